@@ -1,0 +1,1 @@
+"""Measures what docs/benchmarks.md says; `make bench` runs everything and writes that page."""

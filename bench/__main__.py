@@ -1,0 +1,40 @@
+"""``make bench``: every bench in a process of its own, then docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+from bench import render
+from bench.example import add_options
+from src.config.paths import PROJECT_ROOT
+
+WITH_EXAMPLE = {"sweep", "one_job"}
+
+
+def main() -> int:
+    """Run the benches; 1 when one of them failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a short look at each")
+    parser.add_argument("--only", nargs="+", choices=render.ORDER, default=render.ORDER, help="these alone")
+    add_options(parser)
+    options = parser.parse_args()
+    failed = []
+    for name in options.only:
+        command = [sys.executable, "-m", f"bench.{name}"] + ["--quick"] * options.quick
+        if name in WITH_EXAMPLE and options.example:
+            command += ["--example", str(options.example.resolve())]
+            if options.example_packages:
+                command += ["--example-packages", str(options.example_packages.resolve())]
+        print(f"\n== {name}", flush=True)
+        if subprocess.run(command, cwd=PROJECT_ROOT, check=False).returncode:
+            failed.append(name)
+    render.main()
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

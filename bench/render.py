@@ -1,0 +1,73 @@
+"""Write docs/benchmarks.md from the JSON in bench/results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.measure import load_results
+from src.config.files import write_atomic
+from src.config.paths import PROJECT_ROOT
+
+PAGE = PROJECT_ROOT / "docs" / "benchmarks.md"
+ORDER = ("startup", "step", "sweep", "one_job", "precision", "overhead")
+HEAD = """# Benchmarks
+
+<!-- Written by `python -m bench.render` from bench/results/*.json: measure again with `make bench`, do not edit. -->
+
+`make bench` measures all of this again and writes this page; `python -m bench.<name>` measures one part, `--quick`
+takes a short look that is kept apart. The sides of a comparison take turns on the same machine, so that a busy moment
+strikes both, and a ratio is the median of the ratios round by round.
+
+The comparison with diffusers' example needs a copy of its `train_text_to_image_lora.py`, which is not part of this
+project, and `datasets`: `make bench ARGS="--example ./train_text_to_image_lora.py"`. Where torchvision is not
+installed, the example gets a small stand-in for the seven image transforms it uses (`bench/stand_in`).
+"""
+
+
+def escaped(cell: str) -> str:
+    """A cell that does not end its column."""
+    return cell.replace("|", "\\|")
+
+
+def as_table(columns: list[str], rows: list[list[str]]) -> str:
+    """Markdown."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(escaped(cell) for cell in line) + " |" for line in lines)
+
+
+def section(result: dict[str, Any]) -> str:
+    """One bench's part of the page."""
+    parts = [f"## {result['title']}", str(result["how"])]
+    parts += [f"{table['title']}:\n\n{as_table(table['columns'], table['rows'])}" for table in result["tables"]]
+    parts.append(
+        f"`{result['command']}`, {result['date']}; {result['machine']}, load {result['load']}; {result['versions']}."
+    )
+    return "\n\n".join(parts)
+
+
+def summary(results: list[dict[str, Any]]) -> str:
+    """All figures that have a limit."""
+    rows = [
+        [claim["what"], claim["measured"], claim["limit"], "yes" if claim["holds"] else "**no**"]
+        for result in results
+        for claim in result["claims"]
+    ]
+    return "## Figures with a limit\n\n" + as_table(["what", "measured", "limit", "holds"], rows)
+
+
+def page(results: dict[str, dict[str, Any]]) -> str:
+    """The whole page."""
+    known = [results[name] for name in ORDER if name in results]
+    if not known:
+        return HEAD + "\nNothing is measured yet.\n"
+    return "\n".join([HEAD, summary(known), "", "\n\n".join(section(result) for result in known), ""])
+
+
+def main() -> None:
+    """Write the page."""
+    write_atomic(PAGE, page(load_results()))
+    print(f"written to {PAGE.relative_to(PROJECT_ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Write docs/configuration.md from the schema's docstrings, its annotations and the defaults in conf/.
+
+Run ``make docs`` after a change of the schema; a test holds that the page is current.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from src.config.parse import value_words  # noqa: E402 - needs the path above
+from src.config.schema import JobConfig  # noqa: E402
+
+PAGE = ROOT / "docs" / "configuration.md"
+HEAD = """# Configuration
+
+<!-- Written by `make docs` from src/config/schema.py and conf/: change those, not this page. -->
+
+A job is composed from YAML groups under `conf/`. Any value can be set on the command line (`lora.rank=16`), and
+swept with commas and `-m` (`lora.rank=4,8,16 -m`). A whole group is exchanged by its name (`sample=none`,
+`optimizer=prodigy`). `python -m src.train --cfg job` shows what was composed.
+
+Every point of a sweep is checked before anything starts; all wrong keys and values are listed at once, with what is
+allowed and the nearest right key.
+"""
+
+
+def field_notes(cls: type) -> dict[str, str]:
+    """Each field's sentence from the ``Attributes:`` section of its class."""
+    section = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")[2]
+    notes: dict[str, str] = {}
+    name = ""
+    for line in section.splitlines():
+        start = re.match(r"    (\w+): (.*)", line)
+        if start:
+            name = start[1]
+            notes[name] = start[2]
+        elif name and line.strip():
+            notes[name] += " " + line.strip()
+    return notes
+
+
+def defaults() -> dict[str, Any]:
+    """The values of the groups that conf/train.yaml composes, by group; the job's own under an empty name."""
+    primary = yaml.safe_load((ROOT / "conf/train.yaml").read_text())
+    chosen = {k: v for entry in primary["defaults"] if isinstance(entry, dict) for k, v in entry.items()}
+    return {"": primary} | {
+        group: load_group(group, name) for group, name in chosen.items() if (ROOT / "conf" / group).is_dir()
+    }
+
+
+def load_group(group: str, name: str) -> dict[str, Any]:
+    """One group file, with the file of the same group that its defaults name below it."""
+    values = yaml.safe_load((ROOT / "conf" / group / f"{name}.yaml").read_text()) or {}
+    parents = [entry for entry in values.pop("defaults", []) if entry != "_self_"]
+    merged: dict[str, Any] = {}
+    for parent in parents:
+        merged |= load_group(group, parent)
+    return merged | values
+
+
+def shown(value: object) -> str:
+    """A default as it stands in YAML."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000)
+    return f"`{text.replace('...', '').replace(chr(10), '')}`"
+
+
+def table(cls: type, group: str, values: dict[str, Any]) -> list[str]:
+    """One class's fields as Markdown rows."""
+    notes = field_notes(cls)
+    hints = get_type_hints(cls, include_extras=True)
+    rows = ["| key | default | allowed | meaning |", "|---|---|---|---|"]
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            continue
+        key = f"{group}.{field.name}" if group else field.name
+        note = notes[field.name].replace("``", "`").replace("|", "\\|")
+        rows.append(f"| `{key}` | {shown(values[field.name])} | {value_words(hint)} | {note} |")
+    return rows
+
+
+def page() -> str:
+    """The whole page."""
+    found = defaults()
+    parts = [HEAD, "## The job\n", *table(JobConfig, "", found[""])]
+    for group, hint in get_type_hints(JobConfig).items():
+        if not dataclasses.is_dataclass(hint) or not isinstance(hint, type):
+            continue
+        files = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
+        chosen = f"Choices: {', '.join(f'`{group}={name}`' for name in files)}."
+        summary = inspect.cleandoc(hint.__doc__ or "").splitlines()[0]
+        parts += ["", f"## {group}", "", f"{summary} {chosen}", "", *table(hint, group, found[group])]
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

@@ -1,0 +1,77 @@
+"""``hydra/launcher=pack``: jobs train in packs, in a worker process (a facade of ``src.launch``)."""
+
+# No annotations from __future__: Hydra runs this module before it is in sys.modules, where dataclass looks them up.
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from src.launch.launching import Launching
+
+
+def _sweep_id() -> str:
+    from src.launch.folders import new_token  # noqa: PLC0415 - imported at every start of Hydra: late
+
+    return new_token()
+
+
+OmegaConf.register_new_resolver("sweep_id", _sweep_id, use_cache=True, replace=True)
+
+
+@dataclass
+class PackLauncherConf:
+    """Options of the launcher.
+
+    Attributes:
+        pack_size: Most members that train together; null takes at most 8 members and 16 rows.
+        worker_command: Command line of the worker; null takes ``python -m src.worker``.
+    """
+
+    _target_: str = "hydra_plugins.foundry.pack_launcher.PackLauncher"
+    pack_size: int | None = None
+    worker_command: list[str] | None = None
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="pack", node=PackLauncherConf, provider="lora-foundry")
+
+
+class PackLauncher(Launcher):
+    """Gives each override list its JobReturn, in order; one job's failure is one job's failure."""
+
+    def __init__(self, pack_size: int | None = None, worker_command: Sequence[str] | None = None) -> None:
+        self._pack_size = pack_size
+        self._worker_command = tuple(worker_command) if worker_command else None
+        self._launching: Launching | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take in what Hydra knows; nothing is started."""
+        del task_function  # jobs run in a worker process, which reads their stored configuration
+        from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415 - imported at every start of Hydra: late
+        from src.launch.launching import Launching  # noqa: PLC0415 - imported at every start of Hydra: late
+        from src.launch.sweep import Settings  # noqa: PLC0415 - imported at every start of Hydra: late
+
+        settings = Settings(pack_size=self._pack_size, worker_command=self._worker_command)
+        self._launching = Launching(hydra_context.config_loader, config, settings, draw_picture)
+
+    @property
+    def launching(self) -> "Launching":
+        """What this facade delegates to.
+
+        Raises:
+            RuntimeError: Before :meth:`setup`.
+        """
+        if self._launching is None:
+            msg = "setup() comes first"
+            raise RuntimeError(msg)
+        return self._launching
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Train the jobs of ``job_overrides``."""
+        return self.launching.launch(job_overrides, initial_job_idx)

@@ -1,0 +1,116 @@
+"""A content-addressed store of tensors, shared by the jobs of a sweep and by later sweeps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from src.config.files import write_atomic
+from src.config.schema import DataConfig
+from src.data.transform import Variant, transform_settings
+
+_LOG = logging.getLogger(__name__)
+_FORMAT = 1  # of the entries; part of every key
+_LENGTH_BYTES = 8  # a safetensors file begins with the length of its JSON header
+
+
+def image_key(digest: str, data: DataConfig, variant: Variant, *, fingerprint: str, dtype: torch.dtype) -> str:
+    """Where the latents of one variant of an image are kept.
+
+    Args:
+        digest: sha256 of the image's bytes.
+        data: Resolution, crop and background.
+        variant: Flip and crop.
+        fingerprint: Names the VAE: equal only for equal weights and scaling.
+        dtype: Of the stored latents.
+    """
+    return _key(
+        {
+            "kind": "image",
+            "image": digest,
+            "transform": transform_settings(data),
+            "flip": variant.flip,
+            "place": variant.crop,
+            "encoder": fingerprint,
+            "dtype": str(dtype),
+        }
+    )
+
+
+def caption_key(caption: str, *, fingerprint: str, dtype: torch.dtype) -> str:
+    """Where the text states of a caption are kept; ``fingerprint`` names tokenizer and text encoder."""
+    return _key({"kind": "caption", "caption": caption, "encoder": fingerprint, "dtype": str(dtype)})
+
+
+def _key(description: dict[str, object]) -> str:
+    canonical = json.dumps({"format": _FORMAT, **description}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class TensorCache:
+    """Named tensors by key, one safetensors file an entry, in folders of the key's first two letters.
+
+    Any number of processes may read and write one cache: an entry appears whole or not at all, and two
+    writers of one key write the same thing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, key: str) -> Path:
+        """The file of ``key``, whether or not it exists."""
+        return self.root / key[:2] / f"{key}.safetensors"
+
+    def get(self, key: str) -> dict[str, Tensor] | None:
+        """The entry, or None when there is none; a damaged entry is deleted and logged.
+
+        Raises:
+            OSError: When the file exists and cannot be read.
+        """
+        path = self.path(key)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            return _unpack(content, key)
+        except (SafetensorError, ValueError, KeyError) as error:
+            _LOG.warning("%s: damaged cache entry deleted, it is computed anew (%s)", path, error)
+            path.unlink(missing_ok=True)
+            return None
+
+    def put(self, key: str, tensors: dict[str, Tensor]) -> None:
+        """Store an entry.
+
+        Raises:
+            OSError: When the cache's folder cannot be written or the disk is full.
+        """
+        plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+        write_atomic(self.path(key), save(plain, metadata={"key": key, "sum": _sum(plain)}))
+
+
+def _unpack(content: bytes, key: str) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = load(content)
+    end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
+    written = json.loads(content[_LENGTH_BYTES:end])["__metadata__"]
+    if written["key"] != key:
+        raise ValueError(f"it holds key {written['key']}")
+    if written["sum"] != _sum(tensors):
+        raise ValueError("its checksum does not fit")
+    return tensors
+
+
+def _sum(tensors: dict[str, Tensor]) -> str:
+    """A checksum of names, types, shapes and bytes: safetensors itself would not notice a flipped bit."""
+    total = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

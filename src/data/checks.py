@@ -1,0 +1,192 @@
+"""Everything that can be wrong with a data set, found before a base is loaded and reported at once.
+
+Nothing here imports torch. What needs a tokenizer takes a callable.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from PIL import Image
+
+from src.config.paths import locate
+from src.config.schema import DataConfig
+from src.data.decode import UnreadableImageError, background_rgb, inspect_image
+from src.data.folder import read_folder
+from src.data.records import DataError, Findings, Record, Row
+from src.data.transform import transform_settings
+
+CountTokens = Callable[[str], int]
+_MAX_READERS = 8
+_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckedData:
+    """A data set whose every image was read whole.
+
+    Attributes:
+        train: Images to train on, ordered by content, whatever their names and the rows' order.
+        val: Held-out images, ordered by content, so that the first n are a fixed choice.
+        warnings: Things to know that stop nothing, a line each.
+        skipped: Rows left out by ``data.on_bad=skip``, a line each.
+        data_hash: sha256 over images, captions and transform of both sets, hexadecimal.
+    """
+
+    train: tuple[Record, ...]
+    val: tuple[Record, ...]
+    warnings: tuple[str, ...]
+    skipped: tuple[str, ...]
+    data_hash: str
+
+
+def check_data(data: DataConfig, *, count_tokens: CountTokens | None, max_tokens: int | None) -> CheckedData:
+    """Read, check and split a data set.
+
+    Args:
+        data: Where it is, and how images are transformed.
+        count_tokens: Tokens of a caption as the base's tokenizer counts them uncut, special tokens included;
+            None leaves the lengths unchecked.
+        max_tokens: Most tokens the text encoder takes; None leaves the lengths unchecked.
+
+    Returns:
+        The records, captions with ``data.caption_prefix`` in front.
+
+    Raises:
+        DataError: With every problem of both folders and the settings at once.
+    """
+    findings = Findings()
+    try:
+        background_rgb(data.background)
+    except ValueError as error:
+        findings.faults.append(f"data.background: {error}")
+    train = _read_set(data.path, "data.path", data, findings)
+    held_out = None if data.val_path is None else _read_set(data.val_path, "data.val_path", data, findings)
+    if findings.faults or (findings.bad_rows and data.on_bad == "error"):
+        raise DataError(findings.faults + findings.bad_rows)
+    if held_out is None:
+        train, held_out = _split(train, data.val_fraction)
+    if not train or not held_out:
+        raise DataError([_nothing_left(train, held_out, data), *findings.bad_rows])
+    notes = [*findings.notes, *_overlap(train, held_out), *_repeats(train)]
+    notes.extend(_too_long([*train, *held_out], count_tokens, max_tokens))
+    return CheckedData(
+        train=tuple(train),
+        val=tuple(held_out),
+        warnings=tuple(notes),
+        skipped=tuple(findings.bad_rows),
+        data_hash=_data_hash(train, held_out, data),
+    )
+
+
+def validation_view(data: DataConfig) -> DataConfig:
+    """``data`` as held-out images are seen: unmirrored, cropped in the middle, captions kept."""
+    crop = "center" if data.crop == "random" else data.crop
+    return dataclasses.replace(data, crop=crop, flip=False, caption_dropout=0.0)
+
+
+def _read_set(path: str, key: str, data: DataConfig, findings: Findings) -> list[Record]:
+    """The sound images of one folder, ordered by content."""
+    rows = read_folder(locate(path), key, findings)
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(_MAX_READERS, os.cpu_count() or 1)) as pool:
+        # Pillow warns at its pixel limit and refuses at twice that; both are too large here.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        seen = list(pool.map(_inspect, rows))
+    records: list[Record] = []
+    small = 0
+    for row, result in zip(rows, seen, strict=True):
+        if isinstance(result, str):
+            findings.bad_rows.append(result)
+            continue
+        digest, size = result
+        small += min(size) < data.resolution
+        records.append(Record(image=row.image, caption=_prefixed(row.caption, data.caption_prefix), digest=digest))
+    if small:
+        findings.notes.append(f"{key}: {small} of {len(rows)} images are smaller than {data.resolution} px: enlarged")
+    return sorted(records, key=lambda record: (record.digest, record.caption))
+
+
+def _inspect(row: Row) -> tuple[str, tuple[int, int]] | str:
+    """Digest and size of a sound image, or what is wrong with it."""
+    try:
+        content = row.image.read_bytes()
+        return hashlib.sha256(content).hexdigest(), inspect_image(content)
+    except OSError as error:
+        return f"{row.where}: {row.image.name} cannot be read ({error.strerror})"
+    except UnreadableImageError as error:
+        return f"{row.where}: {row.image.name} {error}"
+
+
+def _prefixed(caption: str, prefix: str) -> str:
+    gap = " " if prefix and not prefix[-1].isspace() else ""
+    return f"{prefix}{gap}{caption}"
+
+
+def _split(records: Sequence[Record], fraction: float) -> tuple[list[Record], list[Record]]:
+    """Hold out a share by content: the same images whatever their names, equal images on one side."""
+    digests = sorted({record.digest for record in records}, key=_rank)
+    count = min(max(1, round(len(digests) * fraction)), len(digests) - 1) if fraction > 0 else 0
+    chosen = set(digests[: max(0, count)])
+    return [r for r in records if r.digest not in chosen], [r for r in records if r.digest in chosen]
+
+
+def _rank(digest: str) -> str:
+    # Not the digest itself: held-out images would then be the first in every other order by content too.
+    return hashlib.sha256(f"hold-out {digest}".encode()).hexdigest()
+
+
+def _nothing_left(train: Sequence[Record], held_out: Sequence[Record], data: DataConfig) -> str:
+    if data.val_path is None:
+        return (
+            f"data.path: {data.path} leaves {len(train)} images to train on and {len(held_out)} to hold out "
+            f"(data.val_fraction={data.val_fraction:g}), allowed is at least 1 of each; add some or set data.val_path"
+        )
+    key, path = ("data.path", data.path) if not train else ("data.val_path", data.val_path)
+    return f"{key}: {path} leaves no usable image, allowed is at least 1; repair the rows that were skipped"
+
+
+def _overlap(train: Sequence[Record], held_out: Sequence[Record]) -> list[str]:
+    known = {record.digest for record in train}
+    shared = [record.image.name for record in held_out if record.digest in known]
+    if not shared:
+        return []
+    return [f"{len(shared)} of {len(held_out)} held-out images are trained on too ({_few(shared)}): val/loss flatters"]
+
+
+def _repeats(train: Sequence[Record]) -> list[str]:
+    times = Counter(record.digest for record in train)
+    repeated = [record.image.name for record in train if times[record.digest] > 1]
+    return [f"{len(repeated)} training images have equal bytes ({_few(repeated)})"] if repeated else []
+
+
+def _too_long(records: Sequence[Record], count_tokens: CountTokens | None, max_tokens: int | None) -> list[str]:
+    if count_tokens is None or max_tokens is None:
+        return []
+    lengths = {caption: count_tokens(caption) for caption in sorted({record.caption for record in records})}
+    long = [f"{r.image.name}: {lengths[r.caption]}" for r in records if lengths[r.caption] > max_tokens]
+    if not long:
+        return []
+    return [f"{len(long)} captions are longer than the tokenizer's {max_tokens} tokens and are cut ({_few(long)})"]
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def _data_hash(train: Sequence[Record], held_out: Sequence[Record], data: DataConfig) -> str:
+    description = {
+        "train": sorted((record.digest, record.caption) for record in train),
+        "val": sorted((record.digest, record.caption) for record in held_out),
+        "transform": transform_settings(data),
+        "flip": data.flip,
+        "crops": data.crop_variants if data.crop == "random" else 1,
+    }
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()

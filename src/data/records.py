@@ -1,0 +1,65 @@
+"""The values that the room passes on, and the error that lists everything wrong with a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_SHOWN = 50
+
+
+class DataError(ValueError):
+    """One or more problems of a data set; ``problems`` holds a line for each, the message the first fifty."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = list(problems)
+        count = f"{len(problems)} problems" if len(problems) != 1 else "1 problem"
+        lines = [f"  - {line}" for line in problems[:_SHOWN]]
+        if len(problems) > _SHOWN:
+            lines.append(f"  - and {len(problems) - _SHOWN} more")
+        super().__init__(f"The data has {count}:\n" + "\n".join(lines))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One image and its caption as a folder lists them, before the image is opened.
+
+    Attributes:
+        where: The place of the row in words, such as ``photos/metadata.csv line 3``.
+        image: Absolute path, inside the data folder, links followed.
+        caption: Text as written, without surrounding white space.
+    """
+
+    where: str
+    image: Path
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One image that was read whole, and the caption that the base sees.
+
+    Attributes:
+        image: Absolute path.
+        caption: Text with ``data.caption_prefix`` in front.
+        digest: sha256 of the file's bytes, hexadecimal.
+    """
+
+    image: Path
+    caption: str
+    digest: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """What reading and checking a data set brought up, in the order found.
+
+    Attributes:
+        faults: Problems of a whole folder or setting; they stop a job whatever ``data.on_bad`` says.
+        bad_rows: Problems of single rows, which ``data.on_bad=skip`` passes over.
+        notes: Things to know that stop nothing.
+    """
+
+    faults: list[str] = field(default_factory=list)
+    bad_rows: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,120 @@
+"""The folder of a sweep and the folders of its jobs."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src.config.files import write_atomic, write_json
+from src.config.paths import PROJECT_ROOT
+from src.launch.points import Point, SweepError
+from src.tracking.records import JobRecord
+
+SWEEP_FILE = "sweep.json"
+HYDRA_FOLDER = ".hydra"
+
+
+def new_token() -> str:
+    """Six characters that keep two sweeps of one second apart (the ``sweep_id`` resolver)."""
+    return secrets.token_hex(3)
+
+
+def command_line() -> str:
+    """The command as it was typed (``sys.argv`` was put in order for Hydra since)."""
+    typed = sys.orig_argv
+    start = typed.index("src.train") + 1 if "src.train" in typed else None
+    words = typed[start:] if start else ["-m" if word == "--multirun" else word for word in sys.argv[1:]]
+    return shlex.join(["python", "-m", "src.train", *words])
+
+
+def refuse_taken(sweep_dir: Path, points: Sequence[Point], *, begun: bool = False) -> None:
+    """Keep what an earlier sweep left; ``begun`` allows this process's own sweep in ``sweep_dir``.
+
+    Raises:
+        SweepError: When a folder holds a sweep or a job already.
+    """
+    taken = [] if begun or not (sweep_dir / SWEEP_FILE).exists() else [f"{sweep_dir} holds a sweep already"]
+    taken += [f"{point.dir} holds a job already" for point in points if (point.dir / HYDRA_FOLDER).exists()]
+    if taken:
+        raise SweepError([f"hydra.sweep.dir: {taken[0]}; give another folder, or none for a new one"])
+
+
+def create_sweep(sweep_dir: Path, token: str) -> dict[str, Any]:
+    """Claim ``sweep_dir`` for a new sweep and write its record.
+
+    Raises:
+        SweepError: When the folder holds a sweep already, or cannot be written.
+    """
+    record = {
+        "id": f"{time.strftime('%Y%m%d-%H%M%S')}-{token}",
+        "command": command_line(),
+        "created": time.time(),
+        "cwd": str(Path.cwd()),
+        "config_dir": str(PROJECT_ROOT / "conf"),
+        "jobs": [],
+    }
+    try:
+        sweep_dir.mkdir(parents=True, exist_ok=True)
+        with (sweep_dir / SWEEP_FILE).open("x") as file:
+            json.dump(record, file)
+        (sweep_dir / "spool").mkdir(exist_ok=True)
+    except FileExistsError as error:
+        msg = f"hydra.sweep.dir: {sweep_dir} holds a sweep already; give another folder, or none for a new one"
+        raise SweepError([msg]) from error
+    except OSError as error:
+        msg = f"hydra.sweep.dir: {sweep_dir} cannot be written ({error.strerror}); give a folder that can"
+        raise SweepError([msg]) from error
+    return record
+
+
+def read_sweep(sweep_dir: Path) -> dict[str, Any]:
+    """The record of a sweep.
+
+    Raises:
+        SweepError: When there is none, or it cannot be read.
+    """
+    path = sweep_dir / SWEEP_FILE
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SweepError([f"{path}: no record of a sweep ({error})"]) from error
+    if not isinstance(record, dict) or not isinstance(record.get("jobs"), list):
+        raise SweepError([f"{path}: got something that is no record of a sweep"])
+    return record
+
+
+def add_jobs(sweep_dir: Path, record: dict[str, Any], jobs: Sequence[JobRecord]) -> None:
+    """Enter ``jobs`` in the sweep's record."""
+    for job in jobs:
+        record["jobs"].append(
+            {
+                "job": job.index,
+                "name": job.name,
+                "dir": job.dir.relative_to(sweep_dir).as_posix() if job.dir.is_relative_to(sweep_dir) else str(job.dir),
+                "rank": job.config.lora.rank,
+                "overrides": job.overrides,
+                "pack": job.pack,
+            }
+        )
+    write_json(sweep_dir / SWEEP_FILE, record)
+
+
+def write_job(point: Point, name: str) -> None:
+    """Make the job's folder with ``.hydra/{config,hydra,overrides}.yaml``; the name is settled in it."""
+    cfg = point.cfg.copy()
+    cfg.name = name
+    texts: Mapping[str, DictConfig | Any] = {
+        "config.yaml": cfg,
+        "hydra.yaml": point.hydra_cfg,
+        "overrides.yaml": OmegaConf.create(list(point.words)),
+    }
+    for file, content in texts.items():
+        write_atomic(point.dir / HYDRA_FOLDER / file, OmegaConf.to_yaml(content))

@@ -1,0 +1,154 @@
+"""The points of a sweep: composed by Hydra, then checked, every one, before anything starts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from src.config.parse import ConfigError, parse
+from src.config.schema import JobConfig
+
+Overrides = Sequence[str]
+
+
+class SweepError(ValueError):
+    """A sweep that cannot start; ``problems`` holds a line for each reason."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("Nothing was started:\n" + "\n".join(f"  - {line}" for line in problems))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """One composed and checked point.
+
+    Attributes:
+        index: The job's number in its sweep.
+        words: Its override list, as Hydra gave it.
+        config: The checked configuration.
+        cfg: What Hydra composed, without the ``hydra`` node, interpolations resolved.
+        hydra_cfg: The whole of it, for the job's ``.hydra/hydra.yaml``.
+        dir: The job's folder.
+    """
+
+    index: int
+    words: tuple[str, ...]
+    config: JobConfig
+    cfg: DictConfig
+    hydra_cfg: DictConfig
+    dir: Path
+
+    def overrides(self) -> dict[str, str]:
+        """Key to value of the overrides, ``hydra.*`` left out."""
+        return split_words(self.words)
+
+
+def split_words(words: Overrides) -> dict[str, str]:
+    """``["lora.rank=4", "+x=1"]`` as ``{"lora.rank": "4", "x": "1"}``; ``hydra.*`` left out."""
+    pairs = (word.lstrip("+~").partition("=") for word in words)
+    return {key: value for key, _, value in pairs if key.replace("/", ".").split(".")[0] != "hydra"}
+
+
+def compose_points(
+    loader: ConfigLoader, master: DictConfig, batch: Sequence[Overrides], first: int
+) -> dict[int, Point | SweepError]:
+    """Compose and check each override list; a broken point yields its error, and none is raised."""
+    found: dict[int, Point | SweepError] = {}
+    for index, words in enumerate(batch, start=first):
+        try:
+            found[index] = _compose(loader, master, words, index)
+        except ConfigError as error:
+            found[index] = SweepError(error.problems)
+        except (HydraException, OmegaConfBaseException) as error:
+            found[index] = SweepError([str(error).strip()])
+    return found
+
+
+def all_sound(found: Mapping[int, Point | SweepError], words: Mapping[int, Overrides]) -> list[Point]:
+    """The points, when none is broken and all fit into one sweep.
+
+    Raises:
+        SweepError: With the problems of every broken point, each said once with the points that have it.
+    """
+    errors = {index: one for index, one in found.items() if isinstance(one, SweepError)}
+    points = [one for one in found.values() if isinstance(one, Point)]
+    problems = _grouped(errors, words, total=len(found)) + _together(points)
+    if problems:
+        raise SweepError(problems)
+    return points
+
+
+def _grouped(errors: Mapping[int, SweepError], words: Mapping[int, Overrides], *, total: int) -> list[str]:
+    where: dict[str, list[int]] = {}
+    for index, error in errors.items():
+        for problem in error.problems:
+            where.setdefault(problem, []).append(index)
+    lines = []
+    for problem, indices in where.items():
+        if total == 1 or len(indices) == total:
+            lines.append(problem)
+            continue
+        shown = [f"point {index} ({' '.join(words[index])})" for index in indices[:3]]
+        more = f" and {len(indices) - 3} more" if len(indices) > 3 else ""
+        lines.append(f"{', '.join(shown)}{more}: {problem}")
+    return lines
+
+
+def _together(points: Sequence[Point]) -> list[str]:
+    problems = []
+    if len({point.config.tracking for point in points}) > 1:
+        problems.append("tracking.* differs among the points, but one sweep is recorded in one place; do not sweep it")
+    by_dir: dict[Path, list[int]] = {}
+    for point in points:
+        by_dir.setdefault(point.dir, []).append(point.index)
+    for folder, indices in by_dir.items():
+        if len(indices) > 1:
+            numbers = ", ".join(map(str, indices))
+            problems.append(
+                f"hydra.sweep.subdir gives points {numbers} one folder, {folder}; allowed is a folder a job, "
+                "such as hydra.sweep.subdir=${hydra.job.num}"
+            )
+    return problems
+
+
+def _compose(loader: ConfigLoader, master: DictConfig, words: Overrides, index: int) -> Point:
+    composed = loader.load_sweep_config(master, list(words))
+    with read_write(composed.hydra), open_dict(composed.hydra):
+        composed.hydra.job.id = str(index)
+        composed.hydra.job.num = index
+    before = HydraConfig.instance().cfg
+    try:
+        HydraConfig.instance().set_config(composed)
+        folder = Path(str(composed.hydra.sweep.dir), str(composed.hydra.sweep.subdir)).absolute()
+        with read_write(composed.hydra.runtime), open_dict(composed.hydra.runtime):
+            composed.hydra.runtime.output_dir = str(folder)
+        hydra_cfg = copy.deepcopy(composed)
+        raw: dict[str, Any] = {
+            str(key): OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+            for key, node in composed.items_ex(resolve=True)
+            if key != "hydra"
+        }
+        plain = OmegaConf.create(raw)
+    finally:
+        HydraConfig.instance().cfg = before
+    return Point(
+        index=index, words=tuple(words), config=parse(plain), cfg=plain, hydra_cfg=_only_hydra(hydra_cfg), dir=folder
+    )
+
+
+def _only_hydra(cfg: DictConfig) -> DictConfig:
+    """What Hydra itself stores as ``hydra.yaml``."""
+    with read_write(cfg), open_dict(cfg):
+        for key in [key for key in cfg if key != "hydra"]:
+            del cfg[key]
+    return cfg

@@ -1,0 +1,207 @@
+"""What the user sees while jobs train: live lines on a terminal, plain ones in a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from src.launch.journal import ENDED
+from src.launch.members import Member
+from src.launch.plan import Pack
+
+_PLAIN_S = 10.0
+_LIVE_S = 0.25  # drawing costs the worker's cores a few milliseconds
+_STYLE = {"FINISHED": "green", "FAILED": "bold red", "KILLED": "yellow", "RUNNING": "cyan"}
+_WORD = {"FINISHED": "finished", "FAILED": "FAILED", "KILLED": "stopped", "RUNNING": "running"}
+
+
+class PatientConsole(Console):
+    """A console whose reader may leave (``| head``) without ending the program, as Rich's own would."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere from here on."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+class Screen:
+    """Shows members; safe to keep calling when the terminal has gone."""
+
+    def __init__(self, console: Console, members: Mapping[int, Member]) -> None:
+        self.console = console
+        self._members = members
+        self._pack: Pack | None = None
+        self._phase = ""
+        self._muted = False
+        self._said_at = time.monotonic()
+        self._spinner = Spinner("dots")
+        self._last_error = ""
+        self._trouble: Callable[[], str | None] = lambda: None
+        self._trouble_said = False
+        self._live: Live | None = None
+
+    def __enter__(self) -> Screen:
+        if self.console.is_terminal:
+            self._live = Live(
+                console=self.console,
+                get_renderable=self._render,
+                refresh_per_second=8,
+                transient=True,
+                auto_refresh=False,
+            )
+            self._quietly(self._live.start)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._quietly(self._live.stop)
+            self._live = None
+
+    def watch(self, trouble: Callable[[], str | None]) -> None:
+        """Say once, while jobs train, what ``trouble`` returns (tracking that is away)."""
+        self._trouble = trouble
+
+    def mute(self) -> None:
+        """Write nothing more: the terminal is gone."""
+        self._muted = True
+
+    def line(self, text: str | Text, style: str = "") -> None:
+        """One message, above the live lines; long words such as paths are not broken."""
+        shown = text if isinstance(text, Text) else Text(text, style=style)
+        self._quietly(lambda: self.console.print(shown, soft_wrap=True))
+
+    def pack(self, pack: Pack) -> None:
+        """A pack begins."""
+        self._pack = pack
+        if len(self._members) > len(pack.jobs):
+            names = ", ".join(self._members[number].record.name for number in pack.jobs)
+            self.line(f"{pack.name}: {names}")
+
+    def phase(self, text: str) -> None:
+        """Where the sweep is: checking data, loading the base, caching, training."""
+        self._phase = text
+        if self._live is None:
+            self.line(f"... {text}")
+        self.refresh()
+
+    def said(self, member: Member | None, level: str, message: str) -> None:
+        """A message of the worker: plain information tells where it is, the rest stays on the screen."""
+        who = f"{member.record.name}: " if member else ""
+        if level == "info":
+            self.phase(who + message)
+            return
+        if level == "error":
+            if message == self._last_error:
+                return  # one cause, told for each job of the pack
+            self._last_error = message
+        self.line(f"{who}{message}", "red" if level == "error" else "yellow")
+
+    def changed(self, member: Member) -> None:
+        """A job has a new state: ends are said at once."""
+        if member.state == "RUNNING":
+            self._phase = "training"
+        if member.state in ENDED or self._live is None:
+            text = Text(f"{member.record.name} ").append(_WORD[member.state], style=_STYLE[member.state])
+            self.line(text.append(_details(member)))
+        self.refresh()
+
+    def last_words(self, words: str, log: Path) -> None:
+        """The end of a dead worker's log."""
+        if words:
+            self.line(f"Last lines of {log}:", "dim")
+            self.line("\n".join(f"    {line}" for line in words.splitlines()), "dim")
+
+    def refresh(self) -> None:
+        """Draw the live lines again (four times a second at most), or print plain ones every ten seconds."""
+        trouble = None if self._trouble_said else self._trouble()
+        if trouble:
+            self._trouble_said = True
+            self.line(trouble, "yellow")
+        since = time.monotonic() - self._said_at
+        if since < (_PLAIN_S if self._live is None else _LIVE_S):
+            return
+        self._said_at = time.monotonic()
+        if self._live is not None:
+            self._quietly(self._live.refresh)
+        else:
+            for member in self._shown():
+                if member.state == "RUNNING" and member.total:
+                    self.line(_plain(member))
+
+    def _quietly(self, draw: Callable[[], Any]) -> None:
+        """A closed pipe or a terminal that hung up ends the showing, not the training."""
+        if self._muted:
+            return
+        try:
+            draw()
+        except OSError:
+            self._muted = True
+
+    def _shown(self) -> list[Member]:
+        return [self._members[number] for number in self._pack.jobs] if self._pack else []
+
+    def _render(self) -> RenderableType:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        grid.add_column(width=22)
+        for _ in range(4):
+            grid.add_column(justify="right", no_wrap=True)
+        for member in self._shown():
+            if not member.ended:
+                grid.add_row(*_row(member))
+        waiting = sum(member.state == "PENDING" for member in self._members.values()) - sum(
+            member.state == "PENDING" for member in self._shown()
+        )
+        status = Text(self._phase + (f"; {waiting} more waiting" if waiting else ""), style="cyan")
+        self._spinner.update(text=status)
+        return Group(grid, self._spinner)
+
+
+def _row(member: Member) -> list[RenderableType]:
+    bar = ProgressBar(total=max(member.total, 1), completed=member.step, width=22)
+    return [
+        Text(member.record.name),
+        bar,
+        Text(f"{member.step}/{member.total}" if member.total else ""),
+        Text(f"loss {member.loss:.4f}" if member.loss is not None else "", style="cyan"),
+        Text(f"{member.samples_per_s:.1f} samples/s" if member.samples_per_s else ""),
+        Text(_clock(member.remaining_s()), style="dim"),
+    ]
+
+
+def _plain(member: Member) -> str:
+    parts = [f"{member.record.name} step {member.step}/{member.total}"]
+    parts += [f"loss {member.loss:.4f}"] if member.loss is not None else []
+    parts += [f"{member.samples_per_s:.1f} samples/s"] if member.samples_per_s else []
+    left = _clock(member.remaining_s())
+    return ", ".join([*parts, *([left] if left else [])])
+
+
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"
+
+
+def _details(member: Member) -> str:
+    summary = member.summary or {}
+    if member.state == "FINISHED" and summary.get("val_loss") is not None:
+        relative = summary.get("val_loss_rel")
+        tail = f" ({relative:.3f} of the base's)" if relative is not None else ""
+        return f", val loss {summary['val_loss']:.4f}{tail}"
+    return f": {member.error}" if member.error else ""

@@ -1,0 +1,213 @@
+"""One sweep from its checked points to its results: folders, journal, worker, tracking, table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.config.schema import TrackingConfig
+from src.launch.folders import add_jobs, create_sweep, read_sweep, refuse_taken, write_job
+from src.launch.journal import Journal, SweepBusyError
+from src.launch.members import Member
+from src.launch.names import Named, name_jobs, show_value, swept_keys
+from src.launch.outcome import FAILED, INTERRUPTED, OUTCOME
+from src.launch.plan import Pack, Plan, make_plan
+from src.launch.points import Point, SweepError
+from src.launch.process import WORKER_COMMAND
+from src.launch.results import JobOutcome, read_results, write_results
+from src.launch.resume import Resumed
+from src.launch.screen import PatientConsole, Screen
+from src.launch.signals import Interrupts
+from src.launch.supervise import Supervisor, WorkerSettings
+from src.launch.table import near, plain, print_results, ui_command
+from src.launch.writer import SafeWriter
+from src.tracking.records import JobRecord
+
+Finish = Callable[[Path, list[JobOutcome]], Path | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What the launcher's configuration says.
+
+    Attributes:
+        pack_size: Most members of a pack; null for the default rule.
+        worker_command: The worker's command line; null for ``python -m src.worker``.
+    """
+
+    pack_size: int | None = None
+    worker_command: tuple[str, ...] | None = None
+
+
+def run_sweep(
+    points: Sequence[Point], sweep_dir: Path, token: str, settings: Settings, finish: Finish, *, begun: bool = False
+) -> list[JobOutcome]:
+    """Train the points, in ``sweep_dir``.
+
+    Args:
+        points: Checked points, in order.
+        sweep_dir: The sweep's folder.
+        token: Part of the sweep's id.
+        settings: What the launcher's configuration says.
+        finish: Makes the sweep's picture.
+        begun: Whether earlier points of this sweep were run by this process already.
+
+    Returns:
+        How each point ended, in order.
+
+    Raises:
+        SweepError: When the sweep cannot start; nothing trains then.
+    """
+    sweep_dir = sweep_dir.absolute()
+    refuse_taken(sweep_dir, points, begun=begun)
+    record = read_sweep(sweep_dir) if begun else create_sweep(sweep_dir, token)
+    overrides = [point.overrides() for point in points]
+    earlier = record["jobs"]
+    named = name_jobs([point.config for point in points], overrides, [job["name"] for job in earlier])
+    configs = {point.index: point.config for point in points}
+    plan = make_plan(configs, settings.pack_size, first_pack=len({job["pack"] for job in earlier}))
+    members = _members(points, named, plan)
+    with Journal(sweep_dir) as journal:
+        for point, name in zip(points, named.names, strict=True):
+            write_job(point, name)
+        add_jobs(sweep_dir, record, [member.record for member in members.values()])
+        journal.write("sweep", id=record["id"], jobs=sorted(members))
+        for pack in plan.packs:
+            journal.write("pack", pack=pack.name, jobs=list(pack.jobs), rows=pack.rows)
+        run = _Run(sweep_dir, record, members, journal, settings, finish)
+        run.notes = [*named.notes, *plan.reasons]
+        run.train(plan.packs, [sweep_dir / "spool" / f"{pack.name}.jsonl" for pack in plan.packs], Path.cwd())
+    return [result for result in run.results if result.index in members]
+
+
+def run_resumed(resumed: Resumed, settings: Settings, finish: Finish) -> list[JobOutcome]:
+    """Continue one job.
+
+    Raises:
+        SweepError: When another process works in its sweep.
+    """
+    job = resumed.job
+    members = {job.index: Member(record=job, resume=True)}
+    pack = Pack(name=job.pack, jobs=(job.index,), rows=job.config.data.batch_size)
+    try:
+        with Journal(resumed.sweep_dir) as journal:
+            journal.write("resumed", job=job.index, spool=resumed.spool.name)
+            run = _Run(resumed.sweep_dir, resumed.sweep, members, journal, settings, finish)
+            run.notes = [f"continuing {job.name} in {near(job.dir)}"]
+            run.train([pack], [resumed.spool], resumed.cwd)
+    except SweepBusyError as error:
+        raise SweepError([f"resume: {error}"]) from error
+    return [result for result in run.results if result.index in members]
+
+
+class _Run:
+    """Members of one sweep on their way through the worker."""
+
+    def __init__(
+        self,
+        sweep_dir: Path,
+        sweep: Mapping[str, Any],
+        members: dict[int, Member],
+        journal: Journal,
+        settings: Settings,
+        finish: Finish,
+    ) -> None:
+        self.notes: list[str] = []
+        self.results: list[JobOutcome] = []
+        self._sweep_dir = sweep_dir
+        self._sweep = sweep
+        self._members = members
+        self._journal = journal
+        self._settings = settings
+        self._finish = finish
+        self._console = PatientConsole(highlight=False)
+
+    def train(self, packs: Sequence[Pack], spools: Sequence[Path], cwd: Path) -> None:
+        """Run the packs, then settle results, runs and picture."""
+        jobs = [member.record for member in self._members.values()]
+        writer = SafeWriter(self._sweep_dir, jobs, self._sweep["id"], self._sweep["command"])
+        with Interrupts() as interrupts:
+            with Screen(self._console, self._members) as screen:
+                self._greet(screen)
+                screen.watch(lambda: writer.problem)
+                writer.start()
+                Supervisor(
+                    sweep_dir=self._sweep_dir,
+                    worker=WorkerSettings(cwd=cwd, command=self._settings.worker_command or WORKER_COMMAND),
+                    members=self._members,
+                    journal=self._journal,
+                    screen=screen,
+                    interrupts=interrupts,
+                ).run(packs, spools)
+                code = self._exit_code(interrupted=interrupts.asked)
+                OUTCOME.worsen(code)
+                interrupts.finishing = True
+                self.results = read_results(self._sweep_dir)
+                write_results(self._sweep_dir, self.results)
+                if writer.active:
+                    screen.phase("writing the last of the runs to MLflow")
+                writer.close({number: member.state for number, member in self._members.items()})
+                picture = self._finish(self._sweep_dir, self.results)
+            if not interrupts.hung_up:
+                self._say_results(picture, writer, jobs[0].config.tracking)
+        self._journal.write("ended", exit_code=code)
+
+    def _exit_code(self, *, interrupted: bool) -> int:
+        if interrupted:
+            return INTERRUPTED
+        return FAILED if any(member.state != "FINISHED" for member in self._members.values()) else 0
+
+    def _greet(self, screen: Screen) -> None:
+        count = len(self._members)
+        screen.line(f"Sweep of {count} {'jobs' if count > 1 else 'job'} in {near(self._sweep_dir)}", "bold")
+        for note in self.notes:
+            screen.line(f"  {note}", "dim")
+
+    def _say_results(self, picture: Path | None, writer: SafeWriter, tracking: TrackingConfig) -> None:
+        console = self._console
+        overrides = {result.index: result.overrides for result in self.results}
+        keys = swept_keys(list(overrides.values()))
+        swept = {index: {key: self._shown(index, key, given) for key in keys} for index, given in overrides.items()}
+        try:
+            print_results(console, self.results, swept)
+            finished = [result for result in self.results if result.state == "FINISHED"]
+            if picture is not None:
+                plain(console, f"Picture:  {near(picture)}")
+            for result in finished:
+                plain(console, f"Adapter:  {near(result.dir / 'adapter')}")
+            if writer.problem:
+                plain(console, f"MLflow:   {writer.problem}")
+            elif writer.active:
+                plain(console, f"MLflow:   {ui_command(tracking)}")
+            self._say_unfinished()
+        except OSError:
+            return  # the reader of our output has gone; everything said stands in results.json
+
+    def _say_unfinished(self) -> None:
+        for member in self._members.values():
+            if member.state == "FAILED":
+                plain(self._console, f"FAILED:   {member.record.name}: {member.error}")
+            elif member.state == "KILLED" and any(member.record.dir.glob("checkpoints/*.safetensors")):
+                plain(self._console, f"Continue: python -m src.train resume={near(member.record.dir)}")
+
+    def _shown(self, index: int, key: str, given: Mapping[str, str]) -> str:
+        member = self._members.get(index)
+        return show_value(member.record.config, key, given.get(key)) if member else given.get(key, "")
+
+
+def _members(points: Sequence[Point], named: Named, plan: Plan) -> dict[int, Member]:
+    return {
+        point.index: Member(
+            record=JobRecord(
+                index=point.index,
+                name=name,
+                dir=point.dir,
+                config=point.config,
+                overrides=point.overrides(),
+                pack=plan.pack_of(point.index).name,
+            )
+        )
+        for point, name in zip(points, named.names, strict=True)
+    }

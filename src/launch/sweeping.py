@@ -1,0 +1,85 @@
+"""The points of a sweep from its words, and what their launch is worth to Hydra."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
+
+from src.launch.check import group_options, problems_of
+from src.launch.launching import Launching, report
+from src.launch.outcome import OUTCOME, WRONG_INPUT
+from src.launch.points import SweepError, all_sound, compose_points
+
+
+def sweep(
+    loader: ConfigLoader, config: DictConfig, launcher: Launcher, params: Mapping[str, str], arguments: Sequence[str]
+) -> list[list[JobReturn]]:
+    """Check every point and launch them all; what is wrong is shown, and nothing is created then.
+
+    Args:
+        loader: Hydra's.
+        config: The sweep's own composed configuration.
+        launcher: Where the points go.
+        params: ``hydra.sweeper.params``.
+        arguments: The command line's overrides; they come after ``params``.
+    """
+    try:
+        batch = points_of(loader, params, arguments)
+        launching = getattr(launcher, "launching", None)
+        if isinstance(launching, Launching):
+            launching.check(batch, 0)
+        else:
+            all_sound(compose_points(loader, config, batch, 0), dict(enumerate(batch)))
+    except SweepError as error:
+        report(error)
+        OUTCOME.worsen(WRONG_INPUT)
+        return []
+    returned = list(launcher.launch(batch, initial_job_idx=0))
+    folder = Path(str(config.hydra.sweep.dir))
+    if folder.is_dir():
+        OmegaConf.save(config, folder / "multirun.yaml")
+    return [returned]
+
+
+def points_of(loader: ConfigLoader, params: Mapping[str, str], arguments: Sequence[str]) -> list[list[str]]:
+    """The product of all swept values, last key fastest; a key given twice counts where it came first.
+
+    Raises:
+        SweepError: For wrong keys of ``params``, intervals, and sweeps without a point.
+    """
+    words = [f"{key}={value}" for key, value in params.items()]
+    wrong = [f"hydra.sweeper.params: {line}" for line in problems_of(words, group_options(), sweeping=True)]
+    if wrong:
+        raise SweepError(wrong)
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides([*words, *arguments])
+    values: dict[str, list[str]] = {}
+    for override in parsed:
+        values[override.get_key_element()] = _values(override)
+    empty = [key for key, listed in values.items() if not listed]
+    if empty:
+        raise SweepError([f"{key}: no value left to sweep (an empty range or a glob without a match)" for key in empty])
+    return [list(point) for point in itertools.product(*values.values())]
+
+
+def _values(override: Override) -> list[str]:
+    key = override.get_key_element()
+    if not override.is_sweep_override():
+        value = override.get_value_element_as_str()
+        return [key if override.is_delete() and not value else f"{key}={value}"]
+    if not override.is_discrete_sweep():
+        raise SweepError(
+            [f"{override.input_line}: an interval is for a search; list values, or use range(start,stop,step)"]
+        )
+    try:
+        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    except HydraException as error:
+        raise SweepError([f"{override.input_line}: {error}"]) from error

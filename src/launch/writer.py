@@ -1,0 +1,44 @@
+"""Tracking as the launcher sees it: it may be off or broken, and training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from src.tracking.records import JobRecord
+
+if TYPE_CHECKING:
+    from src.tracking import SweepWriter
+
+
+class SafeWriter:
+    """The sweep's one writer to MLflow, or nothing when tracking is off."""
+
+    def __init__(self, sweep_dir: Path, jobs: Sequence[JobRecord], sweep_id: str, command: str) -> None:
+        tracking = jobs[0].config.tracking
+        self._writer: SweepWriter | None = None
+        if tracking.enabled:
+            from src.tracking import SweepWriter  # noqa: PLC0415 - with tracking=none never needed
+
+            self._writer = SweepWriter(sweep_dir, list(jobs), tracking, sweep_id, command)
+
+    @property
+    def active(self) -> bool:
+        """Whether runs are recorded."""
+        return self._writer is not None
+
+    @property
+    def problem(self) -> str | None:
+        """Why runs are not recorded as they should be, or null."""
+        return self._writer.problem if self._writer is not None else None
+
+    def start(self) -> None:
+        """Begin to read the spools, in a thread of its own."""
+        if self._writer is not None:
+            self._writer.start()
+
+    def close(self, states: dict[int, str]) -> None:
+        """Write what is left and set the runs' last states."""
+        if self._writer is not None:
+            self._writer.close(states)

@@ -1,0 +1,230 @@
+"""The adapters of a whole pack in one block of memory.
+
+Row k of ``weights [K, P]`` is everything that member k trains, ``gradients [K, P]`` lies beside it in the
+same order. A layer's ``A [K, R, C]`` and ``B [K, R, D]`` are views into all rows; PEFT's parameters of
+member k are views of its slice (B transposed, as PEFT keeps it). So one fused optimizer call a member
+updates all its layers, a norm over dim 1 is every member's gradient norm, and PEFT's state dict is live.
+
+Smaller ranks are padded with zeros and absent targets are zeros. That is exact: where A's and B's
+padding is zero so are their gradients, and Adam leaves zeros with zero gradients where they are.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from src.lora.inject import eject, packed_layers
+from src.lora.layers import PackedConv2d, PackedLinear, Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from src.lora.rows import RowPlan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """Where one layer lies in a bank row: ``A`` of ``down_shape`` at ``start``, ``B`` of ``up_shape`` behind it."""
+
+    name: str
+    layer: PackedLinear | PackedConv2d
+    start: int
+    down_shape: tuple[int, ...]
+    up_shape: tuple[int, int]
+
+    @property
+    def middle(self) -> int:
+        """Where B begins."""
+        return self.start + torch.Size(self.down_shape).numel()
+
+    @property
+    def end(self) -> int:
+        """Behind B."""
+        return self.middle + torch.Size(self.up_shape).numel()
+
+    def rank(self, member: str) -> int:
+        """The member's own rank here; 0 where it has no such target."""
+        return int(self.layer.r.get(member, 0))
+
+    def cut(self, block: Tensor) -> tuple[Tensor, Tensor]:
+        """A and B as views of ``block [..., P]``."""
+        lead = block.shape[:-1]
+        down = block[..., self.start : self.middle].unflatten(-1, self.down_shape)
+        up = block[..., self.middle : self.end].unflatten(-1, self.up_shape)
+        return down.view(*lead, *self.down_shape), up.view(*lead, *self.up_shape)
+
+
+class AdapterBank:
+    """Stacked matrices of ``members`` over ``base``'s packed layers.
+
+    Args:
+        base: The module the adapters were injected into.
+        members: Adapter names; their order is the order of places.
+        dtype: Dtype of weights, gradients and optimizer state (fp32, or fp64 under ``64-true``).
+        device: Where they live.
+    """
+
+    def __init__(self, base: nn.Module, members: Sequence[str], *, dtype: torch.dtype, device: torch.device) -> None:
+        self.base = base
+        self.members = tuple(members)
+        self._plan: RowPlan | None = None
+        self.spans = tuple(self._lay_out())
+        size = self.spans[-1].end if self.spans else 0
+        self.weights = torch.zeros(len(self.members), size, dtype=dtype, device=device)
+        self.gradients = torch.zeros_like(self.weights)
+        for span in self.spans:
+            self._adopt(span)
+
+    def place(self, member: str) -> int:
+        """The row of ``member``."""
+        return self.members.index(member)
+
+    @contextmanager
+    def rows(self, plan: RowPlan) -> Iterator[None]:
+        """Route every forward inside by ``plan``.
+
+        The backward pass belongs inside too: activation checkpointing runs forwards in it.
+        """
+        if self._plan is not None:
+            msg = "a row plan is set already; plans do not nest"
+            raise RuntimeError(msg)
+        self._plan = plan
+        try:
+            yield
+        finally:
+            self._plan = None
+
+    def unpack(self, row: Tensor, member: str) -> dict[str, Tensor]:
+        """``row [P]`` as unpadded tensors by ``<layer>.A`` ``[r, C...]`` and ``<layer>.B`` ``[r, D]`` (views)."""
+        tensors: dict[str, Tensor] = {}
+        for span in self.spans:
+            rank = span.rank(member)
+            if rank:
+                down, up = span.cut(row)
+                tensors[f"{span.name}.A"], tensors[f"{span.name}.B"] = down[:rank], up[:rank]
+        return tensors
+
+    def fill(self, row: Tensor, tensors: dict[str, Tensor], member: str) -> None:
+        """The reverse of :meth:`unpack`: copy ``tensors`` into ``row [P]``.
+
+        Raises:
+            ValueError: When names or shapes are not those of ``member``.
+        """
+        places = self.unpack(row, member)
+        if places.keys() != tensors.keys():
+            odd = sorted(places.keys() ^ tensors.keys())
+            msg = f"adapter {member!r}: got other layers than the base's targets: {', '.join(odd[:5])}"
+            raise ValueError(msg)
+        for name, place in places.items():
+            if place.shape != tensors[name].shape:
+                got, allowed = tuple(tensors[name].shape), tuple(place.shape)
+                msg = f"adapter {member!r}, {name}: got shape {got}, allowed is {allowed}"
+                raise ValueError(msg)
+            place.copy_(tensors[name])
+
+    def state(self, member: str) -> dict[str, Tensor]:
+        """The member's unpadded weights, copied, on the CPU."""
+        row = self.weights[self.place(member)]
+        return {
+            name: value.detach().to("cpu", copy=True).contiguous() for name, value in self.unpack(row, member).items()
+        }
+
+    def parameters(self, member: str) -> list[nn.Parameter]:
+        """Unpadded per-layer views with their gradients attached, for optimizers that look at shapes."""
+        place = self.place(member)
+        weights = self.unpack(self.weights[place], member)
+        gradients = self.unpack(self.gradients[place], member)
+        views = []
+        for name, weight in weights.items():
+            view = nn.Parameter(weight, requires_grad=True)
+            view.grad = gradients[name]
+            views.append(view)
+        return views
+
+    def without(self, leaving: Sequence[str]) -> AdapterBank | None:
+        """A bank of the members that stay, with their weights; None when nobody does.
+
+        The leaving adapters are taken out of the base. Gradients start at zero.
+        """
+        staying = [name for name in self.members if name not in leaving]
+        kept = {name: self.state(name) for name in staying}
+        gradients = {
+            name: {key: value.clone() for key, value in self.unpack(self.gradients[self.place(name)], name).items()}
+            for name in staying
+        }
+        self.release()
+        for name in leaving:
+            eject(self.base, name)
+        if not staying:
+            return None
+        bank = AdapterBank(self.base, staying, dtype=self.weights.dtype, device=self.weights.device)
+        for name in staying:
+            bank.fill(bank.weights[bank.place(name)], kept[name], name)
+            bank.fill(bank.gradients[bank.place(name)], gradients[name], name)
+        return bank
+
+    def release(self) -> None:
+        """Give PEFT's parameters storage of their own again, so that the block can be freed."""
+        for span in self.spans:
+            span.layer.stack = None
+            for name in self.members:
+                if span.rank(name):
+                    for holder in (span.layer.lora_A[name], span.layer.lora_B[name]):
+                        holder.weight.data = holder.weight.data.clone(memory_format=torch.contiguous_format)
+
+    def _lay_out(self) -> Iterator[Span]:
+        start = 0
+        for name, layer in packed_layers(self.base).items():
+            ranks = [layer.r[m] for m in self.members if m in layer.lora_A]
+            if not ranks:
+                layer.stack = None
+                continue
+            rank = max(ranks)
+            inner = layer.get_base_layer()
+            kernel = tuple(inner.kernel_size) if isinstance(layer, PackedConv2d) else ()
+            span = Span(
+                name=name,
+                layer=layer,
+                start=start,
+                down_shape=(rank, layer.in_features, *kernel),
+                up_shape=(rank, layer.out_features),
+            )
+            start = span.end
+            yield span
+
+    def _adopt(self, span: Span) -> None:
+        down, up = span.cut(self.weights)
+        # An absent target is zeros, so its scale is of no consequence; 1 keeps `unit` true for the rest.
+        scaling = [float(span.layer.scaling.get(member, 1.0)) for member in self.members]
+        for place, member in enumerate(self.members):
+            rank = span.rank(member)
+            if rank:
+                self._link(span, member, down[place, :rank], up[place, :rank])
+        grad_down, grad_up = span.cut(self.gradients)
+        leaf_down, leaf_up = down.detach().requires_grad_(), up.detach().requires_grad_()
+        leaf_down.grad, leaf_up.grad = grad_down, grad_up
+        span.layer.stack = Stack(
+            name=span.name,
+            down=leaf_down,
+            up=leaf_up,
+            scaling=torch.tensor(scaling, dtype=self.weights.dtype, device=self.weights.device),
+            unit=all(scale == 1.0 for scale in scaling),
+            plan=lambda: self._plan,
+        )
+
+    @staticmethod
+    def _link(span: Span, member: str, down: Tensor, up: Tensor) -> None:
+        """Copy PEFT's initial values in, then let its parameters be views of the bank."""
+        held_down, held_up = span.layer.lora_A[member].weight, span.layer.lora_B[member].weight
+        target_up = up.transpose(0, 1) if held_up.dim() == 2 else up.transpose(0, 1)[..., None, None]
+        with torch.no_grad():
+            down.copy_(held_down.to(down.dtype))
+            target_up.copy_(held_up.to(up.dtype))
+        for held in (held_down, held_up):
+            held.requires_grad_(False)  # noqa: FBT003  # the stacked leaves are trained, not the views
+        held_down.data, held_up.data = down, target_up

@@ -1,0 +1,1 @@
+"""Image adapters as files: kohya's format for people, diffusers' for code, and back again."""

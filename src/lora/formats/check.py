@@ -1,0 +1,70 @@
+"""Reading a written file back: an adapter counts as exported only after this."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from src.lora.formats.adapter import Adapter, ExportError, LoraWeights, listing
+from src.lora.formats.container import FILE_DTYPES, hash_problem
+from src.lora.formats.kohya import for_readers
+from src.lora.formats.read import read_with_format
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+
+def check_written(path: Path, adapter: Adapter) -> None:
+    """Compare the file at ``path`` with ``adapter``: every key, shape, alpha and value within the file's rounding.
+
+    Raises:
+        ExportError: Listing all that differs.
+        AdapterFileError: When the file cannot be read at all.
+    """
+    in_file, is_kohya = read_with_format(path)
+    found = {(component, name): weights for component, name, weights in in_file.modules()}
+    written = for_readers(adapter) if is_kohya else adapter
+    wanted = {(component, name): weights for component, name, weights in written.modules()}
+    problems = [f"{c}.{n}: missing from the file" for c, n in wanted if (c, n) not in found]
+    for (component, name), weights in found.items():
+        if (component, name) not in wanted:
+            problems.append(f"{component}.{name}: in the file but not in the adapter")
+        else:
+            faults = _differences(weights, wanted[component, name])
+            problems.extend(f"{component}.{name}: {fault}" for fault in faults)
+    wrong_hash = hash_problem(path)
+    if wrong_hash:
+        problems.append(wrong_hash)
+    if problems:
+        raise ExportError(
+            listing(f"{path}: the file differs from the adapter; it does not count as exported", problems)
+        )
+
+
+def _differences(found: LoraWeights, expected: LoraWeights) -> Iterator[str]:
+    for part in ("down", "up", "dora_scale"):
+        fault = _tensor_difference(getattr(found, part), getattr(expected, part))
+        if fault:
+            yield f"{part} {fault}"
+    exact = torch.tensor(expected.alpha, dtype=torch.float32)
+    if torch.tensor(found.alpha, dtype=torch.float32) != exact:
+        yield f"alpha is {found.alpha}, should be {expected.alpha}"
+
+
+def _tensor_difference(found: Tensor | None, expected: Tensor | None) -> str | None:
+    if found is None or expected is None:
+        return None if found is expected else f"is {'missing' if found is None else 'there but should not be'}"
+    if found.shape != expected.shape:
+        return f"has shape {tuple(found.shape)}, should be {tuple(expected.shape)}"
+    if found.dtype not in FILE_DTYPES:
+        return f"has dtype {found.dtype}, should be one of {', '.join(str(d) for d in FILE_DTYPES)}"
+    rounded = expected.detach().cpu().to(found.dtype)
+    if torch.equal(found, rounded):
+        return None
+    wrong = int((found != rounded).sum())
+    worst = float((found.float() - rounded.float()).abs().max())
+    return f"differs in {wrong} of {found.numel()} values, by up to {worst:.3g}"

@@ -1,0 +1,101 @@
+"""Putting adapters into a base through PEFT. The only file that knows PEFT's custom-module route."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from peft import LoraConfig as PeftConfig
+from peft import inject_adapter_in_model
+from torch import nn
+
+from src.config.streams import stream_key
+from src.lora.layers import PackedConv2d, PackedLinear
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdapterSpec:
+    """What PEFT is told of one member's adapter.
+
+    Attributes:
+        rank: LoRA rank.
+        alpha: Scale numerator.
+        dropout: Kept for the record; the packed layers draw it themselves (see src.lora.layers).
+        targets: Full dotted names of the targeted modules.
+        use_rslora: alpha/sqrt(rank) instead of alpha/rank.
+        init: ``kaiming`` or ``gaussian``.
+        seed: Root of the initialisation's randomness.
+    """
+
+    rank: int
+    alpha: float
+    dropout: float
+    targets: tuple[str, ...]
+    use_rslora: bool
+    init: str
+    seed: int
+
+    def peft(self) -> PeftConfig:
+        """The same as PEFT's config, with the packed layers registered."""
+        config = PeftConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,  # type: ignore[arg-type]  # PEFT annotates int, and computes with floats
+            lora_dropout=self.dropout,
+            target_modules=list(self.targets),
+            use_rslora=self.use_rslora,
+            init_lora_weights=True if self.init == "kaiming" else "gaussian",
+        )
+        config._register_custom_module({nn.Linear: PackedLinear, nn.Conv2d: PackedConv2d})
+        return config
+
+
+def inject(base: nn.Module, name: str, spec: AdapterSpec) -> None:
+    """Add the adapter ``name`` to ``base``; PEFT replaces each target by a packed layer.
+
+    The initialisation is PEFT's, drawn from a stream of (seed, "init", module name), so it does not
+    depend on what was injected before.
+
+    Raises:
+        ValueError: When a target is not in the base, is no linear layer or convolution, or has groups.
+    """
+    wanted = dict.fromkeys(spec.targets)
+    modules = {n.replace(".base_layer", ""): m for n, m in base.named_modules()}
+    missing = [target for target in wanted if target not in modules]
+    if missing:
+        msg = f"adapter {name!r}: got targets that the base lacks: {', '.join(missing[:5])}"
+        raise ValueError(msg)
+    for target in wanted:
+        module = modules[target]
+        inner = module.get_base_layer() if isinstance(module, (PackedLinear, PackedConv2d)) else module
+        if not isinstance(inner, (nn.Linear, nn.Conv2d)) or getattr(inner, "groups", 1) != 1:
+            msg = (
+                f"adapter {name!r}: {target} is a {type(inner).__name__}, allowed are nn.Linear and ungrouped nn.Conv2d"
+            )
+            raise ValueError(msg)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # Several adapters in one base are the point here, and PEFT warns of them.
+        warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute.*")
+        inject_adapter_in_model(spec.peft(), base, adapter_name=name)
+        for module_name, layer in packed_layers(base).items():
+            if name in layer.lora_A:
+                # On the CPU in fp32 whatever the base is, so that every device and precision starts alike.
+                for holder in (layer.lora_A[name], layer.lora_B[name]):
+                    holder.to("cpu", torch.float32)
+                torch.manual_seed(stream_key(spec.seed, "init", module_name))
+                layer.reset_lora_parameters(name, spec.peft().init_lora_weights)
+
+
+def eject(base: nn.Module, name: str) -> None:
+    """Take the adapter ``name`` out of every layer that has it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted.*")
+        for layer in packed_layers(base).values():
+            if name in layer.lora_A:
+                layer.delete_adapter(name)
+
+
+def packed_layers(base: nn.Module) -> dict[str, PackedLinear | PackedConv2d]:
+    """Every packed layer of ``base`` by its dotted name, sorted, so that nothing depends on injection order."""
+    found = {n: m for n, m in base.named_modules() if isinstance(m, (PackedLinear, PackedConv2d))}
+    return dict(sorted(found.items()))

@@ -1,0 +1,110 @@
+"""A Stable Diffusion's files, and the ways to load its parts."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from src.config.schema import ModelConfig
+from src.models.protocol import BaseError
+from src.models.sd.layout import SdLayout
+from src.models.sd.locating import find_layout
+from src.models.tokens import CaptionTokenizer, read_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+
+    from src.models.sd.denoiser import SdDenoiser
+    from src.models.sd.encoders import SdCaptionEncoder, SdDecoder, SdImageEncoder
+
+
+def open_files(model: ModelConfig) -> SdBase:
+    """Find a Stable Diffusion and check that its files and sizes fit the configuration.
+
+    Raises:
+        BaseError: As in :func:`src.models.opening.open_base`.
+    """
+    base = SdBase(find_layout(model), model.prediction_type)
+    if model.stride % base.stride:
+        msg = f"model.stride: got {model.stride}, allowed is a multiple of {base.stride} (what {model.path} needs)"
+        raise BaseError(msg)
+    return base
+
+
+class SdBase:
+    """Implements :class:`src.models.protocol.BaseFiles`."""
+
+    def __init__(self, layout: SdLayout, prediction_type: str) -> None:
+        """Read the configs of ``layout``; no weights."""
+        self._layout = layout
+        self._prediction_type = prediction_type
+        self._text_config = layout.config("text_encoder")
+        self.pixels_per_cell = 2 ** (len(layout.config("vae")["block_out_channels"]) - 1)
+        self.stride = self.pixels_per_cell * 2 ** (len(layout.config("unet")["block_out_channels"]) - 1)
+        self.max_tokens = int(self._text_config.get("max_position_embeddings", 77))
+
+    @property
+    def path(self) -> Path:
+        """The folder or the single file."""
+        return self._layout.single or self._layout.root
+
+    @cached_property
+    def base_hash(self) -> str:
+        """Content hash of all parts."""
+        return self._layout.hash_of("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+    @cached_property
+    def _words(self) -> CaptionTokenizer:
+        return read_tokenizer(self._layout.root / "tokenizer", self.max_tokens)
+
+    def tokenizer(self) -> CaptionTokenizer:
+        """The base's tokenizer, read once."""
+        return self._words
+
+    def count_tokens(self, caption: str) -> int:
+        """Tokens of ``caption``, begin and end marks included, before any is cut off."""
+        return self._words.count(caption)
+
+    def image_encoder(self, *, dtype: torch.dtype, device: torch.device) -> SdImageEncoder:
+        """Encoder of pictures; its weights are read at the first picture."""
+        from src.models.sd.encoders import LazyModule, SdImageEncoder  # noqa: PLC0415
+        from src.models.sd.weights import load_vae  # noqa: PLC0415
+
+        vae = LazyModule(partial(load_vae, self._layout), dtype=dtype, device=device)
+        return SdImageEncoder(vae, f"sd-vae-mode-1:{self._layout.hash_of('vae')}:{dtype}")
+
+    def caption_encoder(self, *, dtype: torch.dtype, device: torch.device) -> SdCaptionEncoder:
+        """Encoder of captions; its weights are read at the first caption."""
+        from src.models.sd.encoders import LazyModule, SdCaptionEncoder  # noqa: PLC0415
+        from src.models.sd.weights import load_text_encoder  # noqa: PLC0415
+
+        text_encoder = LazyModule(partial(load_text_encoder, self._layout), dtype=dtype, device=device)
+        fingerprint = f"sd-clip-last-1:{self._layout.hash_of('text_encoder', 'tokenizer')}:{dtype}"
+        return SdCaptionEncoder(text_encoder, self._words, fingerprint)
+
+    def load_denoiser(
+        self, *, dtype: torch.dtype, device: torch.device, gradient_checkpointing: bool = False
+    ) -> SdDenoiser:
+        """Read the UNet, frozen and in eval mode.
+
+        Raises:
+            BaseError: When weights are missing or do not fit, or the base predicts something unknown.
+        """
+        from src.models.sd.denoiser import SdDenoiser  # noqa: PLC0415
+        from src.models.sd.weights import load_unet  # noqa: PLC0415
+
+        return SdDenoiser(
+            load_unet(self._layout, dtype).to(device),
+            self._layout.config("scheduler"),
+            self._prediction_type,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+
+    def load_decoder(self, *, dtype: torch.dtype, device: torch.device) -> SdDecoder:
+        """Decoder of latents; its weights are read at the first picture."""
+        from src.models.sd.encoders import LazyModule, SdDecoder  # noqa: PLC0415
+        from src.models.sd.weights import load_vae  # noqa: PLC0415
+
+        vae = LazyModule(partial(load_vae, self._layout), dtype=dtype, device=device)
+        return SdDecoder(vae, self.pixels_per_cell)

@@ -1,0 +1,129 @@
+"""The UNet with its noise schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from src.models.protocol import BaseError, Conditioning
+from src.models.targets import resolve_targets, target_layers
+from src.objectives.targets import PREDICTION_TYPES, PredictionType
+
+
+class SdDenoiser:
+    """A frozen ``UNet2DConditionModel`` in eval mode; see :class:`src.models.protocol.Denoiser`."""
+
+    def __init__(
+        self,
+        unet: Any,  # noqa: ANN401  # diffusers is untyped
+        scheduler_config: Mapping[str, Any],
+        prediction_type: str,
+        *,
+        gradient_checkpointing: bool,
+    ) -> None:
+        """Take ``unet``, which stays where and as it is.
+
+        Args:
+            unet: The UNet, all parameters frozen.
+            scheduler_config: The base's own.
+            prediction_type: ``auto`` takes the scheduler's.
+            gradient_checkpointing: Recompute activations in the backward pass (Chen et al. 2016).
+        """
+        self.module = unet
+        self.layers: Mapping[str, str] = target_layers(unet)
+        self.prediction_type: PredictionType = read_prediction_type(scheduler_config, prediction_type)
+        self.scheduler_config: Mapping[str, Any] = {**scheduler_config, "prediction_type": self.prediction_type}
+        self.alphas_cumprod = read_alphas_cumprod(scheduler_config)
+        self.n_train_timesteps = len(self.alphas_cumprod)
+        self.latent_channels: int = self.module.config.in_channels
+        self.set_gradient_checkpointing(enabled=gradient_checkpointing)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the base's weights; an adapter's may differ."""
+        dtype: torch.dtype = self.module.conv_norm_out.weight.dtype
+        return dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base lies."""
+        device: torch.device = self.module.conv_norm_out.weight.device
+        return device
+
+    def set_gradient_checkpointing(self, *, enabled: bool) -> None:
+        """Recompute each block's activations in the backward pass, or keep them.
+
+        It works in train and eval mode and, being non-reentrant, with inputs that need no gradient: the base is
+        frozen, so without adapters nothing that enters a block needs one.
+        """
+        if enabled:
+            self.module.enable_gradient_checkpointing(_recompute)
+        else:
+            self.module.disable_gradient_checkpointing()
+
+    def denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """The UNet's prediction, in the base's dtype.
+
+        Args:
+            noisy: Noisy latents [N, C, h, w]; cast to the base's dtype.
+            timesteps: Integers [N].
+            conditioning: ``{"encoder_hidden_states": [N, L, D]}``.
+
+        Returns:
+            [N, C, h, w].
+        """
+        states = conditioning["encoder_hidden_states"]
+        device, dtype = self.device, self.dtype
+        prediction: Tensor = self.module(
+            noisy.to(device, dtype),
+            timesteps.to(device),
+            encoder_hidden_states=states.to(device, dtype),
+            return_dict=False,
+        )[0]
+        return prediction
+
+    def target_names(self, target_modules: str | Sequence[str]) -> list[str]:
+        """See :func:`src.models.targets.resolve_targets`; unaffected by adapters put in since."""
+        return resolve_targets(self.layers, target_modules)
+
+
+def _recompute(module: nn.Module, *arguments: Any) -> Any:  # noqa: ANN401
+    from torch.utils.checkpoint import checkpoint  # noqa: PLC0415
+
+    # No generator state is kept: the UNet has no dropout and the adapters' is a function of counters.
+    return checkpoint(module.__call__, *arguments, use_reentrant=False, preserve_rng_state=False)
+
+
+def read_prediction_type(scheduler_config: Mapping[str, Any], wanted: str) -> PredictionType:
+    """What the base predicts: ``wanted``, or the scheduler's word for ``auto``.
+
+    Raises:
+        BaseError: For a kind that cannot be trained here.
+    """
+    found = scheduler_config.get("prediction_type", "epsilon") if wanted == "auto" else wanted
+    if found == "epsilon":
+        return "epsilon"
+    if found == "v_prediction":
+        return "v_prediction"
+    msg = f"the base's scheduler says prediction_type={found!r}, allowed is one of {', '.join(PREDICTION_TYPES)}"
+    raise BaseError(msg)
+
+
+def read_alphas_cumprod(scheduler_config: Mapping[str, Any]) -> Tensor:
+    """The base's noise schedule, [T], fp32 on the CPU, whatever sampler its config names.
+
+    Raises:
+        BaseError: When the config describes no schedule.
+    """
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler  # noqa: PLC0415
+
+    try:
+        scheduler = DDIMScheduler.from_config(dict(scheduler_config))
+    except (NotImplementedError, TypeError, ValueError) as error:
+        msg = f"the base's scheduler_config.json describes no noise schedule ({error})"
+        raise BaseError(msg) from error
+    alphas: Tensor = scheduler.alphas_cumprod
+    return alphas.detach().clone()

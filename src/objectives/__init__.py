@@ -1,0 +1,27 @@
+"""What is trained towards, as pure functions on tensors: noise, timesteps, targets, weights, losses.
+
+Shape legend: N rows of a batch, C latent channels, h and w latent height and width, T training timesteps.
+"""
+
+from src.objectives.losses import mse_per_sample
+from src.objectives.noise import add_noise, noise_offset, sample_noise
+from src.objectives.targets import PREDICTION_TYPES, PredictionType, prediction_target, velocity
+from src.objectives.timesteps import Band, bands, stratified_timesteps, uniform_timestep
+from src.objectives.weighting import min_snr_weight, snr
+
+__all__ = [
+    "PREDICTION_TYPES",
+    "Band",
+    "PredictionType",
+    "add_noise",
+    "bands",
+    "min_snr_weight",
+    "mse_per_sample",
+    "noise_offset",
+    "prediction_target",
+    "sample_noise",
+    "snr",
+    "stratified_timesteps",
+    "uniform_timestep",
+    "velocity",
+]

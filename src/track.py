@@ -1,0 +1,40 @@
+"""Log in MLflow what a sweep's spool still holds: ``python -m src.track multirun/<date>/<time>-<id>``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main(words: list[str] | None = None) -> int:
+    """Ingest each folder; 0 when everything is in MLflow, 1 when something is not, 2 for a wrong folder."""
+    parser = argparse.ArgumentParser(prog="python -m src.track", description=__doc__)
+    parser.add_argument("sweep_dir", nargs="+", type=Path, help="a sweep's folder, multirun/<date>/<time>-<id>")
+    folders = parser.parse_args(words).sweep_dir
+
+    from src.tracking.store import prepare_environment  # noqa: PLC0415
+
+    prepare_environment()
+    return max(_ingest(folder) for folder in folders)
+
+
+def _ingest(sweep_dir: Path) -> int:
+    from src.tracking.errors import TrackingError, in_one_line, passing_errors  # noqa: PLC0415
+    from src.tracking.orphans import settle  # noqa: PLC0415
+
+    try:
+        track = settle(sweep_dir.absolute())
+    except TrackingError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except passing_errors() as error:
+        print(f"{sweep_dir}: not logged, try again later: {in_one_line(error)}", file=sys.stderr)
+        return 1
+    states = ", ".join(f"{track.jobs[index].name} {track.states.get(index)}" for index in track.jobs)
+    print(f"{sweep_dir}: all in {track.uri}, experiment {track.experiment} ({states})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""What can go wrong between a spool and MLflow, sorted by whether waiting helps."""
+
+from __future__ import annotations
+
+_LONGEST_LINE = 200
+
+
+class TrackingError(ValueError):
+    """The configuration or the folder cannot be tracked as asked; trying again changes nothing."""
+
+
+class SweepBusyError(Exception):
+    """Another process records this sweep at the moment."""
+
+
+def passing_errors() -> tuple[type[Exception], ...]:
+    """Errors that may be gone a moment later: a server away, a database locked, a disk full.
+
+    Call it after MLflow has been imported, or where importing it is acceptable.
+    """
+    import sqlite3  # noqa: PLC0415
+
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, SweepBusyError)
+
+
+def in_one_line(error: BaseException) -> str:
+    """The error's text without line breaks, cut to what a terminal shows."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}..."

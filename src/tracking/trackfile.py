@@ -1,0 +1,177 @@
+"""``tracking.json``: what a sweep is called in MLflow, and how far its spool has been read.
+
+The file is enough to ingest a sweep without its launcher. It is a convenience for offsets (the store says
+what it holds, so an old offset costs time and nothing else) and the authority for run ids.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from src.config.files import write_json
+from src.config.schema import TrackingConfig
+from src.tracking.errors import TrackingError
+from src.tracking.parameters import flatten
+from src.tracking.processes import ProcessMark
+from src.tracking.records import JobRecord
+
+FILE = "tracking.json"
+LOCK = "tracking.lock"
+PARENT = "parent"
+SQLITE = "sqlite:///"
+_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrackedJob:
+    """What a job's run is made of.
+
+    Attributes:
+        name: The adapter's name.
+        dir: The job's folder, relative to the sweep's where it lies inside.
+        pack: Name of its pack.
+        overrides: What the command line set.
+        params: The flattened configuration.
+    """
+
+    name: str
+    dir: str
+    pack: str
+    overrides: dict[str, str]
+    params: dict[str, str]
+
+
+@dataclass(kw_only=True, slots=True)
+class TrackFile:
+    """The contents of ``tracking.json``.
+
+    Attributes:
+        sweep: The sweep's id.
+        command: The command line that started it.
+        asked: ``tracking.uri`` and ``tracking.root`` as the configuration gave them.
+        uri: Tracking server or database, absolute.
+        root: Folder of the artifacts, absolute.
+        experiment: MLflow experiment's name.
+        launcher: The process that runs the sweep.
+        jobs: By job number.
+        runs: MLflow run ids by job number, the sweep's own under ``parent``.
+        states: Final states that the runs were given, by job number.
+        ended: Final states that the launcher named when it closed the sweep; empty until then.
+        offsets: Bytes read of each spool file, by file name.
+    """
+
+    sweep: str
+    command: str
+    asked: list[str | None]
+    uri: str
+    root: str
+    experiment: str
+    launcher: ProcessMark
+    jobs: dict[str, TrackedJob] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)
+    ended: dict[str, str] = field(default_factory=dict)
+    offsets: dict[str, int] = field(default_factory=dict)
+
+    def save(self, sweep_dir: Path) -> None:
+        """Write the file atomically."""
+        write_json(sweep_dir / FILE, {"version": _VERSION, **asdict(self)})
+
+    def add(self, records: Sequence[JobRecord], sweep_dir: Path) -> None:
+        """Take in jobs that are about to run, for the first time or again."""
+        for record in records:
+            self.jobs[str(record.index)] = TrackedJob(
+                name=record.name,
+                dir=os.path.relpath(record.dir, sweep_dir),
+                pack=record.pack,
+                overrides=dict(record.overrides),
+                params=flatten(record.config, record.name),
+            )
+            self.states.pop(str(record.index), None)
+            self.ended.pop(str(record.index), None)
+
+    def forget_store(self) -> None:
+        """Start over in a store that holds nothing of this sweep."""
+        self.runs.clear()
+        self.states.clear()
+        self.offsets.clear()
+
+
+def read_track_file(sweep_dir: Path) -> TrackFile:
+    """The sweep's ``tracking.json``.
+
+    Raises:
+        TrackingError: When there is none, or it was not written by this program.
+    """
+    path = sweep_dir / FILE
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+        if values.pop("version") != _VERSION:
+            raise TrackingError(f"{path} was written by another version of this program; use that one to ingest it")
+        values["launcher"] = ProcessMark(**values["launcher"])
+        values["jobs"] = {index: TrackedJob(**job) for index, job in values["jobs"].items()}
+        return TrackFile(**values)
+    except (FileNotFoundError, NotADirectoryError):
+        raise TrackingError(
+            f"no {FILE} in {sweep_dir}: expected the folder of a sweep that was recorded in MLflow, "
+            "such as multirun/<date>/<time>-<id> (with tracking=none nothing is recorded)"
+        ) from None
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise TrackingError(f"{path} cannot be read ({error}); move it away to record the sweep anew") from error
+
+
+def open_track_file(sweep_dir: Path, config: TrackingConfig, sweep_id: str, command: str) -> TrackFile:
+    """The file of a sweep that starts or goes on, with this process as its launcher.
+
+    A sweep that goes on keeps its runs, unless it is now recorded somewhere else.
+    """
+    uri, root = store_of(config)
+    asked = [config.uri, config.root]
+    launcher = ProcessMark.own()
+    if not (sweep_dir / FILE).exists():
+        return TrackFile(
+            sweep=sweep_id,
+            command=command,
+            asked=asked,
+            uri=uri,
+            root=root,
+            experiment=config.experiment,
+            launcher=launcher,
+        )
+    track = read_track_file(sweep_dir)
+    track.launcher = launcher
+    # A relative root means the store that the sweep began with, from whatever folder it is continued.
+    same = track.asked == asked and track.experiment == config.experiment and _may_exist(track.uri)
+    if not same and (track.uri, track.experiment) != (uri, config.experiment):
+        track.uri, track.root, track.experiment = uri, root, config.experiment
+        track.forget_store()
+    track.asked = asked
+    return track
+
+
+def _may_exist(uri: str) -> bool:
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
+
+
+def store_of(config: TrackingConfig) -> tuple[str, str]:
+    """The store's address and the absolute folder of its artifacts.
+
+    Raises:
+        TrackingError: When ``tracking.uri`` is a folder, which MLflow 3 no longer writes to.
+    """
+    root = Path(config.root).expanduser().absolute()
+    uri = config.uri or f"{SQLITE}{root / 'mlflow.db'}"
+    if uri.startswith(SQLITE):
+        uri = f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
+    scheme = uri.split(":", 1)[0] if ":" in uri else ""
+    if scheme in {"", "file"}:
+        raise TrackingError(
+            f"tracking.uri is {uri!r}, a folder; allowed are a server (http://host:5000) and a database "
+            "(sqlite:////folder/mlflow.db); null takes sqlite in tracking.root"
+        )
+    return uri, str(root)

@@ -1,0 +1,80 @@
+"""The base in memory, kept warm from pack to pack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from src.models.opening import open_base
+from src.training.precision import DTYPES
+
+if TYPE_CHECKING:
+    from src.config import JobConfig
+    from src.models.protocol import BaseFiles, Decoder, Denoiser
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedBase:
+    """A base with its weights in memory."""
+
+    denoiser: Denoiser
+    decoder: Decoder
+
+
+class Bases:
+    """Opens bases, and keeps the one that was loaded last."""
+
+    def __init__(self) -> None:
+        self._files: dict[object, BaseFiles] = {}
+        self._key: object = None
+        self._loaded: LoadedBase | None = None
+
+    def files(self, config: JobConfig) -> BaseFiles:
+        """The base's files, found and found complete.
+
+        Raises:
+            src.models.protocol.BaseError: When they are not.
+        """
+        if config.model not in self._files:
+            self._files[config.model] = open_base(config.model)
+        return self._files[config.model]
+
+    def load(self, config: JobConfig) -> LoadedBase:
+        """The base in the job's precision on the job's device, from memory where it is there already."""
+        key = (
+            config.model,
+            config.trainer.precision,
+            config.trainer.gradient_checkpointing,
+            config.trainer.accelerator,
+        )
+        if self._loaded is None or key != self._key:
+            self._loaded = None  # one base at a time: let go before the next is read
+            files, device = self.files(config), device_of(config)
+            dtype = DTYPES[config.trainer.precision].base
+            self._loaded = LoadedBase(
+                denoiser=files.load_denoiser(
+                    dtype=dtype, device=device, gradient_checkpointing=config.trainer.gradient_checkpointing
+                ),
+                decoder=files.load_decoder(dtype=torch.float32, device=device),
+            )
+            self._key = key
+        return self._loaded
+
+    def forget(self) -> None:
+        """Let the loaded base go: after a failure it may hold half-made adapters."""
+        self._loaded, self._key = None, None
+
+
+def device_of(config: JobConfig) -> torch.device:
+    """The device that ``trainer.accelerator`` asks for.
+
+    Raises:
+        ValueError: When a GPU is asked for and there is none.
+    """
+    wanted = config.trainer.accelerator
+    if wanted == "gpu" and not torch.cuda.is_available():
+        msg = "trainer.accelerator: got gpu, but torch sees no CUDA device; use cpu or auto"
+        raise ValueError(msg)
+    return torch.device("cpu" if wanted == "cpu" or not torch.cuda.is_available() else "cuda")

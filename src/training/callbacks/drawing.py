@@ -1,0 +1,84 @@
+"""Pictures while members train."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch import Callback
+from PIL import Image
+
+from src.config.files import write_atomic
+from src.training.pictures import Painter, Picture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lightning.pytorch import Trainer
+
+    from src.models.protocol import Decoder
+    from src.training.member import Member
+    from src.training.module import PackModule
+    from src.training.pack import Pack
+    from src.training.sink import Sink
+
+
+class Pictures(Callback):
+    """Draws at the start, every ``sample.every`` of a member's steps, and at its end."""
+
+    def __init__(self, pack: Pack, decoder: Decoder, sink: Sink) -> None:
+        self._painter = Painter(pack, decoder)
+        self._sink = sink
+
+    def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Draw members that begin."""
+        self.draw([m for m in pl_module.pack.active if m.count.step == 0 and m.count.micro == 0])
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
+        """Draw members that are due."""
+        self.draw([member for member in pl_module.result.stepped if _due(member)])
+
+    def draw(self, members: Sequence[Member]) -> None:
+        """Draw ``members`` now, store the pictures in their folders, and emit."""
+        drawing = [member for member in members if member.prompts is not None]
+        if not drawing:
+            return
+        for name, pictures in self._painter.draw(drawing).items():
+            member = next(m for m in drawing if m.name == name)
+            for picture in pictures:
+                self._store(member, picture)
+
+    def _store(self, member: Member, picture: Picture) -> None:
+        path = picture_path(member.folder, member.count.step, picture)
+        buffer = io.BytesIO()
+        Image.fromarray(picture.pixels.numpy()).save(buffer, format="PNG")
+        write_atomic(path, buffer.getvalue())
+        self._sink.emit(
+            "image",
+            member.job,
+            step=member.count.step,
+            samples=member.samples,
+            key=f"samples/{slug(picture.prompt)}-s{picture.seed}/scale {picture.scale:g}",
+            prompt=picture.prompt,
+            seed=picture.seed,
+            scale=picture.scale,
+            path=str(path.relative_to(self._sink.root)),
+        )
+
+
+def picture_path(folder: Path, step: int, picture: Picture) -> Path:
+    """Where a picture of a job is stored."""
+    name = f"{slug(picture.prompt)}-s{picture.seed}-x{picture.scale:.2f}.png"
+    return folder / "samples" / f"step-{step:08d}" / name
+
+
+def slug(text: str) -> str:
+    """``text`` as a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "empty"
+
+
+def _due(member: Member) -> bool:
+    every = member.config.sample.every
+    return member.done or (every is not None and member.count.step % every == 0)

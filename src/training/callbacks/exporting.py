@@ -1,0 +1,95 @@
+"""Adapter files along the way and at the end, and which of them is best."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch import Callback
+
+from src.config.files import write_json
+from src.lora.formats.adapter import AdapterError
+from src.training.callbacks.metrics import peak_memory_gib
+from src.training.export import Exported, export
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lightning.pytorch import Trainer
+
+    from src.training.callbacks.validating import Validation
+    from src.training.member import Member
+    from src.training.module import PackModule
+    from src.training.pack import Pack
+    from src.training.sink import Sink
+
+
+class Exports(Callback):
+    """Exports a member every ``trainer.save_every`` of its steps and at its end.
+
+    Attributes:
+        summaries: What the end of each finished member is reported with.
+    """
+
+    def __init__(self, sink: Sink, validation: Validation) -> None:
+        self._sink = sink
+        self._validation = validation
+        self.summaries: dict[str, dict[str, Any]] = {}
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
+        """Export members that are due; one whose export fails is FAILED, its mates go on."""
+        pack = pl_module.pack
+        for member in pl_module.result.stepped:
+            every = member.config.trainer.save_every
+            try:
+                if every is not None and member.count.step % every == 0:
+                    self._along_the_way(pack, member)
+                if member.done:
+                    self.finish(pack, member)
+            except (AdapterError, OSError) as error:
+                member.fail(f"the adapter was not exported: {error}")
+
+    def finish(self, pack: Pack, member: Member) -> None:
+        """Write the final files and the summary."""
+        folder = member.folder / "adapter"
+        files = export(pack, member, folder, member.name)
+        self._mark_best(member, folder, files.kohya)
+        for path in (*sorted(folder.glob(f"{member.name}.*")), folder / "best.json"):
+            self._sink.emit("artifact", member.job, path=self._relative(path), folder="adapter")
+        self.summaries[member.name] = self._summary(pack, member, files)
+
+    def _along_the_way(self, pack: Pack, member: Member) -> None:
+        folder = member.folder / "adapter" / "steps"
+        files = export(pack, member, folder, f"{member.name}-step{member.count.step:06d}")
+        self._mark_best(member, member.folder / "adapter", files.kohya)
+        self._sink.emit("artifact", member.job, path=self._relative(files.kohya), folder="adapter/steps")
+
+    def _mark_best(self, member: Member, folder: Path, file: Path) -> None:
+        """``best.json`` names the exported file with the lowest validation loss."""
+        step, score = self._validation.scores[member.name]
+        mark = folder / "best.json"
+        lowest = json.loads(mark.read_text())["val_loss"] if mark.exists() and step > 0 else math.inf
+        if score.loss <= lowest:
+            best = {"step": step, "val_loss": score.loss, "val_loss_rel": score.relative}
+            write_json(mark, best | {"file": str(file.relative_to(folder))})
+
+    def _summary(self, pack: Pack, member: Member, files: Exported) -> dict[str, Any]:
+        _, score = self._validation.scores[member.name]
+        seconds = member.count.seconds
+        return {
+            "val_loss": score.loss,
+            "val_loss_rel": score.relative,
+            "steps": member.count.step,
+            "samples": member.samples,
+            "seconds": seconds,
+            "bytes": files.size,
+            "file": self._relative(files.kohya),
+            "diffusers_file": self._relative(files.diffusers),
+            "best_step": member.count.best_step,
+            "samples_per_s": member.samples / seconds if seconds else None,
+            "peak_mem_gib": peak_memory_gib(pack.device),
+        }
+
+    def _relative(self, path: Path) -> str:
+        return str(path.relative_to(self._sink.root))

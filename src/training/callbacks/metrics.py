@@ -1,0 +1,91 @@
+"""Training metrics and progress."""
+
+from __future__ import annotations
+
+import resource
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from src.training.member import Member
+    from src.training.module import PackModule
+    from src.training.pack import Pack
+    from src.training.sink import Sink
+
+_PROGRESS_S = 0.25
+
+
+class Metrics(Callback):
+    """Emits each member's metrics every ``trainer.log_every`` of its own steps, and progress for the terminal."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._losses: dict[str, list[float]] = {}
+        self._since: dict[str, tuple[float, int]] = {}
+        self._shown: dict[str, float] = {}
+        self._rate: dict[str, float] = {}
+        self._started = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Start the clocks."""
+        now = time.monotonic()
+        self._since = {member.name: (now, member.count.ordinal) for member in pl_module.pack.members}
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
+        """Note when the step begins."""
+        self._started = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
+        """Emit what is due."""
+        now = time.monotonic()
+        for member in pl_module.pack.members:
+            member.count.seconds += now - self._started
+        for member in pl_module.result.stepped:
+            self._losses.setdefault(member.name, []).append(member.loss)
+            if member.count.step % member.config.trainer.log_every == 0 or member.done:
+                self._log(pl_module.pack, member, now)
+            if member.done or now - self._shown.get(member.name, 0.0) >= _PROGRESS_S:
+                self._show(member, now)
+
+    def _log(self, pack: Pack, member: Member, now: float) -> None:
+        since, ordinal = self._since[member.name]
+        self._rate[member.name] = (member.count.ordinal - ordinal) / max(now - since, 1e-9)
+        self._since[member.name] = (now, member.count.ordinal)
+        losses = self._losses.pop(member.name)
+        row = pack.bank.weights[pack.bank.place(member.name)]
+        values = {
+            "train/loss": sum(losses) / len(losses),
+            "train/grad_norm": member.grad_norm,
+            "train/lr": member.rate,
+            "train/epoch": member.count.ordinal / len(member.train.records),
+            "perf/samples_per_s": self._rate[member.name],
+            "perf/peak_mem_gib": peak_memory_gib(pack.device),
+            "adapter/norm": float(torch.linalg.vector_norm(row)),
+        }
+        self._sink.emit("metrics", member.job, step=member.count.step, samples=member.samples, values=values)
+
+    def _show(self, member: Member, now: float) -> None:
+        since, ordinal = self._since[member.name]
+        rate = self._rate.get(member.name) or (member.count.ordinal - ordinal) / max(now - since, 1e-9)
+        self._shown[member.name] = now
+        self._sink.emit(
+            "progress",
+            member.job,
+            step=member.count.step,
+            total=member.total_steps,
+            samples=member.samples,
+            loss=member.loss,
+            samples_per_s=rate,
+        )
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """Most memory held so far, GiB: the GPU's tensors, or the process's resident set on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

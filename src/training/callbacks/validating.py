@@ -1,0 +1,59 @@
+"""Validation while members train."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch import Callback
+
+from src.training.validation import Score, Validator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lightning.pytorch import Trainer
+
+    from src.training.member import Member
+    from src.training.module import PackModule
+    from src.training.pack import Pack
+    from src.training.sink import Sink
+
+
+class Validation(Callback):
+    """Scores members every ``validation.every`` of their steps, whenever one is exported, and at the end.
+
+    Attributes:
+        scores: Each member's last score and the step it was taken at.
+    """
+
+    def __init__(self, pack: Pack, sink: Sink) -> None:
+        self._validator = Validator(pack)
+        self._sink = sink
+        self.scores: dict[str, tuple[int, Score]] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Score members at step 0, where every curve begins at the base's own loss."""
+        self.score([m for m in pl_module.pack.active if m.count.step == 0 and m.count.micro == 0])
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
+        """Score the members that are due."""
+        self.score([member for member in pl_module.result.stepped if _due(member)])
+
+    def score(self, members: Sequence[Member]) -> None:
+        """Score ``members`` now, note the best, and emit."""
+        if not members:
+            return
+        scores = self._validator.score(members)
+        for member in members:
+            score = scores[member.name]
+            self.scores[member.name] = (member.count.step, score)
+            if score.loss < member.count.best_loss:
+                member.count.best_loss, member.count.best_step = score.loss, member.count.step
+            self._sink.emit(
+                "metrics", member.job, step=member.count.step, samples=member.samples, values=score.metrics()
+            )
+
+
+def _due(member: Member) -> bool:
+    step, every, save = member.count.step, member.config.validation.every, member.config.trainer.save_every
+    return member.done or (every is not None and step % every == 0) or (save is not None and step % save == 0)

@@ -1,0 +1,189 @@
+"""A member's checkpoint: one file that can be read alone, and a pack's manifest that ties them together.
+
+A part holds the unpadded adapter, the optimizer's state and, in the middle of an accumulation, the
+gradient so far; the counters are in the header. There are no generator states: everything random is a
+function of the counters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from src.config.files import write_atomic, write_json
+from src.training.member import Counters
+from src.training.optimizers import OptimizerState
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from src.training.member import Member
+    from src.training.pack import Pack
+
+_FORMAT = "lora-foundry/member/1"
+_KEPT = 2
+
+
+class CheckpointError(ValueError):
+    """No usable checkpoint; the message says what was found."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """What a member's file holds.
+
+    Attributes:
+        weights: Unpadded adapter tensors by ``<layer>.A`` and ``<layer>.B``.
+        gradients: The same keys; empty at the end of an accumulation.
+        optimizer: The optimizer's state.
+        count: The counters.
+        config_digest: Of the job's configuration, so that another one is noticed.
+    """
+
+    weights: dict[str, Tensor]
+    gradients: dict[str, Tensor]
+    optimizer: OptimizerState
+    count: Counters
+    config_digest: str
+
+
+def save_member(pack: Pack, member: Member, folder: Path) -> Path:
+    """Write ``<folder>/step-XXXXXXXX.safetensors`` atomically and keep the newest two.
+
+    Raises:
+        OSError: When the disk is full or the folder cannot be written; older files stay.
+    """
+    row = pack.bank.place(member.name)
+    optimizer = pack.optimizer.state(member.name)
+    tensors = {f"weights/{k}": v for k, v in pack.bank.state(member.name).items()}
+    tensors |= {f"optimizer/{k}": v for k, v in optimizer.tensors.items()}
+    if member.count.micro:
+        partial = pack.bank.unpack(pack.bank.gradients[row], member.name)
+        tensors |= {f"gradients/{k}": v.detach().to("cpu", copy=True).contiguous() for k, v in partial.items()}
+    header = {
+        "format": _FORMAT,
+        "counters": json.dumps(dataclasses.asdict(member.count)),
+        "optimizer": json.dumps(optimizer.numbers),
+        "config": config_digest(member),
+    }
+    header["digest"] = _digest(tensors, header)
+    path = folder / f"step-{member.count.step:08d}.safetensors"
+    write_atomic(path, save(tensors, header))
+    for old in parts(folder)[_KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def parts(folder: Path) -> list[Path]:
+    """The checkpoint files of a job, newest first."""
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)
+
+
+def load_newest(folder: Path) -> tuple[Part, Path, list[str]]:
+    """The newest file that is whole, and a line for each newer one that is not.
+
+    Raises:
+        CheckpointError: When there is none.
+    """
+    complaints: list[str] = []
+    for path in parts(folder):
+        try:
+            return read_part(path), path, complaints
+        except CheckpointError as error:
+            complaints.append(str(error))
+    found = "; ".join(complaints) or "no step-*.safetensors"
+    msg = f"{folder}: got no checkpoint to continue from ({found})"
+    raise CheckpointError(msg)
+
+
+def read_part(path: Path) -> Part:
+    """Read and check one member's file.
+
+    Raises:
+        CheckpointError: When it is torn, altered, or of another format.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = dict(file.metadata() or {})
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
+    except (SafetensorError, OSError) as error:
+        msg = f"{path.name} cannot be read: {error}"
+        raise CheckpointError(msg) from error
+    if header.get("format") != _FORMAT:
+        msg = f"{path.name}: got format {header.get('format')!r}, allowed is {_FORMAT!r}"
+        raise CheckpointError(msg)
+    if header.pop("digest", None) != _digest(tensors, header):
+        msg = f"{path.name}: its content does not match its digest"
+        raise CheckpointError(msg)
+
+    def under(prefix: str) -> dict[str, Tensor]:
+        return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+    return Part(
+        weights=under("weights/"),
+        gradients=under("gradients/"),
+        optimizer=OptimizerState(tensors=under("optimizer/"), numbers=json.loads(header["optimizer"])),
+        count=Counters(**json.loads(header["counters"])),
+        config_digest=header["config"],
+    )
+
+
+def restore(pack: Pack, member: Member, part: Part) -> None:
+    """Set ``member`` to what ``part`` holds.
+
+    Raises:
+        CheckpointError: When the checkpoint is of another configuration or another base.
+    """
+    if part.config_digest != config_digest(member):
+        msg = (
+            f"{member.name}: the checkpoint was made with another configuration; start anew, or restore the old config"
+        )
+        raise CheckpointError(msg)
+    place = pack.bank.place(member.name)
+    try:
+        pack.bank.fill(pack.bank.weights[place], part.weights, member.name)
+        if part.gradients:
+            pack.bank.fill(pack.bank.gradients[place], part.gradients, member.name)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    pack.optimizer.load(member.name, part.optimizer)
+    member.count = part.count
+
+
+def write_manifest(folder: Path, *, tick: int, files: dict[str, Path]) -> Path:
+    """Record that ``files`` (by member) are one consistent cut of the pack; written after all of them."""
+    entries = {
+        name: {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for name, path in files.items()
+    }
+    path = folder / f"manifest-{tick:08d}.json"
+    write_json(path, {"tick": tick, "members": entries})
+    for old in sorted(folder.glob("manifest-*.json"), reverse=True)[_KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def config_digest(member: Member) -> str:
+    """Of everything that decides the adapter: what only tells where or when to log may change on resume."""
+    config: dict[str, Any] = dataclasses.asdict(member.config)
+    for group in ("tracking", "sample", "resume", "name"):
+        config.pop(group)
+    for key in ("log_every", "save_every", "checkpoint_every", "checkpoint_s", "accelerator"):
+        config["trainer"].pop(key)
+    config["data"].pop("cache_dir")
+    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _digest(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
+    content = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        content.update(name.encode())
+        content.update(tensors[name].contiguous().numpy().tobytes())
+    return content.hexdigest()

@@ -1,0 +1,135 @@
+"""Training one pack from its first step, or its last checkpoint, to every member's end."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+from lightning.pytorch import Trainer
+
+from src.config.paths import locate
+from src.lora.formats.adapter import AdapterError
+from src.training.callbacks.checkpointing import Checkpoints
+from src.training.callbacks.departing import Departures
+from src.training.callbacks.drawing import Pictures
+from src.training.callbacks.exporting import Exports
+from src.training.callbacks.metrics import Metrics
+from src.training.callbacks.validating import Validation
+from src.training.checkpoint import CheckpointError, load_newest, restore
+from src.training.export import start_from
+from src.training.module import PackModule
+from src.training.pack import Pack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from lightning.pytorch import Callback
+
+    from src.models.protocol import Decoder, Denoiser
+    from src.training.member import Member
+    from src.training.sink import Sink
+
+# Hints that do not apply: the pack owns its optimizers and draws its own data, the frozen base stays in eval
+# mode, the bank's gradients are views on purpose, and the last is Lightning's own use of torch.
+_NOT_FOR_US = (
+    ".*configure_optimizers.*returned `None`.*",
+    ".*does not have many workers.*",
+    r"Found \d+ module\(s\) in eval mode.*",
+    "grad and param do not obey the gradient layout contract.*",
+    ".*isinstance\\(treespec, LeafSpec\\).*",
+)
+
+
+def train_pack(
+    denoiser: Denoiser,
+    decoder: Decoder,
+    members: Sequence[Member],
+    *,
+    sink: Sink,
+    folder: Path,
+    stop: Callable[[], bool] = lambda: False,
+    resume: frozenset[str] = frozenset(),
+) -> None:
+    """Train ``members`` together; each one's end is told to ``sink`` as a state event.
+
+    Args:
+        denoiser: The base; left without adapters afterwards, whatever happens.
+        decoder: For pictures.
+        members: At least one.
+        sink: Takes metrics, pictures, states.
+        folder: Where the pack's manifests go.
+        stop: Asked between steps; once true, every member is checkpointed and KILLED.
+        resume: Names of the members that continue from their newest checkpoint.
+    """
+    pack = Pack(denoiser, members)
+    try:
+        for member in members:
+            _prepare(pack, member, sink, resume=member.name in resume)
+        _fit(pack, decoder, sink=sink, folder=folder, stop=stop)
+    finally:
+        pack.close()
+
+
+def _prepare(pack: Pack, member: Member, sink: Sink, *, resume: bool) -> None:
+    """Load what the member continues from; a member that cannot is FAILED and its mates go on."""
+    source = member.config.lora.init_from
+    try:
+        if resume:
+            part, path, complaints = load_newest(member.folder / "checkpoints")
+            for complaint in complaints:
+                sink.emit("log", member.job, level="warning", message=f"passed over: {complaint}")
+            restore(pack, member, part)
+            sink.emit("log", member.job, level="info", message=f"{member.name} continues from {path.name}")
+        elif source is not None:
+            start_from(pack, member, locate(source))
+    except (CheckpointError, AdapterError, OSError) as error:
+        member.fail(str(error))
+
+
+def _fit(pack: Pack, decoder: Decoder, *, sink: Sink, folder: Path, stop: Callable[[], bool]) -> None:
+    module = PackModule(pack, stop)
+    validation = Validation(pack, sink)
+    exports = Exports(sink, validation)
+    checkpoints = Checkpoints(sink, folder)
+    departures = Departures(sink, exports)
+    for member in pack.members:
+        if member.done:  # resumed after its last step: only the files are made again
+            validation.score([member])
+            exports.finish(pack, member)
+    departures.depart(pack)
+    for member in pack.members:
+        sink.emit("state", member.job, state="RUNNING", error=None, summary=None)
+    # The order is the story of a step's end: measure, judge, show, export, save, leave.
+    callbacks: list[Callback] = [
+        Metrics(sink),
+        validation,
+        Pictures(pack, decoder, sink),
+        exports,
+        checkpoints,
+        departures,
+    ]
+    if pack.active:
+        _trainer(pack, callbacks).fit(module)
+    if pack.members:  # only a stop leaves members behind
+        checkpoints.save(module)
+    for member in pack.members:
+        sink.emit("state", member.job, state="KILLED", error=None, summary=None)
+
+
+def _trainer(pack: Pack, callbacks: list[Callback]) -> Trainer:
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for hint in _NOT_FOR_US:
+        warnings.filterwarnings("ignore", message=hint)
+    return Trainer(
+        accelerator="gpu" if pack.device.type == "cuda" else "cpu",
+        devices=1,
+        max_epochs=1,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )

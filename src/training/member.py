@@ -1,0 +1,149 @@
+"""A job while it trains."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from src.config import JobConfig
+    from src.data.encoding import EncodedData
+    from src.data.order import SampleOrder
+
+
+@dataclass(kw_only=True, slots=True)
+class Counters:
+    """Everything of a member that moves besides its tensors; a checkpoint holds these and no generator states.
+
+    Attributes:
+        step: Optimizer steps taken.
+        micro: Micro-batches in the accumulation under way.
+        ordinal: Samples drawn so far; the next sample's ordinal.
+        loss_sum: Loss of the accumulation under way.
+        seconds: Time in training, over all resumes.
+        best_loss: Lowest validation loss so far.
+        best_step: The step of ``best_loss``.
+    """
+
+    step: int = 0
+    micro: int = 0
+    ordinal: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best_loss: float = math.inf
+    best_step: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompts:
+    """What is drawn.
+
+    Attributes:
+        texts: The prompts.
+        conditioning: Their text states by name, ``[len(texts), ...]``.
+        empty: Those of the empty prompt, ``[1, ...]``.
+    """
+
+    texts: tuple[str, ...]
+    conditioning: dict[str, Tensor]
+    empty: dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provenance:
+    """Where an adapter came from.
+
+    Attributes:
+        base_hash: Content hash of the base.
+        data_hash: Content hash of the data set and its transform.
+        started_at: Start of the training, unix seconds.
+    """
+
+    base_hash: str
+    data_hash: str
+    started_at: float
+
+
+@dataclass(kw_only=True, slots=True)
+class Member:
+    """One adapter in training.
+
+    Attributes:
+        job: Number in the sweep.
+        name: Adapter's name, and its name in the bank.
+        folder: The job's folder, where its files go.
+        config: The job's configuration.
+        train: Cached latents and text states of the training images.
+        validation: The same of the held-out images.
+        prompts: What is drawn with it; None draws nothing.
+        provenance: What exported files say of where it came from.
+        order: Which sample comes next.
+        total_steps: Optimizer steps of the whole training.
+        count: What moves.
+        state: ``active`` until it is done or failed.
+        error: Why it failed.
+        loss: Loss of the last optimizer step: the sum over its samples divided by the effective batch.
+        grad_norm: Gradient norm of the last step before clipping.
+        rate: Learning rate of the last step.
+    """
+
+    job: int
+    name: str
+    folder: Path
+    config: JobConfig
+    train: EncodedData
+    validation: EncodedData
+    prompts: Prompts | None
+    provenance: Provenance
+    order: SampleOrder
+    total_steps: int
+    count: Counters = field(default_factory=Counters)
+    state: Literal["active", "failed"] = "active"
+    error: str | None = None
+    loss: float = math.nan
+    grad_norm: float = math.nan
+    rate: float = 0.0
+
+    @property
+    def done(self) -> bool:
+        """Whether all optimizer steps were taken."""
+        return self.count.step >= self.total_steps
+
+    @property
+    def active(self) -> bool:
+        """Whether it takes part in the next step."""
+        return self.state == "active" and not self.done
+
+    @property
+    def effective_batch(self) -> int:
+        """Samples of one optimizer step."""
+        return self.config.data.batch_size * self.config.trainer.accumulate
+
+    @property
+    def samples(self) -> int:
+        """Samples seen by the optimizer steps taken."""
+        return self.count.step * self.effective_batch
+
+    def fail(self, reason: str) -> None:
+        """Stop alone; the weights stay as the last good step left them."""
+        self.state, self.error = "failed", reason
+
+
+def total_steps(config: JobConfig, n_images: int) -> int:
+    """Optimizer steps of a training on ``n_images`` images.
+
+    Batches run on over the end of an epoch, so each has the same number of samples; the last one is filled
+    up from the next epoch.
+    """
+    if config.trainer.max_steps is not None:
+        return config.trainer.max_steps
+    if config.trainer.epochs is None:
+        msg = "trainer.max_steps and trainer.epochs are both null"
+        raise ValueError(msg)
+    effective = config.data.batch_size * config.trainer.accumulate
+    return max(1, math.ceil(config.trainer.epochs * n_images / effective))

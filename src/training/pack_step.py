@@ -1,0 +1,118 @@
+"""What a step is: one forward and one backward of the base for all members of a pack.
+
+1. join one micro-batch of every active member
+2. loss_m = sum over the member's rows of weight * mse(denoise(x_t), target) / effective batch
+3. one backward of the sum of all loss_m; rows of one member reach no other member's matrices
+4. each member whose accumulation is full: norm, clip, learning rate, its own optimizer
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from src.objectives.losses import mse_per_sample
+from src.objectives.noise import add_noise
+from src.objectives.targets import prediction_target
+from src.objectives.weighting import min_snr_weight, snr
+from src.training.batch import PackBatch, assemble
+from src.training.schedule import learning_rate
+
+if TYPE_CHECKING:
+    from src.training.member import Member
+    from src.training.pack import Pack
+
+
+@dataclass(kw_only=True, slots=True)
+class StepResult:
+    """What one step did.
+
+    Attributes:
+        stepped: Members that took an optimizer step.
+        failed: Members whose loss or gradient was not finite; they took none.
+    """
+
+    stepped: list[Member] = field(default_factory=list)
+    failed: list[Member] = field(default_factory=list)
+
+
+def run_step(pack: Pack) -> StepResult:
+    """One micro-step of every active member of ``pack``."""
+    members = pack.active
+    batch = assemble(members, pack.bank, n_train_timesteps=pack.denoiser.n_train_timesteps, dtype=pack.dtypes.adapter)
+    with pack.bank.rows(batch.plan):
+        losses = member_losses(pack, batch)
+        losses.sum().backward()
+    for member, loss in zip(members, losses.detach().tolist(), strict=True):
+        member.count.loss_sum += loss
+        member.count.micro += 1
+        member.count.ordinal += member.config.data.batch_size
+    return _update(pack, [m for m in members if m.count.micro >= m.config.trainer.accumulate])
+
+
+def member_losses(pack: Pack, batch: PackBatch) -> Tensor:
+    """Each member's share of its effective batch's loss, ``[K]``, differentiable."""
+    denoiser, device = pack.denoiser, pack.device
+    latents, noise, timesteps = batch.latents.to(device), batch.noise.to(device), batch.timesteps.to(device)
+    alphas = denoiser.alphas_cumprod
+    noisy = add_noise(latents, noise, timesteps, alphas).to(pack.dtypes.base)
+    conditioning = {name: states.to(device, pack.dtypes.base) for name, states in batch.conditioning.items()}
+    prediction = denoiser.denoise(noisy, timesteps, conditioning).to(latents.dtype)
+    target = prediction_target(denoiser.prediction_type, latents, noise, timesteps, alphas)
+    per_sample = mse_per_sample(prediction, target)
+    return torch.stack(
+        [
+            (per_sample[rows] * _weights(pack, member, timesteps[rows])).sum() / member.effective_batch
+            for member, rows in zip(batch.members, batch.plan.slices(), strict=True)
+        ]
+    )
+
+
+def _weights(pack: Pack, member: Member, timesteps: Tensor) -> Tensor | float:
+    gamma = member.config.objective.snr_gamma
+    if gamma is None:
+        return 1.0
+    denoiser = pack.denoiser
+    ratio = snr(denoiser.alphas_cumprod, timesteps)
+    return min_snr_weight(ratio, gamma, denoiser.prediction_type).to(pack.dtypes.adapter)
+
+
+def _update(pack: Pack, full: list[Member]) -> StepResult:
+    result = StepResult()
+    if not full:
+        return result
+    places = [pack.bank.place(member.name) for member in full]
+    gradients = pack.bank.gradients
+    picked = gradients if len(places) == gradients.shape[0] else gradients[places]
+    norms = torch.linalg.vector_norm(picked, dim=1).tolist()
+    rates: dict[str, float] = {}
+    for member, place, norm in zip(full, places, norms, strict=True):
+        loss = member.count.loss_sum
+        member.count.micro, member.count.loss_sum = 0, 0.0
+        member.loss, member.grad_norm = loss, norm
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            member.fail(
+                f"the loss is {loss:g} and its gradient norm {norm:g} at step {member.count.step + 1}, allowed are "
+                f"finite numbers; try a lower optimizer.lr (now {member.config.optimizer.lr:g}) or trainer.max_grad_norm"
+            )
+            result.failed.append(member)
+            continue
+        limit = member.config.trainer.max_grad_norm
+        if limit is not None and norm > limit:
+            gradients[place].mul_(limit / norm)
+        config = member.config
+        member.rate = learning_rate(
+            config.optimizer, config.scheduler, step=member.count.step, total=member.total_steps
+        )
+        rates[member.name] = member.rate
+        result.stepped.append(member)
+    pack.optimizer.step(rates)
+    for member, place in zip(full, places, strict=True):
+        gradients[place].zero_()
+        if member.state == "active":
+            member.count.step += 1
+    return result

@@ -1,0 +1,120 @@
+"""Pictures of fixed prompts and seeds, drawn with the base and with members at several scales."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from src.lora.rows import RowPlan
+from src.models.sampling import draw
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+    from torch import Tensor
+
+    from src.models.protocol import Decoder
+    from src.training.member import Member, Prompts
+    from src.training.pack import Pack
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """One drawn picture: ``pixels [H, W, 3]`` uint8."""
+
+    prompt: str
+    seed: int
+    scale: float
+    pixels: Tensor
+
+
+class Painter:
+    """Draws for the members of a pack. The base's own pictures (scale 0) are drawn once and shared.
+
+    Args:
+        pack: The members and their base.
+        decoder: The base's decoder.
+    """
+
+    def __init__(self, pack: Pack, decoder: Decoder) -> None:
+        self._pack = pack
+        self._decoder = decoder
+        self._base: dict[tuple[object, ...], list[Tensor]] = {}
+
+    def draw(self, members: Sequence[Member]) -> dict[str, list[Picture]]:
+        """Every prompt x seed x scale of each member's own ``sample`` settings, by the member's name.
+
+        Members that draw the same things at the same scale share their forwards.
+        """
+        drawn: dict[str, list[Picture]] = {member.name: [] for member in members}
+        groups: dict[tuple[object, ...], list[Member]] = {}
+        for member in members:
+            if member.prompts is not None:
+                groups.setdefault(_same(member), []).append(member)
+        for key, group in groups.items():
+            for scale in group[0].config.sample.scales:
+                for member, pixels in zip(group, self._at_scale(key, group, scale), strict=True):
+                    drawn[member.name].extend(_label(member, scale, pixels))
+        return drawn
+
+    def _at_scale(self, key: tuple[object, ...], group: Sequence[Member], scale: float) -> list[list[Tensor]]:
+        if scale:
+            return self._paint(group, scale)
+        if key not in self._base:
+            self._base[key] = self._paint(group[:1], 0.0)[0]
+        return [self._base[key]] * len(group)
+
+    def _paint(self, group: Sequence[Member], scale: float) -> list[list[Tensor]]:
+        first = group[0]
+        sample, prompts = first.config.sample, _prompts(first)
+        repeats = len(sample.seeds)
+        conditioning = {
+            name: states.repeat_interleave(repeats, dim=0).repeat(len(group), *[1] * (states.ndim - 1))
+            for name, states in prompts.conditioning.items()
+        }
+        each = len(prompts.texts) * repeats
+        pictures = draw(
+            self._pack.denoiser,
+            self._decoder,
+            conditioning=conditioning,
+            empty_conditioning=prompts.empty,
+            seeds=list(sample.seeds) * len(prompts.texts) * len(group),
+            steps=sample.steps,
+            guidance=sample.guidance,
+            size=first.config.data.resolution,
+            around=lambda rows: self._around(rows, group, each, scale),
+        )
+        return [list(part) for part in pictures.split(each)]
+
+    def _around(
+        self, rows: Sequence[int], group: Sequence[Member], each: int, scale: float
+    ) -> AbstractContextManager[None]:
+        """Rows name pictures; runs of pictures of one member become one block of the plan."""
+        bank = self._pack.bank
+        owners = [bank.place(group[row // each].name) for row in rows]
+        places, counts = torch.unique_consecutive(torch.tensor(owners), return_counts=True)
+        return bank.rows(RowPlan(places=tuple(places.tolist()), counts=tuple(counts.tolist()), scale=scale))
+
+
+def _same(member: Member) -> tuple[object, ...]:
+    sample, prompts = member.config.sample, _prompts(member)
+    return (prompts.texts, sample.seeds, sample.scales, sample.steps, sample.guidance)
+
+
+def _prompts(member: Member) -> Prompts:
+    if member.prompts is None:
+        msg = f"{member.name} draws nothing"
+        raise ValueError(msg)
+    return member.prompts
+
+
+def _label(member: Member, scale: float, pixels: Sequence[Tensor]) -> list[Picture]:
+    sample = member.config.sample
+    named = [(prompt, seed) for prompt in _prompts(member).texts for seed in sample.seeds]
+    return [
+        Picture(prompt=prompt, seed=seed, scale=scale, pixels=picture)
+        for (prompt, seed), picture in zip(named, pixels, strict=True)
+    ]

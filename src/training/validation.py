@@ -1,0 +1,166 @@
+"""A validation loss that means something.
+
+Held-out images x stratified timesteps x fixed noise: the same rows for every run whatever its rank, batch,
+seed or device, so that two numbers differ by what the adapters learned and by nothing else. Divided by the
+base's own loss on the same rows it is below 1 where the adapter is better than none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from src.config.streams import stream_key
+from src.lora.rows import RowPlan
+from src.objectives.losses import mse_per_sample
+from src.objectives.noise import add_noise, sample_noise
+from src.objectives.targets import prediction_target
+from src.objectives.timesteps import bands, stratified_timesteps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from src.config.schema import ValidationConfig
+    from src.data.encoding import EncodedData
+    from src.training.member import Member
+    from src.training.pack import Pack
+
+_NOISE_SEED = 0  # not the job's: every job of every sweep is judged on the same noise
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """A member's losses on the fixed rows.
+
+    Attributes:
+        loss: Mean squared error over all rows.
+        relative: ``loss`` divided by the base's own.
+        by_band: The mean in each band of timesteps, by ``t<low>_<high>``.
+    """
+
+    loss: float
+    relative: float
+    by_band: dict[str, float]
+
+    def metrics(self) -> dict[str, float]:
+        """As logged."""
+        named = {f"val/loss_{band}": value for band, value in self.by_band.items()}
+        return {"val/loss": self.loss, "val/loss_rel": self.relative, **named}
+
+
+class FixedRows:
+    """The V rows that everything is judged on: each image at each timestep.
+
+    Args:
+        data: Encoded held-out images; the first variant of each is used.
+        config: How many images and timesteps.
+        n_train_timesteps: Of the base.
+        dtype: Dtype of latents and noise.
+    """
+
+    def __init__(
+        self, data: EncodedData, config: ValidationConfig, *, n_train_timesteps: int, dtype: torch.dtype
+    ) -> None:
+        by_digest = sorted(range(len(data.records)), key=lambda i: (data.records[i].digest, data.records[i].caption))
+        images = by_digest[: config.max_images]
+        steps = stratified_timesteps(min(config.timesteps, n_train_timesteps), n_train_timesteps)
+        pairs = [(image, step) for image in images for step in steps]
+        rows = [image for image, _ in pairs]
+        self.latents = data.latents[rows, 0].to(dtype)
+        self.timesteps = torch.tensor([step for _, step in pairs])
+        self.noise = torch.stack(
+            [
+                sample_noise(
+                    self.latents.shape[1:],
+                    stream_key(
+                        _NOISE_SEED, "validation", data.records[image].digest, data.records[image].caption, step
+                    ),
+                    dtype,
+                )
+                for image, step in pairs
+            ]
+        )
+        texts = data.caption_index[rows]
+        self.conditioning = {name: states[texts].to(dtype) for name, states in data.captions.items()}
+        self.bands = {f"t{b.low:03d}_{b.high:03d}": (b.low, b.high) for b in bands(n_train_timesteps)}
+
+    def __len__(self) -> int:
+        return len(self.timesteps)
+
+
+class Validator:
+    """Scores members of one pack; the base's own loss is computed once a set of rows."""
+
+    def __init__(self, pack: Pack) -> None:
+        self._pack = pack
+        self._rows: dict[tuple[int, ValidationConfig], FixedRows] = {}
+        self._base: dict[tuple[int, ValidationConfig], Tensor] = {}
+
+    def score(self, members: Sequence[Member]) -> dict[str, Score]:
+        """The scores of ``members`` by name; members with the same rows are scored in the same forwards."""
+        groups: dict[tuple[int, ValidationConfig], list[Member]] = {}
+        for member in members:
+            groups.setdefault((id(member.validation), member.config.validation), []).append(member)
+        scores: dict[str, Score] = {}
+        for key, group in groups.items():
+            rows = self._fixed_rows(key, group[0])
+            if key not in self._base:
+                self._base[key] = self._losses(rows, [], key[1].batch_rows)[0]
+            losses = self._losses(rows, group, key[1].batch_rows)
+            for member, own in zip(group, losses, strict=True):
+                scores[member.name] = _score(rows, own, self._base[key])
+        return scores
+
+    def _fixed_rows(self, key: tuple[int, ValidationConfig], member: Member) -> FixedRows:
+        if key not in self._rows:
+            self._rows[key] = FixedRows(
+                member.validation,
+                key[1],
+                n_train_timesteps=self._pack.denoiser.n_train_timesteps,
+                dtype=self._pack.dtypes.adapter,
+            )
+        return self._rows[key]
+
+    @torch.no_grad()
+    def _losses(self, rows: FixedRows, members: Sequence[Member], batch_rows: int) -> Tensor:
+        """``[K, V]`` losses of the members, or ``[1, V]`` of the base where ``members`` is empty."""
+        copies = max(1, len(members))
+        chunk = max(1, batch_rows // copies)
+        parts = [
+            self._chunk(rows, slice(first, first + chunk), members).view(copies, -1)
+            for first in range(0, len(rows), chunk)
+        ]
+        return torch.cat(parts, dim=1).double().cpu()
+
+    def _chunk(self, rows: FixedRows, part: slice, members: Sequence[Member]) -> Tensor:
+        pack, copies = self._pack, max(1, len(members))
+        device, base = pack.device, pack.dtypes.base
+
+        def repeat(values: Tensor) -> Tensor:
+            return values[part].repeat(copies, *[1] * (values.ndim - 1)).to(device)
+
+        latents, noise, timesteps = repeat(rows.latents), repeat(rows.noise), repeat(rows.timesteps)
+        conditioning = {name: repeat(states).to(base) for name, states in rows.conditioning.items()}
+        alphas = pack.denoiser.alphas_cumprod
+        noisy = add_noise(latents, noise, timesteps, alphas).to(base)
+        if members:
+            places = tuple(pack.bank.place(member.name) for member in members)
+            plan = RowPlan(places=places, counts=(len(timesteps) // copies,) * copies)
+            with pack.bank.rows(plan):
+                prediction = pack.denoiser.denoise(noisy, timesteps, conditioning)
+        else:
+            prediction = pack.denoiser.denoise(noisy, timesteps, conditioning)
+        target = prediction_target(pack.denoiser.prediction_type, latents, noise, timesteps, alphas)
+        return mse_per_sample(prediction.to(latents.dtype), target)
+
+
+def _score(rows: FixedRows, losses: Tensor, base: Tensor) -> Score:
+    by_band: dict[str, float] = {}
+    for name, (low, high) in rows.bands.items():
+        inside = (rows.timesteps >= low) & (rows.timesteps < high)
+        if inside.any():
+            by_band[name] = float(losses[inside].mean())
+    return Score(loss=float(losses.mean()), relative=float(losses.mean() / base.mean()), by_band=by_band)

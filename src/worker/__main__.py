@@ -1,0 +1,27 @@
+"""The process on a slot: ``python -m src.worker --sweep-dir DIR``, commands on standard input."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Read commands, run packs, end when told to or when the launcher is gone."""
+    parser = argparse.ArgumentParser(prog="python -m src.worker", description=__doc__)
+    parser.add_argument("--sweep-dir", type=Path, required=True, help="the sweep's folder")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    from src.worker.commands import Commands  # noqa: PLC0415  # light: commands are read while torch is imported
+
+    commands = Commands(sys.stdin)
+    commands.start()
+    from src.worker.run import work  # noqa: PLC0415
+
+    work(commands, arguments.sweep_dir.resolve())
+
+
+if __name__ == "__main__":
+    main()

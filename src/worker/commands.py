@@ -1,0 +1,81 @@
+"""Commands of the launcher: JSON lines on standard input, and signals."""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from src.training.jobs import PackedJob
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackCommand:
+    """Train these jobs together."""
+
+    pack: str
+    spool: Path
+    jobs: tuple[PackedJob, ...]
+
+
+class Commands:
+    """Reads commands in a thread of its own, so that a stop is seen between two steps.
+
+    A closed pipe means that the launcher is gone: the pack under way is checkpointed and the worker ends,
+    so no orphan trains on.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._packs: queue.Queue[PackCommand | None] = queue.Queue()
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Begin to read; SIGTERM and SIGHUP count as a stop."""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: self.stop())
+        threading.Thread(target=self._read, name="commands", daemon=True).start()
+
+    def stop(self) -> None:
+        """End after the step under way."""
+        self._stop.set()
+        self._packs.put(None)
+
+    def stopping(self) -> bool:
+        """Whether to end after the step under way."""
+        return self._stop.is_set()
+
+    def next_pack(self) -> PackCommand | None:
+        """The next pack; waits for it. None when the worker is to end."""
+        return None if self.stopping() else self._packs.get()
+
+    def _read(self) -> None:
+        for line in self._stream:
+            if not line.strip():
+                continue
+            try:
+                self._take(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                sys.stderr.write(f"a command was not understood ({error!r}): {line}")
+        self.stop()
+
+    def _take(self, command: dict[str, Any]) -> None:
+        name = command["cmd"]
+        if name == "pack":
+            jobs = tuple(
+                PackedJob(job=int(j["job"]), folder=Path(j["dir"]), name=str(j["name"]), resume=bool(j["resume"]))
+                for j in command["jobs"]
+            )
+            self._packs.put(PackCommand(pack=str(command["pack"]), spool=Path(command["spool"]), jobs=jobs))
+        elif name == "stop":
+            self.stop()
+        elif name == "exit":
+            self._packs.put(None)
+        else:
+            msg = f"got command {name!r}, allowed are pack, stop and exit"
+            raise ValueError(msg)

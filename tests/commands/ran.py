@@ -1,0 +1,36 @@
+"""What a command line of a test did."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+FAKE_WORKER = f"hydra.launcher.worker_command=[{sys.executable},-m,tests.launch.fake_worker]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What a command line did."""
+
+    code: int
+    out: str
+    err: str
+    sweep_dir: Path
+
+    def results(self) -> dict[int, dict[str, Any]]:
+        return {row["job"]: row for row in json.loads((self.sweep_dir / "results.json").read_text())}
+
+    def states(self) -> dict[str, str]:
+        return {row["name"]: row["state"] for row in self.results().values()}
+
+    def commands(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.sweep_dir / "commands.jsonl").read_text().splitlines()]
+
+
+class Command(Protocol):
+    """The ``command`` fixture."""
+
+    def __call__(self, *words: str, sweep_dir: Path | None = ...) -> Ran: ...

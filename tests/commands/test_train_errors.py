@@ -1,0 +1,104 @@
+"""What is wrong is said at once, all of it, and nothing is created."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands.ran import Command
+
+
+def test_all_wrong_keys_and_options_stand_in_one_error_with_the_nearest_right_ones(command: Command) -> None:
+    ran = command("lora.rnk=4", "rank=8", "data=emoji-flt", "optimiser.lr=1e-3", "lora.alpha=4")
+    assert ran.code == 2
+    assert ran.err.splitlines() == [
+        "The command line is wrong:",
+        "  - lora.rnk: no such key; did you mean 'lora.rank'?",
+        "  - rank: no such key; did you mean 'lora.rank'?",
+        "  - data: got 'emoji-flt', allowed is one of emoji-duotone, emoji-flat, folder; did you mean 'emoji-flat'?",
+        "  - optimiser.lr: no such key; did you mean 'optimizer.lr'?",
+    ]
+    assert not ran.sweep_dir.exists()
+
+
+def test_a_wrong_named_sweep_is_an_error_with_the_choices(command: Command) -> None:
+    ran = command("sweep=rank_bach")
+    assert ran.code == 2
+    assert "sweep: got 'rank_bach', allowed is one of" in ran.err
+    assert "did you mean 'rank_batch'?" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("+lora.rank=4", "write it without the +"),
+        ("~lora.rank", "every key is needed"),
+        ("~data", "every group is needed"),
+        ("+lora.color=red", "lora.color: no such key"),
+        ("++nothing=1", "nothing: no such key"),
+        ("lora.rank", "without '='"),
+        ("lora.rank=4,8", "several values without -m"),
+        ("data=emoji-flat,emoji-duotone", "several values without -m"),
+    ],
+)
+def test_prefixes_and_slips_are_explained(command: Command, word: str, said: str) -> None:
+    ran = command(word)
+    assert ran.code == 2
+    assert said in ran.err
+    assert not ran.sweep_dir.exists()
+
+
+def test_every_broken_point_is_reported_and_nothing_is_created(command: Command, tmp_path: Path) -> None:
+    ran = command("lora.rank=4,-1,16", "data.resolution=64,65", "-m", "tracking=mlflow", f"tracking.root={tmp_path}/ml")
+    assert ran.code == 2
+    assert "point 2 (lora.rank=-1 data.resolution=64" in ran.err
+    assert "lora.rank: got -1" in ran.err
+    assert "point 1 (lora.rank=4 data.resolution=65" in ran.err
+    assert "data.resolution: got 65" in ran.err
+    assert "multiple of 16" in ran.err
+    assert not ran.sweep_dir.exists()
+    assert not (tmp_path / "ml").exists()
+
+
+def test_a_fault_of_all_points_is_said_once(command: Command) -> None:
+    ran = command("lora.rank=4,8", "-m", "data.resolution=65")
+    assert ran.err.count("data.resolution") == 1
+    assert "point" not in ran.err
+
+
+def test_swept_tracking_is_refused(command: Command) -> None:
+    ran = command("tracking=none,mlflow", "-m")
+    assert ran.code == 2
+    assert "one sweep is recorded in one place" in ran.err
+
+
+def test_a_store_that_cannot_be_used_is_told_before_anything_starts(command: Command) -> None:
+    ran = command("tracking.uri=file:./runs")
+    assert ran.code == 2
+    assert "tracking.uri" in ran.err
+    assert not ran.sweep_dir.exists()
+
+
+def test_an_interval_is_refused_with_what_to_write(command: Command) -> None:
+    ran = command("optimizer.lr=interval(0.1,1)", "-m")
+    assert ran.code == 2
+    assert "range(start,stop,step)" in ran.err
+
+
+def test_pack_size_zero_is_refused(command: Command) -> None:
+    ran = command("hydra.launcher.pack_size=0")
+    assert ran.code == 2
+    assert "hydra.launcher.pack_size: got 0" in ran.err
+    assert not ran.sweep_dir.exists()
+
+
+def test_wrong_params_of_a_sweep_file_are_named(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "own" / "sweep" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("# @package _global_\nhydra:\n  sweeper:\n    params:\n      lora.rnk: 4,8\n      sedd: 1\n")
+    ran = command("sweep=mine", "--config-dir", str(tmp_path / "own"))
+    assert ran.code == 2
+    assert "hydra.sweeper.params: lora.rnk: no such key; did you mean 'lora.rank'?" in ran.err
+    assert "hydra.sweeper.params: sedd: no such key; did you mean 'seed'?" in ran.err
+    assert not ran.sweep_dir.exists()

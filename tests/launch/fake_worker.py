@@ -1,0 +1,117 @@
+"""A worker that speaks the protocol and trains nothing; a job's name and seed say how it behaves.
+
+Seed 13: the job fails. Seed 66: the process dies in the middle. Seed 77: it never ends by itself.
+Seed 88: it ignores ``stop`` as well. Seed 55: its pack ends without a word about it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from src.config.parse import parse
+
+
+class Worker:
+    def __init__(self, sweep_dir: Path) -> None:
+        self.sweep_dir = sweep_dir
+        self.packs: list[dict] = []
+        self.stopping = self.leaving = False
+        self.buffer = b""
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
+
+    def listen(self, wait_s: float) -> None:
+        if not self.selector.select(wait_s):
+            return
+        data = os.read(sys.stdin.fileno(), 65536)
+        if not data:
+            self.stopping = self.leaving = True
+            time.sleep(wait_s)
+        self.buffer += data
+        *lines, self.buffer = self.buffer.split(b"\n")
+        for line in lines:
+            command = json.loads(line)
+            with (self.sweep_dir / "commands.jsonl").open("a") as file:
+                file.write(json.dumps({**command, "pid": os.getpid()}) + "\n")
+            if command["cmd"] == "pack":
+                self.packs.append(command)
+            self.stopping = self.stopping or command["cmd"] == "stop"
+            self.leaving = self.leaving or command["cmd"] in ("exit", "stop")
+
+    def run(self) -> None:
+        while not (self.leaving and not self.packs):
+            self.listen(0.02)
+            if self.packs:
+                self.train(self.packs.pop(0))
+            if self.stopping:
+                return
+
+    def train(self, command: dict) -> None:
+        spool = Path(command["spool"])
+
+        def say(kind: str, job: int | None, **values: object) -> None:
+            with spool.open("a") as file:
+                file.write(json.dumps({"t": time.time(), "kind": kind, "job": job, **values}) + "\n")
+
+        jobs = {entry["job"]: entry for entry in command["jobs"]}
+        configs = {n: parse(OmegaConf.load(Path(e["dir"]) / ".hydra" / "config.yaml")) for n, e in jobs.items()}
+        say("worker", None, state="pack_started", pack=command["pack"], jobs=sorted(jobs))
+        say("log", None, level="info", message="loading the base")
+        for number in jobs:
+            say("state", number, state="RUNNING", error=None, summary=None)
+        alive = set(jobs)
+        total = 5
+        step = 0
+        while alive and not self.stopping:
+            step += 1
+            for number in sorted(alive):
+                config, folder = configs[number], Path(jobs[number]["dir"])
+                forever = config.seed in (77, 88)
+                say("progress", number, step=step, total=total, samples=step, loss=1 / step, samples_per_s=9.5)
+                (folder / "checkpoints").mkdir(exist_ok=True)
+                (folder / "checkpoints" / f"step-{step:08}.safetensors").touch()
+                if config.seed == 66 and step == 3:
+                    print("RuntimeError: the fake worker fell over", flush=True)
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if config.seed == 13 and step == 2:
+                    say("state", number, state="FAILED", error="the loss is not finite at step 2", summary=None)
+                    alive.discard(number)
+                elif config.seed == 55 and step == 2:
+                    alive.discard(number)
+                elif step >= total and not forever:
+                    alive.discard(number)
+                    self.finish(number, jobs[number], config.lora.rank, say)
+            self.listen(0.01)
+            self.hang(any(configs[n].seed == 88 for n in alive))
+        for number in sorted(alive):
+            say("state", number, state="KILLED", error=None, summary=None)
+        say("worker", None, state="pack_ended", pack=command["pack"], jobs=sorted(jobs))
+
+    def hang(self, deaf: bool) -> None:
+        while self.stopping and deaf:
+            time.sleep(0.1)
+
+    def finish(self, number: int, entry: dict, rank: int, say) -> None:  # noqa: ANN001 - a closure of train
+        file = Path(entry["dir"]) / "adapter" / f"{entry['name']}.safetensors"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"\0" * 1024 * rank)
+        summary = {"val_loss": 0.2 + rank / 100, "val_loss_rel": 0.8 + rank / 100, "steps": 5, "samples": 5}
+        summary |= {"seconds": 1.5, "bytes": 1024 * rank, "file": str(file), "resumed": entry["resume"]}
+        say("state", number, state="FINISHED", error=None, summary=summary)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sweep-dir", type=Path, required=True)
+    worker = Worker(parser.parse_args().sweep_dir)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(worker, "stopping", True))
+    worker.run()

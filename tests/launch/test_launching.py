@@ -1,0 +1,81 @@
+"""The contract with Hydra: one JobReturn for each override list, in order, whatever happens."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import JobStatus
+
+from src.config.paths import PROJECT_ROOT
+from src.launch.launching import JobFailedError, Launching
+from src.launch.outcome import OUTCOME
+from src.launch.points import SweepError
+from src.launch.results import JobOutcome
+from src.launch.sweep import Settings
+
+_WORKER = (sys.executable, "-m", "tests.launch.fake_worker")
+
+
+@pytest.fixture
+def seen() -> list[list[JobOutcome]]:
+    return []
+
+
+@pytest.fixture
+def launching(tmp_path: Path, seen: list[list[JobOutcome]]) -> Iterator[Launching]:
+    def finish(_: Path, outcomes: list[JobOutcome]) -> None:
+        seen.append(outcomes)
+
+    OUTCOME.exit_code = 0
+    with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base="1.3"):
+        words = [f"hydra.sweep.dir={tmp_path}/s", "hydra.job.name=train"]
+        master = compose("train", overrides=words, return_hydra_config=True)
+        loader = GlobalHydra.instance().config_loader()
+        yield Launching(loader, master, Settings(worker_command=_WORKER), finish)
+
+
+def test_each_override_list_gets_its_return_in_order_and_none_raises(launching: Launching, seen: list) -> None:
+    batch = [["seed=13"], ["seed=-1"], ["seed=2"]]
+    returns = launching.launch([[*words, "tracking=none"] for words in batch], 0)
+    assert [ret.overrides[0] for ret in returns if ret.overrides] == ["seed=13", "seed=-1", "seed=2"]
+    assert [ret.status for ret in returns] == [JobStatus.FAILED, JobStatus.FAILED, JobStatus.COMPLETED]
+    assert returns[2].return_value == pytest.approx(0.28), "the validation loss, for sweepers that search"
+    with pytest.raises(JobFailedError, match="not finite at step 2"):
+        _ = returns[0].return_value
+    with pytest.raises(SweepError, match="seed: got -1"):
+        _ = returns[1].return_value
+    assert returns[0].cfg is not None
+    assert returns[0].cfg.seed == 13
+    assert returns[0].hydra_cfg is not None
+    assert returns[0].hydra_cfg.hydra.job.num == 0
+    assert OUTCOME.exit_code == 1
+    assert [[outcome.index for outcome in outcomes] for outcomes in seen] == [[0, 2]]
+
+
+def test_a_second_batch_joins_the_same_sweep_with_names_and_packs_of_its_own(
+    launching: Launching, seen: list, tmp_path: Path
+) -> None:
+    launching.launch([["lora.rank=4", "tracking=none"]], 0)
+    launching.launch([["lora.rank=4", "tracking=none"], ["lora.rank=8", "tracking=none"]], 1)
+    assert [(one.index, one.name, one.state) for one in seen[-1]] == [
+        (0, "duotone-rank4", "FINISHED"),
+        (1, "duotone-rank4-2", "FINISHED"),
+        (2, "duotone-rank8", "FINISHED"),
+    ]
+    assert sorted(path.name for path in (tmp_path / "s" / "spool").iterdir()) == ["pack-0.jsonl", "pack-1.jsonl"]
+
+
+def test_checking_creates_nothing_and_names_each_broken_point(launching: Launching, tmp_path: Path) -> None:
+    with pytest.raises(SweepError) as error:
+        launching.check([["lora.rank=0"], ["lora.rank=4"], ["lora.dropout=2"], ["lora.rank=4", "optimizer.lr=fast"]], 0)
+    assert [problem.split(":")[0] for problem in error.value.problems] == [
+        "point 0 (lora.rank=0)",
+        "point 2 (lora.dropout=2)",
+        "point 3 (lora.rank=4 optimizer.lr=fast)",
+    ]
+    assert not (tmp_path / "s").exists()

@@ -1,0 +1,136 @@
+"""What holds for the repository as a whole: pins, pages, sizes, the table of rooms."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SKIPPED = {".git", ".venv", ".cache", "multirun", "mlruns", "__pycache__", "models"}
+LINES_OF_A_COMMAND, LINES_OF_A_FILE = 80, 300
+
+
+def files(*suffixes: str, below: Path = ROOT) -> list[Path]:
+    found = []
+    for folder, folders, names in os.walk(below):
+        folders[:] = [name for name in folders if name not in SKIPPED and not name.endswith("_cache")]
+        found += [Path(folder) / name for name in names if name.endswith(suffixes)]
+    return sorted(found)
+
+
+def pins() -> dict[str, Version]:
+    lines = [line.split("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
+    return {
+        name.lower().replace("_", "-"): Version(version) for name, _, version in (x.partition("==") for x in lines if x)
+    }
+
+
+def requirements() -> list[Requirement]:
+    project = PROJECT["project"]
+    return [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["dev"]]
+
+
+@pytest.mark.parametrize("requirement", requirements(), ids=lambda requirement: requirement.name)
+def test_each_requirement_is_pinned_within_its_range(requirement: Requirement) -> None:
+    assert requirement.specifier, "a range says what the code was written against"
+    assert pins()[requirement.name.lower()] in requirement.specifier
+
+
+def test_pins_are_exact_and_without_local_versions() -> None:
+    assert pins()["torch"] == Version("2.13.0")
+    assert [name for name, version in pins().items() if version.local] == []
+
+
+def test_the_distribution_is_named_and_licensed() -> None:
+    project = PROJECT["project"]
+    assert (project["name"], project["license"]) == ("lora-foundry", "Apache-2.0")
+    assert project["requires-python"] == ">=3.11,<3.14"
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+    assert f"## [{project['version']}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_runs_land_in_folders_that_are_kept_but_not_committed() -> None:
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    for name in ("multirun", "mlruns"):
+        assert (ROOT / name / ".gitkeep").exists()
+        assert {f"/{name}/*", f"!/{name}/.gitkeep"} <= set(ignored)
+
+
+def test_the_page_of_configuration_is_current() -> None:
+    spec = importlib.util.spec_from_file_location("write_configuration", ROOT / "docs/configuration.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "docs/configuration.md").read_text() == module.page(), "run `make docs`"
+
+
+def test_the_readme_names_every_make_target_that_ci_runs_and_no_other_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    readme = (ROOT / "README.md").read_text()
+    ci = (ROOT / ".ci/run").read_text()
+    assert {"setup", "demo", "test", "ui", "bench", "lint", "help"} <= targets
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", readme, re.MULTILINE)) <= targets
+    assert re.findall(r"^make ([a-z-]+)$", ci, re.MULTILINE) == ["lint", "test"]
+    assert all(f"make {target}" in readme for target in ("demo", "test", "ui", "setup", "lint", "bench"))
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md", "docs/configuration.md"])
+def test_every_key_named_in_the_pages_exists(name: str) -> None:
+    from src.config.parse import known_keys  # noqa: PLC0415 - the only test here that needs the project itself
+
+    groups = {key for key in known_keys() if "." not in key}
+    named = re.findall(r"`([a-z]+)\.([a-z_]+)[=`]", (ROOT / name).read_text())
+    assert {f"{group}.{leaf}" for group, leaf in named if group in groups} <= set(known_keys())
+
+
+@pytest.mark.parametrize("path", files(".py", below=ROOT / "src"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_command_and_a_file_stay_small(path: Path) -> None:
+    limit = LINES_OF_A_COMMAND if path.parent == ROOT / "src" else LINES_OF_A_FILE
+    assert len(path.read_text().splitlines()) <= limit
+
+
+def test_every_room_has_a_contract_and_no_room_a_forbidden_name() -> None:
+    rooms = {path.name for path in (ROOT / "src").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    held = {name for contract in PROJECT["tool"]["importlinter"]["contracts"] for name in contract["source_modules"]}
+    assert {f"src.{room}" for room in rooms} == held
+    forbidden = {"utils", "helpers", "common", "manager", "handler"}
+    assert [path for path in files(".py") if forbidden & set(re.split(r"[/_.]", str(path.relative_to(ROOT))))] == []
+
+
+def test_plugins_lie_in_a_namespace_package_that_hydra_finds() -> None:
+    assert not (ROOT / "hydra_plugins/__init__.py").exists()
+    assert files(".py", below=ROOT / "hydra_plugins")
+
+
+def test_nothing_is_left_undone_or_switched_off() -> None:
+    marks = re.compile(r"\b(TODO|FIXME|XXX)\b|mark\.skip|mark\.xfail|pytest\.(skip|xfail)\(")
+    here = Path(__file__)
+    found = [path for path in files(".py", ".yaml", ".toml") if path != here and marks.search(path.read_text())]
+    assert found == []
+
+
+def test_make_help_lists_the_targets() -> None:
+    printed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607
+    assert "make demo" in printed
+    assert "make test" in printed

@@ -1,0 +1,148 @@
+"""A sweep's folder as launcher and worker write it, and what a store holds of it afterwards."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from PIL import Image
+
+from src.config.schema import (
+    DataConfig,
+    JobConfig,
+    LoraConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    SampleConfig,
+    SchedulerConfig,
+    TrackingConfig,
+    TrainerConfig,
+    ValidationConfig,
+)
+from src.tracking import JobRecord
+
+COMMAND = "python -m src.train lora.rank=4,8,16 -m"
+
+
+def a_job_config() -> JobConfig:
+    """A whole configuration; only its shape matters here."""
+    return JobConfig(
+        name=None,
+        seed=0,
+        resume=None,
+        model=ModelConfig(
+            name="tiny-sd", family="sd", path="assets/tiny-sd", config=None, revision=None, version="sd_v1",
+            stride=16, prediction_type="auto",
+        ),
+        data=DataConfig(
+            name="flat", path="assets/flat", val_path=None, val_fraction=0.1, batch_size=4, resolution=64,
+            crop="center", crop_variants=1, flip=True, background="white", caption_dropout=0.1, caption_prefix="",
+            on_bad="error", cache_dir=".cache",
+        ),
+        lora=LoraConfig(
+            rank=4, alpha=4.0, dropout=0.0, target_modules=("to_q", "to_v"), use_rslora=False,
+            init="kaiming", init_from=None
+        ),
+        objective=ObjectiveConfig(snr_gamma=None, noise_offset=0.0),
+        optimizer=OptimizerConfig(name="adamw", lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01),
+        scheduler=SchedulerConfig(name="cosine", warmup_steps=10, min_lr_ratio=0.1),
+        trainer=TrainerConfig(
+            max_steps=300, epochs=None, accumulate=1, max_grad_norm=1.0, gradient_checkpointing=False,
+            precision="32-true", log_every=10,
+            save_every=None, checkpoint_every=100, checkpoint_s=600.0, accelerator="auto",
+        ),
+        validation=ValidationConfig(every=100, timesteps=8, max_images=16, batch_rows=16),
+        sample=SampleConfig(
+            enabled=True, prompts=("red heart",), seeds=(0,), scales=(0.0, 0.8, 1.0), every=100, steps=20, guidance=3.0
+        ),
+        tracking=TrackingConfig(enabled=True, uri=None, root="mlruns", experiment="lora-foundry", flush_s=2.0),
+    )  # fmt: skip
+
+
+class Sweep:
+    """A sweep's folder with events that a test adds."""
+
+    def __init__(self, folder: Path, config: JobConfig, jobs: int) -> None:
+        """``jobs`` jobs of ranks 4, 8, 16, ... in one pack."""
+        self.dir = folder
+        self.id = folder.name
+        (folder / "spool").mkdir(parents=True)
+        self.records = [self._record(index, config) for index in range(jobs)]
+        self.clock = time.time() - 1000.0
+
+    def _record(self, index: int, config: JobConfig) -> JobRecord:
+        rank = 4 * 2**index
+        folder = self.dir / str(index)
+        (folder / ".hydra").mkdir(parents=True)
+        (folder / ".hydra" / "config.yaml").write_text(f"lora: {{rank: {rank}}}\n")
+        return JobRecord(
+            index=index,
+            name=f"flat-rank{rank}",
+            dir=folder,
+            config=replace(config, lora=replace(config.lora, rank=rank)),
+            overrides={"lora.rank": str(rank)},
+            pack="pack-0",
+        )
+
+    def write(self, kind: str, job: int | None, pack: str = "pack-0", **fields: Any) -> None:
+        """Append one event, each a second after the last."""
+        self.clock += 1.0
+        event = {"t": self.clock, "kind": kind, "job": job, **fields}
+        with (self.dir / "spool" / f"{pack}.jsonl").open("a") as file:
+            file.write(json.dumps(event) + "\n")
+
+    def metrics(self, job: int, step: int, **values: float) -> None:
+        """A metrics event of a job with batches of four."""
+        named = {key.replace("__", "/"): value for key, value in values.items()} or {"train/loss": 1.0 / (step + 1)}
+        self.write("metrics", job, step=step, samples=4 * step, values=named)
+
+    def picture(self, job: int, step: int, prompt: str = "red heart", scale: float = 1.0, side: int = 16) -> None:
+        """A drawn picture and its event."""
+        path = f"{job}/samples/step-{step:08d}/{prompt.replace(' ', '-')}-s0-x{scale:.2f}.png"
+        (self.dir / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (side, side), (40 * job, 90, int(200 * scale) % 256)).save(self.dir / path)
+        key = f"samples/{prompt}/scale {scale}"
+        fields = {"key": key, "prompt": prompt, "seed": 0, "scale": scale, "path": path}
+        self.write("image", job, step=step, samples=4 * step, **fields)
+
+    def state(self, job: int, state: str, error: str | None = None) -> None:
+        """A state event; FINISHED with a summary."""
+        summary = None
+        if state == "FINISHED":
+            summary = {"val_loss": 0.2, "val_loss_rel": 0.8, "steps": 9, "samples": 36, "seconds": 5.5, "bytes": 1234}
+            summary |= {"best_step": 9, "file": f"{job}/adapter/a.safetensors", "diffusers_file": None}
+        self.write("state", job, state=state, error=error, summary=summary)
+
+
+class Recorded:
+    """What a store holds of one sweep."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        """Read the sweep's runs, whatever their state."""
+        track = json.loads((sweep.dir / "tracking.json").read_text())
+        self.client = MlflowClient(tracking_uri=track["uri"])
+        experiment = self.client.get_experiment_by_name(track["experiment"])
+        assert experiment is not None
+        self.runs = list(self.client.search_runs([experiment.experiment_id], f"tags.sweep = '{sweep.id}'"))
+        self.children = {int(run.data.tags["job"]): run for run in self.runs if run.data.tags["role"] == "job"}
+        (self.parent,) = [run for run in self.runs if run.data.tags["role"] == "sweep"]
+        assert len(self.runs) == len(self.children) + 1
+
+    def steps(self, job: int, key: str) -> list[int]:
+        """The steps at which ``key`` was logged, in the order of the store, repetitions included."""
+        return [metric.step for metric in self.client.get_metric_history(self.children[job].info.run_id, key)]
+
+    def statuses(self) -> dict[int, str]:
+        """Status by job, the parent's under -1."""
+        return {-1: self.parent.info.status} | {job: run.info.status for job, run in self.children.items()}
+
+    def images(self, job: int) -> list[str]:
+        """Names of the job's pictures up to their time, thumbnails marked by ``small``."""
+        found = self.client.list_artifacts(self.children[job].info.run_id, "images")
+        parts = [(Path(item.path).name.split("+timestamp")[0], "+compressed" in item.path) for item in found]
+        return sorted(f"{name} small" if small else name for name, small in parts)

@@ -1,0 +1,105 @@
+"""Checkpoints: atomic, readable alone, and a resumed member ends bitwise where it would have."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.training import checkpoint
+from src.training.checkpoint import CheckpointError, load_newest, parts, read_part
+from tests.training.world import Spec, Trained, train
+
+SPECS = [
+    Spec("a", ("lora.dropout=0.2", "trainer.accumulate=2", "trainer.checkpoint_every=1")),
+    Spec("b", ("seed=3", "data.batch_size=1", "trainer.checkpoint_every=1", "optimizer=prodigy")),
+    Spec("c", ("seed=4", "trainer.checkpoint_every=1", "optimizer=adafactor", "trainer.max_steps=6")),
+]
+
+
+def _stopped(root: Path, after: int) -> Trained:
+    asked = count()
+    return train(SPECS, root, stop=lambda: next(asked) > after)
+
+
+def _same(one: Trained, other: Trained) -> None:
+    for spec in SPECS:
+        for key, value in one.weights(spec.name).items():
+            assert torch.equal(value, other.weights(spec.name)[key]), (spec.name, key)
+
+
+def test_a_resumed_pack_ends_bitwise_like_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole = train(SPECS, tmp_path / "whole")
+    stopped = _stopped(tmp_path / "cut", after=12)
+    assert {stopped.states(job)[-1] for job in range(3)} == {"KILLED"}
+    assert 0 < stopped.parts["b"].count.step < 8
+    names = frozenset(spec.name for spec in SPECS)
+    _same(train(SPECS, tmp_path / "cut", resume=names), whole)
+    again = train(SPECS, tmp_path / "cut", resume=names)  # everything is done: the files are made again
+    _same(again, whole)
+    assert [again.states(job)[-1] for job in range(3)] == ["FINISHED"] * 3
+
+
+def test_the_middle_of_an_accumulation_is_kept(tmp_path: Path) -> None:
+    """A member that accumulates has a gradient that no step has used yet."""
+    stopped = next(s for n in range(4, 20) if (s := _stopped(tmp_path / str(n), n)).parts["a"].count.micro)
+    assert stopped.parts["a"].gradients.keys() == stopped.parts["a"].weights.keys()
+    assert not stopped.parts["b"].gradients
+
+
+def test_the_manifest_names_every_part_of_one_cut(tmp_path: Path) -> None:
+    stopped = _stopped(tmp_path, 12)
+    manifest = json.loads(sorted((tmp_path / "pack").glob("manifest-*.json"))[-1].read_text())
+    assert manifest["members"].keys() == {"a", "b", "c"}
+    for name, entry in manifest["members"].items():
+        assert read_part(Path(entry["file"])).count == stopped.parts[name].count
+    assert len(list((tmp_path / "pack").glob("manifest-*.json"))) <= 2
+
+
+@pytest.mark.parametrize("harm", ["torn", "altered", "foreign"])
+def test_a_bad_file_is_noticed_and_the_one_before_is_used(harm: str, tmp_path: Path) -> None:
+    _stopped(tmp_path, 12)
+    newest, before = parts(tmp_path / "a" / "checkpoints")
+    content = bytearray(newest.read_bytes())
+    if harm == "torn":
+        content = content[: len(content) // 2]
+    elif harm == "altered":
+        content[-3] ^= 1
+    else:
+        content = bytearray(content.replace(b"lora-foundry/member/1", b"lora-foundry/member/9"))
+    newest.write_bytes(content)
+    _, used, complaints = load_newest(tmp_path / "a" / "checkpoints")
+    assert used == before
+    assert newest.name in complaints[0]
+
+
+def test_a_full_disk_stops_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = count()
+    write = checkpoint.write_atomic
+
+    def full(path: Path, content: bytes | str) -> None:
+        if next(written) in range(3, 6):
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_atomic", full)
+    trained = train(SPECS, tmp_path)
+    assert trained.states(0)[-1] == "FINISHED"
+    assert any("No space left" in e.get("message", "") for e in trained.events)
+
+
+def test_another_configuration_is_refused(tmp_path: Path) -> None:
+    train([SPECS[0]], tmp_path)
+    changed = Spec("a", (*SPECS[0].overrides, "optimizer.lr=0.5"))
+    resumed = train([changed], tmp_path, resume=frozenset({"a"}))
+    assert resumed.states(0) == ["FAILED"]
+    error = next(e["error"] for e in resumed.events if e["kind"] == "state")
+    assert "another configuration" in error
+
+
+def test_no_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint to continue from"):
+        load_newest(tmp_path)

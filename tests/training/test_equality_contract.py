@@ -1,0 +1,171 @@
+"""The equality contract at its first depth: in 64-bit, a packed member's trajectory is its solo trajectory.
+
+1e-9 tells a wrong computation from rounding: rounding alone was seen to move a trajectory of 20 steps by 4e-13.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from src.data.order import SampleOrder
+from tests.training.world import Spec, Trained, distance, make_denoiser, train
+
+LIMIT = 1e-9
+
+PLAIN = Spec("plain")
+DIFFERENCES = {
+    "rank": Spec("other", ("lora.rank=7",)),
+    "alpha": Spec("other", ("lora.alpha=2x",)),
+    "rslora": Spec("other", ("lora.use_rslora=true", "lora.rank=6")),
+    "dropout": Spec("other", ("lora.dropout=0.3",)),
+    "learning rate": Spec("other", ("optimizer.lr=0.0007",)),
+    "optimizer settings": Spec("other", ("optimizer.betas=[0.8,0.95]", "optimizer.weight_decay=0.3")),
+    "batch size": Spec("other", ("data.batch_size=3",)),
+    "accumulation": Spec("other", ("trainer.accumulate=3",)),
+    "target modules": Spec("other", ("lora.target_modules=[to_q,to_v]",)),
+    "convolutions": Spec("other", ("lora.target_modules=all", "lora.rank=3")),
+    "seed": Spec("other", ("seed=77",)),
+    "schedule": Spec("other", ("scheduler=linear", "scheduler.min_lr_ratio=0.1")),
+    "length": Spec("other", ("trainer.max_steps=5",)),
+    "longer": Spec("other", ("trainer.max_steps=13",)),
+    "epochs": Spec("other", ("trainer.max_steps=null", "trainer.epochs=2.5")),
+    "samples": Spec("other", n_images=5),
+    "objective": Spec("other", ("objective=min-snr", "objective.noise_offset=0.1")),
+    "initialisation": Spec("other", ("lora.init=gaussian",)),
+    "clipping": Spec("other", ("trainer.max_grad_norm=0.001",)),
+    "caption dropout": Spec("other", ("data.caption_dropout=0.9",)),
+    "adafactor": Spec("other", ("optimizer=adafactor",)),
+    "prodigy": Spec("other", ("optimizer=prodigy",)),
+}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """PLAIN, trained alone."""
+    return train([PLAIN], tmp_path_factory.mktemp("plain"))
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_a_packed_member_equals_its_solo_run(name: str, plain: Trained, tmp_path: Path) -> None:
+    other = DIFFERENCES[name]
+    packed = train([PLAIN, other], tmp_path / "packed")
+    for spec, solo in ((PLAIN, plain), (other, train([other], tmp_path / "solo"))):
+        assert solo.parts[spec.name].count.step == packed.parts[spec.name].count.step > 0
+        assert distance(packed.weights(spec.name), solo.weights(spec.name)) < LIMIT
+    assert packed.states(0)[-1] == packed.states(1)[-1] == "FINISHED"
+
+
+def test_members_differ_where_they_should(tmp_path: Path) -> None:
+    """The comparison is worth something only if members that differ end apart."""
+    packed = train([PLAIN, Spec("seeded", ("seed=1",)), Spec("dropped", ("lora.dropout=0.3",))], tmp_path)
+    assert distance(packed.weights("seeded"), packed.weights("plain")) > 1e-2
+    assert distance(packed.weights("dropped"), packed.weights("plain")) > 1e-3
+
+
+def test_gradient_checkpointing_changes_nothing(tmp_path: Path) -> None:
+    """Dropout is drawn again in the recomputation and must come out the same."""
+    specs = [Spec("a", ("lora.dropout=0.3",)), Spec("b", ("seed=3", "data.batch_size=1"))]
+    kept = train(specs, tmp_path / "kept")
+    again = [Spec(s.name, (*s.overrides, "trainer.gradient_checkpointing=true")) for s in specs]
+    recomputed = train(again, tmp_path / "recomputed")
+    for spec in specs:
+        assert distance(recomputed.weights(spec.name), kept.weights(spec.name)) < LIMIT
+
+
+def test_a_halved_micro_batch_with_doubled_accumulation_is_the_same(tmp_path: Path) -> None:
+    whole = train([Spec("a", ("data.batch_size=4", "lora.dropout=0.2"))], tmp_path / "whole")
+    halved = train([Spec("a", ("data.batch_size=2", "trainer.accumulate=2", "lora.dropout=0.2"))], tmp_path / "halved")
+    assert distance(halved.weights("a"), whole.weights("a")) < LIMIT
+
+
+def test_a_mate_that_turns_nan_half_way_fails_alone_and_is_not_noticed(plain: Trained, tmp_path: Path) -> None:
+    half_way = SampleOrder(seed=0, n_images=6).draw(3).image
+    sick = Spec("sick", ("data.batch_size=1", "data.flip=false"), n_images=6, poisoned=half_way)
+    packed = train([PLAIN, sick], tmp_path / "packed")
+    assert distance(packed.weights("plain"), plain.weights("plain")) < LIMIT
+    assert packed.states(1)[-1] == "FAILED"
+    assert packed.states(0)[-1] == "FINISHED"
+    part = packed.parts["sick"]
+    assert part.count.step == 3
+    assert all(bool(w.isfinite().all()) for w in part.weights.values())
+    assert any("loss is nan" in str(e.get("error")) for e in packed.events)
+
+
+def test_the_order_of_jobs_does_not_matter(tmp_path: Path) -> None:
+    specs = [PLAIN, DIFFERENCES["rank"], Spec("third", ("lora.target_modules=attention", "data.batch_size=1"))]
+    forward = train(specs, tmp_path / "forward")
+    backward = train(specs[::-1], tmp_path / "backward")
+    for spec in specs:
+        assert distance(forward.weights(spec.name), backward.weights(spec.name)) < LIMIT
+
+
+def test_a_base_that_served_a_pack_serves_the_next_as_if_new(plain: Trained, tmp_path: Path) -> None:
+    denoiser = make_denoiser()
+    train([PLAIN, DIFFERENCES["convolutions"]], tmp_path / "first", denoiser=denoiser)
+    second = train([PLAIN], tmp_path / "second", denoiser=denoiser)
+    assert distance(second.weights("plain"), plain.weights("plain")) < LIMIT
+
+
+_HASHED = """
+import sys
+from pathlib import Path
+from tests.training.world import Spec, train
+trained = train([Spec("a", ("lora.dropout=0.2",)), Spec("b", ("lora.target_modules=all", "seed=2"))], Path(sys.argv[1]))
+import hashlib
+digest = hashlib.sha256()
+for name in ("a", "b"):
+    for key, value in sorted(trained.weights(name).items()):
+        digest.update(key.encode() + value.numpy().tobytes())
+print("digest", digest.hexdigest())
+"""
+
+
+def test_pythonhashseed_changes_no_bit(tmp_path: Path) -> None:
+    digests = set()
+    for seed in ("1", "4242"):
+        done = subprocess.run(
+            [sys.executable, "-c", _HASHED, str(tmp_path / seed)],
+            env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        digests.add(done.stdout.split("digest ")[1].strip())
+    assert len(digests) == 1
+
+
+@st.composite
+def _packs(draw: st.DrawFn) -> list[Spec]:
+    specs = []
+    for index in range(draw(st.integers(2, 4))):
+        overrides = [
+            f"lora.rank={draw(st.integers(1, 9))}",
+            f"lora.alpha={draw(st.sampled_from(['null', '0.5x', '3']))}",
+            f"lora.dropout={draw(st.sampled_from([0.0, 0.0, 0.25]))}",
+            f"lora.target_modules={draw(st.sampled_from(['attention', 'all-linear', 'all', '[to_k]']))}",
+            f"data.batch_size={draw(st.integers(1, 3))}",
+            f"trainer.accumulate={draw(st.integers(1, 2))}",
+            f"trainer.max_steps={draw(st.integers(3, 6))}",
+            f"optimizer.lr={draw(st.sampled_from([1e-3, 3e-4]))}",
+            f"seed={draw(st.integers(0, 5))}",
+        ]
+        specs.append(Spec(f"m{index}", tuple(overrides), n_images=draw(st.integers(1, 7))))
+    return specs
+
+
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(specs=_packs(), chosen=st.integers(0, 3))
+def test_any_member_of_any_pack_equals_its_solo_run(
+    specs: list[Spec], chosen: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    spec = specs[chosen % len(specs)]
+    packed = train(specs, tmp_path_factory.mktemp("packed"))
+    solo = train([spec], tmp_path_factory.mktemp("solo"))
+    assert distance(packed.weights(spec.name), solo.weights(spec.name)) < LIMIT

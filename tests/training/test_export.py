@@ -1,0 +1,115 @@
+"""Exported files give the live adapter's outputs, and a training can continue from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.lora.formats.adapter import ExportError
+from src.lora.formats.read import read_adapter
+from src.training import export as exporting
+from src.training.export import export, live_adapter, start_from
+from src.training.pack import Pack
+from tests.training.world import Spec, make_denoiser, make_member, train
+
+VARIANTS = {
+    "plain": (),
+    "alpha unlike rank": ("lora.alpha=9",),
+    "rslora": ("lora.use_rslora=true", "lora.alpha=2"),
+    "convolutions": ("lora.target_modules=all",),
+}
+
+
+def _pack(root: Path, *overrides: str, name: str = "x") -> Pack:
+    spec = Spec(name, ("trainer.precision=32-true", *overrides))
+    pack = Pack(make_denoiser(torch.float32), [make_member(spec, root)])
+    draw = torch.Generator().manual_seed(1)
+    for value in pack.bank.unpack(pack.bank.weights[0], name).values():
+        value.copy_(torch.randn(value.shape, generator=draw) * 0.1)
+    return pack
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_files_are_checked_against_the_live_adapter_and_read_back(name: str, tmp_path: Path) -> None:
+    pack = _pack(tmp_path, *VARIANTS[name])
+    files = export(pack, pack.members[0], tmp_path, "x-final")
+    assert files.kohya.name == "x-final.safetensors"
+    assert files.diffusers.name == "x-final.diffusers.safetensors"
+    assert (tmp_path / "x-final.json").exists()
+    for path in (files.kohya, files.diffusers):
+        other = _pack(tmp_path, *VARIANTS[name])
+        with torch.no_grad():
+            other.bank.weights.zero_()
+        start_from(other, other.members[0], path)
+        error = (other.bank.weights - pack.bank.weights).norm() / pack.bank.weights.norm()
+        assert 0 < error < 1e-3  # fp16 in the file
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("scale", "differ from the live adapter"),
+        ("transposed", "does not fit|differ"),
+    ],
+)
+def test_a_wrong_file_does_not_count(fault: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check is worth something only if a fault in what is written is caught."""
+    pack = _pack(tmp_path, "lora.alpha=9")
+    if fault == "scale":
+        monkeypatch.setattr(exporting, "effective_alpha", lambda _alpha, rank, **_: float(rank))
+    else:
+        live = exporting.live_adapter
+
+        def swapped(*arguments):  # noqa: ANN002, ANN202
+            adapter = live(*arguments)
+            name = next(n for n, w in adapter.unet.items() if w.down.shape[1] == w.up.shape[0])
+            weights = adapter.unet[name]
+            wrong = type(weights)(down=weights.up.T.contiguous(), up=weights.down.T.contiguous(), alpha=weights.alpha)
+            return type(adapter)(unet={**adapter.unet, name: wrong})
+
+        monkeypatch.setattr(exporting, "live_adapter", swapped)
+    with pytest.raises(ExportError, match=message):
+        export(pack, pack.members[0], tmp_path, "x")
+
+
+def test_init_from_refuses_another_rank_and_other_targets(tmp_path: Path) -> None:
+    pack = _pack(tmp_path)
+    path = export(pack, pack.members[0], tmp_path, "x").kohya
+    for overrides in (("lora.rank=2",), ("lora.target_modules=[to_q]",)):
+        other = _pack(tmp_path, *overrides)
+        with pytest.raises(ExportError, match="init_from"):
+            start_from(other, other.members[0], path)
+
+
+def test_init_from_keeps_the_update_when_alpha_changes(tmp_path: Path) -> None:
+    pack = _pack(tmp_path, "lora.alpha=4")
+    path = export(pack, pack.members[0], tmp_path, "x").kohya
+    other = _pack(tmp_path, "lora.alpha=16")
+    start_from(other, other.members[0], path)
+    one, two = live_adapter(pack, pack.members[0]).unet, live_adapter(other, other.members[0]).unet
+    for name, weights in one.items():
+        update = weights.scale * weights.up @ weights.down
+        again = two[name].scale * two[name].up @ two[name].down
+        assert (update - again).norm() / update.norm() < 2e-3
+
+
+def test_adapters_along_the_way_and_the_best_is_marked(tmp_path: Path) -> None:
+    options = ("trainer.save_every=3", "optimizer.lr=0.01", "trainer.max_steps=7")
+    trained = train([Spec("x", options)], tmp_path)
+    folder = tmp_path / "x" / "adapter"
+    assert sorted(p.name for p in (folder / "steps").glob("*step*.safetensors") if ".diffusers" not in p.name) == [
+        "x-step000003.safetensors",
+        "x-step000006.safetensors",
+    ]
+    losses = {
+        e["step"]: e["values"]["val/loss"]
+        for e in trained.events
+        if e["kind"] == "metrics" and "val/loss" in e["values"]
+    }
+    best = json.loads((folder / "best.json").read_text())
+    assert best["step"] == min((3, 6, 7), key=lambda step: losses[step])
+    assert (folder / best["file"]).exists()
+    assert read_adapter(folder / "x.safetensors").unet.keys() == read_adapter(folder / best["file"]).unet.keys()

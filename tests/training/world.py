@@ -1,0 +1,171 @@
+"""A base, data and members small enough to train in milliseconds; nothing in it is mocked."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+from src.config import JobConfig
+from src.config.compose import compose_job
+from src.data.encoding import EncodedData
+from src.data.order import SampleOrder
+from src.data.records import Record
+from src.models.sd.denoiser import SdDenoiser
+from src.training.checkpoint import Part, load_newest
+from src.training.fit import train_pack
+from src.training.member import Member, Provenance, total_steps
+from src.training.precision import DTYPES
+from src.training.sink import ListSink
+
+WIDTH = 16
+QUICK = (
+    "sample=none",
+    "trainer.max_steps=8",
+    "trainer.precision=64-true",
+    "trainer.accelerator=cpu",
+    "validation.every=null",
+    "validation.timesteps=2",
+    "validation.max_images=2",
+    "scheduler.warmup_steps=2",
+    "data.batch_size=2",
+    "data.flip=true",
+    "lora.rank=4",
+)
+
+
+@cache
+def _state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(5)
+    return {k: v.clone() for k, v in _unet().state_dict().items()}
+
+
+def _unet() -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(16, 32),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=2,
+        norm_num_groups=8,
+    )
+
+
+def make_denoiser(dtype: torch.dtype = torch.float64, *, checkpointing: bool = False) -> SdDenoiser:
+    """An untrained UNet with a v-prediction schedule, always of the same weights."""
+    unet = _unet()
+    unet.load_state_dict(_state())
+    unet.requires_grad_(requires_grad=False).eval()
+    for tensor in (*unet.parameters(), *unet.buffers()):
+        tensor.data = tensor.data.to(dtype)
+    schedule = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear", "prediction_type": "v_prediction"}
+    return SdDenoiser(unet, schedule, "auto", gradient_checkpointing=checkpointing)
+
+
+def make_data(n_images: int = 6, *, seed: int = 0, variants: int = 2) -> EncodedData:
+    """Random latents and text states."""
+    draw = torch.Generator().manual_seed(seed)
+    records = tuple(
+        Record(image=Path(f"{i}.png"), caption=f"thing {i}", digest=hashlib.sha256(f"{seed}/{i}".encode()).hexdigest())
+        for i in range(n_images)
+    )
+    return EncodedData(
+        latents=torch.randn(n_images, variants, 4, 8, 8, generator=draw),
+        captions={"encoder_hidden_states": torch.randn(n_images + 1, 5, WIDTH, generator=draw)},
+        caption_index=torch.arange(n_images),
+        records=records,
+    )
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A member to be made: its name, what it overrides, and its data."""
+
+    name: str
+    overrides: tuple[str, ...] = ()
+    n_images: int = 6
+    poisoned: int | None = None  # this image's latents are not finite
+
+    def config(self) -> JobConfig:
+        """The composed job."""
+        return compose_job(*QUICK, *self.overrides)
+
+
+def make_member(spec: Spec, folder: Path, job: int = 0) -> Member:
+    """A member as the worker would make it."""
+    config, train = spec.config(), make_data(spec.n_images, seed=1)
+    if spec.poisoned is not None:
+        train.latents[spec.poisoned] = math.nan
+    return Member(
+        job=job,
+        name=spec.name,
+        folder=folder / spec.name,
+        config=config,
+        train=train,
+        validation=make_data(3, seed=2, variants=1),
+        prompts=None,
+        provenance=Provenance(base_hash="b" * 64, data_hash="d" * 64, started_at=1.0),
+        order=SampleOrder.of(config.data, seed=config.seed, n_images=spec.n_images),
+        total_steps=total_steps(config, spec.n_images),
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left behind."""
+
+    parts: dict[str, Part]
+    events: list[dict[str, Any]]
+
+    def weights(self, name: str) -> dict[str, torch.Tensor]:
+        """The member's final adapter."""
+        return self.parts[name].weights
+
+    def states(self, job: int) -> list[str]:
+        """The states that a job went through."""
+        return [e["state"] for e in self.events if e["kind"] == "state" and e["job"] == job]
+
+
+def train(specs: list[Spec], root: Path, **options: Any) -> Trained:
+    """Train ``specs`` as one pack and read their final checkpoints."""
+    config = specs[0].config()
+    members = [make_member(spec, root, job) for job, spec in enumerate(specs)]
+    sink = ListSink(root)
+    denoiser = options.pop("denoiser", None) or make_denoiser(
+        DTYPES[config.trainer.precision].base, checkpointing=config.trainer.gradient_checkpointing
+    )
+    train_pack(denoiser, NoDecoder(), members, sink=sink, folder=root / "pack", **options)
+    parts = {m.name: load_newest(m.folder / "checkpoints")[0] for m in members}
+    return Trained(parts=parts, events=sink.events)
+
+
+class NoDecoder:
+    """Stands where a decoder would: these trainings draw nothing."""
+
+    pixels_per_cell = 8
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Never called, since ``sample=none``."""
+        raise AssertionError(latents.shape)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """Largest relative distance in norm over all tensors."""
+    assert one.keys() == other.keys()
+    assert one, "nothing to compare"
+    return max(
+        float((one[k].double() - other[k].double()).norm() / other[k].double().norm().clamp_min(1e-30)) for k in one
+    )
