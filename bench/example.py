@@ -81,9 +81,8 @@ class Example:
         self.script, self.folder = script.resolve(), folder
         folder.mkdir(parents=True, exist_ok=True)
         self.data = self._copy_data()
+        self.runner = ["-m", "bench.stand_in.run"] if importlib.util.find_spec("torchvision") is None else []
         paths = [str(packages.resolve())] if packages else []
-        if importlib.util.find_spec("torchvision") is None:
-            paths.append(str(self._stand_in()))
         paths += [path for path in [os.environ.get("PYTHONPATH")] if path]
         self.environment = {
             "PYTHONPATH": os.pathsep.join(paths),
@@ -114,7 +113,7 @@ class Example:
         }
         flags = ["--center_crop", "--random_flip"]
         pairs = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        command = [sys.executable, str(self.script), *pairs, *flags]
+        command = [sys.executable, *self.runner, str(self.script), *pairs, *flags]
         return run_timed(command, folder=self.folder, environment=self.environment)
 
     def _copy_data(self) -> Path:
@@ -130,10 +129,3 @@ class Example:
                 shutil.copy(source / row["filename"], target / Path(row["filename"]).name)
                 writer.writerow([Path(row["filename"]).name, row["prompt"]])
         return target
-
-    def _stand_in(self) -> Path:
-        package = self.folder / "stand-in" / "torchvision"
-        package.mkdir(parents=True, exist_ok=True)
-        (package / "__init__.py").write_text("from torchvision import transforms\n")
-        shutil.copy(Path(__file__).parent / "stand_in" / "transforms.py", package / "transforms.py")
-        return package.parent

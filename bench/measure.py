@@ -138,4 +138,5 @@ def ratio(over: list[float], under: list[float]) -> float:
 
 def load_results(folder: Path = RESULTS) -> dict[str, dict[str, object]]:
     """All full results by name."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    paths = sorted(path for path in folder.glob("*.json") if not path.stem.endswith("-quick"))
+    return {path.stem: json.loads(path.read_text()) for path in paths}

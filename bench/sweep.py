@@ -53,9 +53,9 @@ def main() -> None:
         how=(
             "Wall time from the command to its end, start-up, caching, training, export and tracking included: eight "
             "jobs (seeds 0 to 7, rank 8 on attention, batch 1, fp32) on the embedded base. The caches of latents and "
-            f"text states are empty at the start of both. {options.runs or (1 if options.quick else JOBS)} separate runs "
-            "were measured of each kind. The example trains the same base, data, batch, steps and precision; its data "
-            "set was converted before."
+            "text states are empty at the start of both. Of the separate runs of each kind "
+            f"{options.runs or (1 if options.quick else JOBS)} were measured. The example trains the same base, data, "
+            "batch, steps and precision; its data set was converted before."
         ),
         quick=options.quick,
     )

@@ -1,7 +1,6 @@
 """The few image transforms that diffusers' example takes from torchvision, for machines without torchvision.
 
-``bench.example`` copies this file to a temporary folder as ``torchvision/transforms.py``. It is called per
-image as torchvision's are, and costs about the same: Pillow does the resizing in both.
+It is called per image as torchvision's are, and costs about the same: Pillow does the resizing in both.
 """
 
 from __future__ import annotations

@@ -38,13 +38,10 @@ def broken_rules(groups: Mapping[str, Any]) -> list[str]:
 
 def _length(trainer: TrainerConfig, scheduler: SchedulerConfig) -> list[str]:
     steps, epochs = trainer.max_steps, trainer.epochs
-    if (steps is None) == (epochs is None):
-        return [
-            f"trainer.max_steps={steps} and trainer.epochs={epochs}: exactly one of them must be a number; "
-            "set the other to null"
-        ]
+    if steps is None and epochs is None:
+        return ["trainer.max_steps=null and trainer.epochs=null: one of them must be a number"]
     warmup = scheduler.warmup_steps
-    if steps is not None and warmup >= steps and scheduler.name != "constant":
+    if epochs is None and steps is not None and warmup >= steps and scheduler.name != "constant":
         return [f"scheduler.warmup_steps: got {warmup}, allowed is less than trainer.max_steps={steps}"]
     return []
 

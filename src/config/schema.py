@@ -154,8 +154,8 @@ class TrainerConfig:
     """How long and how a member trains.
 
     Attributes:
-        max_steps: Optimizer steps; exactly one of this and ``epochs`` is given.
-        epochs: Passes over the training images.
+        max_steps: Optimizer steps.
+        epochs: Passes over the training images; where given it decides instead of ``max_steps``.
         accumulate: Micro-batches of one optimizer step.
         max_grad_norm: The member's gradient is clipped to this norm; null for no clipping.
         gradient_checkpointing: Recompute activations in the backward pass.

@@ -12,10 +12,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.schema import TrackingConfig
-from src.launch.check import group_options, problems_of
 from src.launch.folders import refuse_taken
 from src.launch.outcome import FAILED, OUTCOME, WRONG_INPUT
-from src.launch.points import Overrides, Point, SweepError, all_sound, compose_points, split_words
+from src.launch.points import Overrides, Point, SweepError, all_sound, compose_points
 from src.launch.results import JobOutcome
 from src.launch.resume import find_resumed
 from src.launch.sweep import Finish, Settings, run_resumed, run_sweep
@@ -45,10 +44,6 @@ class Launching:
         size = self._settings.pack_size
         if size is not None and size < 1:
             raise SweepError([f"hydra.launcher.pack_size: got {size}, allowed is at least 1, or null for the default"])
-        keys = list(dict.fromkeys(f"{key}=0" for words in batch for key in _plain_keys(words)))
-        wrong = problems_of(keys, {}, sweeping=True)
-        if wrong:
-            raise SweepError(wrong)
         found = compose_points(self._loader, self._master, batch, first)
         points = all_sound(found, dict(enumerate(batch, start=first)))
         if any(point.config.resume is not None for point in points) and len(points) > 1:
@@ -124,11 +119,6 @@ def _check_store(tracking: TrackingConfig) -> None:
         store_of(tracking)
     except TrackingError as error:
         raise SweepError([str(error)]) from error
-
-
-def _plain_keys(words: Overrides) -> list[str]:
-    groups = group_options()
-    return [key for key in split_words(words) if key.split("@")[0] not in groups]
 
 
 def _tracking(point: Point) -> TrackingConfig | None:

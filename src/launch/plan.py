@@ -108,7 +108,7 @@ def _order(numbers: Sequence[int], jobs: Mapping[int, JobConfig]) -> list[int]:
 
     def key(number: int) -> tuple[float, int, int, str, int]:
         job = jobs[number]
-        length = job.trainer.max_steps or job.trainer.epochs or 0.0
+        length = job.trainer.epochs or job.trainer.max_steps or 0.0
         text = json.dumps(dataclasses.asdict(job), sort_keys=True, default=str)
         return -length * job.trainer.accumulate, -job.data.batch_size, job.lora.rank, text, number
 

@@ -126,6 +126,8 @@ def _compose(loader: ConfigLoader, master: DictConfig, words: Overrides, index: 
     with read_write(composed.hydra), open_dict(composed.hydra):
         composed.hydra.job.id = str(index)
         composed.hydra.job.num = index
+        # Each composed config has a cache of its own for ${now:} and ${sweep_id:}; the sweep has one folder.
+        composed.hydra.sweep.dir = str(master.hydra.sweep.dir)
     before = HydraConfig.instance().cfg
     try:
         HydraConfig.instance().set_config(composed)

@@ -15,6 +15,7 @@ from typing import Any
 from src.config.paths import PROJECT_ROOT
 
 LOG_FILE = "worker.log"
+WORKER_LOST = "the worker"
 WORKER_COMMAND = (sys.executable, "-m", "src.worker")
 _TAIL_LINES = 20
 _TAIL_BYTES = 16_384
@@ -103,10 +104,10 @@ class Worker:
         """How it ended, in words."""
         code = self.code or 0
         if code >= 0:
-            return f"the worker ended with status {code}"
+            return f"{WORKER_LOST} ended with status {code}"
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         hint = " (often the system's answer to too little memory)" if name == "SIGKILL" else ""
-        return f"the worker was ended by {name}{hint}"
+        return f"{WORKER_LOST} was ended by {name}{hint}"
 
     def _pipe(self) -> FileIO:
         pipe = self._process.stdin

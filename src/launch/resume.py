@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from src.launch.folders import HYDRA_FOLDER, SWEEP_FILE, read_sweep
 from src.launch.points import SweepError
 from src.tracking.records import JobRecord
 
-_CHECKPOINTS = "checkpoints/*.safetensors"
+_ALLOWED = "allowed is a job's folder such as multirun/2026-11-22/17-05-33-a1b2c3/0"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,31 +47,13 @@ def find_resumed(folder: str, tracking: TrackingConfig | None) -> Resumed:
     Raises:
         SweepError: When it is no job's folder, holds no checkpoint, or its configuration cannot be read.
     """
-    job_dir = Path(folder).expanduser().absolute()
-    if not job_dir.is_dir():
-        raise SweepError([f"resume: got {folder!r}, which is no folder; {_ALLOWED}"])
-    stored = job_dir / HYDRA_FOLDER / "config.yaml"
-    if not stored.is_file():
-        inside = sorted(path.parent.parent.name for path in job_dir.glob(f"*/{HYDRA_FOLDER}/config.yaml"))
-        jobs = (
-            f"; it is a sweep's folder, its jobs are {', '.join(inside)}: resume={folder.rstrip('/')}/"
-            if inside
-            else ""
-        )
-        raise SweepError([f"resume: got {folder!r}, which holds no job{jobs}{''.join(inside[:1])}; {_ALLOWED}"])
-    sweep_dir = next((parent for parent in job_dir.parents if (parent / SWEEP_FILE).is_file()), None)
-    if sweep_dir is None:
-        raise SweepError(
-            [f"resume: {job_dir} lies in no sweep's folder ({SWEEP_FILE} is missing above it); {_ALLOWED}"]
-        )
-    sweep = read_sweep(sweep_dir)
+    job_dir, sweep_dir, sweep = _locate(folder)
     entry = next((job for job in sweep["jobs"] if (sweep_dir / job["dir"]).resolve() == job_dir.resolve()), None)
     if entry is None:
         raise SweepError([f"resume: {sweep_dir / SWEEP_FILE} knows no job in {job_dir}; {_ALLOWED}"])
-    config = _stored_config(stored)
-    if not any(job_dir.glob(_CHECKPOINTS)):
-        words = " ".join(f"{key}={value}" for key, value in entry["overrides"].items())
-        again = f"python -m src.train {words}".rstrip()
+    config = _stored_config(job_dir / HYDRA_FOLDER / "config.yaml")
+    if not has_checkpoint(job_dir):
+        again = shlex.join(["python", "-m", "src.train", *(f"{k}={v}" for k, v in entry["overrides"].items())])
         raise SweepError([f"resume: {job_dir} holds no checkpoint to continue from; train it anew: {again}"])
     cwd = Path(str(sweep.get("cwd", "")))
     spools = sweep_dir / "spool"
@@ -90,7 +73,30 @@ def find_resumed(folder: str, tracking: TrackingConfig | None) -> Resumed:
     )
 
 
-_ALLOWED = "allowed is a job's folder such as multirun/2026-11-22/17-05-33-a1b2c3/0"
+def _locate(folder: str) -> tuple[Path, Path, dict[str, Any]]:
+    """The job's folder, its sweep's, and the sweep's record."""
+    job_dir = Path(folder).expanduser().absolute()
+    if not job_dir.is_dir():
+        raise SweepError([f"resume: got {folder!r}, which is no folder; {_ALLOWED}"])
+    if not (job_dir / HYDRA_FOLDER / "config.yaml").is_file():
+        inside = sorted(path.parent.parent.name for path in job_dir.glob(f"*/{HYDRA_FOLDER}/config.yaml"))
+        jobs = (
+            f"; it is a sweep's folder, its jobs are {', '.join(inside)}: resume={folder.rstrip('/')}/"
+            if inside
+            else ""
+        )
+        raise SweepError([f"resume: got {folder!r}, which holds no job{jobs}{''.join(inside[:1])}; {_ALLOWED}"])
+    sweep_dir = next((parent for parent in job_dir.parents if (parent / SWEEP_FILE).is_file()), None)
+    if sweep_dir is None:
+        raise SweepError(
+            [f"resume: {job_dir} lies in no sweep's folder ({SWEEP_FILE} is missing above it); {_ALLOWED}"]
+        )
+    return job_dir, sweep_dir, read_sweep(sweep_dir)
+
+
+def has_checkpoint(job_dir: Path) -> bool:
+    """Whether there is something to continue from."""
+    return any(job_dir.glob("checkpoints/*.safetensors"))
 
 
 def _stored_config(stored: Path) -> JobConfig:

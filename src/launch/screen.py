@@ -48,6 +48,7 @@ class Screen:
         self._muted = False
         self._said_at = time.monotonic()
         self._spinner = Spinner("dots")
+        self._said_step: dict[int, int] = {}
         self._last_error = ""
         self._trouble: Callable[[], str | None] = lambda: None
         self._trouble_said = False
@@ -99,7 +100,7 @@ class Screen:
 
     def said(self, member: Member | None, level: str, message: str) -> None:
         """A message of the worker: plain information tells where it is, the rest stays on the screen."""
-        who = f"{member.record.name}: " if member else ""
+        who = f"{member.record.name}: " if member and not message.startswith(member.record.name) else ""
         if level == "info":
             self.phase(who + message)
             return
@@ -138,7 +139,8 @@ class Screen:
             self._quietly(self._live.refresh)
         else:
             for member in self._shown():
-                if member.state == "RUNNING" and member.total:
+                if member.state == "RUNNING" and member.step != self._said_step.get(member.record.index, 0):
+                    self._said_step[member.record.index] = member.step
                     self.line(_plain(member))
 
     def _quietly(self, draw: Callable[[], Any]) -> None:
@@ -177,7 +179,7 @@ def _row(member: Member) -> list[RenderableType]:
         bar,
         Text(f"{member.step}/{member.total}" if member.total else ""),
         Text(f"loss {member.loss:.4f}" if member.loss is not None else "", style="cyan"),
-        Text(f"{member.samples_per_s:.1f} samples/s" if member.samples_per_s else ""),
+        Text(f"{member.samples_per_s:.3g} samples/s" if member.samples_per_s else ""),
         Text(_clock(member.remaining_s()), style="dim"),
     ]
 
@@ -185,7 +187,7 @@ def _row(member: Member) -> list[RenderableType]:
 def _plain(member: Member) -> str:
     parts = [f"{member.record.name} step {member.step}/{member.total}"]
     parts += [f"loss {member.loss:.4f}"] if member.loss is not None else []
-    parts += [f"{member.samples_per_s:.1f} samples/s"] if member.samples_per_s else []
+    parts += [f"{member.samples_per_s:.3g} samples/s"] if member.samples_per_s else []
     left = _clock(member.remaining_s())
     return ", ".join([*parts, *([left] if left else [])])
 

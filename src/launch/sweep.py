@@ -15,9 +15,9 @@ from src.launch.names import Named, name_jobs, show_value, swept_keys
 from src.launch.outcome import FAILED, INTERRUPTED, OUTCOME
 from src.launch.plan import Pack, Plan, make_plan
 from src.launch.points import Point, SweepError
-from src.launch.process import WORKER_COMMAND
+from src.launch.process import WORKER_COMMAND, WORKER_LOST
 from src.launch.results import JobOutcome, read_results, write_results
-from src.launch.resume import Resumed
+from src.launch.resume import Resumed, has_checkpoint
 from src.launch.screen import PatientConsole, Screen
 from src.launch.signals import Interrupts
 from src.launch.supervise import Supervisor, WorkerSettings
@@ -146,10 +146,10 @@ class _Run:
                 interrupts.finishing = True
                 self.results = read_results(self._sweep_dir)
                 write_results(self._sweep_dir, self.results)
+                picture = self._finish(self._sweep_dir, self.results)  # before the writer ends, which takes it along
                 if writer.active:
                     screen.phase("writing the last of the runs to MLflow")
                 writer.close({number: member.state for number, member in self._members.items()})
-                picture = self._finish(self._sweep_dir, self.results)
             if not interrupts.hung_up:
                 self._say_results(picture, writer, jobs[0].config.tracking)
         self._journal.write("ended", exit_code=code)
@@ -171,12 +171,13 @@ class _Run:
         keys = swept_keys(list(overrides.values()))
         swept = {index: {key: self._shown(index, key, given) for key in keys} for index, given in overrides.items()}
         try:
-            print_results(console, self.results, swept)
-            finished = [result for result in self.results if result.state == "FINISHED"]
+            print_results(console, self._sweep_dir, self.results, swept)
             if picture is not None:
                 plain(console, f"Picture:  {near(picture)}")
-            for result in finished:
-                plain(console, f"Adapter:  {near(result.dir / 'adapter')}")
+            finished = [result for result in self.results if result.state == "FINISHED"]
+            if finished:
+                folder = finished[0].dir if len(finished) == 1 else self._sweep_dir / "*"
+                plain(console, f"Adapters: {near(folder / 'adapter')}")
             if writer.problem:
                 plain(console, f"MLflow:   {writer.problem}")
             elif writer.active:
@@ -189,7 +190,8 @@ class _Run:
         for member in self._members.values():
             if member.state == "FAILED":
                 plain(self._console, f"FAILED:   {member.record.name}: {member.error}")
-            elif member.state == "KILLED" and any(member.record.dir.glob("checkpoints/*.safetensors")):
+            lost = member.state == "KILLED" or (member.error or "").startswith(WORKER_LOST)
+            if lost and has_checkpoint(member.record.dir):
                 plain(self._console, f"Continue: python -m src.train resume={near(member.record.dir)}")
 
     def _shown(self, index: int, key: str, given: Mapping[str, str]) -> str:

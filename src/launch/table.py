@@ -18,23 +18,26 @@ _SHOWN_ALREADY = ("lora.rank", "name", "resume")
 _FILE = "file"
 
 
-def print_results(console: Console, results: Sequence[JobOutcome], swept: Mapping[int, Mapping[str, str]]) -> None:
+def print_results(
+    console: Console, sweep_dir: Path, results: Sequence[JobOutcome], swept: Mapping[int, Mapping[str, str]]
+) -> None:
     """Print the comparison, best row marked; files that do not fit in it are printed below, whole.
 
     Args:
         console: Where to.
+        sweep_dir: Folder that the files' paths start from.
         results: The sweep's jobs.
         swept: Job number to swept key to value.
     """
     best = best_of(results)
-    table = _table(results, swept, best, files=True)
+    files = {result.index: _file(sweep_dir, result) for result in results}
+    table = _table(results, swept, best, files)
     fits = Measurement.get(console, console.options.update(max_width=10_000), table).maximum <= console.width
-    console.print(table if fits else _table(results, swept, best, files=False))
-    files = [(result, _file(result)) for result in results]
+    console.print(table if fits else _table(results, swept, best, {}))
     if not fits:
-        for result, file in files:
-            if file:
-                plain(console, f"  {result.name}: {file}")
+        for result in results:
+            if files[result.index]:
+                plain(console, f"  {result.name}: {files[result.index]}")
     if best is not None and len(results) > 1:
         console.print(Text(f"Best by validation loss: {best.name}", style="green"))
 
@@ -67,7 +70,10 @@ def near(path: Path) -> str:
 
 
 def _table(
-    results: Sequence[JobOutcome], swept: Mapping[int, Mapping[str, str]], best: JobOutcome | None, *, files: bool
+    results: Sequence[JobOutcome],
+    swept: Mapping[int, Mapping[str, str]],
+    best: JobOutcome | None,
+    files: Mapping[int, str],
 ) -> Table:
     keys = [key for key in dict.fromkeys(k for row in swept.values() for k in row) if key not in _SHOWN_ALREADY]
     table = Table(header_style="bold")
@@ -83,7 +89,7 @@ def _table(
             str(result.rank),
             *(swept.get(result.index, {}).get(key, "") for key in keys),
             *(_measures(result) if result.state == "FINISHED" else (result.state, "", "", "")),
-            *([_file(result)] if files else []),
+            *([files[result.index]] if files else []),
         ]
         style = "bold green" if mark else ("red" if result.state == "FAILED" else "")
         table.add_row(*(Text(cell) for cell in cells), style=style)
@@ -109,9 +115,6 @@ def _size(count: float) -> str:
     return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"
 
 
-def _file(result: JobOutcome) -> str:
+def _file(sweep_dir: Path, result: JobOutcome) -> str:
     file = (result.summary or {}).get(_FILE)
-    if result.state != "FINISHED" or not file:
-        return ""
-    found = Path(str(file))
-    return near(found if found.is_absolute() else result.dir.parent / found)
+    return near(sweep_dir / str(file)) if result.state == "FINISHED" and file else ""

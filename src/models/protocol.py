@@ -107,6 +107,9 @@ class Denoiser(Protocol):
     def denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """Prediction [N, C, h, w] for noisy latents [N, C, h, w] at integer timesteps [N]."""
 
+    def set_gradient_checkpointing(self, *, enabled: bool) -> None:
+        """Recompute activations in the backward pass, or keep them."""
+
     def target_names(self, target_modules: str | Sequence[str]) -> list[str]:
         """Sorted dotted names of the layers that a preset, or a list of name endings, stands for."""
 

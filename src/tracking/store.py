@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _LOCK_WAIT_S = 60.0
+# The UI then opens with runs and charts, not with the pages for language models.
+_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -104,7 +106,8 @@ def _connect(uri: str, artifacts: str | None, experiment: str) -> Store:
     found = client.get_experiment_by_name(experiment)
     if found is None:
         try:
-            return Store(client=client, experiment_id=client.create_experiment(experiment, artifacts))
+            created = client.create_experiment(experiment, artifacts, tags=_TRAINING)
+            return Store(client=client, experiment_id=created)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

@@ -54,12 +54,11 @@ class Bases:
             files, device = self.files(config), device_of(config)
             dtype = DTYPES[config.trainer.precision].base
             self._loaded = LoadedBase(
-                denoiser=files.load_denoiser(
-                    dtype=dtype, device=device, gradient_checkpointing=config.trainer.gradient_checkpointing
-                ),
+                denoiser=files.load_denoiser(dtype=dtype, device=device),
                 decoder=files.load_decoder(dtype=torch.float32, device=device),
             )
             self._key = key
+        self._loaded.denoiser.set_gradient_checkpointing(enabled=config.trainer.gradient_checkpointing)
         return self._loaded
 
     def forget(self) -> None:

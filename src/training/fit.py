@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from src.config.paths import locate
 from src.lora.formats.adapter import AdapterError
@@ -111,7 +112,12 @@ def _fit(pack: Pack, decoder: Decoder, *, sink: Sink, folder: Path, stop: Callab
         departures,
     ]
     if pack.active:
-        _trainer(pack, callbacks).fit(module)
+        try:
+            _trainer(pack, callbacks).fit(module)
+        except SIGTERMException:
+            # Lightning leaves a fit on SIGTERM by itself; for the worker that signal is a stop like any other.
+            if not stop():
+                raise
     if pack.members:  # only a stop leaves members behind
         checkpoints.save(module)
     for member in pack.members:

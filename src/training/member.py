@@ -140,10 +140,10 @@ def total_steps(config: JobConfig, n_images: int) -> int:
     Batches run on over the end of an epoch, so each has the same number of samples; the last one is filled
     up from the next epoch.
     """
-    if config.trainer.max_steps is not None:
-        return config.trainer.max_steps
     if config.trainer.epochs is None:
-        msg = "trainer.max_steps and trainer.epochs are both null"
-        raise ValueError(msg)
+        if config.trainer.max_steps is None:
+            msg = "trainer.max_steps and trainer.epochs are both null"
+            raise ValueError(msg)
+        return config.trainer.max_steps
     effective = config.data.batch_size * config.trainer.accumulate
     return max(1, math.ceil(config.trainer.epochs * n_images / effective))

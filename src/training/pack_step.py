@@ -97,7 +97,7 @@ def _update(pack: Pack, full: list[Member]) -> StepResult:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             member.fail(
                 f"the loss is {loss:g} and its gradient norm {norm:g} at step {member.count.step + 1}, allowed are "
-                f"finite numbers; try a lower optimizer.lr (now {member.config.optimizer.lr:g}) or trainer.max_grad_norm"
+                f"finite numbers; lower optimizer.lr (now {member.config.optimizer.lr:g}) or trainer.max_grad_norm"
             )
             result.failed.append(member)
             continue

@@ -43,7 +43,7 @@ def run_pack(command: PackCommand, bases: Bases, spool: Spool, commands: Command
             _train(command, checked, bases, spool, commands, sweep_dir)
     except Exception as error:  # noqa: BLE001  # the last stop before the process: its jobs fail, the worker goes on
         _log.exception("pack %s", command.pack)
-        for one in checked:
+        for one in (c for c in checked if c.job.job not in spool.ended):
             spool.emit("log", one.job.job, level="error", message=traceback.format_exc())
             spool.emit("state", one.job.job, state="FAILED", error=f"{type(error).__name__}: {error}", summary=None)
         bases.forget()
@@ -70,7 +70,6 @@ def _train(
         spool.emit("tags", member.job, values=tags)
     from src.training.fit import train_pack  # noqa: PLC0415  # Lightning is imported while nobody waits for a message
 
-    spool.emit("log", None, level="info", message="training")
     resume = {one.job.name for one in checked if one.job.resume}
     train_pack(
         base.denoiser,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from src.config.events import Kind
 
 _SYNCED = {"state", "worker"}
+_ENDS = {"FINISHED", "FAILED", "KILLED"}
 
 
 class Spool:
@@ -23,10 +24,14 @@ class Spool:
     Args:
         path: The spool file; made if it is not there.
         root: The sweep's folder, which paths in events are relative to.
+
+    Attributes:
+        ended: Jobs whose end was told through this spool.
     """
 
     def __init__(self, path: Path, root: Path) -> None:
         self.root = root
+        self.ended: set[int] = set()
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
@@ -41,6 +46,8 @@ class Spool:
             self._file.flush()
             if kind in _SYNCED:
                 os.fsync(self._file.fileno())
+            if kind == "state" and job is not None and values["state"] in _ENDS:
+                self.ended.add(job)
 
     def close(self) -> None:
         """Sync and close."""

@@ -87,11 +87,13 @@ def test_the_second_ctrl_c_ends_a_worker_that_does_not_stop(tmp_path: Path) -> N
         _until(lambda: '"stop"' in (tmp_path / "s" / "commands.jsonl").read_text(), "the stop command")
         time.sleep(0.5)
         assert launcher.poll() is None, "it waits for the checkpoints"
+        sent = time.monotonic()
         launcher.send_signal(signal.SIGINT)
         launcher.communicate(timeout=_PATIENCE_S)
     finally:
         launcher.kill()
     assert launcher.returncode == 130
+    assert time.monotonic() - sent < 30, "long before the patience with a clean stop ends"
     assert [result.state for result in read_results(tmp_path / "s")] == ["KILLED"]
     assert _gone(_worker_pid(tmp_path / "s"))
 

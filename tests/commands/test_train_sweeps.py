@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -49,6 +51,17 @@ def test_m_may_stand_anywhere(command: Command, words: tuple[str, ...]) -> None:
     assert list(ran.states()) == ["duotone-rank4", "duotone-rank8"]
 
 
+def test_a_folder_with_time_and_id_in_its_name_is_one_folder(command: Command, tmp_path: Path) -> None:
+    """Every composed config resolves ``${sweep_id:}`` for itself unless the sweep's own is handed down."""
+    ran = command(
+        "lora.rank=4,8", "-m", "hydra.sweep.dir=" + str(tmp_path) + "/${now:%H-%M-%S}-${sweep_id:}", sweep_dir=None
+    )
+    assert ran.code == 0
+    (sweep_dir,) = (path.parent for path in tmp_path.glob("*/sweep.json"))
+    assert sorted(path.name for path in sweep_dir.iterdir() if path.is_dir() and path.name.isdigit()) == ["0", "1"]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_run_without_m_is_a_sweep_of_one_job_and_goes_the_same_way(command: Command) -> None:
     ran = command("lora.rank=2")
     assert ran.code == 0
@@ -76,6 +89,7 @@ def test_a_dying_worker_fails_its_pack_only_and_the_next_pack_gets_a_fresh_one(c
     assert list(ran.states().values()) == ["FINISHED", "FAILED", "FINISHED"]
     assert "SIGKILL" in ran.results()[1]["error"]
     assert "RuntimeError: the fake worker fell over" in ran.out, "the tail of its log is shown"
+    assert f"resume={ran.sweep_dir}/1" in ran.out, "its checkpoints are not lost"
     first, second, third = (line["pid"] for line in ran.commands() if line["cmd"] == "pack")
     assert first == second, "the base stays warm between packs"
     assert third != second
@@ -92,6 +106,11 @@ def test_a_pack_that_ends_without_a_word_about_a_job_fails_that_job(command: Com
     assert ran.code == 1
     assert list(ran.states().values()) == ["FINISHED", "FAILED"]
     assert "without a result" in ran.results()[1]["error"]
+
+
+def test_a_finished_job_stays_finished_whatever_is_said_of_it_later(command: Command) -> None:
+    ran = command("seed=44")
+    assert (ran.code, ran.results()[0]["state"], ran.results()[0]["error"]) == (0, "FINISHED", None)
 
 
 def test_a_worker_that_cannot_start_fails_its_jobs_with_the_command(command: Command) -> None:
@@ -137,11 +156,12 @@ def test_two_sweeps_started_in_one_second_have_their_own_folders(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hydra.core.utils.datetime", SimpleNamespace(now=lambda: datetime(2026, 11, 22, 17, 5, 33)))
     for _ in range(2):
         assert command("sample=none", sweep_dir=None).code == 0
     folders = [path.parent for path in (tmp_path / "multirun").glob("*/*/sweep.json")]
     assert len(folders) == 2
-    assert all(re.fullmatch(r"\d\d-\d\d-\d\d-[0-9a-f]{6}", folder.name) for folder in folders)
+    assert all(re.fullmatch(r"17-05-33-[0-9a-f]{6}", folder.name) for folder in folders)
     for folder in folders:
         assert json.loads((folder / "sweep.json").read_text())["id"].endswith(folder.name[-6:])
 

@@ -169,7 +169,7 @@ def test_wrong_keys_values_limits_and_broken_rules_of_other_groups_come_at_once(
             "lora.alpha": "double",
             "optimizer.lr": -1,
             "data.resolution": 65,
-            "trainer.epochs": 2,
+            "trainer.max_steps": None,
             "objective.snr_gamma": "five",
         }
     )

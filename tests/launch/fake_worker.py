@@ -2,6 +2,7 @@
 
 Seed 13: the job fails. Seed 66: the process dies in the middle. Seed 77: it never ends by itself.
 Seed 88: it ignores ``stop`` as well. Seed 55: its pack ends without a word about it.
+Seed 44: it finishes, and a later fault of the pack claims that it failed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from src.config.parse import parse
+from src.config.schema import JobConfig
 
 
 class Worker:
@@ -89,7 +91,7 @@ class Worker:
                     alive.discard(number)
                 elif step >= total and not forever:
                     alive.discard(number)
-                    self.finish(number, jobs[number], config.lora.rank, say)
+                    self.finish(number, jobs[number], config, say)
             self.listen(0.01)
             self.hang(any(configs[n].seed == 88 for n in alive))
         for number in sorted(alive):
@@ -100,13 +102,16 @@ class Worker:
         while self.stopping and deaf:
             time.sleep(0.1)
 
-    def finish(self, number: int, entry: dict, rank: int, say) -> None:  # noqa: ANN001 - a closure of train
+    def finish(self, number: int, entry: dict, config: JobConfig, say) -> None:  # noqa: ANN001 - a closure of train
+        rank = config.lora.rank
         file = Path(entry["dir"]) / "adapter" / f"{entry['name']}.safetensors"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"\0" * 1024 * rank)
         summary = {"val_loss": 0.2 + rank / 100, "val_loss_rel": 0.8 + rank / 100, "steps": 5, "samples": 5}
         summary |= {"seconds": 1.5, "bytes": 1024 * rank, "file": str(file), "resumed": entry["resume"]}
         say("state", number, state="FINISHED", error=None, summary=summary)
+        if config.seed == 44:
+            say("state", number, state="FAILED", error="the pack fell over later", summary=None)
 
 
 if __name__ == "__main__":

@@ -79,3 +79,10 @@ def test_checking_creates_nothing_and_names_each_broken_point(launching: Launchi
         "point 3 (lora.rank=4 optimizer.lr=fast)",
     ]
     assert not (tmp_path / "s").exists()
+
+
+def test_what_was_checked_is_not_composed_again(launching: Launching, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = [["lora.rank=4", "tracking=none"]]
+    launching.check(batch, 0)
+    monkeypatch.setattr("src.launch.launching.compose_points", lambda *_: pytest.fail("composed twice"))
+    assert [ret.status for ret in launching.launch(batch, 0)] == [JobStatus.COMPLETED]

@@ -109,3 +109,13 @@ def test_ranks_4_8_16_of_the_demo_make_one_pack() -> None:
     jobs = {number: job(lora__rank=rank) for number, rank in enumerate((4, 8, 16))}
     (pack,) = make_plan(jobs).packs
     assert (pack.jobs, pack.rows) == ((0, 1, 2), 12)
+
+
+def test_the_cut_of_like_jobs_follows_their_values_not_their_numbers() -> None:
+    seeds = (0, 1, 2, 3)
+    packs = [
+        {frozenset(order[number] for number in pack.jobs) for pack in make_plan(jobs, 2).packs}
+        for order in (seeds, (2, 0, 3, 1))
+        for jobs in [{number: job(seed=seed) for number, seed in enumerate(order)}]
+    ]
+    assert packs[0] == packs[1] == {frozenset({0, 1}), frozenset({2, 3})}

@@ -63,7 +63,7 @@ def test_a_file_gets_plain_lines_every_ten_seconds_only(
 ) -> None:
     ticks = itertools.count(step=1.0)
     monkeypatch.setattr(screen_module, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-    shown = _shown(members, terminal=False, ticks=15)
+    shown = _shown(members, terminal=False, ticks=25)
     assert shown.splitlines() == [
         "duotone-rank4 step 20/100, loss 0.2500, 9.5 samples/s, 1:20 left",
         "duotone-rank8 step 20/100, loss 0.2500, 9.5 samples/s, 1:20 left",
@@ -104,7 +104,7 @@ def _outcome(number: int, *, state: str = "FINISHED", loss: float | None = 0.5) 
         "val_loss_rel": 0.9,
         "bytes": 3 * 2**20,
         "seconds": 61.4,
-        "file": f"/far/{number}.safetensors",
+        "file": f"{number}/a.safetensors",
     }
     return JobOutcome(
         index=number,
@@ -121,23 +121,23 @@ def _outcome(number: int, *, state: str = "FINISHED", loss: float | None = 0.5) 
 def _table(results: list[JobOutcome], width: int) -> str:
     text = io.StringIO()
     swept = {result.index: {"lora.rank": "4", "optimizer.lr": f"0.00{result.index}"} for result in results}
-    print_results(PatientConsole(file=text, width=width, highlight=False), results, swept)
+    print_results(PatientConsole(file=text, width=width, highlight=False), Path("/far"), results, swept)
     return text.getvalue()
 
 
 def test_the_table_holds_swept_values_results_and_files_where_they_fit() -> None:
     shown = _table([_outcome(0), _outcome(1, loss=0.25), _outcome(2, state="FAILED")], 200)
     rows = {cells[0]: cells[1:] for line in shown.splitlines() if (cells := [c.strip() for c in line.split("│")[1:-1]])}
-    assert rows["n1 *"] == ["4", "0.001", "0.2500", "0.900", "3.0 MiB", "61", "/far/1.safetensors"]
-    assert rows["n0"][-1] == "/far/0.safetensors"
+    assert rows["n1 *"] == ["4", "0.001", "0.2500", "0.900", "3.0 MiB", "61", "/far/1/a.safetensors"]
+    assert rows["n0"][-1] == "/far/0/a.safetensors"
     assert rows["n2"] == ["4", "0.002", "FAILED", "", "", "", ""]
     assert "Best by validation loss: n1" in shown
 
 
 def test_files_that_do_not_fit_are_printed_below_whole() -> None:
     shown = _table([_outcome(0), _outcome(1)], 50)
-    assert "  n0: /far/0.safetensors\n" in shown
-    assert "  n1: /far/1.safetensors\n" in shown
+    assert "  n0: /far/0/a.safetensors\n" in shown
+    assert "  n1: /far/1/a.safetensors\n" in shown
 
 
 def test_the_best_is_the_finished_job_with_the_lowest_loss() -> None:

@@ -58,6 +58,7 @@ def test_eight_processes_open_a_fresh_database_at_once(tmp_path: Path) -> None:
     experiment = client.get_experiment_by_name("first light")
     assert experiment is not None
     assert len(client.search_runs([experiment.experiment_id])) == 8
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     assert experiment.artifact_location == str(root / "artifacts" / "first-light")
     with closing(sqlite3.connect(root / "mlflow.db")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -127,15 +127,27 @@ def test_events_are_recorded_while_the_sweep_runs(make_sweep: MakeSweep, trackin
     for step in (1, 2):
         sweep.state(0, "RUNNING")
         sweep.metrics(0, step)
-        deadline = time.monotonic() + 15.0
-        while json.loads((sweep.dir / "tracking.json").read_text())["offsets"].get("pack-0.jsonl") != _size(sweep):
-            assert time.monotonic() < deadline, writer.problem
-            time.sleep(0.02)
+        _wait_until_read(sweep, writer)
         recorded = Recorded(sweep)
         assert recorded.steps(0, "train/loss") == [4, 8][:step]
         assert recorded.statuses() == {-1: "RUNNING", 0: "RUNNING"}
     writer.close({0: "KILLED"})
     assert Recorded(sweep).statuses() == {-1: "KILLED", 0: "KILLED"}
+
+
+def test_a_job_that_goes_on_is_running_again_until_it_ends(
+    make_sweep: MakeSweep, record: Record, tracking: TrackingConfig
+) -> None:
+    sweep = make_sweep(jobs=2)
+    record(sweep, {0: "KILLED", 1: "FINISHED"})
+    sweep.records = sweep.records[:1]
+    writer = SweepWriter(sweep.dir, sweep.records, tracking, sweep.id, COMMAND)
+    writer.start()
+    sweep.state(0, "RUNNING")
+    _wait_until_read(sweep, writer)
+    assert Recorded(sweep).statuses() == {-1: "RUNNING", 0: "RUNNING", 1: "FINISHED"}
+    writer.close({0: "FINISHED"})
+    assert Recorded(sweep).statuses() == {-1: "FINISHED", 0: "FINISHED", 1: "FINISHED"}
 
 
 def test_a_torn_line_waits_for_its_rest_and_damage_is_passed_over(make_sweep: MakeSweep, record: Record) -> None:
@@ -217,5 +229,9 @@ def test_the_launcher_imports_neither_mlflow_nor_torch_with_the_writer() -> None
     assert answer.stdout.strip() == "[]"
 
 
-def _size(sweep: Sweep) -> int:
-    return (sweep.dir / "spool" / "pack-0.jsonl").stat().st_size
+def _wait_until_read(sweep: Sweep, writer: SweepWriter) -> None:
+    size = (sweep.dir / "spool" / "pack-0.jsonl").stat().st_size
+    deadline = time.monotonic() + 30.0
+    while json.loads((sweep.dir / "tracking.json").read_text())["offsets"].get("pack-0.jsonl") != size:
+        assert time.monotonic() < deadline, writer.problem
+        time.sleep(0.02)

@@ -22,6 +22,10 @@ class Departures(Callback):
         self._sink = sink
         self._exports = exports
 
+    def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Say that the first step comes: this is the last of the callbacks."""
+        self._sink.emit("log", None, level="info", message="training")
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Let those go that are not active any more."""
         self.depart(pl_module.pack)

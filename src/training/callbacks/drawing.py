@@ -34,6 +34,7 @@ class Pictures(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
         """Draw members that begin."""
+        self._sink.emit("log", None, level="info", message="drawing the first pictures")
         self.draw([m for m in pl_module.pack.active if m.count.step == 0 and m.count.micro == 0])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002

@@ -33,6 +33,7 @@ class Validation(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
         """Score members at step 0, where every curve begins at the base's own loss."""
+        self._sink.emit("log", None, level="info", message="scoring the base")
         self.score([m for m in pl_module.pack.active if m.count.step == 0 and m.count.micro == 0])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002

@@ -1,0 +1,1 @@
+"""What diffusers' example needs of torchvision, for machines without it."""

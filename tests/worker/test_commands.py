@@ -1,0 +1,46 @@
+"""Commands in order; a stop overtakes them."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from src.worker.commands import Commands
+
+PACK = '{"cmd": "pack", "pack": "%s", "spool": "/s", "jobs": [{"job": 3, "dir": "/d", "name": "n", "resume": true}]}\n'
+
+
+def _read(text: str) -> Commands:
+    commands = Commands(io.StringIO(text))
+    commands._read()
+    return commands
+
+
+def test_packs_come_in_order_and_exit_comes_last() -> None:
+    commands = Commands(io.StringIO())
+    for line in (PACK % "a", PACK % "b"):
+        commands._take(json.loads(line))
+    commands._take({"cmd": "exit"})
+    first, second = commands.next_pack(), commands.next_pack()
+    assert first is not None
+    assert second is not None
+    assert (first.pack, second.pack) == ("a", "b")
+    job = first.jobs[0]
+    assert (job.job, str(job.folder), job.name, job.resume) == (3, "/d", "n", True)
+    assert commands.next_pack() is None
+    assert not commands.stopping()
+
+
+def test_a_closed_pipe_is_a_stop() -> None:
+    commands = _read(PACK % "a")
+    assert commands.stopping()
+    assert commands.next_pack() is None
+
+
+def test_a_line_that_is_no_command_is_told_and_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
+    _read('nonsense\n{"cmd": "dance"}\n')
+    told = capsys.readouterr().err
+    assert "nonsense" in told
+    assert "allowed are pack, stop and exit" in told

@@ -1,0 +1,171 @@
+"""The worker as the launcher sees it: commands in, events out, with the embedded base and real drawings."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from src.config.events import read_events
+from src.config.paths import PROJECT_ROOT
+from src.training.bases import Bases
+from src.training.checkpoint import load_newest
+from src.worker.commands import Commands, PackCommand
+from src.worker.run import run_pack
+from src.worker.spool import Spool
+
+QUICK = (
+    "sample=none",
+    "trainer.max_steps=2",
+    "data.batch_size=1",
+    "validation.every=null",
+    "validation.timesteps=1",
+    "validation.max_images=1",
+    "scheduler.warmup_steps=1",
+    "trainer.accelerator=cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def bases() -> Bases:
+    """The base stays loaded from test to test, as it does from pack to pack."""
+    return Bases()
+
+
+def _job(root: Path, number: int, *overrides: str, resume: bool = False) -> dict[str, Any]:
+    folder = root / str(number)
+    with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base="1.3"):
+        config = compose("train", overrides=[*QUICK, f"data.cache_dir={root.parent / 'cache'}", *overrides])
+    (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+    (folder / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    return {"job": number, "dir": str(folder), "name": f"flat-{number}", "resume": resume}
+
+
+def _line(root: Path, *jobs: dict[str, Any]) -> str:
+    spool = str(root / "spool" / "pack-0.jsonl")
+    return json.dumps({"cmd": "pack", "pack": "pack-0", "spool": spool, "jobs": jobs}) + "\n"
+
+
+def _command(root: Path, *jobs: dict[str, Any]) -> tuple[PackCommand, Commands]:
+    commands = Commands(io.StringIO(_line(root, *jobs)))
+    commands._take(json.loads(_line(root, *jobs)))
+    command = commands.next_pack()
+    assert command is not None
+    return command, commands
+
+
+def _run(root: Path, bases: Bases, *jobs: dict[str, Any]) -> list[dict[str, Any]]:
+    command, commands = _command(root, *jobs)
+    spool = Spool(command.spool, root)
+    run_pack(command, bases, spool, commands, root)
+    spool.close()
+    return read_events(command.spool)[0]
+
+
+def _ends(events: list[dict[str, Any]]) -> dict[int, str]:
+    return {event["job"]: event["state"] for event in events if event["kind"] == "state"}
+
+
+def test_a_pack_trains_and_everything_is_told(tmp_path: Path, bases: Bases) -> None:
+    options = ("data=emoji-flat", "sample=default", "sample.prompts=[red heart]", "sample.steps=2")
+    events = _run(tmp_path, bases, _job(tmp_path, 0, *options), _job(tmp_path, 1, *options, "lora.rank=2"))
+    assert _ends(events) == {0: "FINISHED", 1: "FINISHED"}
+    for number in (0, 1):
+        mine = [event for event in events if event["job"] == number]
+        summary = next(e["summary"] for e in mine if e["kind"] == "state" and e["state"] == "FINISHED")
+        assert (tmp_path / summary["file"]).stat().st_size == summary["bytes"]
+        assert (tmp_path / summary["diffusers_file"]).exists()
+        assert summary["file"] == f"{number}/adapter/flat-{number}.safetensors"
+        logged = {key for event in mine if event["kind"] == "metrics" for key in event["values"]}
+        assert {"train/loss", "train/grad_norm", "val/loss_rel", "perf/samples_per_s", "adapter/norm"} <= logged
+        pictures = [event for event in mine if event["kind"] == "image"]
+        assert {(e["step"], e["scale"]) for e in pictures} == {(s, x) for s in (0, 2) for x in (0.0, 0.8, 1.0)}
+        assert all((tmp_path / e["path"]).exists() for e in pictures)
+        tags = next(event["values"] for event in mine if event["kind"] == "tags")
+        assert len(tags["base_hash"]) >= 32
+        assert len(tags["data_hash"]) >= 32
+    keys = [{e["key"] for e in events if e["kind"] == "image" and e["job"] == number} for number in (0, 1)]
+    assert keys[0] == keys[1]
+
+
+def test_a_job_with_bad_data_fails_alone_before_a_base_is_loaded(tmp_path: Path, bases: Bases) -> None:
+    shutil.copytree(PROJECT_ROOT / "assets" / "emoji-flat" / "train", tmp_path / "bad")
+    broken = sorted((tmp_path / "bad").glob("*.png"))[:2]
+    broken[0].unlink()
+    broken[1].write_bytes(broken[1].read_bytes()[:100])
+    events = _run(tmp_path, bases, _job(tmp_path, 0, f"data.path={tmp_path / 'bad'}"), _job(tmp_path, 1))
+    assert _ends(events) == {0: "FAILED", 1: "FINISHED"}
+    error = next(e["error"] for e in events if e["kind"] == "state" and e["state"] == "FAILED")
+    assert "2 problems" in error
+    assert all(image.name in error for image in broken)
+
+
+def test_a_job_without_a_readable_config_fails_alone(tmp_path: Path, bases: Bases) -> None:
+    jobs = [_job(tmp_path, 0), _job(tmp_path, 1)]
+    (tmp_path / "0" / ".hydra" / "config.yaml").write_text("lora: {rank: -3}\n")
+    assert _ends(_run(tmp_path, bases, *jobs)) == {0: "FAILED", 1: "FINISHED"}
+
+
+def test_an_error_in_training_fails_the_packs_jobs_and_the_worker_goes_on(
+    tmp_path: Path, bases: Bases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(*_: object, **__: object) -> None:
+        raise RuntimeError("the sky fell")
+
+    monkeypatch.setattr("src.training.fit._fit", explode)
+    events = _run(tmp_path / "a", bases, _job(tmp_path / "a", 0))
+    assert _ends(events) == {0: "FAILED"}
+    assert "the sky fell" in next(e["error"] for e in events if e["kind"] == "state")
+    assert events[-1]["state"] == "pack_ended"
+    monkeypatch.undo()
+    assert _ends(_run(tmp_path / "b", bases, _job(tmp_path / "b", 0))) == {0: "FINISHED"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["stop", "SIGTERM", "closed pipe"])
+def test_a_worker_that_is_told_to_end_saves_and_a_second_one_continues(how: str, tmp_path: Path) -> None:
+    job = _job(tmp_path, 0, "trainer.max_steps=10000", "scheduler=constant", "trainer.log_every=1")
+    with _start(tmp_path) as worker:
+        assert worker.stdin is not None
+        worker.stdin.write(_line(tmp_path, job))
+        worker.stdin.flush()
+        _wait_for(tmp_path, lambda events: any(e["kind"] == "metrics" and e["step"] >= 2 for e in events))
+        if how == "stop":
+            worker.stdin.write('{"cmd": "stop"}\n')
+            worker.stdin.flush()
+        elif how == "SIGTERM":
+            worker.send_signal(signal.SIGTERM)
+        else:
+            worker.stdin.close()
+        assert worker.wait(timeout=60) == 0
+    events, _ = read_events(tmp_path / "spool" / "pack-0.jsonl")
+    assert _ends(events) == {0: "KILLED"}
+    step = load_newest(tmp_path / "0" / "checkpoints")[0].count.step
+    assert step >= 2
+    assert step == max(e["step"] for e in events if e["kind"] == "metrics")
+
+
+def _start(root: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "src.worker", "--sweep-dir", str(root)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=PROJECT_ROOT, env=environment)
+
+
+def _wait_for(root: Path, seen: Any, seconds: float = 200) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if seen(read_events(root / "spool" / "pack-0.jsonl")[0]):
+            return
+        time.sleep(0.1)
+    raise TimeoutError(read_events(root / "spool" / "pack-0.jsonl")[0])
