@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import socket
@@ -58,3 +59,12 @@ def _no_hydra_left() -> Iterator[None]:
     yield
     if "hydra.core.global_hydra" in sys.modules:
         sys.modules["hydra.core.global_hydra"].GlobalHydra.instance().clear()
+
+
+@pytest.fixture(autouse=True)
+def _loggers_that_speak() -> None:
+    """Hydra's ``job_logging: disabled`` silences every logger of the process for good; the next test reads them."""
+    logging.getLogger().setLevel(logging.WARNING)
+    for logger in logging.Logger.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 LOG_EVERY_STEPS = 50
 CLIP_NORM = 1.0
+FALL_SHARE = 0.4
+"""Share of the training at whose end the learning rate reaches zero."""
 
 Weights = dict[str, Tensor]
 
@@ -57,9 +59,14 @@ class Schedule:
         return seconds / (60.0 * self.minutes)
 
     def rate(self, step: int, progress: float) -> float:
-        """Return the learning rate: linear warm-up, then half a cosine."""
+        """Return the learning rate: linear warm-up, a plateau, a straight fall to zero.
+
+        Haegele et al. (2024), https://arxiv.org/abs/2405.18392. A cosine spends the last third of a short training at
+        rates too low to learn subjects by heart.
+        """
         warm = min(1.0, (step + 1) / max(self.warmup_steps, 1))
-        return self.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+        fall = min(1.0, (1.0 - min(progress, 1.0)) / FALL_SHARE)
+        return self.learning_rate * warm * fall
 
 
 @dataclass(kw_only=True)

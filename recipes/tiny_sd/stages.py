@@ -13,9 +13,9 @@ from recipes.tiny_sd.diffusion import DiffusionTrainee
 from recipes.tiny_sd.export import build_pipeline, export
 from recipes.tiny_sd.fetch import fetch, read_entries
 from recipes.tiny_sd.loop import Schedule, Training
-from recipes.tiny_sd.sheet import draw_sheet
+from recipes.tiny_sd.sheet import PROMPTS, draw_sheet
 from recipes.tiny_sd.sizes import new_vae
-from recipes.tiny_sd.styles import write_styles
+from recipes.tiny_sd.styles import HELD_OUT, TRAIN, write_styles
 from recipes.tiny_sd.subjects import Subject, choose
 from recipes.tiny_sd.vae import centre_latents, encode, read_subject_pictures, read_vae_pictures, reconstruction_error
 from recipes.tiny_sd.words import train_tokenizer
@@ -107,9 +107,15 @@ class Recipe:
     def diffusion_training(self) -> Training:
         """Return the training of UNet and text encoder, resumed where it was."""
         latents = encode(self.trained_vae, self.pictures) * self.trained_vae.config.scaling_factor
-        trainee = DiffusionTrainee(self.subjects, latents, train_tokenizer(self.subjects))
+        trainee = DiffusionTrainee(self.subjects, latents, train_tokenizer(self.subjects), favoured=self.favoured)
         schedule = Schedule(learning_rate=DIFFUSION_RATE, minutes=self.minutes)
         return Training(trainee, schedule, self.work / "diffusion.pt", self.log)
+
+    @property
+    def favoured(self) -> frozenset[str]:
+        """Keys of the subjects of the datasets and of the contact sheet, which the base shall know best."""
+        drawn = {subject.key for subject in self.subjects if subject.caption in PROMPTS}
+        return frozenset({*TRAIN, *HELD_OUT, *drawn})
 
     def train_diffusion(self) -> None:
         """Train UNet and text encoder, exporting what there is now and then."""

@@ -235,7 +235,8 @@ def test_a_killed_training_ends_with_the_same_weights(pipeline: StableDiffusionP
 def test_the_rate_warms_up_and_ends_at_zero() -> None:
     schedule = Schedule(learning_rate=1.0, warmup_steps=4, minutes=10.0)
     assert schedule.rate(0, 0.0) == pytest.approx(0.25)
-    assert schedule.rate(9, 0.5) == pytest.approx(0.5)
+    assert schedule.rate(9, 0.5) == pytest.approx(1.0)
+    assert schedule.rate(9, 0.8) == pytest.approx(0.5)
     assert schedule.rate(9, schedule.progress(9, 600.0)) == pytest.approx(0.0)
     with pytest.raises(ValueError, match="minutes or steps"):
         Schedule(learning_rate=1.0).progress(0, 0.0)
