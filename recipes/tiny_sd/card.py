@@ -18,6 +18,7 @@ class Measured:
         minutes: Minutes they trained.
         loss: Mean loss of the last 50 steps.
         subjects: Number of subjects.
+        favoured: How many of them were shown more often.
         parameters: Parameters of each part.
     """
 
@@ -28,6 +29,7 @@ class Measured:
     minutes: float
     loss: float
     subjects: int
+    favoured: int
     parameters: dict[str, int]
 
 
@@ -48,7 +50,8 @@ def write_card(base: Path, measured: Measured) -> None:
         minutes=f"{measured.minutes:.0f}",
         loss=f"{measured.loss:.3f}",
         subjects=measured.subjects,
-        epochs=f"{measured.steps * 32 / measured.subjects:.0f}",
+        favoured=measured.favoured,
+        others=measured.subjects - measured.favoured,
         megabytes=f"{size:.0f}",
         **millions,
     )

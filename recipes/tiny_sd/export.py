@@ -11,7 +11,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from recipes.tiny_sd.sizes import new_scheduler
 
-KEPT = ("README.md", "LICENSE", "contact_sheet.png")
+KEPT = ("README.md", "prompts.txt", "contact_sheet.png")
 
 
 def build_pipeline(
@@ -37,7 +37,7 @@ def export(pipeline: StableDiffusionPipeline, target: Path) -> None:
 
     Args:
         pipeline: The pipeline in fp32, left as it is.
-        target: Folder to write; its card, licence and contact sheet are kept.
+        target: Folder to write; its card, list of prompts and contact sheet are kept.
     """
     fresh, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
     for folder in (fresh, old):

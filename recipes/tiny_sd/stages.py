@@ -142,12 +142,14 @@ class Recipe:
             minutes=training.progress.seconds / 60.0,
             loss=training.progress.loss,
             subjects=len(self.subjects),
+            favoured=len(self.favoured),
             parameters={
                 name: sum(weight.numel() for weight in averaged.components[name].parameters())
                 for name in ("unet", "text_encoder", "vae")
             },
         )
         write_card(self.base, measured)
+        (self.base / "prompts.txt").write_text("".join(f"{one.caption}\n" for one in self.subjects), encoding="utf-8")
         self.log(f"exported step {training.progress.step} to {self.base}")
 
     def averaged_pipeline(self, training: Training) -> StableDiffusionPipeline:

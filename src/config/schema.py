@@ -188,13 +188,13 @@ class ValidationConfig:
         every: Optimizer steps between validations; null validates at the end only.
         timesteps: Stratified timesteps an image is scored at.
         max_images: Most held-out images used (the first by content hash).
-        batch_rows: Most rows of one validation forward.
+        batch_rows: Most rows of one validation forward; null takes as many as suit the resolution.
     """
 
     every: Annotated[int, AtLeast(1)] | None
     timesteps: Annotated[int, Between(1, 1000)]
     max_images: Annotated[int, AtLeast(1)]
-    batch_rows: Annotated[int, AtLeast(1)]
+    batch_rows: Annotated[int, AtLeast(1)] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

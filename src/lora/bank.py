@@ -99,6 +99,11 @@ class AdapterBank:
         finally:
             self._plan = None
 
+    def is_zero(self, member: str) -> bool:
+        """Whether the member's update is zero, as it is until its first step: B is."""
+        row = self.weights[self.place(member)]
+        return not any(value.any() for key, value in self.unpack(row, member).items() if key.endswith(".B"))
+
     def unpack(self, row: Tensor, member: str) -> dict[str, Tensor]:
         """``row [P]`` as unpadded tensors by ``<layer>.A`` ``[r, C...]`` and ``<layer>.B`` ``[r, D]`` (views)."""
         tensors: dict[str, Tensor] = {}

@@ -93,6 +93,7 @@ def eject(base: nn.Module, name: str) -> None:
         for layer in packed_layers(base).values():
             if name in layer.lora_A:
                 layer.delete_adapter(name)
+    getattr(base, "peft_config", {}).pop(name, None)
 
 
 def packed_layers(base: nn.Module) -> dict[str, PackedLinear | PackedConv2d]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +43,7 @@ class RowPlan:
     counts: tuple[int, ...]
     scale: float = 1.0
     dropout: tuple[DropoutKey, ...] = ()
-    _index: dict[torch.device, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _index: dict[tuple[str, torch.device], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.places) != len(self.counts) or not self.places or min(self.counts) < 1:
@@ -64,15 +68,21 @@ class RowPlan:
         return self.places == tuple(range(n_places))
 
     def block_index(self, device: torch.device) -> Tensor:
-        """``[blocks]`` bank place of each block."""
-        return torch.tensor(self.places, device=device)
+        """``[blocks]`` bank place of each block; made once a plan and device."""
+        return self._made(("blocks", device), lambda: torch.tensor(self.places, device=device))
 
     def row_index(self, device: torch.device) -> Tensor:
         """``[N]`` bank place of each row; made once a plan and device."""
-        if device not in self._index:
-            places = torch.tensor(self.places)
-            self._index[device] = torch.repeat_interleave(places, torch.tensor(self.counts)).to(device)
-        return self._index[device]
+
+        def rows() -> Tensor:
+            return torch.repeat_interleave(torch.tensor(self.places), torch.tensor(self.counts)).to(device)
+
+        return self._made(("rows", device), rows)
+
+    def _made(self, key: tuple[str, torch.device], make: Callable[[], Tensor]) -> Tensor:
+        if key not in self._index:
+            self._index[key] = make()
+        return self._index[key]
 
     def slices(self) -> list[slice]:
         """The rows of each block."""

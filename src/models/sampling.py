@@ -16,6 +16,16 @@ from src.objectives.schedule import wide
 Denoise = Callable[[Tensor, Tensor, Conditioning], Tensor]
 Around = Callable[[Sequence[int]], AbstractContextManager[object]]
 MAX_ROWS = 64
+_CELLS = 2**16  # of latents in one forward: 16 rows of a 512-pixel picture at 8 pixels a cell
+_PIXELS = 2**21  # decoded at once: 8 pictures of 512 pixels
+
+
+def rows_of_a_forward(cells: int) -> int:
+    """Most rows of one forward without gradients, for latents of ``cells`` cells (h x w): 1 to 64.
+
+    So a large picture takes no more memory to draw or to validate than a small one.
+    """
+    return max(1, min(MAX_ROWS, _CELLS // max(1, cells)))
 
 
 def _nothing_around(_rows: Sequence[int]) -> AbstractContextManager[object]:
@@ -35,7 +45,7 @@ def draw(  # noqa: PLR0913  # each is one thing that a picture depends on
     size: int,
     around: Around = _nothing_around,
     denoise: Denoise | None = None,
-    max_rows: int = MAX_ROWS,
+    max_rows: int | None = None,
 ) -> Tensor:
     """Draw one picture a row with DDIM, eta 0 (Song et al. 2021, Denoising Diffusion Implicit Models, eq. 12).
 
@@ -55,7 +65,7 @@ def draw(  # noqa: PLR0913  # each is one thing that a picture depends on
         size: Side of the pictures, pixels.
         around: Context of a group's forwards, e.g. which member's adapter each row has.
         denoise: What computes a forward; by default ``denoiser.denoise``.
-        max_rows: Most rows of one forward.
+        max_rows: Most rows of one forward; by default :func:`rows_of_a_forward`.
 
     Returns:
         Pictures [N, size, size, 3], uint8 on the CPU.
@@ -65,17 +75,18 @@ def draw(  # noqa: PLR0913  # each is one thing that a picture depends on
     """
     _check(conditioning, empty_conditioning, seeds, steps, size, decoder.pixels_per_cell)
     doubled = guidance != 1
-    group = max(1, max_rows // (2 if doubled else 1))
+    side = size // decoder.pixels_per_cell
+    group = max(1, (max_rows or rows_of_a_forward(side * side)) // (2 if doubled else 1))
     pictures: list[Tensor] = []
     for start in range(0, len(seeds), group):
         chosen = range(start, min(start + group, len(seeds)))
         told = {name: rows[chosen.start : chosen.stop] for name, rows in conditioning.items()}
         if doubled:
             told = {n: torch.cat([empty_conditioning[n].to(r).expand_as(r), r]) for n, r in told.items()}
-        noise = first_noise([seeds[i] for i in chosen], denoiser, size // decoder.pixels_per_cell)
+        noise = first_noise([seeds[i] for i in chosen], denoiser, side)
         with around([*chosen, *chosen] if doubled else list(chosen)):
             latents = _ddim(denoise or denoiser.denoise, denoiser, noise, told, steps=steps, guidance=guidance)
-        pictures.append(decoder.decode(latents))
+        pictures.extend(decoder.decode(part) for part in latents.split(max(1, _PIXELS // (size * size))))
     return torch.cat(pictures) if pictures else torch.empty(0, size, size, 3, dtype=torch.uint8)
 
 

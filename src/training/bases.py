@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,14 +44,9 @@ class Bases:
 
     def load(self, config: JobConfig) -> LoadedBase:
         """The base in the job's precision on the job's device, from memory where it is there already."""
-        key = (
-            config.model,
-            config.trainer.precision,
-            config.trainer.gradient_checkpointing,
-            config.trainer.accelerator,
-        )
+        key = (config.model, config.trainer.precision, config.trainer.accelerator)
         if self._loaded is None or key != self._key:
-            self._loaded = None  # one base at a time: let go before the next is read
+            self.forget()  # one base at a time: let go before the next is read
             files, device = self.files(config), device_of(config)
             dtype = DTYPES[config.trainer.precision].base
             self._loaded = LoadedBase(
@@ -64,6 +60,9 @@ class Bases:
     def forget(self) -> None:
         """Let the loaded base go: after a failure it may hold half-made adapters."""
         self._loaded, self._key = None, None
+        gc.collect()  # a trainer and its callbacks refer to each other, and through the pack to the base
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def device_of(config: JobConfig) -> torch.device:

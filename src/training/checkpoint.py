@@ -44,14 +44,14 @@ class Part:
         gradients: The same keys; empty at the end of an accumulation.
         optimizer: The optimizer's state.
         count: The counters.
-        config_digest: Of the job's configuration, so that another one is noticed.
+        made_with: Digests of the job's configuration, base and data, so that others are noticed.
     """
 
     weights: dict[str, Tensor]
     gradients: dict[str, Tensor]
     optimizer: OptimizerState
     count: Counters
-    config_digest: str
+    made_with: dict[str, str]
 
 
 def save_member(pack: Pack, member: Member, folder: Path) -> Path:
@@ -72,6 +72,8 @@ def save_member(pack: Pack, member: Member, folder: Path) -> Path:
         "counters": json.dumps(dataclasses.asdict(member.count)),
         "optimizer": json.dumps(optimizer.numbers),
         "config": config_digest(member),
+        "base": member.provenance.base_hash,
+        "data": member.provenance.data_hash,
     }
     header["digest"] = _digest(tensors, header)
     path = folder / f"step-{member.count.step:08d}.safetensors"
@@ -131,7 +133,7 @@ def read_part(path: Path) -> Part:
         gradients=under("gradients/"),
         optimizer=OptimizerState(tensors=under("optimizer/"), numbers=json.loads(header["optimizer"])),
         count=Counters(**json.loads(header["counters"])),
-        config_digest=header["config"],
+        made_with={key: header[key] for key in ("config", "base", "data")},
     )
 
 
@@ -141,31 +143,46 @@ def restore(pack: Pack, member: Member, part: Part) -> None:
     Raises:
         CheckpointError: When the checkpoint is of another configuration or another base.
     """
-    if part.config_digest != config_digest(member):
-        msg = (
-            f"{member.name}: the checkpoint was made with another configuration; start anew, or restore the old config"
-        )
+    now = {
+        "config": config_digest(member),
+        "base": member.provenance.base_hash,
+        "data": member.provenance.data_hash,
+    }
+    others = [key for key, digest in now.items() if part.made_with[key] != digest]
+    if others:
+        words = {"config": "another configuration", "base": "another base", "data": "other data"}
+        made = " and ".join(words[key] for key in others)
+        msg = f"{member.name}: the checkpoint was made with {made}; start anew, or restore what it was made with"
         raise CheckpointError(msg)
     place = pack.bank.place(member.name)
     try:
         pack.bank.fill(pack.bank.weights[place], part.weights, member.name)
         if part.gradients:
             pack.bank.fill(pack.bank.gradients[place], part.gradients, member.name)
-    except ValueError as error:
-        raise CheckpointError(str(error)) from error
-    pack.optimizer.load(member.name, part.optimizer)
+        pack.optimizer.load(member.name, part.optimizer)
+    except (ValueError, KeyError) as error:
+        msg = f"{member.name}: the checkpoint does not fit the job: {error}"
+        raise CheckpointError(msg) from error
     member.count = part.count
 
 
-def write_manifest(folder: Path, *, tick: int, files: dict[str, Path]) -> Path:
-    """Record that ``files`` (by member) are one consistent cut of the pack; written after all of them."""
+def write_manifest(folder: Path, files: dict[str, Path], *, root: Path) -> Path:
+    """Record that ``files`` (by member) are one consistent cut of the pack; written after all of them.
+
+    Manifests are numbered as they come, the newest two are kept, and paths are relative to ``root``.
+    """
     entries = {
-        name: {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        name: {
+            "file": str(path.relative_to(root)) if path.is_relative_to(root) else str(path),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
         for name, path in files.items()
     }
-    path = folder / f"manifest-{tick:08d}.json"
-    write_json(path, {"tick": tick, "members": entries})
-    for old in sorted(folder.glob("manifest-*.json"), reverse=True)[_KEPT:]:
+    older = sorted(folder.glob("manifest-*.json"), reverse=True)
+    number = int(older[0].stem.removeprefix("manifest-")) + 1 if older else 1
+    path = folder / f"manifest-{number:08d}.json"
+    write_json(path, {"number": number, "members": entries})
+    for old in older[_KEPT - 1 :]:
         old.unlink(missing_ok=True)
     return path
 

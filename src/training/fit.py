@@ -20,7 +20,7 @@ from src.training.callbacks.validating import Validation
 from src.training.checkpoint import CheckpointError, load_newest, restore
 from src.training.export import start_from
 from src.training.module import PackModule
-from src.training.pack import Pack
+from src.training.pack import Pack, StoppedError, never
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ def train_pack(
     *,
     sink: Sink,
     folder: Path,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] = never,
     resume: frozenset[str] = frozenset(),
 ) -> None:
     """Train ``members`` together; each one's end is told to ``sink`` as a state event.
@@ -64,11 +64,11 @@ def train_pack(
         stop: Asked between steps; once true, every member is checkpointed and KILLED.
         resume: Names of the members that continue from their newest checkpoint.
     """
-    pack = Pack(denoiser, members)
+    pack = Pack(denoiser, members, stop)
     try:
         for member in members:
             _prepare(pack, member, sink, resume=member.name in resume)
-        _fit(pack, decoder, sink=sink, folder=folder, stop=stop)
+        _fit(pack, decoder, sink=sink, folder=folder)
     finally:
         pack.close()
 
@@ -89,19 +89,18 @@ def _prepare(pack: Pack, member: Member, sink: Sink, *, resume: bool) -> None:
         member.fail(str(error))
 
 
-def _fit(pack: Pack, decoder: Decoder, *, sink: Sink, folder: Path, stop: Callable[[], bool]) -> None:
-    module = PackModule(pack, stop)
+def _fit(pack: Pack, decoder: Decoder, *, sink: Sink, folder: Path) -> None:
     validation = Validation(pack, sink)
     exports = Exports(sink, validation)
     checkpoints = Checkpoints(sink, folder)
     departures = Departures(sink, exports)
     for member in pack.members:
-        if member.done:  # resumed after its last step: only the files are made again
+        if member.state == "active":
+            sink.emit("state", member.job, state="RUNNING", error=None, summary=None)
+        if member.done and member.state == "active":  # resumed after its last step: only the files are made again
             validation.score([member])
             exports.finish(pack, member)
     departures.depart(pack)
-    for member in pack.members:
-        sink.emit("state", member.job, state="RUNNING", error=None, summary=None)
     # The order is the story of a step's end: measure, judge, show, export, save, leave.
     callbacks: list[Callback] = [
         Metrics(sink),
@@ -111,15 +110,15 @@ def _fit(pack: Pack, decoder: Decoder, *, sink: Sink, folder: Path, stop: Callab
         checkpoints,
         departures,
     ]
-    if pack.active:
+    if pack.active and not pack.stop():
         try:
-            _trainer(pack, callbacks).fit(module)
-        except SIGTERMException:
+            _trainer(pack, callbacks).fit(PackModule(pack))
+        except (SIGTERMException, StoppedError):
             # Lightning leaves a fit on SIGTERM by itself; for the worker that signal is a stop like any other.
-            if not stop():
+            if not pack.stop():
                 raise
-    if pack.members:  # only a stop leaves members behind
-        checkpoints.save(module)
+    if any(member.count.ordinal for member in pack.members):  # only a stop leaves members behind
+        checkpoints.save(pack)
     for member in pack.members:
         sink.emit("state", member.job, state="KILLED", error=None, summary=None)
 

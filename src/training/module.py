@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule
 from src.training.pack_step import StepResult, run_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from src.training.pack import Pack
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 class PackModule(LightningModule):
     """Trains a :class:`~src.training.pack.Pack`; every member has its own optimizer, so Lightning steps none.
 
+    The base is no submodule: Lightning moves what it knows back to the CPU when a fit ends, and the base
+    stays where it is for the next pack.
+
     Args:
         pack: The members and their base.
-        stop: Asked before each step; true ends the training after the step under way.
     """
 
-    def __init__(self, pack: Pack, stop: Callable[[], bool]) -> None:
+    def __init__(self, pack: Pack) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.base = pack.denoiser.module
         self.pack = pack
-        self.stopping = stop
         self.result = StepResult()
 
     def training_step(self, batch: int) -> None:  # noqa: ARG002  # a tick: the step draws its own samples
@@ -45,7 +45,7 @@ class PackModule(LightningModule):
     @property
     def running(self) -> bool:
         """Whether there is anything left to do."""
-        return bool(self.pack.active) and not self.stopping()
+        return bool(self.pack.active) and not self.pack.stop()
 
 
 class Ticks:

@@ -10,10 +10,19 @@ from src.training.optimizers import PackOptimizer
 from src.training.precision import DTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from src.models.protocol import Denoiser
     from src.training.member import Member
+
+
+class StoppedError(Exception):
+    """Someone asked the training to end; not a fault."""
+
+
+def never() -> bool:
+    """Nobody asks this training to stop."""
+    return False
 
 
 class Pack:
@@ -22,17 +31,19 @@ class Pack:
     Args:
         denoiser: The base; adapters are injected into its module.
         members: Their trainer.precision, resolution and checkpointing must agree (the plan sees to it).
+        stop: Whether to end; asked between two forwards of the base.
 
     Attributes:
         bank: The adapters of the members that are still here.
         optimizer: Their optimizers.
     """
 
-    def __init__(self, denoiser: Denoiser, members: Sequence[Member]) -> None:
+    def __init__(self, denoiser: Denoiser, members: Sequence[Member], stop: Callable[[], bool] = never) -> None:
         if not members:
             msg = "a pack needs at least one member"
             raise ValueError(msg)
         self.denoiser = denoiser
+        self.stop = stop
         self.members = list(members)
         self.dtypes = DTYPES[members[0].config.trainer.precision]
         self.device = denoiser.device
@@ -47,8 +58,19 @@ class Pack:
         """The members that take part in the next step."""
         return [member for member in self.members if member.active]
 
+    def end_if_stopped(self) -> None:
+        """Between two forwards of validation and drawing, which may take long.
+
+        Raises:
+            StoppedError: When a stop was asked for.
+        """
+        if self.stop():
+            raise StoppedError
+
     def leave(self, leaving: Sequence[Member]) -> None:
         """Take ``leaving`` out of base, bank and optimizer; the others go on with their own state untouched."""
+        if not leaving:
+            return
         names = {member.name for member in leaving}
         staying = [member for member in self.members if member.name not in names]
         states = {member.name: self.optimizer.state(member.name) for member in staying}

@@ -95,6 +95,7 @@ def _update(pack: Pack, full: list[Member]) -> StepResult:
         member.count.micro, member.count.loss_sum = 0, 0.0
         member.loss, member.grad_norm = loss, norm
         if not (math.isfinite(loss) and math.isfinite(norm)):
+            member.count.ordinal -= member.effective_batch  # the samples that led to no step
             member.fail(
                 f"the loss is {loss:g} and its gradient norm {norm:g} at step {member.count.step + 1}, allowed are "
                 f"finite numbers; lower optimizer.lr (now {member.config.optimizer.lr:g}) or trainer.max_grad_norm"

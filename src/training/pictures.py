@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from src.models.protocol import Decoder
+    from src.models.protocol import Conditioning, Decoder
     from src.training.member import Member, Prompts
     from src.training.pack import Pack
 
@@ -32,7 +32,10 @@ class Picture:
 
 
 class Painter:
-    """Draws for the members of a pack. The base's own pictures (scale 0) are drawn once and shared.
+    """Draws for the members of a pack.
+
+    The base's own pictures are drawn once and shared: they are those of scale 0 and of adapters that are
+    still zero, as all are at the start.
 
     Args:
         pack: The members and their base.
@@ -61,7 +64,7 @@ class Painter:
         return drawn
 
     def _at_scale(self, key: tuple[object, ...], group: Sequence[Member], scale: float) -> list[list[Tensor]]:
-        if scale:
+        if scale and not all(self._pack.bank.is_zero(member.name) for member in group):
             return self._paint(group, scale)
         if key not in self._base:
             self._base[key] = self._paint(group[:1], 0.0)[0]
@@ -86,8 +89,13 @@ class Painter:
             guidance=sample.guidance,
             size=first.config.data.resolution,
             around=lambda rows: self._around(rows, group, each, scale),
+            denoise=self._denoise,
         )
         return [list(part) for part in pictures.split(each)]
+
+    def _denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        self._pack.end_if_stopped()
+        return self._pack.denoiser.denoise(noisy, timesteps, conditioning)
 
     def _around(
         self, rows: Sequence[int], group: Sequence[Member], each: int, scale: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import OmegaConf
@@ -21,6 +21,7 @@ from src.data.records import DataError
 from src.models.protocol import BaseError
 from src.training.bases import device_of
 from src.training.member import Member, Prompts, Provenance, total_steps
+from src.training.pack import StoppedError, never
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,8 +93,10 @@ def read_config(folder: Path) -> JobConfig:
 class Encoders:
     """Makes members of checked jobs, with latents and text states from the cache or computed now."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, stop: Callable[[], bool] = never) -> None:
+        """Take in where events go, and what is asked between two batches of images or captions."""
         self._sink = sink
+        self._stop = stop
         self._shared: dict[object, _Shared] = {}
 
     def members(self, checked: list[Checked]) -> list[Member]:
@@ -108,8 +111,8 @@ class Encoders:
 
     def _member(self, checked: Checked) -> Member:
         config, device = checked.config, device_of(checked.config)
-        images = checked.files.image_encoder(dtype=_CACHE_DTYPE, device=device)
-        captions = checked.files.caption_encoder(dtype=_CACHE_DTYPE, device=device)
+        images = _Stoppable(checked.files.image_encoder(dtype=_CACHE_DTYPE, device=device), self._stop)
+        captions = _Stoppable(checked.files.caption_encoder(dtype=_CACHE_DTYPE, device=device), self._stop)
         cache = TensorCache(Path(config.data.cache_dir).expanduser())
         log = self._log(checked.job.job)
         key = (_data_key(config.data), config.model, checked.data.data_hash)
@@ -139,6 +142,29 @@ class Encoders:
 
     def _log(self, job: int) -> Callable[[str], None]:
         return lambda message: self._sink.emit("log", job, level="info", message=message)
+
+
+class _Stoppable:
+    """An encoder that can be stopped between two batches; what was encoded is in the cache by then."""
+
+    def __init__(self, encoder: Any, stop: Callable[[], bool]) -> None:  # noqa: ANN401  # of images or of captions
+        self._encoder = encoder
+        self._stop = stop
+        self.fingerprint: str = encoder.fingerprint
+
+    def encode(self, batch: Any) -> Any:  # noqa: ANN401
+        """As the encoder's.
+
+        Raises:
+            StoppedError: When a stop was asked for.
+        """
+        if self._stop():
+            raise StoppedError
+        return self._encoder.encode(batch)
+
+    def close(self) -> None:
+        """Let the weights go."""
+        self._encoder.close()
 
 
 def _encode(

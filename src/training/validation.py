@@ -15,6 +15,7 @@ from torch import Tensor
 
 from src.config.streams import stream_key
 from src.lora.rows import RowPlan
+from src.models.sampling import rows_of_a_forward
 from src.objectives.losses import mse_per_sample
 from src.objectives.noise import add_noise, sample_noise
 from src.objectives.targets import prediction_target
@@ -85,6 +86,7 @@ class FixedRows:
         )
         texts = data.caption_index[rows]
         self.conditioning = {name: states[texts].to(dtype) for name, states in data.captions.items()}
+        self.per_forward = config.batch_rows or rows_of_a_forward(self.latents.shape[-2] * self.latents.shape[-1])
         self.bands = {f"t{b.low:03d}_{b.high:03d}": (b.low, b.high) for b in bands(n_train_timesteps)}
 
     def __len__(self) -> int:
@@ -108,8 +110,8 @@ class Validator:
         for key, group in groups.items():
             rows = self._fixed_rows(key, group[0])
             if key not in self._base:
-                self._base[key] = self._losses(rows, [], key[1].batch_rows)[0]
-            losses = self._losses(rows, group, key[1].batch_rows)
+                self._base[key] = self._losses(rows, [])[0]
+            losses = self._losses(rows, group)
             for member, own in zip(group, losses, strict=True):
                 scores[member.name] = _score(rows, own, self._base[key])
         return scores
@@ -125,10 +127,10 @@ class Validator:
         return self._rows[key]
 
     @torch.no_grad()
-    def _losses(self, rows: FixedRows, members: Sequence[Member], batch_rows: int) -> Tensor:
+    def _losses(self, rows: FixedRows, members: Sequence[Member]) -> Tensor:
         """``[K, V]`` losses of the members, or ``[1, V]`` of the base where ``members`` is empty."""
         copies = max(1, len(members))
-        chunk = max(1, batch_rows // copies)
+        chunk = max(1, rows.per_forward // copies)
         parts = [
             self._chunk(rows, slice(first, first + chunk), members).view(copies, -1)
             for first in range(0, len(rows), chunk)
@@ -137,6 +139,7 @@ class Validator:
 
     def _chunk(self, rows: FixedRows, part: slice, members: Sequence[Member]) -> Tensor:
         pack, copies = self._pack, max(1, len(members))
+        pack.end_if_stopped()
         device, base = pack.device, pack.dtypes.base
 
         def repeat(values: Tensor) -> Tensor:

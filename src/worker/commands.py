@@ -32,7 +32,7 @@ class Commands:
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
-        self._packs: queue.Queue[PackCommand | None] = queue.Queue()
+        self._packs: queue.SimpleQueue[PackCommand | None] = queue.SimpleQueue()  # its put may interrupt itself
         self._stop = threading.Event()
 
     def start(self) -> None:

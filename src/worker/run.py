@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from src.training.bases import Bases
+from src.training.pack import StoppedError
 from src.training.preparing import Checked, Encoders, check_jobs
 from src.worker.spool import Spool
 
@@ -37,15 +38,18 @@ def run_pack(command: PackCommand, bases: Bases, spool: Spool, commands: Command
     spool.emit("worker", None, state="pack_started", pack=command.pack, jobs=numbers)
     _log.info("pack %s: %s", command.pack, ", ".join(job.name for job in command.jobs))
     spool.emit("log", None, level="info", message="checking data")
-    checked = check_jobs(command.jobs, bases, spool)
     try:
+        checked = check_jobs(command.jobs, bases, spool)
         if checked:
             _train(command, checked, bases, spool, commands, sweep_dir)
+    except StoppedError:
+        for number in (n for n in numbers if n not in spool.ended):
+            spool.emit("state", number, state="KILLED", error=None, summary=None)
     except Exception as error:  # noqa: BLE001  # the last stop before the process: its jobs fail, the worker goes on
         _log.exception("pack %s", command.pack)
-        for one in (c for c in checked if c.job.job not in spool.ended):
-            spool.emit("log", one.job.job, level="error", message=traceback.format_exc())
-            spool.emit("state", one.job.job, state="FAILED", error=f"{type(error).__name__}: {error}", summary=None)
+        for number in (n for n in numbers if n not in spool.ended):
+            spool.emit("log", number, level="error", message=traceback.format_exc())
+            spool.emit("state", number, state="FAILED", error=f"{type(error).__name__}: {error}", summary=None)
         bases.forget()
     spool.emit("worker", None, state="pack_ended", pack=command.pack, jobs=numbers)
 
@@ -53,9 +57,11 @@ def run_pack(command: PackCommand, bases: Bases, spool: Spool, commands: Command
 def _train(
     command: PackCommand, checked: list[Checked], bases: Bases, spool: Spool, commands: Commands, sweep_dir: Path
 ) -> None:
-    members = Encoders(spool).members(checked)
+    members = Encoders(spool, commands.stopping).members(checked)
     if not members:
         return
+    if commands.stopping():
+        raise StoppedError
     spool.emit("log", None, level="info", message="loading the base")
     base = bases.load(members[0].config)
     for member in members:

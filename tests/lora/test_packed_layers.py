@@ -24,6 +24,7 @@ class Layers(nn.Module):
         self.linear = nn.Linear(6, 10)
         self.conv = nn.Conv2d(4, 7, 3, stride=2, padding=1)
         self.point = nn.Conv2d(4, 5, 1)
+        self.twin = nn.Linear(6, 10)
 
 
 @pytest.fixture
@@ -200,7 +201,7 @@ def test_initialisation_depends_on_seed_and_layer_alone() -> None:
                     rank=4,
                     alpha=1,
                     dropout=0,
-                    targets=("linear", "conv"),
+                    targets=("linear", "conv", "twin"),
                     use_rslora=False,
                     init="kaiming",
                     seed=ord(name),
@@ -211,4 +212,5 @@ def test_initialisation_depends_on_seed_and_layer_alone() -> None:
     alone, last = state("a"), state("c", "b", "a")
     assert all(torch.equal(alone[key], last[key]) for key in alone)
     assert not torch.equal(alone["linear.A"][0], alone["linear.A"][1])
+    assert not torch.equal(alone["linear.A"], alone["twin.A"])
     assert float(alone["linear.B"].abs().max()) == 0

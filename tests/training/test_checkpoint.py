@@ -11,6 +11,7 @@ import torch
 
 from src.training import checkpoint
 from src.training.checkpoint import CheckpointError, load_newest, parts, read_part
+from tests.training import world
 from tests.training.world import Spec, Trained, train
 
 SPECS = [
@@ -45,7 +46,8 @@ def test_a_resumed_pack_ends_bitwise_like_an_uninterrupted_one(tmp_path: Path) -
 
 def test_the_middle_of_an_accumulation_is_kept(tmp_path: Path) -> None:
     """A member that accumulates has a gradient that no step has used yet."""
-    stopped = next(s for n in range(4, 20) if (s := _stopped(tmp_path / str(n), n)).parts["a"].count.micro)
+    tries = (_stopped(tmp_path / str(after), after) for after in range(6, 20))
+    stopped = next(one for one in tries if one.parts and one.parts["a"].count.micro)
     assert stopped.parts["a"].gradients.keys() == stopped.parts["a"].weights.keys()
     assert not stopped.parts["b"].gradients
 
@@ -55,8 +57,18 @@ def test_the_manifest_names_every_part_of_one_cut(tmp_path: Path) -> None:
     manifest = json.loads(sorted((tmp_path / "pack").glob("manifest-*.json"))[-1].read_text())
     assert manifest["members"].keys() == {"a", "b", "c"}
     for name, entry in manifest["members"].items():
-        assert read_part(Path(entry["file"])).count == stopped.parts[name].count
-    assert len(list((tmp_path / "pack").glob("manifest-*.json"))) <= 2
+        assert read_part(tmp_path / entry["file"]).count == stopped.parts[name].count
+    assert len(list((tmp_path / "pack").glob("manifest-*.json"))) == 2
+
+
+def test_the_newest_manifest_is_the_last_one_written(tmp_path: Path) -> None:
+    """Also after the fastest member has left."""
+    fast = Spec("fast", ("data.batch_size=4", "trainer.max_steps=3", "trainer.checkpoint_every=1"))
+    train([fast, Spec("slow", ("data.batch_size=1", "trainer.checkpoint_every=1"))], tmp_path)
+    newest = sorted((tmp_path / "pack").glob("manifest-*.json"))[-1]
+    members = json.loads(newest.read_text())["members"]
+    assert members.keys() == {"slow"}
+    assert members["slow"]["file"] == "slow/checkpoints/step-00000008.safetensors"
 
 
 @pytest.mark.parametrize("harm", ["torn", "altered", "foreign"])
@@ -98,6 +110,31 @@ def test_another_configuration_is_refused(tmp_path: Path) -> None:
     assert resumed.states(0) == ["FAILED"]
     error = next(e["error"] for e in resumed.events if e["kind"] == "state")
     assert "another configuration" in error
+
+
+def test_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train([SPECS[0]], tmp_path)
+    monkeypatch.setattr(world, "DATA_HASH", "e" * 64)
+    resumed = train([SPECS[0]], tmp_path, resume=frozenset({"a"}))
+    assert resumed.states(0) == ["FAILED"]
+    assert any("other data" in str(e.get("error")) for e in resumed.events)
+
+
+@pytest.mark.parametrize("asked", [0, 1, 3])
+def test_a_stop_before_the_first_step_ends_at_once(asked: int, tmp_path: Path) -> None:
+    asks = count()
+    trained = train([SPECS[1]], tmp_path, stop=lambda: next(asks) >= asked)
+    assert trained.states(0) == ["RUNNING", "KILLED"]
+    assert not trained.parts
+
+
+def test_a_member_whose_folder_cannot_be_written_costs_no_mate_its_checkpoints(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "checkpoints").write_text("in the way")
+    asks = count()
+    with pytest.raises(CheckpointError):  # b has none; world.train reads all
+        train(SPECS, tmp_path, stop=lambda: next(asks) > 12)
+    assert read_part(parts(tmp_path / "a" / "checkpoints")[0]).count.step > 0
 
 
 def test_no_checkpoint_is_a_clear_error(tmp_path: Path) -> None:

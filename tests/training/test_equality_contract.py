@@ -42,6 +42,7 @@ DIFFERENCES = {
     "caption dropout": Spec("other", ("data.caption_dropout=0.9",)),
     "adafactor": Spec("other", ("optimizer=adafactor",)),
     "prodigy": Spec("other", ("optimizer=prodigy",)),
+    "tens of steps": Spec("other", ("trainer.max_steps=40", "lora.dropout=0.1", "trainer.accumulate=2")),
 }
 
 
@@ -76,6 +77,8 @@ def test_gradient_checkpointing_changes_nothing(tmp_path: Path) -> None:
     recomputed = train(again, tmp_path / "recomputed")
     for spec in specs:
         assert distance(recomputed.weights(spec.name), kept.weights(spec.name)) < LIMIT
+    solo = train([again[0]], tmp_path / "solo")
+    assert distance(recomputed.weights("a"), solo.weights("a")) < LIMIT
 
 
 def test_a_halved_micro_batch_with_doubled_accumulation_is_the_same(tmp_path: Path) -> None:
@@ -95,6 +98,26 @@ def test_a_mate_that_turns_nan_half_way_fails_alone_and_is_not_noticed(plain: Tr
     assert part.count.step == 3
     assert all(bool(w.isfinite().all()) for w in part.weights.values())
     assert any("loss is nan" in str(e.get("error")) for e in packed.events)
+
+
+def test_a_mate_that_leaves_takes_no_half_accumulated_gradient_along(tmp_path: Path) -> None:
+    """The bank is rebuilt when a member leaves; who is in the middle of an accumulation must not notice."""
+    half_way = SampleOrder(seed=0, n_images=6).draw(4).image
+    sick = Spec("sick", ("data.batch_size=1", "data.flip=false"), poisoned=half_way)
+    patient = Spec("patient", ("trainer.accumulate=3", "lora.rank=3"))
+    packed = train([sick, patient], tmp_path / "packed")
+    assert packed.states(0)[-1] == "FAILED"
+    solo = train([patient], tmp_path / "solo")
+    assert distance(packed.weights("patient"), solo.weights("patient")) < LIMIT
+
+
+def test_a_failed_member_can_be_resumed_at_the_samples_that_failed(tmp_path: Path) -> None:
+    half_way = SampleOrder(seed=0, n_images=6).draw(3).image
+    sick = Spec("sick", ("data.batch_size=1", "data.flip=false"), poisoned=half_way)
+    first = train([sick], tmp_path)
+    assert first.parts["sick"].count.ordinal == 3
+    again = train([sick], tmp_path, resume=frozenset({"sick"}))
+    assert again.states(0)[-1] == "FAILED"  # the same bad sample, not the one behind it
 
 
 def test_the_order_of_jobs_does_not_matter(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from src.lora.formats.adapter import ExportError
 from src.lora.formats.read import read_adapter
@@ -75,6 +76,42 @@ def test_a_wrong_file_does_not_count(fault: str, message: str, tmp_path: Path, m
         export(pack, pack.members[0], tmp_path, "x")
 
 
+def test_a_strong_adapter_is_exported_although_fp16_rounds_it(tmp_path: Path) -> None:
+    """Rounding is no fault of the file: it is told, and does not fail the job."""
+    pack = _pack(tmp_path)
+    with torch.no_grad():
+        pack.bank.weights.mul_(20)
+    before = pack.bank.weights.clone()
+    assert export(pack, pack.members[0], tmp_path, "x").rounding > exporting.ROUNDING_TOLD
+    assert torch.equal(pack.bank.weights, before)
+
+
+def test_a_failed_export_along_the_way_is_told_and_a_failed_last_one_fails_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(exporting, "write_sidecar", full)
+    trained = train([Spec("x", ("trainer.save_every=3", "trainer.max_steps=7"))], tmp_path)
+    told = [e["message"] for e in trained.events if e["kind"] == "log" and e["level"] == "warning"]
+    assert len([line for line in told if "No space left" in line]) == 2
+    assert trained.states(0)[-1] == "FAILED"
+    assert trained.parts["x"].count.step == 7  # nothing is lost: resume= exports again
+
+
+def test_init_from_a_file_of_another_width_is_an_error_of_that_member_alone(tmp_path: Path) -> None:
+    pack = _pack(tmp_path)
+    path = export(pack, pack.members[0], tmp_path, "x").kohya
+    content = load_file(path)
+    key = next(k for k in content if k.endswith("lora_down.weight") and content[k].ndim == 2)
+    content[key] = content[key][:, :-1].contiguous()
+    save_file(content, path)
+    trained = train([Spec("bad", (f"lora.init_from={path}",)), Spec("mate")], tmp_path)
+    assert trained.states(0) == ["FAILED"]
+    assert trained.states(1)[-1] == "FINISHED"
+
+
 def test_init_from_refuses_another_rank_and_other_targets(tmp_path: Path) -> None:
     pack = _pack(tmp_path)
     path = export(pack, pack.members[0], tmp_path, "x").kohya
@@ -96,8 +133,10 @@ def test_init_from_keeps_the_update_when_alpha_changes(tmp_path: Path) -> None:
         assert (update - again).norm() / update.norm() < 2e-3
 
 
-def test_adapters_along_the_way_and_the_best_is_marked(tmp_path: Path) -> None:
-    options = ("trainer.save_every=3", "optimizer.lr=0.01", "trainer.max_steps=7")
+@pytest.mark.parametrize(("rate", "best_step"), [(0.01, 7), (1.0, 6)])
+def test_adapters_along_the_way_and_the_best_is_marked(rate: float, best_step: int, tmp_path: Path) -> None:
+    """At the higher rate the adapter gets worse, so that an earlier file is the best."""
+    options = ("trainer.save_every=3", f"optimizer.lr={rate}", "trainer.max_steps=7", "scheduler=constant")
     trained = train([Spec("x", options)], tmp_path)
     folder = tmp_path / "x" / "adapter"
     assert sorted(p.name for p in (folder / "steps").glob("*step*.safetensors") if ".diffusers" not in p.name) == [
@@ -110,6 +149,6 @@ def test_adapters_along_the_way_and_the_best_is_marked(tmp_path: Path) -> None:
         if e["kind"] == "metrics" and "val/loss" in e["values"]
     }
     best = json.loads((folder / "best.json").read_text())
-    assert best["step"] == min((3, 6, 7), key=lambda step: losses[step])
+    assert best["step"] == best_step == min((3, 6, 7), key=lambda step: losses[step])
     assert (folder / best["file"]).exists()
     assert read_adapter(folder / "x.safetensors").unet.keys() == read_adapter(folder / best["file"]).unet.keys()

@@ -25,6 +25,7 @@ from src.training.precision import DTYPES
 from src.training.sink import ListSink
 
 WIDTH = 16
+DATA_HASH = "d" * 64
 QUICK = (
     "sample=none",
     "trainer.max_steps=8",
@@ -114,7 +115,7 @@ def make_member(spec: Spec, folder: Path, job: int = 0) -> Member:
         train=train,
         validation=make_data(3, seed=2, variants=1),
         prompts=None,
-        provenance=Provenance(base_hash="b" * 64, data_hash="d" * 64, started_at=1.0),
+        provenance=Provenance(base_hash="b" * 64, data_hash=DATA_HASH, started_at=1.0),
         order=SampleOrder.of(config.data, seed=config.seed, n_images=spec.n_images),
         total_steps=total_steps(config, spec.n_images),
     )
@@ -145,7 +146,7 @@ def train(specs: list[Spec], root: Path, **options: Any) -> Trained:
         DTYPES[config.trainer.precision].base, checkpointing=config.trainer.gradient_checkpointing
     )
     train_pack(denoiser, NoDecoder(), members, sink=sink, folder=root / "pack", **options)
-    parts = {m.name: load_newest(m.folder / "checkpoints")[0] for m in members}
+    parts = {m.name: load_newest(m.folder / "checkpoints")[0] for m in members if (m.folder / "checkpoints").exists()}
     return Trained(parts=parts, events=sink.events)
 
 

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from src.training.module import PackModule
+    from src.training.pack import Pack
     from src.training.sink import Sink
 
 
 class Checkpoints(Callback):
-    """Takes a consistent cut of the pack: by steps, by seconds, at each member's end and at a stop."""
+    """Takes a consistent cut of the pack: by steps, by seconds and at each member's end."""
 
     def __init__(self, sink: Sink, folder: Path) -> None:
         self._sink = sink
@@ -27,34 +28,34 @@ class Checkpoints(Callback):
         self._last = time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
-        """Save when it is due."""
+        """Save when it is due; what a stop leaves is saved after the fit."""
         pack, stepped = pl_module.pack, pl_module.result.stepped
-        if (
-            pl_module.result.failed
-            or pl_module.stopping()
-            or any(m.done for m in stepped)
+        if pack.members and (
+            any(not member.active for member in pack.members)
             or any(_by_steps(m.count.step, m.config.trainer.checkpoint_every) for m in stepped)
-            or (
-                pack.members
-                and time.monotonic() - self._last >= min(m.config.trainer.checkpoint_s for m in pack.members)
-            )
+            or time.monotonic() - self._last >= min(m.config.trainer.checkpoint_s for m in pack.members)
         ):
-            self.save(pl_module)
+            self.save(pack)
 
-    def save(self, module: PackModule) -> None:
-        """Write every member's part, then the manifest.
+    def save(self, pack: Pack) -> None:
+        """Write every member's part, then the manifest of those that were written.
 
         A disk that is full does not end a training: the last good checkpoint stays and the user is told.
         """
-        pack = module.pack
+        files: dict[str, Path] = {}
         try:
-            files = {m.name: save_member(pack, m, m.folder / "checkpoints") for m in pack.members}
-            tick = max(member.count.ordinal for member in pack.members)
-            write_manifest(self._folder, tick=tick, files=files)
+            for member in pack.members:
+                try:
+                    files[member.name] = save_member(pack, member, member.folder / "checkpoints")
+                except OSError as error:
+                    self._complain(f"{member.name}: no checkpoint was written ({error})")
+            write_manifest(self._folder, files, root=self._sink.root)
         except OSError as error:
-            message = f"no checkpoint was written ({error}); the training goes on, free some space"
-            self._sink.emit("log", None, level="warning", message=message)
+            self._complain(f"no manifest was written ({error})")
         self._last = time.monotonic()
+
+    def _complain(self, what: str) -> None:
+        self._sink.emit("log", None, level="warning", message=f"{what}; the training goes on, free some space")
 
 
 def _by_steps(step: int, every: int | None) -> bool:

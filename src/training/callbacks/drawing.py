@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback
@@ -48,8 +49,12 @@ class Pictures(Callback):
             return
         for name, pictures in self._painter.draw(drawing).items():
             member = next(m for m in drawing if m.name == name)
-            for picture in pictures:
-                self._store(member, picture)
+            try:
+                for picture in pictures:
+                    self._store(member, picture)
+            except OSError as error:
+                message = f"{member.name}: pictures of step {member.count.step} were not stored ({error})"
+                self._sink.emit("log", member.job, level="warning", message=message)
 
     def _store(self, member: Member, picture: Picture) -> None:
         path = picture_path(member.folder, member.count.step, picture)
@@ -71,13 +76,16 @@ class Pictures(Callback):
 
 def picture_path(folder: Path, step: int, picture: Picture) -> Path:
     """Where a picture of a job is stored."""
-    name = f"{slug(picture.prompt)}-s{picture.seed}-x{picture.scale:.2f}.png"
+    name = f"{slug(picture.prompt)}-s{picture.seed}-x{picture.scale:g}.png"
     return folder / "samples" / f"step-{step:08d}" / name
 
 
 def slug(text: str) -> str:
-    """``text`` as a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "empty"
+    """``text`` as a file name; where letters were lost or cut, a checksum tells one prompt from another."""
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]
+    if re.fullmatch(r"[a-z0-9 ]{1,60}", text):
+        return plain
+    return f"{plain}-{zlib.crc32(text.encode()):08x}".strip("-")
 
 
 def _due(member: Member) -> bool:

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 from src.config.files import write_json
 from src.lora.formats.adapter import AdapterError
 from src.training.callbacks.metrics import peak_memory_gib
-from src.training.export import Exported, export
+from src.training.export import ROUNDING_TOLD, Exported, export
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,38 +38,51 @@ class Exports(Callback):
         self.summaries: dict[str, dict[str, Any]] = {}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
-        """Export members that are due; one whose export fails is FAILED, its mates go on."""
-        pack = pl_module.pack
+        """Export members that are due."""
         for member in pl_module.result.stepped:
             every = member.config.trainer.save_every
-            try:
-                if every is not None and member.count.step % every == 0:
-                    self._along_the_way(pack, member)
-                if member.done:
-                    self.finish(pack, member)
-            except (AdapterError, OSError) as error:
-                member.fail(f"the adapter was not exported: {error}")
+            if every is not None and member.count.step % every == 0:
+                self._along_the_way(pl_module.pack, member)
+            if member.done:
+                self.finish(pl_module.pack, member)
 
     def finish(self, pack: Pack, member: Member) -> None:
-        """Write the final files and the summary."""
+        """Write the final files and the summary; without them the member is FAILED, its mates go on."""
         folder = member.folder / "adapter"
-        files = export(pack, member, folder, member.name)
+        try:
+            files = self._export(pack, member, folder, member.name)
+        except (AdapterError, OSError) as error:
+            member.fail(f"the adapter was not exported: {error}")
+            return
         self._mark_best(member, folder, files.kohya)
         for path in (*sorted(folder.glob(f"{member.name}.*")), folder / "best.json"):
             self._sink.emit("artifact", member.job, path=self._relative(path), folder="adapter")
         self.summaries[member.name] = self._summary(pack, member, files)
 
     def _along_the_way(self, pack: Pack, member: Member) -> None:
+        """One of several files: when it cannot be written the training goes on and the user is told."""
         folder = member.folder / "adapter" / "steps"
-        files = export(pack, member, folder, f"{member.name}-step{member.count.step:06d}")
+        try:
+            files = self._export(pack, member, folder, f"{member.name}-step{member.count.step:06d}")
+        except (AdapterError, OSError) as error:
+            message = f"{member.name}: no adapter was exported at step {member.count.step}: {error}"
+            self._sink.emit("log", member.job, level="warning", message=message)
+            return
         self._mark_best(member, member.folder / "adapter", files.kohya)
         self._sink.emit("artifact", member.job, path=self._relative(files.kohya), folder="adapter/steps")
+
+    def _export(self, pack: Pack, member: Member, folder: Path, stem: str) -> Exported:
+        files = export(pack, member, folder, stem)
+        if files.rounding > ROUNDING_TOLD:
+            message = f"{stem}: rounding to fp16 moves the base's outputs by {files.rounding:.1e} (relative)"
+            self._sink.emit("log", member.job, level="warning", message=message)
+        return files
 
     def _mark_best(self, member: Member, folder: Path, file: Path) -> None:
         """``best.json`` names the exported file with the lowest validation loss."""
         step, score = self._validation.scores[member.name]
         mark = folder / "best.json"
-        lowest = json.loads(mark.read_text())["val_loss"] if mark.exists() and step > 0 else math.inf
+        lowest = json.loads(mark.read_text())["val_loss"] if mark.exists() else math.inf
         if score.loss <= lowest:
             best = {"step": step, "val_loss": score.loss, "val_loss_rel": score.relative}
             write_json(mark, best | {"file": str(file.relative_to(folder))})

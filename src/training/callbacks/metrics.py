@@ -32,9 +32,11 @@ class Metrics(Callback):
         self._started = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
-        """Start the clocks."""
-        now = time.monotonic()
-        self._since = {member.name: (now, member.count.ordinal) for member in pl_module.pack.members}
+        """Start the clocks: rates are over the time in steps, which validation and drawing are no part of."""
+        members = pl_module.pack.members
+        self._since = {member.name: (member.count.seconds, member.count.ordinal) for member in members}
+        if pl_module.pack.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pl_module.pack.device)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Note when the step begins."""
@@ -48,14 +50,13 @@ class Metrics(Callback):
         for member in pl_module.result.stepped:
             self._losses.setdefault(member.name, []).append(member.loss)
             if member.count.step % member.config.trainer.log_every == 0 or member.done:
-                self._log(pl_module.pack, member, now)
+                self._log(pl_module.pack, member)
             if member.done or now - self._shown.get(member.name, 0.0) >= _PROGRESS_S:
                 self._show(member, now)
 
-    def _log(self, pack: Pack, member: Member, now: float) -> None:
-        since, ordinal = self._since[member.name]
-        self._rate[member.name] = (member.count.ordinal - ordinal) / max(now - since, 1e-9)
-        self._since[member.name] = (now, member.count.ordinal)
+    def _log(self, pack: Pack, member: Member) -> None:
+        self._rate[member.name] = self._rate_since(member)
+        self._since[member.name] = (member.count.seconds, member.count.ordinal)
         losses = self._losses.pop(member.name)
         row = pack.bank.weights[pack.bank.place(member.name)]
         values = {
@@ -69,9 +70,12 @@ class Metrics(Callback):
         }
         self._sink.emit("metrics", member.job, step=member.count.step, samples=member.samples, values=values)
 
+    def _rate_since(self, member: Member) -> float:
+        seconds, ordinal = self._since[member.name]
+        return (member.count.ordinal - ordinal) / max(member.count.seconds - seconds, 1e-9)
+
     def _show(self, member: Member, now: float) -> None:
-        since, ordinal = self._since[member.name]
-        rate = self._rate.get(member.name) or (member.count.ordinal - ordinal) / max(now - since, 1e-9)
+        rate = self._rate.get(member.name) or self._rate_since(member)
         self._shown[member.name] = now
         self._sink.emit(
             "progress",
@@ -85,7 +89,7 @@ class Metrics(Callback):
 
 
 def peak_memory_gib(device: torch.device) -> float:
-    """Most memory held so far, GiB: the GPU's tensors, or the process's resident set on a CPU."""
+    """Most memory held, GiB: the GPU's tensors in this pack, or the process's resident set so far on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,109 @@
+"""Pictures of members: the right adapter on the right rows, the base drawn once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from src.models.protocol import Conditioning
+from src.models.sd.denoiser import SdDenoiser
+from src.training.member import Member, Prompts
+from src.training.pack import Pack
+from src.training.pictures import Painter, Picture
+from tests.training.world import WIDTH, Spec, make_denoiser, make_member
+
+OPTIONS = (
+    "sample=default",
+    "sample.prompts=[one,two,three]",
+    "sample.seeds=[0,5]",
+    "sample.steps=2",
+    "sample.scales=[0.0,0.8,1.0]",
+    "data.resolution=64",
+    "trainer.precision=32-true",
+)
+
+
+class ShowLatents:
+    """Pixels are the latents themselves, so that pictures can be compared to the last digit."""
+
+    pixels_per_cell = 8
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return latents[:, :3].permute(0, 2, 3, 1).clone()
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def _member(name: str, root: Path, *overrides: str) -> Member:
+    member = make_member(Spec(name, (*OPTIONS, *overrides)), root)
+    draw = torch.Generator().manual_seed(3)
+    texts = member.config.sample.prompts
+    states = torch.randn(len(texts) + 1, 5, WIDTH, generator=draw)
+    member.prompts = Prompts(
+        texts=texts, conditioning={"encoder_hidden_states": states[:-1]}, empty={"encoder_hidden_states": states[-1:]}
+    )
+    return member
+
+
+def _wake(pack: Pack, names: Mapping[str, float]) -> None:
+    for name, size in names.items():
+        draw = torch.Generator().manual_seed(len(name))
+        for value in pack.bank.unpack(pack.bank.weights[pack.bank.place(name)], name).values():
+            value.copy_(torch.randn(value.shape, generator=draw) * size)
+
+
+def _by_label(pictures: list[Picture]) -> dict[tuple[str, int, float], Tensor]:
+    return {(p.prompt, p.seed, p.scale): p.pixels for p in pictures}
+
+
+def test_packed_pictures_are_those_of_each_member_alone(tmp_path: Path) -> None:
+    sizes = {"a": 0.1, "bb": 0.2}
+    pack = Pack(make_denoiser(torch.float32), [_member(name, tmp_path) for name in sizes])
+    _wake(pack, sizes)
+    together = Painter(pack, ShowLatents()).draw(pack.members)
+    for name, size in sizes.items():
+        alone = Pack(make_denoiser(torch.float32), [_member(name, tmp_path)])
+        _wake(alone, {name: size})
+        expected = _by_label(Painter(alone, ShowLatents()).draw(alone.members)[name])
+        got = _by_label(together[name])
+        assert len(got) == 3 * 2 * 3
+        for label, pixels in expected.items():
+            torch.testing.assert_close(got[label], pixels, rtol=1e-3, atol=1e-4)
+    one, other = _by_label(together["a"]), _by_label(together["bb"])
+    assert torch.equal(one["two", 5, 0.0], other["two", 5, 0.0])
+    assert not torch.allclose(one["two", 5, 1.0], other["two", 5, 1.0], atol=1e-3)
+    assert not torch.allclose(one["two", 5, 1.0], one["two", 5, 0.8], atol=1e-3)
+    assert not torch.allclose(one["two", 5, 1.0], one["one", 5, 1.0], atol=1e-3)
+
+
+def test_the_base_is_drawn_once_and_serves_adapters_that_are_still_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    denoise = SdDenoiser.denoise
+
+    def counted(self: SdDenoiser, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        rows.append(len(noisy))
+        return denoise(self, noisy, timesteps, conditioning)
+
+    monkeypatch.setattr(SdDenoiser, "denoise", counted)
+    pack = Pack(make_denoiser(torch.float32), [_member(name, tmp_path) for name in ("a", "b")])
+    painter = Painter(pack, ShowLatents())
+    first = {name: _by_label(pictures) for name, pictures in painter.draw(pack.members).items()}
+    assert sum(rows) == 2 * (3 * 2) * 2  # steps x pictures x guidance: the base alone
+    assert torch.equal(first["a"]["one", 0, 1.0], first["b"]["one", 0, 0.0])
+    rows.clear()
+    _wake(pack, {"a": 0.1, "b": 0.1})
+    painter.draw(pack.members)
+    assert sum(rows) == 2 * (3 * 2) * 2 * 2 * 2  # two members at two scales; scale 0 is known
+
+
+def test_guidance_of_one_takes_one_row_a_picture(tmp_path: Path) -> None:
+    pack = Pack(make_denoiser(torch.float32), [_member("a", tmp_path, "sample.guidance=1.0")])
+    _wake(pack, {"a": 0.1})
+    assert len(Painter(pack, ShowLatents()).draw(pack.members)["a"]) == 18
