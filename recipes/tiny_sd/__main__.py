@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path(".cache/tiny_sd"), help="downloads, checkpoints, log")
     parser.add_argument("--assets", type=Path, default=Path("assets"), help="where the results go")
     parser.add_argument("--stage", choices=("all", *STAGES), default="all")
-    parser.add_argument("--minutes", type=float, default=95.0, help="training minutes of the diffusion stage")
+    parser.add_argument("--minutes", type=float, default=82.0, help="training minutes of the diffusion stage")
     parser.add_argument("--vae-minutes", type=float, default=15.5, help="training minutes of the autoencoder")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     chosen = parser.parse_args()

@@ -34,19 +34,20 @@ def draw_pictures(base: Path, prompts: tuple[str, ...] = PROMPTS) -> list[Image.
     return list(drawn.images)
 
 
-def draw_sheet(base: Path, target: Path | None = None) -> Path:
+def draw_sheet(base: Path, target: Path | None = None, prompts: tuple[str, ...] = PROMPTS) -> Path:
     """Write `contact_sheet.png`: a grid of drawings, enlarged twice, each with its prompt.
 
     Args:
         base: A Stable Diffusion folder.
         target: File to write, by default `contact_sheet.png` in the folder.
+        prompts: What to draw.
     """
-    pictures = draw_pictures(base)
+    pictures = draw_pictures(base, prompts)
     rows = -(-len(pictures) // COLUMNS)
     width, height = GAP + COLUMNS * (TILE + GAP), GAP + rows * (TILE + CAPTION + GAP)
     sheet = Image.new("RGB", (width, height), (236, 236, 240))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
-    for number, (prompt, picture) in enumerate(zip(PROMPTS, pictures, strict=True)):
+    for number, (prompt, picture) in enumerate(zip(prompts, pictures, strict=True)):
         left = GAP + number % COLUMNS * (TILE + GAP)
         top = GAP + number // COLUMNS * (TILE + CAPTION + GAP)
         sheet.paste(picture.resize((TILE, TILE), Image.Resampling.LANCZOS), (left, top))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from src.lora.inject import eject, packed_layers
+from src.lora.inject import eject, handle, packed_layers
 from src.lora.layers import PackedConv2d, PackedLinear, Stack
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Span:
 
     def rank(self, member: str) -> int:
         """The member's own rank here; 0 where it has no such target."""
-        return int(self.layer.r.get(member, 0))
+        return int(self.layer.r.get(handle(member), 0))
 
     def cut(self, block: Tensor) -> tuple[Tensor, Tensor]:
         """A and B as views of ``block [..., P]``."""
@@ -179,13 +179,13 @@ class AdapterBank:
             span.layer.stack = None
             for name in self.members:
                 if span.rank(name):
-                    for holder in (span.layer.lora_A[name], span.layer.lora_B[name]):
+                    for holder in (span.layer.lora_A[handle(name)], span.layer.lora_B[handle(name)]):
                         holder.weight.data = holder.weight.data.clone(memory_format=torch.contiguous_format)
 
     def _lay_out(self) -> Iterator[Span]:
         start = 0
         for name, layer in packed_layers(self.base).items():
-            ranks = [layer.r[m] for m in self.members if m in layer.lora_A]
+            ranks = [layer.r[handle(m)] for m in self.members if handle(m) in layer.lora_A]
             if not ranks:
                 layer.stack = None
                 continue
@@ -205,7 +205,7 @@ class AdapterBank:
     def _adopt(self, span: Span) -> None:
         down, up = span.cut(self.weights)
         # An absent target is zeros, so its scale is of no consequence; 1 keeps `unit` true for the rest.
-        scaling = [float(span.layer.scaling.get(member, 1.0)) for member in self.members]
+        scaling = [float(span.layer.scaling.get(handle(member), 1.0)) for member in self.members]
         for place, member in enumerate(self.members):
             rank = span.rank(member)
             if rank:
@@ -225,7 +225,7 @@ class AdapterBank:
     @staticmethod
     def _link(span: Span, member: str, down: Tensor, up: Tensor) -> None:
         """Copy PEFT's initial values in, then let its parameters be views of the bank."""
-        held_down, held_up = span.layer.lora_A[member].weight, span.layer.lora_B[member].weight
+        held_down, held_up = span.layer.lora_A[handle(member)].weight, span.layer.lora_B[handle(member)].weight
         target_up = up.transpose(0, 1) if held_up.dim() == 2 else up.transpose(0, 1)[..., None, None]
         with torch.no_grad():
             down.copy_(held_down.to(down.dtype))

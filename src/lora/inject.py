@@ -50,6 +50,11 @@ class AdapterSpec:
         return config
 
 
+def handle(name: str) -> str:
+    """The name that PEFT knows an adapter by: it allows no dot (lr0.001) and no ``lora_`` in one."""
+    return f"member-{name.encode().hex()}"
+
+
 def inject(base: nn.Module, name: str, spec: AdapterSpec) -> None:
     """Add the adapter ``name`` to ``base``; PEFT replaces each target by a packed layer.
 
@@ -76,14 +81,14 @@ def inject(base: nn.Module, name: str, spec: AdapterSpec) -> None:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # Several adapters in one base are the point here, and PEFT warns of them.
         warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute.*")
-        inject_adapter_in_model(spec.peft(), base, adapter_name=name)
+        inject_adapter_in_model(spec.peft(), base, adapter_name=handle(name))
         for module_name, layer in packed_layers(base).items():
-            if name in layer.lora_A:
+            if handle(name) in layer.lora_A:
                 # On the CPU in fp32 whatever the base is, so that every device and precision starts alike.
-                for holder in (layer.lora_A[name], layer.lora_B[name]):
+                for holder in (layer.lora_A[handle(name)], layer.lora_B[handle(name)]):
                     holder.to("cpu", torch.float32)
                 torch.manual_seed(stream_key(spec.seed, "init", module_name))
-                layer.reset_lora_parameters(name, spec.peft().init_lora_weights)
+                layer.reset_lora_parameters(handle(name), spec.peft().init_lora_weights)
 
 
 def eject(base: nn.Module, name: str) -> None:
@@ -91,9 +96,9 @@ def eject(base: nn.Module, name: str) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted.*")
         for layer in packed_layers(base).values():
-            if name in layer.lora_A:
-                layer.delete_adapter(name)
-    getattr(base, "peft_config", {}).pop(name, None)
+            if handle(name) in layer.lora_A:
+                layer.delete_adapter(handle(name))
+    getattr(base, "peft_config", {}).pop(handle(name), None)
 
 
 def packed_layers(base: nn.Module) -> dict[str, PackedLinear | PackedConv2d]:

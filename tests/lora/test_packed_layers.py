@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from src.lora.bank import AdapterBank
-from src.lora.inject import AdapterSpec, inject
+from src.lora.inject import AdapterSpec, handle, inject
 from src.lora.rows import DropoutKey, RowPlan
 
 RANKS = {"a": 3, "b": 1, "c": 5}
@@ -99,9 +99,9 @@ def test_pefts_parameters_are_views_of_the_bank(bank: AdapterBank) -> None:
     with torch.no_grad():
         bank.unpack(bank.weights[2], "c")["linear.A"].fill_(3.0)
         bank.unpack(bank.weights[2], "c")["linear.B"].fill_(4.0)
-    assert layer.lora_A["c"].weight.unique().tolist() == [3.0]
-    assert layer.lora_B["c"].weight.unique().tolist() == [4.0]
-    assert layer.lora_B["c"].weight.shape == (10, 5)
+    assert layer.lora_A[handle("c")].weight.unique().tolist() == [3.0]
+    assert layer.lora_B[handle("c")].weight.unique().tolist() == [4.0]
+    assert layer.lora_B[handle("c")].weight.shape == (10, 5)
 
 
 def test_padding_has_no_gradient(bank: AdapterBank) -> None:
@@ -131,7 +131,7 @@ def test_the_rest_is_untouched_when_a_member_leaves(bank: AdapterBank) -> None:
     for name, state in before.items():
         for key, value in state.items():
             assert torch.equal(smaller.state(name)[key], value)
-    assert "c" not in bank.base.linear.lora_A
+    assert handle("c") not in bank.base.linear.lora_A
     assert smaller.weights.shape[1] < bank.weights.shape[1]  # ranks 3 and 1 need less padding than 5
 
 

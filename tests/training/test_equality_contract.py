@@ -120,6 +120,13 @@ def test_a_failed_member_can_be_resumed_at_the_samples_that_failed(tmp_path: Pat
     assert again.states(0)[-1] == "FAILED"  # the same bad sample, not the one behind it
 
 
+def test_a_name_may_be_any_that_a_job_may_have(tmp_path: Path) -> None:
+    """PEFT allows no dot and no ``lora_`` in an adapter's name; names tell what is swept, such as lr0.001."""
+    specs = [Spec("flat-rank8-lr0.001", ("name=flat-rank8-lr0.001",)), Spec("lora_x", ("seed=1",))]
+    trained = train(specs, tmp_path)
+    assert [trained.states(job)[-1] for job in (0, 1)] == ["FINISHED", "FINISHED"]
+
+
 def test_the_order_of_jobs_does_not_matter(tmp_path: Path) -> None:
     specs = [PLAIN, DIFFERENCES["rank"], Spec("third", ("lora.target_modules=attention", "data.batch_size=1"))]
     forward = train(specs, tmp_path / "forward")
