@@ -13,7 +13,7 @@ Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"trainer.max_steps": None}, "trainer.max_steps=null and trainer.epochs=null: one of them must be a number"),
-    ({"scheduler.warmup_steps": 300}, "scheduler.warmup_steps: got 300, allowed is less than trainer.max_steps=300"),
+    ({"scheduler.warmup_steps": 400}, "scheduler.warmup_steps: got 400, allowed is less than trainer.max_steps=400"),
     ({"data.resolution": 65}, "data.resolution: got 65, allowed is a multiple of 16 (model.stride of tiny-sd); "),
     ({"data.resolution": 65}, "nearest: 64 or 80"),
     ({"data.resolution": 8}, "nearest: 16"),
@@ -36,8 +36,8 @@ SOUND: list[dict[str, Any]] = [
     {"trainer.max_steps": None, "trainer.epochs": 0.5},
     {"trainer.epochs": 2.0},
     {"trainer.epochs": 2.0, "scheduler.warmup_steps": 400},
-    {"scheduler.warmup_steps": 299},
-    {"scheduler.warmup_steps": 300, "scheduler.name": "constant"},
+    {"scheduler.warmup_steps": 399},
+    {"scheduler.warmup_steps": 400, "scheduler.name": "constant"},
     {"data.resolution": 16},
     {"model.path": "x.safetensors", "model.config": "folder"},
     {"lora.target_modules": ["to_q"]},
