@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,14 @@ from src.config.paths import PROJECT_ROOT
 from src.launch.results import read_results
 
 _PATIENCE_S = 60.0
+
+
+@pytest.fixture(autouse=True)
+def _hang_ups_are_heard() -> Iterator[None]:
+    """Whoever runs the tests under nohup has SIGHUP ignored, which a child inherits and the launcher respects."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def _start(sweep_dir: Path, *words: str) -> subprocess.Popen[str]:

@@ -38,6 +38,7 @@ QUICK = (
     "data.batch_size=2",
     "data.flip=true",
     "lora.rank=4",
+    "lora.target_modules=attention-mlp",
 )
 
 
