@@ -111,9 +111,10 @@ class Validator:
             rows = self._fixed_rows(key, group[0])
             if key not in self._base:
                 self._base[key] = self._losses(rows, [])[0]
-            losses = self._losses(rows, group)
-            for member, own in zip(group, losses, strict=True):
-                scores[member.name] = _score(rows, own, self._base[key])
+            trained = [member for member in group if not self._pack.bank.is_zero(member.name)]
+            losses = dict(zip((m.name for m in trained), self._losses(rows, trained), strict=True)) if trained else {}
+            for member in group:  # an adapter that is still zero gives the base's own outputs
+                scores[member.name] = _score(rows, losses.get(member.name, self._base[key]), self._base[key])
         return scores
 
     def _fixed_rows(self, key: tuple[int, ValidationConfig], member: Member) -> FixedRows:
