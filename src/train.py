@@ -8,6 +8,7 @@ from typing import NoReturn
 import hydra
 from omegaconf import DictConfig
 
+from src.config.collector import before_exit
 from src.config.paths import PROJECT_ROOT
 from src.launch.argv import arrange
 from src.launch.check import CONFIG_DIRS, group_options, problems_of
@@ -42,4 +43,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    before_exit()
+    sys.exit(code)

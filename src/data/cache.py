@@ -31,7 +31,7 @@ def image_key(digest: str, data: DataConfig, variant: Variant, *, fingerprint: s
         fingerprint: Names the VAE: equal only for equal weights and scaling.
         dtype: Of the stored latents.
     """
-    return _key(
+    return key_of(
         {
             "kind": "image",
             "image": digest,
@@ -46,10 +46,11 @@ def image_key(digest: str, data: DataConfig, variant: Variant, *, fingerprint: s
 
 def caption_key(caption: str, *, fingerprint: str, dtype: torch.dtype) -> str:
     """Where the text states of a caption are kept; ``fingerprint`` names tokenizer and text encoder."""
-    return _key({"kind": "caption", "caption": caption, "encoder": fingerprint, "dtype": str(dtype)})
+    return key_of({"kind": "caption", "caption": caption, "encoder": fingerprint, "dtype": str(dtype)})
 
 
-def _key(description: dict[str, object]) -> str:
+def key_of(description: dict[str, object]) -> str:
+    """The key of what ``description`` says everything about that decides it."""
     canonical = json.dumps({"format": _FORMAT, **description}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -93,7 +94,7 @@ class TensorCache:
             OSError: When the cache's folder cannot be written or the disk is full.
         """
         plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-        write_atomic(self.path(key), save(plain, metadata={"key": key, "sum": _sum(plain)}))
+        write_atomic(self.path(key), save(plain, metadata={"key": key, "sum": digest_of(plain)}))
 
 
 def _unpack(content: bytes, key: str) -> dict[str, Tensor]:
@@ -102,15 +103,15 @@ def _unpack(content: bytes, key: str) -> dict[str, Tensor]:
     written = json.loads(content[_LENGTH_BYTES:end])["__metadata__"]
     if written["key"] != key:
         raise ValueError(f"it holds key {written['key']}")
-    if written["sum"] != _sum(tensors):
+    if written["sum"] != digest_of(tensors):
         raise ValueError("its checksum does not fit")
     return tensors
 
 
-def _sum(tensors: dict[str, Tensor]) -> str:
-    """A checksum of names, types, shapes and bytes: safetensors itself would not notice a flipped bit."""
+def digest_of(tensors: dict[str, Tensor]) -> str:
+    """A hex digest of names, types, shapes and bytes (safetensors itself would not notice a flipped bit)."""
     total = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(tensors.items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()

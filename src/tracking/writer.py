@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src.config.collector import importing
 from src.config.schema import TrackingConfig
 from src.tracking.errors import SweepBusyError, TrackingError, in_one_line, passing_errors
 from src.tracking.records import JobRecord
@@ -37,8 +38,6 @@ class SweepWriter:
     silence_s = 180.0
     """How long :meth:`close` waits for a store that neither answers nor fails (making a new database on a busy
     machine takes a minute)."""
-    head_start_s = 1.0
-    """What the launcher and the worker get of the processor before MLflow's imports begin."""
 
     def __init__(
         self, sweep_dir: Path, jobs: Sequence[JobRecord], tracking: TrackingConfig, sweep_id: str, command: str
@@ -95,7 +94,6 @@ class SweepWriter:
         _yield_to_worker()
         ended = False
         try:
-            self._closing.wait(self.head_start_s)
             self._record(track)
             ended = True
         except TrackingError as error:
@@ -109,7 +107,8 @@ class SweepWriter:
         from filelock import FileLock  # noqa: PLC0415
         from tenacity import stop_after_delay, stop_when_event_set  # noqa: PLC0415
 
-        from src.tracking.store import prepare_environment  # noqa: PLC0415
+        with importing():
+            from src.tracking.store import prepare_environment  # noqa: PLC0415
 
         prepare_environment()
         lock = FileLock(self._dir / LOCK)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from src.config.collector import importing
 from src.models.opening import open_base
 from src.training.precision import DTYPES
 
@@ -49,10 +50,11 @@ class Bases:
             self.forget()  # one base at a time: let go before the next is read
             files, device = self.files(config), device_of(config)
             dtype = DTYPES[config.trainer.precision].base
-            self._loaded = LoadedBase(
-                denoiser=files.load_denoiser(dtype=dtype, device=device),
-                decoder=files.load_decoder(dtype=torch.float32, device=device),
-            )
+            with importing():
+                self._loaded = LoadedBase(
+                    denoiser=files.load_denoiser(dtype=dtype, device=device),
+                    decoder=files.load_decoder(dtype=torch.float32, device=device),
+                )
             self._key = key
         self._loaded.denoiser.set_gradient_checkpointing(enabled=config.trainer.gradient_checkpointing)
         return self._loaded

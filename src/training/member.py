@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from src.config import JobConfig
+    from src.data.cache import TensorCache
     from src.data.encoding import EncodedData
     from src.data.order import SampleOrder
 
@@ -84,6 +85,7 @@ class Member:
         provenance: What exported files say of where it came from.
         order: Which sample comes next.
         total_steps: Optimizer steps of the whole training.
+        cache: Where the base's own validation losses are kept; None computes them in each pack.
         count: What moves.
         state: ``active`` until it is done or failed.
         error: Why it failed.
@@ -102,6 +104,7 @@ class Member:
     provenance: Provenance
     order: SampleOrder
     total_steps: int
+    cache: TensorCache | None = None
     count: Counters = field(default_factory=Counters)
     state: Literal["active", "failed"] = "active"
     error: str | None = None

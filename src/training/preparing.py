@@ -138,6 +138,7 @@ class Encoders:
             ),
             order=SampleOrder.of(config.data, seed=config.seed, n_images=count),
             total_steps=total_steps(config, count),
+            cache=cache,
         )
 
     def _log(self, job: int) -> Callable[[str], None]:

@@ -7,6 +7,7 @@ base's own loss on the same rows it is below 1 where the adapter is better than 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from src.config.streams import stream_key
+from src.data.cache import digest_of, key_of
 from src.lora.rows import RowPlan
 from src.models.sampling import rows_of_a_forward
 from src.objectives.losses import mse_per_sample
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from src.training.member import Member
     from src.training.pack import Pack
 
+_LOG = logging.getLogger(__name__)
 _NOISE_SEED = 0  # not the job's: every job of every sweep is judged on the same noise
 
 
@@ -92,6 +95,12 @@ class FixedRows:
     def __len__(self) -> int:
         return len(self.timesteps)
 
+    def digest(self) -> str:
+        """Hex digest of everything in the rows that decides their losses."""
+        return digest_of(
+            {"latents": self.latents, "timesteps": self.timesteps, "noise": self.noise, **self.conditioning}
+        )
+
 
 class Validator:
     """Scores members of one pack; the base's own loss is computed once a set of rows."""
@@ -110,7 +119,7 @@ class Validator:
         for key, group in groups.items():
             rows = self._fixed_rows(key, group[0])
             if key not in self._base:
-                self._base[key] = self._losses(rows, [])[0]
+                self._base[key] = self._base_losses(rows, group[0])
             trained = [member for member in group if not self._pack.bank.is_zero(member.name)]
             losses = dict(zip((m.name for m in trained), self._losses(rows, trained), strict=True)) if trained else {}
             for member in group:  # an adapter that is still zero gives the base's own outputs
@@ -126,6 +135,33 @@ class Validator:
                 dtype=self._pack.dtypes.adapter,
             )
         return self._rows[key]
+
+    def _base_losses(self, rows: FixedRows, member: Member) -> Tensor:
+        """The base's losses on ``rows``, from the cache where another pack has computed them."""
+        if member.cache is None:
+            return self._losses(rows, [])[0]
+        pack = self._pack
+        key = key_of(
+            {
+                "kind": "base losses",
+                "base": member.provenance.base_hash,
+                "rows": rows.digest(),
+                "prediction": pack.denoiser.prediction_type,
+                "dtypes": [str(pack.dtypes.base), str(pack.dtypes.adapter)],
+                "device": _device_name(pack.device),
+                "torch": torch.__version__,
+            }
+        )
+        kept = member.cache.get(key)
+        if kept is not None:
+            return kept["losses"]
+        losses = self._losses(rows, [])[0]
+        if bool(losses.isfinite().all()):
+            try:
+                member.cache.put(key, {"losses": losses})
+            except OSError as error:  # nothing is lost but time: the next pack computes them again
+                _LOG.warning("the base's validation losses were not kept: %s", error)
+        return losses
 
     @torch.no_grad()
     def _losses(self, rows: FixedRows, members: Sequence[Member]) -> Tensor:
@@ -168,3 +204,7 @@ def _score(rows: FixedRows, losses: Tensor, base: Tensor) -> Score:
         if inside.any():
             by_band[name] = float(losses[inside].mean())
     return Score(loss=float(losses.mean()), relative=float(losses.mean() / base.mean()), by_band=by_band)
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

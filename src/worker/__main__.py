@@ -7,6 +7,8 @@ import logging
 import sys
 from pathlib import Path
 
+from src.config.collector import before_exit, importing
+
 
 def main() -> None:
     """Read commands, run packs, end when told to or when the launcher is gone."""
@@ -18,9 +20,11 @@ def main() -> None:
 
     commands = Commands(sys.stdin)
     commands.start()
-    from src.worker.run import work  # noqa: PLC0415
+    with importing():
+        from src.worker.run import work  # noqa: PLC0415
 
     work(commands, arguments.sweep_dir.resolve())
+    before_exit()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from src.config.collector import importing
 from src.training.bases import Bases
 from src.training.pack import StoppedError
 from src.training.preparing import Checked, Encoders, check_jobs
@@ -74,7 +75,8 @@ def _train(
             "total_steps": member.total_steps,
         }
         spool.emit("tags", member.job, values=tags)
-    from src.training.fit import train_pack  # noqa: PLC0415  # Lightning is imported while nobody waits for a message
+    with importing():
+        from src.training.fit import train_pack  # noqa: PLC0415  # Lightning, while nobody waits for a message
 
     resume = {one.job.name for one in checked if one.job.resume}
     train_pack(

@@ -43,11 +43,6 @@ def tracking(tmp_path: Path, fresh_database: Path) -> TrackingConfig:
     return TrackingConfig(enabled=True, uri=None, root=str(root), experiment="first light", flush_s=0.1)
 
 
-@pytest.fixture(autouse=True)
-def _no_head_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SweepWriter, "head_start_s", 0.0)
-
-
 @pytest.fixture
 def make_sweep(tmp_path: Path) -> Callable[..., Sweep]:
     """Makes a sweep's folder: ``make_sweep(name, jobs=3)``."""

@@ -87,7 +87,6 @@ def write(folder: Path, sweep_id: str, root: str) -> None:
         )
         for index in range(3)
     ]  # fmt: skip
-    SweepWriter.head_start_s = 0.0
     writer = SweepWriter(folder, records, config, sweep_id, COMMAND)
     writer.start()
     writer.close(dict.fromkeys(range(3), "FINISHED"))

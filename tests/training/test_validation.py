@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from src.data.cache import TensorCache
 from src.training.pack import Pack
-from src.training.validation import FixedRows, Validator
+from src.training.validation import FixedRows, Score, Validator
 from tests.training.world import Spec, make_data, make_denoiser, make_member
 
 OPTIONS = ("validation.timesteps=8", "validation.max_images=3")
@@ -66,3 +68,25 @@ def test_bands_average_to_the_whole(tmp_path: Path) -> None:
     assert len(score.by_band) == 4
     assert sum(score.by_band.values()) / 4 == pytest.approx(score.loss)
     assert set(score.metrics()) == {"val/loss", "val/loss_rel", *(f"val/loss_{band}" for band in score.by_band)}
+
+
+def test_the_bases_own_losses_are_computed_once_for_all_packs(tmp_path: Path) -> None:
+    def score(*, brighter: float = 1.0, base_hash: str = "b" * 64, extra: tuple[str, ...] = ()) -> tuple[int, Score]:
+        """Forwards of the base that a new pack needed, and its score."""
+        member = make_member(Spec("a", (*OPTIONS, *extra)), tmp_path)
+        member.cache = TensorCache(tmp_path / "cache")
+        member.validation.latents.mul_(brighter)
+        member.provenance = replace(member.provenance, base_hash=base_hash)
+        denoiser, forwards = make_denoiser(), []
+        denoiser.module.register_forward_pre_hook(lambda *_: forwards.append(1))
+        found = Validator(Pack(denoiser, [member])).score([member])["a"]
+        return len(forwards), found
+
+    computed, first = score()
+    kept, again = score()
+    assert computed > 0
+    assert kept == 0
+    assert again == first
+    assert score(brighter=1.1)[0] > 0
+    assert score(base_hash="c" * 64)[0] > 0
+    assert score(extra=("validation.timesteps=4",))[0] > 0
