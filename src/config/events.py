@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-Kind = Literal["worker", "state", "metrics", "progress", "tags", "image", "artifact", "log"]
+Kind = Literal["worker", "state", "metrics", "progress", "tags", "image", "artifact", "memory", "log"]
 State = Literal["PENDING", "RUNNING", "FINISHED", "FAILED", "KILLED"]
 KINDS: tuple[str, ...] = get_args(Kind)
 Event = dict[str, Any]

@@ -22,7 +22,7 @@ class ModelConfig:
 
     Attributes:
         name: Short name used in logs, tags and file metadata.
-        family: Which loader understands it (``sd`` is Stable Diffusion with a UNet).
+        family: Which loader understands it (``sd`` is Stable Diffusion with a UNet; ``sdxl`` can be sized only).
         path: Folder in diffusers' format, a single ``.safetensors`` file, or a hub id.
         config: Folder with the configs and the tokenizer for a single file; null for folders.
         revision: Hub revision; null takes the default branch.
@@ -32,7 +32,7 @@ class ModelConfig:
     """
 
     name: Annotated[str, NonEmpty()]
-    family: Literal["sd"]
+    family: Literal["sd", "sdxl"]
     path: Annotated[str, NonEmpty()]
     config: str | None
     revision: str | None
@@ -181,6 +181,23 @@ class TrainerConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryConfig:
+    """What happens when memory is short.
+
+    Attributes:
+        mode: ``exact`` keeps the result: fewer adapters a forward, then smaller micro-batches with more
+            accumulation, then gradient checkpointing. ``classic`` changes what is trained: batch, rank with alpha,
+            resolution, then checkpointing.
+        limit_gib: Most memory of a worker on its device, GiB (on the CPU its whole process); null takes what there is.
+        may_change: What ``exact`` may change once nothing else helps; alpha keeps its ratio to rank.
+    """
+
+    mode: Literal["exact", "classic"]
+    limit_gib: Annotated[float, MoreThan(0.0)] | None
+    may_change: tuple[Literal["resolution", "rank"], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ValidationConfig:
     """The fixed held-out loss, the same for every run.
 
@@ -259,6 +276,7 @@ class JobConfig:
     optimizer: OptimizerConfig
     scheduler: SchedulerConfig
     trainer: TrainerConfig
+    memory: MemoryConfig
     validation: ValidationConfig
     sample: SampleConfig
     tracking: TrackingConfig

@@ -21,6 +21,7 @@ SHARED: tuple[str, ...] = (
     "trainer.precision",
     "trainer.gradient_checkpointing",
     "trainer.accelerator",
+    "memory",
 )
 
 

@@ -144,6 +144,8 @@ class Supervisor:
             return False
         elif kind == "progress":
             member.progress(event)
+        elif kind == "memory":
+            self._journal.write("memory", **{key: value for key, value in event.items() if key not in ("t", "kind")})
         elif kind == "state" and event.get("state") in ("RUNNING", *ENDED) and not member.ended:
             self._settle(member, event["state"], error=event.get("error"), summary=event.get("summary"))
         return False

@@ -22,7 +22,7 @@ from src.lora.inject import eject, handle, packed_layers
 from src.lora.layers import PackedConv2d, PackedLinear, Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from src.lora.rows import RowPlan
 
@@ -67,11 +67,17 @@ class AdapterBank:
         members: Adapter names; their order is the order of places.
         dtype: Dtype of weights, gradients and optimizer state (fp32, or fp64 under ``64-true``).
         device: Where they live.
+
+    Attributes:
+        alarm: Called in every layer of a forward that keeps activations; ends it by raising.
+        wary: Whether it is called in forwards that keep none as well.
     """
 
     def __init__(self, base: nn.Module, members: Sequence[str], *, dtype: torch.dtype, device: torch.device) -> None:
         self.base = base
         self.members = tuple(members)
+        self.alarm: Callable[[], None] | None = None
+        self.wary = False
         self._plan: RowPlan | None = None
         self.spans = tuple(self._lay_out())
         size = self.spans[-1].end if self.spans else 0
@@ -168,6 +174,7 @@ class AdapterBank:
         if not staying:
             return None
         bank = AdapterBank(self.base, staying, dtype=self.weights.dtype, device=self.weights.device)
+        bank.alarm = self.alarm
         for name in staying:
             bank.fill(bank.weights[bank.place(name)], kept[name], name)
             bank.fill(bank.gradients[bank.place(name)], gradients[name], name)
@@ -219,8 +226,13 @@ class AdapterBank:
             up=leaf_up,
             scaling=torch.tensor(scaling, dtype=self.weights.dtype, device=self.weights.device),
             unit=all(scale == 1.0 for scale in scaling),
-            plan=lambda: self._plan,
+            plan=self._plan_of_now,
         )
+
+    def _plan_of_now(self) -> RowPlan | None:
+        if self.alarm is not None and (self.wary or torch.is_grad_enabled()):
+            self.alarm()
+        return self._plan
 
     @staticmethod
     def _link(span: Span, member: str, down: Tensor, up: Tensor) -> None:
@@ -233,3 +245,11 @@ class AdapterBank:
         for held in (held_down, held_up):
             held.requires_grad_(False)  # noqa: FBT003  # the stacked leaves are trained, not the views
         held_down.data, held_up.data = down, target_up
+
+
+def clear(base: nn.Module, members: Sequence[str]) -> None:
+    """Take ``members`` out of ``base``, however far putting them in has come."""
+    for layer in packed_layers(base).values():
+        layer.stack = None
+    for name in members:
+        eject(base, name)

@@ -75,7 +75,8 @@ class RowPlan:
         """``[N]`` bank place of each row; made once a plan and device."""
 
         def rows() -> Tensor:
-            return torch.repeat_interleave(torch.tensor(self.places), torch.tensor(self.counts)).to(device)
+            owners = [place for place, count in zip(self.places, self.counts, strict=True) for _ in range(count)]
+            return torch.tensor(owners, device=device)
 
         return self._made(("rows", device), rows)
 

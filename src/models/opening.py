@@ -6,10 +6,12 @@ from collections.abc import Callable
 from importlib import import_module
 
 from src.config.schema import ModelConfig
-from src.models.protocol import BaseFiles
+from src.models.protocol import BaseError, BaseFiles, BaseSizes
 
 FAMILIES = {"sd": "src.models.sd.base"}
 """Name in ``model.family`` to the module whose ``open_files`` takes the model's configuration."""
+SIZES = {"sd": "src.models.sd.sizes", "sdxl": "src.models.sd.sizes"}
+"""The same for ``open_sizes``: families whose memory can be predicted."""
 
 
 def open_base(model: ModelConfig) -> BaseFiles:
@@ -24,5 +26,21 @@ def open_base(model: ModelConfig) -> BaseFiles:
     Raises:
         BaseError: When files are missing, incomplete or of a kind that is not allowed, or the hub cannot be reached.
     """
+    if model.family not in FAMILIES:
+        msg = (
+            f"model.family: got {model.family}, which can be sized (python -m src.predict model={model.name}) but not "
+            f"trained yet; allowed is one of {', '.join(FAMILIES)}"
+        )
+        raise BaseError(msg)
     opener: Callable[[ModelConfig], BaseFiles] = import_module(FAMILIES[model.family]).open_files
+    return opener(model)
+
+
+def open_sizes(model: ModelConfig) -> BaseSizes:
+    """Find a base's configs; its weights may be elsewhere.
+
+    Raises:
+        BaseError: When they are missing.
+    """
+    opener: Callable[[ModelConfig], BaseSizes] = import_module(SIZES[model.family]).open_sizes
     return opener(model)

@@ -114,6 +114,24 @@ class Denoiser(Protocol):
         """Sorted dotted names of the layers that a preset, or a list of name endings, stands for."""
 
 
+class BaseSizes(Protocol):
+    """A base known by its configs alone; it has no weights."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal only where the sizes of all layers are."""
+
+    @property
+    def pixels_per_cell(self) -> int:
+        """Pixels of a picture's side per latent cell."""
+
+    def build(self, dtype: torch.dtype) -> Denoiser:
+        """The denoiser with weights of no particular value, in memory that was never touched."""
+
+    def conditioning(self, rows: int, dtype: torch.dtype) -> Conditioning:
+        """Conditioning of the right shapes, one row a picture."""
+
+
 class BaseFiles(Protocol):
     """A base that was found and found complete; nothing of its weights is in memory."""
 
@@ -135,6 +153,12 @@ class BaseFiles(Protocol):
 
     def count_tokens(self, caption: str) -> int:
         """Tokens of ``caption``, begin and end marks included, before any is cut off."""
+
+    def import_libraries(self) -> None:
+        """Import what loading needs, so that its memory counts as the program's and not as the base's."""
+
+    def denoiser_bytes(self, dtype: torch.dtype) -> int:
+        """Bytes of the denoiser's weights in ``dtype``, from the files' headers."""
 
     def image_encoder(self, *, dtype: torch.dtype, device: torch.device) -> ImageEncoder:
         """Encoder of pictures, weights not read yet."""

@@ -86,7 +86,8 @@ def draw(  # noqa: PLR0913  # each is one thing that a picture depends on
         noise = first_noise([seeds[i] for i in chosen], denoiser, side)
         with around([*chosen, *chosen] if doubled else list(chosen)):
             latents = _ddim(denoise or denoiser.denoise, denoiser, noise, told, steps=steps, guidance=guidance)
-        pictures.extend(decoder.decode(part) for part in latents.split(max(1, _PIXELS // (size * size))))
+        at_once = min(group, max(1, _PIXELS // (size * size)))
+        pictures.extend(decoder.decode(part) for part in latents.split(at_once))
     return torch.cat(pictures) if pictures else torch.empty(0, size, size, 3, dtype=torch.uint8)
 
 

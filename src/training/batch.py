@@ -40,6 +40,42 @@ class PackBatch:
     plan: RowPlan
     members: tuple[Member, ...]
 
+    def cut(self, rows: int | None) -> list[PackBatch]:
+        """The batch in parts of at most ``rows`` rows (None: whole), whose losses and gradients add up to its own.
+
+        Members stay whole where they fit; one with more rows than that is cut itself.
+        """
+        if rows is None or rows >= self.plan.n_rows:
+            return [self]
+        parts: list[list[tuple[int, slice]]] = []
+        free = 0
+        for block, whole in enumerate(self.plan.slices()):
+            for start in range(whole.start, whole.stop, rows):
+                piece = slice(start, min(start + rows, whole.stop))
+                size = piece.stop - piece.start
+                if size > free:
+                    parts.append([])
+                    free = rows
+                parts[-1].append((block, piece))
+                free -= size
+        return [self._part(part) for part in parts]
+
+    def _part(self, pieces: list[tuple[int, slice]]) -> PackBatch:
+        rows = slice(pieces[0][1].start, pieces[-1][1].stop)
+        plan = RowPlan(
+            places=tuple(self.plan.places[block] for block, _ in pieces),
+            counts=tuple(piece.stop - piece.start for _, piece in pieces),
+            dropout=self.plan.dropout[rows],
+        )
+        return PackBatch(
+            latents=self.latents[rows],
+            noise=self.noise[rows],
+            timesteps=self.timesteps[rows],
+            conditioning={name: states[rows] for name, states in self.conditioning.items()},
+            plan=plan,
+            members=tuple(self.members[block] for block, _ in pieces),
+        )
+
 
 def assemble(members: Sequence[Member], bank: AdapterBank, *, n_train_timesteps: int, dtype: torch.dtype) -> PackBatch:
     """Draw the next micro-batch of each member; a pure function of their counters.

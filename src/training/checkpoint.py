@@ -190,9 +190,9 @@ def write_manifest(folder: Path, files: dict[str, Path], *, root: Path) -> Path:
 def config_digest(member: Member) -> str:
     """Of everything that decides the adapter: what only tells where or when to log may change on resume."""
     config: dict[str, Any] = dataclasses.asdict(member.config)
-    for group in ("tracking", "sample", "resume", "name"):
+    for group in ("tracking", "sample", "memory", "resume", "name"):
         config.pop(group)
-    for key in ("log_every", "save_every", "checkpoint_every", "checkpoint_s", "accelerator"):
+    for key in ("log_every", "save_every", "checkpoint_every", "checkpoint_s", "accelerator", "gradient_checkpointing"):
         config["trainer"].pop(key)
     config["data"].pop("cache_dir")
     return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()

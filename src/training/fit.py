@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -21,6 +21,7 @@ from src.training.checkpoint import CheckpointError, load_newest, restore
 from src.training.export import start_from
 from src.training.module import PackModule
 from src.training.pack import Pack, StoppedError, never
+from src.training.shortage import OutOfMemoryError, is_out_of_memory, let_go, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from src.models.protocol import Decoder, Denoiser
     from src.training.member import Member
+    from src.training.shortage import Relief
     from src.training.sink import Sink
 
 # Hints that do not apply: the pack owns its optimizers and draws its own data, the frozen base stays in eval
@@ -43,7 +45,7 @@ _NOT_FOR_US = (
 )
 
 
-def train_pack(
+def train_pack(  # noqa: PLR0913  # what a pack trains with
     denoiser: Denoiser,
     decoder: Decoder,
     members: Sequence[Member],
@@ -52,8 +54,11 @@ def train_pack(
     folder: Path,
     stop: Callable[[], bool] = never,
     resume: frozenset[str] = frozenset(),
-) -> None:
+    relief: Relief | None = None,
+) -> dict[int, dict[str, Any]]:
     """Train ``members`` together; each one's end is told to ``sink`` as a state event.
+
+    Where their adapters and optimizers do not fit in memory together, they train in several packs, one after another.
 
     Args:
         denoiser: The base; left without adapters afterwards, whatever happens.
@@ -63,14 +68,47 @@ def train_pack(
         folder: Where the pack's manifests go.
         stop: Asked between steps; once true, every member is checkpointed and KILLED.
         resume: Names of the members that continue from their newest checkpoint.
+        relief: What a pack turns to when memory runs out; None lets the members fail.
+
+    Returns:
+        What ``relief`` changed: the number of a job that has to start anew, to the changes by key.
+
+    Raises:
+        OutOfMemoryError: When a single member's adapter and optimizer do not fit beside the base.
     """
-    pack = Pack(denoiser, members, stop)
-    try:
-        for member in members:
-            _prepare(pack, member, sink, resume=member.name in resume)
-        _fit(pack, decoder, sink=sink, folder=folder)
-    finally:
-        pack.close()
+    waiting = [list(members)]
+    changed: dict[int, dict[str, Any]] = {}
+    while waiting:
+        group = waiting.pop(0)
+        try:
+            pack = Pack(denoiser, group, stop, relief)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = reason_of(error)
+        else:
+            try:
+                _train_together(pack, decoder, sink=sink, folder=folder, resume=resume)
+            finally:
+                pack.close()
+            resume |= {member.name for member in pack.set_aside}
+            waiting.extend([pack.set_aside] if pack.set_aside else [])
+            changed |= pack.changed
+            continue
+        let_go(denoiser.device)
+        if len(group) == 1:
+            msg = f"{group[0].name}: its adapter and optimizer do not fit beside the base ({reason})"
+            raise OutOfMemoryError(msg)
+        half = (len(group) + 1) // 2
+        sink.emit("log", None, level="warning", message=f"out of memory for {len(group)} adapters at once: {reason}")
+        waiting[:0] = [group[:half], group[half:]]
+    return changed
+
+
+def _train_together(pack: Pack, decoder: Decoder, *, sink: Sink, folder: Path, resume: frozenset[str]) -> None:
+    for member in list(pack.members):
+        _prepare(pack, member, sink, resume=member.name in resume)
+    _fit(pack, decoder, sink=sink, folder=folder)
 
 
 def _prepare(pack: Pack, member: Member, sink: Sink, *, resume: bool) -> None:

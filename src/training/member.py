@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,6 +92,7 @@ class Member:
         loss: Loss of the last optimizer step: the sum over its samples divided by the effective batch.
         grad_norm: Gradient norm of the last step before clipping.
         rate: Learning rate of the last step.
+        measures: What was done for it against a shortage of memory, as tagged; empty as a rule.
     """
 
     job: int
@@ -111,6 +112,7 @@ class Member:
     loss: float = math.nan
     grad_norm: float = math.nan
     rate: float = 0.0
+    measures: dict[str, Any] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:

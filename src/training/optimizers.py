@@ -7,14 +7,17 @@ Other algorithms look at shapes, so they get the member's unpadded per-layer vie
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from src.training.shortage import is_out_of_memory
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from src.config.schema import OptimizerConfig
     from src.lora.bank import AdapterBank
@@ -44,10 +47,21 @@ class PackOptimizer:
 
     def step(self, rates: Mapping[str, float]) -> None:
         """One optimizer step of the members named in ``rates``, at those learning rates."""
-        if self._packed is not None:
-            self._packed.step({name: lr for name, lr in rates.items() if name not in self._own})
-        for name in rates.keys() & self._own.keys():
+        for _ in self.steps(rates):
+            pass
+
+    def steps(self, rates: Mapping[str, float]) -> Iterator[set[str]]:
+        """As :meth:`step`, yielding the members of each call of an optimizer as soon as it is through.
+
+        A call that runs out of memory leaves its members as they were. Those of AdamW need no memory.
+        """
+        for name in sorted(rates.keys() & self._own.keys()):
             self._own[name].step(rates[name])
+            yield {name}
+        packed = {name: lr for name, lr in rates.items() if name not in self._own}
+        if self._packed is not None and packed:
+            self._packed.step(packed)
+            yield set(packed)
 
     def state(self, member: str) -> OptimizerState:
         """A copy of the member's state, on the CPU."""
@@ -90,8 +104,7 @@ class _PackedAdamW:
             # torch passes over parameters without a gradient, so members that still accumulate are untouched.
             row.grad = self._bank.gradients[self._bank.place(name)] if name in rates else None
             self._groups[name]["lr"] = rates.get(name, 0.0)
-        if rates:
-            self._optimizer.step()
+        self._optimizer.step()
 
     def state(self, member: str) -> OptimizerState:
         held = self._optimizer.state[self._rows[member]]
@@ -121,7 +134,19 @@ class _OwnOptimizer:
     def step(self, rate: float) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        self._optimizer.step()
+        before = [view.detach().clone() for view in self._views], deepcopy(self._optimizer.state_dict())
+        try:
+            self._optimizer.step()
+        except Exception as error:
+            if is_out_of_memory(error):  # some layers may have been updated, and others not
+                self._undo(*before)
+            raise
+
+    @torch.no_grad()
+    def _undo(self, weights: list[Tensor], state: dict[str, Any]) -> None:
+        for view, weight in zip(self._views, weights, strict=True):
+            view.copy_(weight)
+        self._optimizer.load_state_dict(state)
 
     def state(self, member: str) -> OptimizerState:  # noqa: ARG002  # the packed optimizer needs the name
         held = self._optimizer.state_dict()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from src.lora.bank import AdapterBank
+from src.lora.bank import AdapterBank, clear
 from src.lora.inject import AdapterSpec, inject
+from src.training.checkpoint import save_member
 from src.training.optimizers import PackOptimizer
 from src.training.precision import DTYPES
+from src.training.shortage import NoRelief
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from src.models.protocol import Denoiser
     from src.training.member import Member
+    from src.training.shortage import Relief
 
 
 class StoppedError(Exception):
@@ -32,31 +36,73 @@ class Pack:
         denoiser: The base; adapters are injected into its module.
         members: Their trainer.precision, resolution and checkpointing must agree (the plan sees to it).
         stop: Whether to end; asked between two forwards of the base.
+        relief: What the pack turns to when memory runs out.
+        injected: Whether the adapters are in the base already.
 
     Attributes:
         bank: The adapters of the members that are still here.
         optimizer: Their optimizers.
+        rows: Most rows of one training forward; None takes all of a step.
+        set_aside: Members that left for want of memory, to be trained on their own afterwards.
+        changed: What has to be trained anew with other settings: job number to changes by key (``lora.rank``).
     """
 
-    def __init__(self, denoiser: Denoiser, members: Sequence[Member], stop: Callable[[], bool] = never) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        members: Sequence[Member],
+        stop: Callable[[], bool] = never,
+        relief: Relief | None = None,
+        *,
+        injected: bool = False,
+    ) -> None:
         if not members:
             msg = "a pack needs at least one member"
             raise ValueError(msg)
         self.denoiser = denoiser
         self.stop = stop
+        self.relief: Relief = relief or NoRelief()
+        self.rows: int | None = None
         self.members = list(members)
+        self.set_aside: list[Member] = []
+        self.changed: dict[int, dict[str, Any]] = {}
+        self._checkpointing = members[0].config.trainer.gradient_checkpointing
         self.dtypes = DTYPES[members[0].config.trainer.precision]
         self.device = denoiser.device
-        for member in members:
-            inject(denoiser.module, member.name, adapter_spec(member, denoiser))
         names = [member.name for member in members]
-        self.bank = AdapterBank(denoiser.module, names, dtype=self.dtypes.adapter, device=self.device)
-        self.optimizer = self._optimizer()
+        try:
+            for member in () if injected else members:
+                inject(denoiser.module, member.name, adapter_spec(member, denoiser))
+            self.bank = AdapterBank(denoiser.module, names, dtype=self.dtypes.adapter, device=self.device)
+            self.bank.alarm = self.relief.check
+            self.optimizer = self._optimizer()
+        except Exception:
+            clear(denoiser.module, names)
+            raise
 
     @property
     def active(self) -> list[Member]:
         """The members that take part in the next step."""
         return [member for member in self.members if member.active]
+
+    @property
+    def checkpointing(self) -> bool:
+        """Whether activations are computed again in the backward pass."""
+        return self._checkpointing
+
+    @checkpointing.setter
+    def checkpointing(self, enabled: bool) -> None:
+        self.denoiser.set_gradient_checkpointing(enabled=enabled)
+        self._checkpointing = enabled
+
+    @contextmanager
+    def wary(self, *, unless: bool) -> Iterator[None]:
+        """Let a shortage of memory end forwards without gradients too, ``unless`` they can get no smaller."""
+        self.bank.wary = not unless
+        try:
+            yield
+        finally:
+            self.bank.wary = False
 
     def end_if_stopped(self) -> None:
         """Between two forwards of validation and drawing, which may take long.
@@ -82,6 +128,22 @@ class Pack:
         self.optimizer = self._optimizer()
         for name, state in states.items():
             self.optimizer.load(name, state)
+
+    def set_members_aside(self, members: Sequence[Member]) -> None:
+        """Take ``members`` out for later, as they are at the end of their last optimizer step.
+
+        Raises:
+            OSError: When their state cannot be written.
+        """
+        for member in members:
+            save_member(self, member, member.folder / "checkpoints")
+        self.set_aside.extend(members)
+        self.leave(members)
+
+    def give_up(self, member: Member, changes: dict[str, Any]) -> None:
+        """Take ``member`` out: it starts anew with ``changes``."""
+        self.changed[member.job] = changes
+        self.leave([member])
 
     def close(self) -> None:
         """Take every adapter out, so that the base can serve the next pack."""

@@ -1,6 +1,6 @@
 """What a step is: one forward and one backward of the base for all members of a pack.
 
-1. join one micro-batch of every active member
+1. join one micro-batch of every active member; where memory is short, in several parts one after another
 2. loss_m = sum over the member's rows of weight * mse(denoise(x_t), target) / effective batch
 3. one backward of the sum of all loss_m; rows of one member reach no other member's matrices
 4. each member whose accumulation is full: norm, clip, learning rate, its own optimizer
@@ -21,6 +21,7 @@ from src.objectives.targets import prediction_target
 from src.objectives.weighting import min_snr_weight, snr
 from src.training.batch import PackBatch, assemble
 from src.training.schedule import learning_rate
+from src.training.shortage import OutOfMemoryError, is_out_of_memory, let_go, reason_of
 
 if TYPE_CHECKING:
     from src.training.member import Member
@@ -41,17 +42,60 @@ class StepResult:
 
 
 def run_step(pack: Pack) -> StepResult:
-    """One micro-step of every active member of ``pack``."""
-    members = pack.active
+    """One micro-step of every active member of ``pack``.
+
+    Where memory runs out, the members that have not stepped yet go back to the beginning of their optimizer step,
+    the pack gives way (``pack.relief``), and they try again. A member whose pack can give no further way fails.
+    """
+    result = StepResult()
+    while left := _left(pack, result):
+        try:
+            _attempt(pack, left, result)
+            break
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = reason_of(error)
+        # Behind the handler: its traceback held the activations.
+        left = _left(pack, result)
+        for member in left:
+            _to_the_steps_beginning(pack, member)
+        let_go(pack.device)
+        try:
+            pack.relief.give_way(pack, reason)
+        except OutOfMemoryError as error:
+            for member in left:
+                member.fail(str(error))
+                result.failed.append(member)
+    return result
+
+
+def _left(pack: Pack, result: StepResult) -> list[Member]:
+    done = {member.name for member in (*result.stepped, *result.failed)}
+    return [member for member in pack.active if member.name not in done]
+
+
+def _to_the_steps_beginning(pack: Pack, member: Member) -> None:
+    """Everything random is named by the sample's ordinal, so what is drawn again is the same."""
+    member.count.ordinal -= member.count.micro * member.config.data.batch_size
+    member.count.micro, member.count.loss_sum = 0, 0.0
+    pack.bank.gradients[pack.bank.place(member.name)].zero_()
+
+
+def _attempt(pack: Pack, members: list[Member], result: StepResult) -> None:
     batch = assemble(members, pack.bank, n_train_timesteps=pack.denoiser.n_train_timesteps, dtype=pack.dtypes.adapter)
-    with pack.bank.rows(batch.plan):
-        losses = member_losses(pack, batch)
-        losses.sum().backward()
-    for member, loss in zip(members, losses.detach().tolist(), strict=True):
-        member.count.loss_sum += loss
+    totals = dict.fromkeys((member.name for member in members), 0.0)
+    for part in batch.cut(pack.rows):
+        with pack.bank.rows(part.plan):
+            losses = member_losses(pack, part)
+            losses.sum().backward()
+        for member, loss in zip(part.members, losses.detach().tolist(), strict=True):
+            totals[member.name] += loss
+    for member in members:
+        member.count.loss_sum += totals[member.name]
         member.count.micro += 1
         member.count.ordinal += member.config.data.batch_size
-    return _update(pack, [m for m in members if m.count.micro >= m.config.trainer.accumulate])
+    _update(pack, [m for m in members if m.count.micro >= m.config.trainer.accumulate], result)
 
 
 def member_losses(pack: Pack, batch: PackBatch) -> Tensor:
@@ -81,20 +125,16 @@ def _weights(pack: Pack, member: Member, timesteps: Tensor) -> Tensor | float:
     return min_snr_weight(ratio, gamma, denoiser.prediction_type).to(pack.dtypes.adapter)
 
 
-def _update(pack: Pack, full: list[Member]) -> StepResult:
-    result = StepResult()
-    if not full:
-        return result
-    places = [pack.bank.place(member.name) for member in full]
+def _update(pack: Pack, full: list[Member], result: StepResult) -> None:
+    """Clip and step ``full``; each is done with, counters and all, before anything else may fail."""
     gradients = pack.bank.gradients
-    picked = gradients if len(places) == gradients.shape[0] else gradients[places]
-    norms = torch.linalg.vector_norm(picked, dim=1).tolist()
+    norms = [torch.linalg.vector_norm(gradients[pack.bank.place(member.name)]) for member in full]
     rates: dict[str, float] = {}
-    for member, place, norm in zip(full, places, norms, strict=True):
-        loss = member.count.loss_sum
-        member.count.micro, member.count.loss_sum = 0, 0.0
+    for member, norm in zip(full, torch.stack(norms).tolist() if norms else [], strict=True):
+        place, loss = pack.bank.place(member.name), member.count.loss_sum
         member.loss, member.grad_norm = loss, norm
         if not (math.isfinite(loss) and math.isfinite(norm)):
+            _end_step(pack, member)
             member.count.ordinal -= member.effective_batch  # the samples that led to no step
             member.fail(
                 f"the loss is {loss:g} and its gradient norm {norm:g} at step {member.count.step + 1}, allowed are "
@@ -110,10 +150,14 @@ def _update(pack: Pack, full: list[Member]) -> StepResult:
             config.optimizer, config.scheduler, step=member.count.step, total=member.total_steps
         )
         rates[member.name] = member.rate
-        result.stepped.append(member)
-    pack.optimizer.step(rates)
-    for member, place in zip(full, places, strict=True):
-        gradients[place].zero_()
-        if member.state == "active":
-            member.count.step += 1
-    return result
+    for names in pack.optimizer.steps(rates):
+        for member in full:
+            if member.name in names:
+                _end_step(pack, member)
+                member.count.step += 1
+                result.stepped.append(member)
+
+
+def _end_step(pack: Pack, member: Member) -> None:
+    member.count.micro, member.count.loss_sum = 0, 0.0
+    pack.bank.gradients[pack.bank.place(member.name)].zero_()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from src.lora.rows import RowPlan
-from src.models.sampling import draw
+from src.models.sampling import draw, rows_of_a_forward
+from src.training.shortage import in_fewer_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +47,7 @@ class Painter:
         self._pack = pack
         self._decoder = decoder
         self._base: dict[tuple[object, ...], list[Tensor]] = {}
+        self._rows: int | None = None  # of a forward; fewer once memory ran out
 
     def draw(self, members: Sequence[Member]) -> dict[str, list[Picture]]:
         """Every prompt x seed x scale of each member's own ``sample`` settings, by the member's name.
@@ -79,18 +81,26 @@ class Painter:
             for name, states in prompts.conditioning.items()
         }
         each = len(prompts.texts) * repeats
-        pictures = draw(
-            self._pack.denoiser,
-            self._decoder,
-            conditioning=conditioning,
-            empty_conditioning=prompts.empty,
-            seeds=list(sample.seeds) * len(prompts.texts) * len(group),
-            steps=sample.steps,
-            guidance=sample.guidance,
-            size=first.config.data.resolution,
-            around=lambda rows: self._around(rows, group, each, scale),
-            denoise=self._denoise,
-        )
+        size = first.config.data.resolution
+
+        def with_most(rows: int) -> Tensor:
+            with self._pack.wary(unless=rows == 1):
+                return draw(
+                    self._pack.denoiser,
+                    self._decoder,
+                    conditioning=conditioning,
+                    empty_conditioning=prompts.empty,
+                    seeds=list(sample.seeds) * len(prompts.texts) * len(group),
+                    steps=sample.steps,
+                    guidance=sample.guidance,
+                    size=size,
+                    around=lambda pictures: self._around(pictures, group, each, scale),
+                    denoise=self._denoise,
+                    max_rows=rows,
+                )
+
+        most = self._rows or rows_of_a_forward((size // self._decoder.pixels_per_cell) ** 2)
+        pictures, self._rows = in_fewer_rows(with_most, most, self._pack.device)
         return [list(part) for part in pictures.split(each)]
 
     def _denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config import ConfigError, JobConfig, parse
+from src.config.files import write_json
 from src.config.paths import locate
 from src.data.cache import TensorCache
 from src.data.checks import CheckedData, check_data, validation_view
@@ -20,11 +23,14 @@ from src.data.order import SampleOrder
 from src.data.records import DataError
 from src.models.protocol import BaseError
 from src.training.bases import device_of
+from src.training.checkpoint import parts
 from src.training.member import Member, Prompts, Provenance, total_steps
 from src.training.pack import StoppedError, never
+from src.training.precision import DTYPES
+from src.training.shortage import in_fewer_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from src.config.schema import DataConfig
     from src.models.protocol import BaseFiles, CaptionEncoder, ImageEncoder
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
 # fp16 VAEs of this field overflow, and jobs of different precision then share one cache.
 _CACHE_DTYPE = torch.float32
 _DRAWN_BY_DEFAULT = 4
+CHANGES = "memory.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,15 +63,33 @@ class _Shared:
     validation: EncodedData
 
 
-def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink) -> list[Checked]:
-    """The jobs that can train; the others are FAILED, each with all its problems, before any base is loaded."""
+Limit = Callable[[float | None, int, torch.device], str | None]
+
+
+def no_limit(limit_gib: float | None, weights: int, device: torch.device) -> None:
+    """Nothing is wrong with any limit."""
+
+
+def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink, too_small: Limit = no_limit) -> list[Checked]:
+    """The jobs that can train; the others are FAILED, each with all its problems, before any base is loaded.
+
+    Args:
+        jobs: What to look at.
+        bases: Finds bases.
+        sink: Is told of what is wrong.
+        too_small: Says why ``memory.limit_gib`` cannot do with a base of so many bytes on a device, or None.
+    """
     checked: list[Checked] = []
     seen: dict[object, CheckedData] = {}
     for job in jobs:
         try:
             config = read_config(job.folder)
-            device_of(config)
+            device = device_of(config)
             files = bases.files(config)
+            if config.memory.limit_gib is not None:
+                files.import_libraries()
+            weights = files.denoiser_bytes(DTYPES[config.trainer.precision].base)
+            _refuse(too_small(config.memory.limit_gib, weights, device))
             key = (_data_key(config.data), config.model)
             if key not in seen:
                 seen[key] = check_data(config.data, count_tokens=files.count_tokens, max_tokens=files.max_tokens)
@@ -77,17 +102,44 @@ def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink) -> list[Chec
     return checked
 
 
-def read_config(folder: Path) -> JobConfig:
-    """The configuration in a job's folder.
+def _refuse(problem: str | None) -> None:
+    if problem is not None:
+        raise ConfigError([problem])
+
+
+def read_config(folder: Path, *, as_asked: bool = False) -> JobConfig:
+    """The configuration in a job's folder, with what a shortage of memory changed since (:func:`write_changes`).
+
+    Args:
+        folder: The job's folder.
+        as_asked: Leave those changes out.
 
     Raises:
         ConfigError: When it is missing or wrong.
     """
     path = folder / ".hydra" / "config.yaml"
     try:
-        return parse(OmegaConf.load(path))  # type: ignore[arg-type]  # a mapping, or parse says so
-    except (OSError, OmegaConfBaseException) as error:
+        config = OmegaConf.load(path)
+        for key, value in ({} if as_asked else read_changes(folder)).items():
+            OmegaConf.update(config, key, value)
+        return parse(config)  # type: ignore[arg-type]  # a mapping, or parse says so
+    except (OSError, ValueError, OmegaConfBaseException) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError([f"{path}: {error}"]) from error
+
+
+def read_changes(folder: Path) -> dict[str, Any]:
+    """What was changed of a job, key to value; empty as a rule."""
+    path = folder / CHANGES
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def write_changes(folder: Path, changes: dict[str, Any]) -> None:
+    """Let the job in ``folder`` begin anew with ``changes``; what it trained so far is not of the new job."""
+    write_json(folder / CHANGES, read_changes(folder) | changes)
+    for old in parts(folder / "checkpoints"):
+        old.unlink()
 
 
 class Encoders:
@@ -111,8 +163,8 @@ class Encoders:
 
     def _member(self, checked: Checked) -> Member:
         config, device = checked.config, device_of(checked.config)
-        images = _Stoppable(checked.files.image_encoder(dtype=_CACHE_DTYPE, device=device), self._stop)
-        captions = _Stoppable(checked.files.caption_encoder(dtype=_CACHE_DTYPE, device=device), self._stop)
+        images = _Patient(checked.files.image_encoder(dtype=_CACHE_DTYPE, device=device), self._stop, device)
+        captions = _Patient(checked.files.caption_encoder(dtype=_CACHE_DTYPE, device=device), self._stop, device)
         cache = TensorCache(Path(config.data.cache_dir).expanduser())
         log = self._log(checked.job.job)
         key = (_data_key(config.data), config.model, checked.data.data_hash)
@@ -145,12 +197,21 @@ class Encoders:
         return lambda message: self._sink.emit("log", job, level="info", message=message)
 
 
-class _Stoppable:
-    """An encoder that can be stopped between two batches; what was encoded is in the cache by then."""
+class _Patient:
+    """An encoder that can be stopped between two batches, and takes a batch in parts where memory is short.
 
-    def __init__(self, encoder: Any, stop: Callable[[], bool]) -> None:  # noqa: ANN401  # of images or of captions
+    What was encoded before a stop is in the cache by then.
+    """
+
+    def __init__(
+        self,
+        encoder: Any,  # noqa: ANN401  # of images or of captions
+        stop: Callable[[], bool],
+        device: torch.device,
+    ) -> None:
         self._encoder = encoder
         self._stop = stop
+        self._device = device
         self.fingerprint: str = encoder.fingerprint
 
     def encode(self, batch: Any) -> Any:  # noqa: ANN401
@@ -159,6 +220,16 @@ class _Stoppable:
         Raises:
             StoppedError: When a stop was asked for.
         """
+
+        def with_most(rows: int) -> list[Any]:
+            return [self._part(batch[first : first + rows]) for first in range(0, len(batch), rows)]
+
+        parts, _ = in_fewer_rows(with_most, len(batch), self._device)
+        if isinstance(parts[0], dict):
+            return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return torch.cat(parts)
+
+    def _part(self, batch: Any) -> Any:  # noqa: ANN401
         if self._stop():
             raise StoppedError
         return self._encoder.encode(batch)

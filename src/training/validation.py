@@ -22,6 +22,7 @@ from src.objectives.losses import mse_per_sample
 from src.objectives.noise import add_noise, sample_noise
 from src.objectives.targets import prediction_target
 from src.objectives.timesteps import bands, stratified_timesteps
+from src.training.shortage import in_fewer_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,11 +164,21 @@ class Validator:
                 _LOG.warning("the base's validation losses were not kept: %s", error)
         return losses
 
-    @torch.no_grad()
     def _losses(self, rows: FixedRows, members: Sequence[Member]) -> Tensor:
         """``[K, V]`` losses of the members, or ``[1, V]`` of the base where ``members`` is empty."""
+
+        def with_most(most: int) -> Tensor:
+            groups = [members[first : first + most] for first in range(0, len(members), most)] or [members]
+            with self._pack.wary(unless=most == 1):
+                return torch.cat([self._together(rows, group, most) for group in groups])
+
+        losses, rows.per_forward = in_fewer_rows(with_most, rows.per_forward, self._pack.device)
+        return losses
+
+    @torch.no_grad()
+    def _together(self, rows: FixedRows, members: Sequence[Member], most: int) -> Tensor:
         copies = max(1, len(members))
-        chunk = max(1, rows.per_forward // copies)
+        chunk = most // copies
         parts = [
             self._chunk(rows, slice(first, first + chunk), members).view(copies, -1)
             for first in range(0, len(rows), chunk)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import traceback
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from src.config.collector import importing
-from src.training.bases import Bases
+from src.memory.ladder import Ladder
+from src.memory.limit import set_limit, too_small
+from src.memory.watch import Watch, taken_bytes
+from src.training.bases import Bases, device_of
 from src.training.pack import StoppedError
-from src.training.preparing import Checked, Encoders, check_jobs
+from src.training.preparing import Checked, Encoders, check_jobs, read_config, write_changes
 from src.worker.spool import Spool
 
 if TYPE_CHECKING:
@@ -25,66 +30,103 @@ _log = logging.getLogger(__name__)
 def work(commands: Commands, sweep_dir: Path) -> None:
     """Run every pack that comes; return when told to end."""
     bases = Bases()
-    while (command := commands.next_pack()) is not None:
-        spool = Spool(command.spool, sweep_dir)
-        try:
-            run_pack(command, bases, spool, commands, sweep_dir)
-        finally:
-            spool.close()
+    with Watch() as watch:
+        while (command := commands.next_pack()) is not None:
+            spool = Spool(command.spool, sweep_dir)
+            try:
+                run_pack(command, bases, spool, commands, sweep_dir, watch)
+            finally:
+                spool.close()
 
 
-def run_pack(command: PackCommand, bases: Bases, spool: Spool, commands: Commands, sweep_dir: Path) -> None:
-    """Train one pack; whatever goes wrong in it fails its jobs and no others."""
-    numbers = [job.job for job in command.jobs]
-    spool.emit("worker", None, state="pack_started", pack=command.pack, jobs=numbers)
-    _log.info("pack %s: %s", command.pack, ", ".join(job.name for job in command.jobs))
-    spool.emit("log", None, level="info", message="checking data")
-    try:
-        checked = check_jobs(command.jobs, bases, spool)
-        if checked:
-            _train(command, checked, bases, spool, commands, sweep_dir)
-    except StoppedError:
-        for number in (n for n in numbers if n not in spool.ended):
-            spool.emit("state", number, state="KILLED", error=None, summary=None)
-    except Exception as error:  # noqa: BLE001  # the last stop before the process: its jobs fail, the worker goes on
-        _log.exception("pack %s", command.pack)
-        for number in (n for n in numbers if n not in spool.ended):
-            spool.emit("log", number, level="error", message=traceback.format_exc())
-            spool.emit("state", number, state="FAILED", error=f"{type(error).__name__}: {error}", summary=None)
-        bases.forget()
-    spool.emit("worker", None, state="pack_ended", pack=command.pack, jobs=numbers)
-
-
-def _train(
-    command: PackCommand, checked: list[Checked], bases: Bases, spool: Spool, commands: Commands, sweep_dir: Path
+def run_pack(  # what a pack is run with
+    command: PackCommand, bases: Bases, spool: Spool, commands: Commands, sweep_dir: Path, watch: Watch
 ) -> None:
-    members = Encoders(spool, commands.stopping).members(checked)
-    if not members:
-        return
-    if commands.stopping():
-        raise StoppedError
-    spool.emit("log", None, level="info", message="loading the base")
-    base = bases.load(members[0].config)
-    for member in members:
-        config = member.config
-        tags = {
-            "base_hash": member.provenance.base_hash,
-            "data_hash": member.provenance.data_hash,
-            "precision": config.trainer.precision,
-            "device": torch.cuda.get_device_name() if base.denoiser.device.type == "cuda" else "cpu",
-            "total_steps": member.total_steps,
-        }
-        spool.emit("tags", member.job, values=tags)
-    with importing():
-        from src.training.fit import train_pack  # noqa: PLC0415  # Lightning, while nobody waits for a message
+    """Train one pack; whatever goes wrong in it fails its jobs and no others."""
+    _PackRun(command, bases, spool, commands, sweep_dir, watch).run()
 
-    resume = {one.job.name for one in checked if one.job.resume}
-    train_pack(
-        base.denoiser,
-        base.decoder,
-        members,
-        sink=spool,
-        folder=sweep_dir / "packs" / command.pack,
-        stop=commands.stopping,
-        resume=frozenset(resume),
-    )
+
+class _PackRun:
+    def __init__(  # what a pack is run with
+        self, command: PackCommand, bases: Bases, spool: Spool, commands: Commands, sweep_dir: Path, watch: Watch
+    ) -> None:
+        self._command = command
+        self._bases = bases
+        self._spool = spool
+        self._commands = commands
+        self._folder = sweep_dir / "packs" / command.pack
+        self._watch = watch
+
+    def run(self) -> None:
+        """Train the pack's jobs, and those again that a shortage of memory changed."""
+        command, spool = self._command, self._spool
+        numbers = [job.job for job in command.jobs]
+        spool.emit("worker", None, state="pack_started", pack=command.pack, jobs=numbers)
+        _log.info("pack %s: %s", command.pack, ", ".join(job.name for job in command.jobs))
+        spool.emit("log", None, level="info", message="checking data")
+        try:
+            jobs = list(command.jobs)
+            while jobs and (checked := check_jobs(jobs, self._bases, spool, _too_small)):
+                changed = self._train(checked)
+                jobs = [replace(job, resume=False) for job in jobs if job.job in changed]
+                for job in jobs:
+                    write_changes(job.folder, changed[job.job])
+        except StoppedError:
+            for number in (n for n in numbers if n not in spool.ended):
+                spool.emit("state", number, state="KILLED", error=None, summary=None)
+        except Exception as error:  # noqa: BLE001  # the last stop before the process: its jobs fail, the worker goes on
+            _log.exception("pack %s", command.pack)
+            for number in (n for n in numbers if n not in spool.ended):
+                spool.emit("log", number, level="error", message=traceback.format_exc())
+                spool.emit("state", number, state="FAILED", error=f"{type(error).__name__}: {error}", summary=None)
+            self._bases.forget()
+        spool.emit("worker", None, state="pack_ended", pack=command.pack, jobs=numbers)
+
+    def _train(self, checked: list[Checked]) -> dict[int, dict[str, Any]]:
+        """What has to be trained anew, and with which changes."""
+        spool, commands = self._spool, self._commands
+        limit, device = checked[0].config.memory.limit_gib, device_of(checked[0].config)
+        set_limit(limit, device, self._watch)
+        members = Encoders(spool, commands.stopping).members(checked)
+        if not members:
+            return {}
+        if commands.stopping():
+            raise StoppedError
+        spool.emit("log", None, level="info", message="loading the base")
+        base = self._bases.load(members[0].config)
+        for member in members:
+            config = member.config
+            tags = {
+                "base_hash": member.provenance.base_hash,
+                "data_hash": member.provenance.data_hash,
+                "precision": config.trainer.precision,
+                "device": torch.cuda.get_device_name() if base.denoiser.device.type == "cuda" else "cpu",
+                "total_steps": member.total_steps,
+            }
+            spool.emit("tags", member.job, values=tags)
+        with importing():
+            from src.training.fit import train_pack  # noqa: PLC0415  # Lightning, while nobody waits for a message
+
+        asked = {one.job.job: read_config(one.job.folder, as_asked=True) for one in checked}
+        return train_pack(
+            base.denoiser,
+            base.decoder,
+            members,
+            sink=spool,
+            folder=self._folder,
+            stop=commands.stopping,
+            resume=frozenset(one.job.name for one in checked if one.job.resume),
+            relief=Ladder(spool, asked, self._watch.check),
+        )
+
+
+@cache
+def _program_bytes() -> int:
+    """What the process takes with everything imported and no base loaded: measured at the first question."""
+    from src.training import fit  # noqa: F401, PLC0415  # Lightning is of the program's own memory
+
+    return taken_bytes()
+
+
+def _too_small(limit_gib: float | None, weights: int, device: torch.device) -> str | None:
+    return None if limit_gib is None else too_small(limit_gib, weights, device, _program_bytes())

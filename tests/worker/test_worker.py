@@ -19,11 +19,16 @@ from omegaconf import OmegaConf
 
 from src.config.events import read_events
 from src.config.paths import PROJECT_ROOT
+from src.lora.bank import AdapterBank
+from src.lora.rows import RowPlan
+from src.memory.watch import Watch
 from src.training.bases import Bases
 from src.training.checkpoint import load_newest
+from src.training.shortage import OutOfMemoryError
 from src.worker.commands import Commands, PackCommand
 from src.worker.run import run_pack
 from src.worker.spool import Spool
+from tests.training.world import distance
 
 QUICK = (
     "sample=none",
@@ -65,10 +70,10 @@ def _command(root: Path, *jobs: dict[str, Any]) -> tuple[PackCommand, Commands]:
     return command, commands
 
 
-def _run(root: Path, bases: Bases, *jobs: dict[str, Any]) -> list[dict[str, Any]]:
+def _run(root: Path, bases: Bases, *jobs: dict[str, Any], watch: Watch | None = None) -> list[dict[str, Any]]:
     command, commands = _command(root, *jobs)
     spool = Spool(command.spool, root)
-    run_pack(command, bases, spool, commands, root)
+    run_pack(command, bases, spool, commands, root, watch or Watch())
     spool.close()
     return read_events(command.spool)[0]
 
@@ -169,3 +174,70 @@ def _wait_for(root: Path, seen: Any, seconds: float = 200) -> None:
             return
         time.sleep(0.1)
     raise TimeoutError(read_events(root / "spool" / "pack-0.jsonl")[0])
+
+
+class Scarce(Watch):
+    """A watch that finds too much taken while a forward pass has more than so many rows."""
+
+    def __init__(self, most_rows: int) -> None:
+        super().__init__()
+        self.rows = 0
+        self._most = most_rows
+
+    def check(self) -> None:
+        if self.rows > self._most:
+            raise OutOfMemoryError(f"{self.rows} rows")
+
+
+def test_a_sweep_that_does_not_fit_ends_with_what_was_asked_for(
+    tmp_path: Path, bases: Bases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(root: Path, watch: Watch | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        jobs = [_job(root, n, "data.batch_size=4", f"lora.rank={4 * (n + 1)}", "trainer.max_steps=3") for n in range(3)]
+        events = _run(root, bases, *jobs, watch=watch)
+        return events, [load_newest(Path(job["dir"]) / "checkpoints")[0].weights for job in jobs]
+
+    _, asked = train(tmp_path / "asked", None)
+    watch = Scarce(2)
+    rows = AdapterBank.rows
+
+    def counted(self: AdapterBank, plan: RowPlan) -> Any:
+        watch.rows = plan.n_rows
+        return rows(self, plan)
+
+    monkeypatch.setattr(AdapterBank, "rows", counted)
+    events, eased = train(tmp_path / "eased", watch)
+    assert _ends(events) == dict.fromkeys(range(3), "FINISHED")
+    rungs = [e["rung"] for e in events if e["kind"] == "memory" and e["job"] == 0]
+    assert rungs == ["split", "split", "micro_batch"]
+    summary = next(e["summary"] for e in events if e["kind"] == "state" and e["job"] == 2 and e["summary"])
+    assert summary["memory"]["micro_batch"] == 2
+    assert summary["memory"]["accumulate"] == 2
+    for one, other in zip(eased, asked, strict=True):
+        assert distance(one, other) < 1e-3  # three steps in fp32: Adam amplifies rounding
+
+
+def test_what_may_change_starts_a_job_anew(tmp_path: Path, bases: Bases, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def check(_: Watch) -> None:
+        calls.append(1)
+        if len(calls) < 3:
+            raise OutOfMemoryError("short")
+
+    monkeypatch.setattr(Watch, "check", check)
+    job = _job(tmp_path, 0, "lora.rank=8", "lora.alpha=2x", "memory.may_change=[rank]")
+    events = _run(tmp_path, bases, job)
+    rungs = [e["rung"] for e in events if e["kind"] == "memory"]
+    assert rungs == ["checkpointing", "changed"]
+    assert _ends(events) == {0: "FINISHED"}
+    weights = load_newest(tmp_path / "0" / "checkpoints")[0].weights
+    assert {value.shape[0] for key, value in weights.items() if key.endswith(".A")} == {4}
+    assert json.loads((tmp_path / "0" / "memory.json").read_text()) == {"lora.rank": 4, "lora.alpha": 8.0}
+
+
+def test_a_limit_below_the_base_is_one_clear_error(tmp_path: Path, bases: Bases) -> None:
+    events = _run(tmp_path, bases, _job(tmp_path, 0, "memory.limit_gib=0.1"))
+    error = next(e["error"] for e in events if e["kind"] == "state")
+    assert "memory.limit_gib: got 0.1, but the base's weights alone take 0.04 GiB" in error
+    assert "allowed is more than" in error

@@ -58,6 +58,17 @@ class SdBase:
     def _words(self) -> CaptionTokenizer:
         return read_tokenizer(self._layout.root / "tokenizer", self.max_tokens)
 
+    def import_libraries(self) -> None:
+        """Import diffusers' and transformers' classes."""
+        from diffusers.models.autoencoders import autoencoder_kl  # noqa: F401, PLC0415
+        from diffusers.models.unets import unet_2d_condition  # noqa: F401, PLC0415
+        from diffusers.schedulers import scheduling_ddim  # noqa: F401, PLC0415
+        from transformers.models.clip import modeling_clip  # noqa: F401, PLC0415
+
+    def denoiser_bytes(self, dtype: torch.dtype) -> int:
+        """Bytes of the UNet's weights in ``dtype``, from the files' headers."""
+        return self._layout.numbers_of("unet") * dtype.itemsize
+
     def tokenizer(self) -> CaptionTokenizer:
         """The base's tokenizer, read once."""
         return self._words

@@ -70,17 +70,20 @@ class SdDenoiser:
         Args:
             noisy: Noisy latents [N, C, h, w]; cast to the base's dtype.
             timesteps: Integers [N].
-            conditioning: ``{"encoder_hidden_states": [N, L, D]}``.
+            conditioning: ``{"encoder_hidden_states": [N, L, D]}``; what else there is (SDXL's pooled text states and
+                sizes) goes to the UNet as its added conditions.
 
         Returns:
             [N, C, h, w].
         """
-        states = conditioning["encoder_hidden_states"]
         device, dtype = self.device, self.dtype
+        told = {name: states.to(device, dtype) for name, states in conditioning.items()}
+        states = told.pop("encoder_hidden_states")
         prediction: Tensor = self.module(
             noisy.to(device, dtype),
             timesteps.to(device),
-            encoder_hidden_states=states.to(device, dtype),
+            encoder_hidden_states=states,
+            added_cond_kwargs=told or None,
             return_dict=False,
         )[0]
         return prediction

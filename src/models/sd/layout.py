@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +50,18 @@ class SdLayout:
 
     def config(self, part: str) -> dict[str, Any]:
         """A part's configuration (``unet``, ``vae``, ``text_encoder`` or ``scheduler``)."""
-        return _read_config(self.root / CONFIGS[part])
+        return read_config(self.root / CONFIGS[part])
 
     def hash_of(self, *parts: str) -> str:
         """Content hash of the weights and configs of ``parts`` (``tokenizer`` is one too)."""
         return content_hash({name: path for part in parts for name, path in self._files(part).items()})
+
+    def numbers_of(self, part: str) -> int:
+        """How many numbers a part's weights are, from the files' headers."""
+        files = [self.single] if self.single else _weights(self.root, part, self.variants[part])
+        starts = PREFIXES[part] if self.single else ("",)
+        shapes = [shape for file in files for name, shape in _shapes(file).items() if name.startswith(starts)]
+        return sum(math.prod(shape) for shape in shapes)
 
     def _files(self, part: str) -> dict[str, Path]:
         if part == "tokenizer":
@@ -110,11 +118,16 @@ def single_layout(file: Path, configs: Path) -> SdLayout:
 def _config_problems(root: Path) -> list[str]:
     problems = []
     for name in CONFIGS.values():
-        problems.extend(_said(_read_config, root / name))
+        problems.extend(_said(read_config, root / name))
     return problems + _said(tokenizer_files, root / "tokenizer")
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        BaseError: When it is missing or none.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -138,13 +151,21 @@ def _weights(root: Path, part: str, variant: str | None) -> list[Path]:
     return [index, *(root / part / name for name in _shards(index))] if index.is_file() else []
 
 
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    if file.suffix == ".json":  # the index of a model in several files
+        return {}
+    if file.suffix == ".safetensors":
+        return {name: tuple(entry["shape"]) for name, entry in read_header(file)[0].items()}
+    return {name: tuple(tensor.shape) for name, tensor in read_pickled(file).items()}
+
+
 def _index(root: Path, part: str, variant: str | None) -> Path:
     middle = f".{variant}" if variant else ""
     return root / part / f"{STEMS[part]}.safetensors.index{middle}.json"
 
 
 def _shards(index: Path) -> list[str]:
-    return sorted(set(_read_config(index).get("weight_map", {}).values()))
+    return sorted(set(read_config(index).get("weight_map", {}).values()))
 
 
 def _weight_problems(root: Path, part: str, variant: str | None) -> list[str]:

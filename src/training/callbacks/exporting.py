@@ -102,6 +102,7 @@ class Exports(Callback):
             "best_step": member.count.best_step,
             "samples_per_s": member.samples / seconds if seconds else None,
             "peak_mem_gib": peak_memory_gib(pack.device),
+            "memory": dict(member.measures),
         }
 
     def _relative(self, path: Path) -> str:

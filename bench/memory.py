@@ -1,0 +1,285 @@
+"""Predicted memory against what steps really take: tensor bytes, and the process's peak."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.measure import Claim, Result, Table, arguments
+from src.config.compose import compose_job
+from src.config.files import write_json
+from src.config.paths import PROJECT_ROOT
+from src.memory.predict import curve_of
+
+if TYPE_CHECKING:
+    from src.config import JobConfig
+    from src.training.pack import Pack
+
+LIMIT_TENSORS, LIMIT_PROCESS = 0.02, 0.15
+MIB = 2**20
+# Every block of 64 KiB and more gets pages of its own and gives them back when freed, on one arena.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One configuration of the table.
+
+    Attributes:
+        base: ``tiny-sd`` or ``medium``.
+        members: Adapters in the pack.
+        batch: Rows of each.
+        rank: Of each.
+        resolution: Pixels.
+        precision: Lightning's name.
+        checkpointing: Whether activations are computed again.
+        targets: A preset.
+    """
+
+    base: str
+    members: int = 1
+    batch: int = 1
+    rank: int = 8
+    resolution: int
+    precision: str = "32-true"
+    checkpointing: bool = False
+    targets: str = "all"
+
+    def config(self, medium: Path, cache: Path) -> JobConfig:
+        """The composed job of one member."""
+        model = ["model=sd15", f"model.config={medium}"] if self.base == "medium" else ["model=tiny-sd"]
+        return compose_job(
+            *model,
+            f"data.cache_dir={cache}",
+            f"data.batch_size={self.batch}",
+            f"data.resolution={self.resolution}",
+            f"lora.rank={self.rank}",
+            f"lora.target_modules={self.targets}",
+            f"trainer.precision={self.precision}",
+            f"trainer.gradient_checkpointing={str(self.checkpointing).lower()}",
+        )
+
+
+def cases(*, quick: bool) -> list[Case]:
+    """The table: the embedded base, and a UNet of 215 M parameters without training."""
+    tiny = [
+        Case(base="tiny-sd", resolution=64),
+        Case(base="tiny-sd", resolution=64, batch=2),
+        Case(base="tiny-sd", resolution=64, batch=4),
+        Case(base="tiny-sd", resolution=64, batch=8),
+        Case(base="tiny-sd", resolution=64, batch=16),
+        Case(base="tiny-sd", resolution=64, batch=4, rank=4),
+        Case(base="tiny-sd", resolution=64, batch=4, rank=32),
+        Case(base="tiny-sd", resolution=64, batch=4, checkpointing=True),
+        Case(base="tiny-sd", resolution=64, batch=16, checkpointing=True),
+        Case(base="tiny-sd", resolution=64, batch=4, precision="bf16-mixed"),
+        Case(base="tiny-sd", resolution=64, batch=8, precision="bf16-mixed", checkpointing=True),
+        Case(base="tiny-sd", resolution=64, members=4),
+        Case(base="tiny-sd", resolution=64, members=8, rank=16),
+        Case(base="tiny-sd", resolution=64, members=4, batch=4),
+        Case(base="tiny-sd", resolution=128),
+        Case(base="tiny-sd", resolution=128, batch=4),
+        Case(base="tiny-sd", resolution=128, batch=4, targets="attention"),
+        Case(base="tiny-sd", resolution=128, members=4, batch=2, precision="bf16-mixed"),
+    ]
+    medium = [
+        Case(base="medium", resolution=128, targets="attention"),
+        Case(base="medium", resolution=128, batch=2, targets="attention"),
+        Case(base="medium", resolution=128, batch=4),
+        Case(base="medium", resolution=256, targets="attention"),
+        Case(base="medium", resolution=256, batch=2, checkpointing=True),
+        Case(base="medium", resolution=256, precision="bf16-mixed"),
+        Case(base="medium", resolution=256, members=4, targets="attention"),
+        Case(base="medium", resolution=256, members=2, rank=32, checkpointing=True),
+    ]
+    return [tiny[2], tiny[7], tiny[11]] if quick else [*tiny, *medium]
+
+
+def write_medium(folder: Path) -> Path:
+    """Configs of a UNet like Stable Diffusion 1.5's with half the channels."""
+    source = PROJECT_ROOT / "assets" / "sd15-config"
+    for part in ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json"):
+        config = json.loads((source / part).read_text())
+        if part.startswith("unet"):
+            config["block_out_channels"] = [160, 320, 640, 640]
+        write_json(folder / part, config)
+    return folder
+
+
+def main() -> None:
+    """Measure, print, save."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        measure(json.loads(options.child.read_text()))
+        return
+    rounds = options.rounds or (2 if options.quick else 5)
+    table = cases(quick=options.quick)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        medium = write_medium(folder / "medium")
+        started = time.perf_counter()
+        predicted = [_predict(case.config(medium, folder / "cache"), case) for case in table]
+        tracing = time.perf_counter() - started
+        measured = _apart(folder, {"cases": [asdict(case) for case in table], "medium": str(medium), "rounds": rounds})
+    rows, tensors, processes = [], [], []
+    calibration = statistics.median(m["process"] / p["tensors"] for m, p in zip(measured, predicted, strict=True))
+    for case, guess, real in zip(table, predicted, measured, strict=True):
+        tensors.append(guess["tensors"] / real["tensors"] - 1)
+        processes.append(guess["tensors"] * calibration / real["process"] - 1)
+        rows.append([*_shown(case), _mib(guess["tensors"]), _mib(real["tensors"]), _percent(tensors[-1])])
+        rows[-1] += [_mib(guess["tensors"] * calibration), _mib(real["process"]), _percent(processes[-1])]
+    columns = ["base", "pack", "rank", "px", "precision", "checkpointing", "targets"]
+    columns += ["tensors predicted", "measured, MiB", "off by", "process predicted", "measured, MiB", "off by"]
+    Result(
+        name="memory",
+        title="Memory",
+        how=(
+            "Peak of one training step. Tensors: every allocation that torch's profiler saw, beyond those alive before "
+            "the base was built. Process: peak resident memory less what the imports had taken, median of "
+            f"{rounds} rounds with fixed malloc settings; the prediction is the tensors' times {calibration:.3f}, one "
+            f"number for this machine. Tracing all {len(table)} kinds took {tracing:.0f} s."
+        ),
+        quick=options.quick,
+        claims=[
+            _claim("predicted tensor bytes, worst of the table", tensors, LIMIT_TENSORS),
+            _claim("predicted peak of the process, worst of the table", processes, LIMIT_PROCESS),
+        ],
+        tables=[Table(title="Predicted and measured", columns=columns, rows=rows)],
+    ).save()
+
+
+def measure(task: dict[str, object]) -> None:
+    """In a process of its own: print what each case takes, a JSON line each."""
+    import torch  # noqa: PLC0415
+
+    from src.training.fit import train_pack  # noqa: F401, PLC0415  # so that its imports are not counted
+
+    medium, rounds = Path(str(task["medium"])), int(str(task["rounds"]))
+    listed = [Case(**case) for case in task["cases"]]  # type: ignore[attr-defined]
+    torch.ones(64, 64, requires_grad=True).matmul(torch.ones(64, 64)).sum().backward()  # threads and workspaces
+    with tempfile.TemporaryDirectory() as cache:
+        configs = [case.config(medium, Path(cache)) for case in listed]
+        processes: list[list[int]] = [[] for _ in listed]
+        for _ in range(rounds):
+            for seen, case, config in zip(processes, listed, configs, strict=True):
+                seen.append(_process_peak(case, config))
+        for seen, case, config in zip(processes, listed, configs, strict=True):
+            found = {"tensors": _tensor_peak(case, config), "process": statistics.median(seen)}
+            print(json.dumps(found), flush=True)
+
+
+def _build(case: Case, config: JobConfig) -> tuple[Pack, list[int]]:
+    import torch  # noqa: PLC0415
+
+    from src.lora.inject import inject  # noqa: PLC0415
+    from src.memory.trace import placeholder  # noqa: PLC0415
+    from src.models.opening import open_sizes  # noqa: PLC0415
+    from src.training.pack import Pack, adapter_spec  # noqa: PLC0415
+    from src.training.precision import DTYPES  # noqa: PLC0415
+
+    denoiser = open_sizes(config.model).build(DTYPES[config.trainer.precision].base)
+    for tensor in (*denoiser.module.parameters(), *denoiser.module.buffers()):
+        torch.nn.init.normal_(tensor, std=0.02)  # pages that were never written take no memory
+    denoiser.set_gradient_checkpointing(enabled=case.checkpointing)
+    members = [placeholder(config, number) for number in range(case.members)]
+    for member in members:
+        inject(denoiser.module, member.name, adapter_spec(member, denoiser))
+    return Pack(denoiser, members, injected=True), [case.batch] * case.members
+
+
+def _steps(case: Case, config: JobConfig, count: int) -> None:
+    from src.memory.trace import run_once, zeros  # noqa: PLC0415
+    from src.models.opening import open_sizes  # noqa: PLC0415
+
+    pack, rows = _build(case, config)
+    sizes = open_sizes(config.model)
+    for _ in range(count):
+        run_once(pack, zeros(pack, sizes, rows))
+        pack.optimizer.step({member.name: 1e-4 for member in pack.members})
+    pack.close()
+
+
+def _process_peak(case: Case, config: JobConfig) -> int:
+    """Bytes of resident memory at the peak, beyond those before."""
+    import torch  # noqa: PLC0415
+
+    from src.training.shortage import let_go  # noqa: PLC0415
+
+    let_go(torch.device("cpu"))
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # begins a new VmHWM
+    _steps(case, config, 2)
+    return _status("VmHWM") - before
+
+
+def _tensor_peak(case: Case, config: JobConfig) -> int:
+    """Bytes of tensors at the peak, by the allocator's own reports to the profiler."""
+    from torch.profiler import ProfilerActivity, profile  # noqa: PLC0415
+
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        _steps(case, config, 2)
+    events = profiled.profiler.kineto_results.events()  # type: ignore[union-attr]
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    live = peak = 0
+    for _, size in changes:
+        live += size
+        peak = max(peak, live)
+    return peak
+
+
+def _predict(config: JobConfig, case: Case) -> dict[str, int]:
+    needs = curve_of(config).needs(case.members * case.batch, ["adamw"] * case.members)
+    return {"tensors": needs.tensors}
+
+
+def _apart(folder: Path, task: dict[str, object]) -> list[dict[str, float]]:
+    path = folder / "task.json"
+    write_json(path, task)
+    command = [sys.executable, "-m", "bench.memory", "--child", str(path)]
+    told = subprocess.run(
+        command, cwd=PROJECT_ROOT, env={**os.environ, **MALLOC}, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return [json.loads(line) for line in told.stdout.splitlines()]
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+def _shown(case: Case) -> list[str]:
+    checkpointing = "yes" if case.checkpointing else "no"
+    pack = f"{case.members} x {case.batch}"
+    return [case.base, pack, str(case.rank), str(case.resolution), case.precision, checkpointing, case.targets]
+
+
+def _claim(what: str, errors: Sequence[float], limit: float) -> Claim:
+    worst = max(errors, key=abs)
+    holds = abs(worst) <= limit
+    return Claim(what=what, measured=_percent(worst), limit=f"within {limit * 100:g} %", holds=holds)
+
+
+def _mib(size: float) -> str:
+    return f"{size / MIB:.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:+.1f} %"
+
+
+if __name__ == "__main__":
+    main()

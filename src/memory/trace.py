@@ -1,0 +1,146 @@
+"""One training step without weights and without arithmetic: what its tensors would take, to the byte.
+
+The base is built from its configs in memory that is never touched; the adapters, the batch and every activation are
+torch's fake tensors, which have shapes and no content. The step is the very code that trains (the bank, the packed
+layers, the loss, the backward pass), so what that code keeps alive is what is counted.
+"""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from src.lora.inject import inject
+from src.lora.rows import DropoutKey, RowPlan
+from src.memory.tally import Tally
+from src.training.batch import PackBatch
+from src.training.member import Member, Provenance
+from src.training.pack import Pack, adapter_spec
+from src.training.pack_step import member_losses
+from src.training.precision import DTYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from src.config import JobConfig
+    from src.models.protocol import BaseSizes, Denoiser
+
+GRAIN = 512  # bytes that CUDA's caching allocator rounds every allocation to
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Traced:
+    """What a step of one member was found to take.
+
+    Attributes:
+        weights: Bytes of the base.
+        floats: Numbers that the adapter has.
+        peaks: Rows of a step to the most bytes alive in it beyond base, adapter, gradient and optimizer.
+    """
+
+    weights: int
+    floats: int
+    peaks: dict[int, int]
+
+
+def trace_step(sizes: BaseSizes, config: JobConfig, rows: Sequence[int]) -> Traced:
+    """Trace a step of ``config``'s adapter, once for each number of ``rows``.
+
+    Raises:
+        ValueError: When a layer that ``lora.target_modules`` names is not in the base.
+    """
+    dtypes = DTYPES[config.trainer.precision]
+    collecting = gc.isenabled()
+    gc.disable()  # tens of thousands of small objects, none of them garbage
+    try:
+        denoiser = sizes.build(dtypes.base)
+        denoiser.set_gradient_checkpointing(enabled=config.trainer.gradient_checkpointing)
+        member = placeholder(config)
+        inject(denoiser.module, member.name, adapter_spec(member, denoiser))
+        with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+            pack = Pack(denoiser, [member], injected=True)
+            held = [fake.fake_tensor_converter.from_real_tensor(fake, tensor) for tensor in _tensors(denoiser)]
+            peaks = {count: _peak(pack, sizes, count, [*held, *_adapters(pack)]) for count in rows}
+        weights = sum(_rounded(tensor.nbytes) for tensor in held)
+        return Traced(weights=weights, floats=pack.bank.weights.shape[1], peaks=peaks)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def run_once(pack: Pack, batch: PackBatch) -> None:
+    """The forward and the backward pass of ``batch``: where a step's memory peaks."""
+    with pack.bank.rows(batch.plan):
+        member_losses(pack, batch).sum().backward()
+
+
+def zeros(pack: Pack, sizes: BaseSizes, rows: Sequence[int]) -> PackBatch:
+    """A batch of the right shapes, ``rows[k]`` rows of member k, with nothing in it."""
+    config, count = pack.members[0].config, sum(rows)
+    side = config.data.resolution // sizes.pixels_per_cell
+    latents = torch.zeros(count, pack.denoiser.latent_channels, side, side, dtype=pack.dtypes.adapter)
+    keys = [
+        DropoutKey(seed=0, ordinal=n, probability=member.config.lora.dropout)
+        for member, own in zip(pack.members, rows, strict=True)
+        for n in range(own)
+    ]
+    return PackBatch(
+        latents=latents,
+        noise=torch.zeros_like(latents),
+        timesteps=torch.zeros(count, dtype=torch.int64),
+        conditioning=sizes.conditioning(count, pack.dtypes.adapter),
+        plan=RowPlan(
+            places=tuple(range(len(rows))),
+            counts=tuple(rows),
+            dropout=tuple(keys) if any(key.probability for key in keys) else (),
+        ),
+        members=tuple(pack.members),
+    )
+
+
+def placeholder(config: JobConfig, number: int = 0) -> Member:
+    """A member that trains nothing: it has a configuration and no data."""
+    nothing = cast("Any", None)
+    return Member(
+        job=number,
+        name=f"traced{number}",
+        folder=Path(),
+        config=config,
+        train=nothing,
+        validation=nothing,
+        prompts=None,
+        provenance=Provenance(base_hash="", data_hash="", started_at=0.0),
+        order=nothing,
+        total_steps=1,
+    )
+
+
+def _peak(pack: Pack, sizes: BaseSizes, rows: int, held: list[Tensor]) -> int:
+    tally = Tally(grain=GRAIN)
+    tally.add(held)
+    start = tally.mark()
+    with tally:
+        run_once(pack, zeros(pack, sizes, [rows]))
+    return tally.peak - start
+
+
+def _tensors(denoiser: Denoiser) -> list[Tensor]:
+    """The base's own tensors; PEFT's parameters are views of the bank by now."""
+    module = denoiser.module
+    named = [*module.named_parameters(), *module.named_buffers()]
+    return [tensor for name, tensor in named if ".lora_" not in name]
+
+
+def _adapters(pack: Pack) -> list[Tensor]:
+    return [pack.bank.weights, pack.bank.gradients]
+
+
+def _rounded(size: int) -> int:
+    return -(-size // GRAIN) * GRAIN

@@ -1,0 +1,144 @@
+"""Seeing a host run short of memory before its kernel ends a process over it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from src.training.shortage import OutOfMemoryError
+
+GIB = 2**30
+EVERY_S = 0.02
+_SPARE_SHARE, _LEAST_SPARE = 0.02, 192 * 2**20
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+class Watch:
+    """A thread that looks at the memory taken and left, and an alarm that a training asks in every layer.
+
+    It is what ends a forward pass on the CPU: there an allocation does not fail, the kernel ends a process instead,
+    and limits that the kernel can be given (``RLIMIT_DATA``) fail whatever comes next, a thread or an import too.
+
+    Args:
+        available: Returns the bytes that can still be taken.
+        taken: Returns the bytes that this process has.
+        spare: Bytes that are to stay free; None takes 2 % of what there is, and at least 192 MiB.
+
+    Attributes:
+        limit: Most bytes that this process may take; None for no limit of its own.
+    """
+
+    def __init__(
+        self,
+        available: Callable[[], int] | None = None,
+        taken: Callable[[], int] | None = None,
+        spare: int | None = None,
+    ) -> None:
+        self.limit: int | None = None
+        self._available = available or available_bytes
+        self._taken = taken or taken_bytes
+        self._spare = spare if spare is not None else max(_LEAST_SPARE, int(total_bytes() * _SPARE_SHARE))
+        self._short = False
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="memory", daemon=True)
+
+    def check(self) -> None:
+        """Raise where memory is short, and was not given back since.
+
+        Raises:
+            OutOfMemoryError: With what is taken or left.
+        """
+        if self._short:
+            problem = self._problem()
+            self._short = problem is not None
+            if problem is not None:
+                raise OutOfMemoryError(problem)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._end.wait(EVERY_S):
+            if self._problem() is not None:
+                self._short = True
+
+    def _problem(self) -> str | None:
+        if self.limit is not None and (taken := self._taken()) > self.limit:
+            return f"{taken / GIB:.2f} GiB are taken, memory.limit_gib allows {self.limit / GIB:.2f}"
+        left = self._available()
+        if left < self._spare:
+            return f"{left / GIB:.2f} GiB are left on this machine, {self._spare / GIB:.2f} are to stay free"
+        return None
+
+
+def taken_bytes() -> int:
+    """Bytes of memory that this process holds."""
+    with Path("/proc/self/statm").open() as file:
+        return int(file.read().split()[1]) * _PAGE
+
+
+def available_bytes() -> int:
+    """Bytes that this process can still take: the machine's, or its control group's where that is less."""
+    return min([_meminfo("MemAvailable"), *_left_in_groups()])
+
+
+def total_bytes() -> int:
+    """Bytes that this process could take at most."""
+    limits = [limit for folder in _groups() if (limit := _number(folder / "memory.max")) is not None]
+    return min([_meminfo("MemTotal"), *limits])
+
+
+def _meminfo(name: str) -> int:
+    with Path("/proc/meminfo").open() as file:
+        for line in file:
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    msg = f"/proc/meminfo has no {name}"
+    raise OSError(msg)
+
+
+def _groups() -> list[Path]:
+    """Folders of this process's control groups (version 2), from its own up to the root's child."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    own = next((line.split(":", 2)[2] for line in lines if line.startswith("0::")), "/")
+    folder = _CGROUP / own.lstrip("/")
+    return [path for path in (folder, *folder.parents) if path.is_relative_to(_CGROUP)]
+
+
+def _left_in_groups() -> list[int]:
+    left = []
+    for folder in _groups():
+        limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
+        if limit is not None and used is not None:
+            left.append(limit - used + _reclaimable(folder))
+    return left
+
+
+def _reclaimable(folder: Path) -> int:
+    """Bytes of file pages that nobody uses: the kernel takes them back before it ends a process."""
+    try:
+        lines = (folder / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None

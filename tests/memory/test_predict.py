@@ -1,0 +1,182 @@
+"""A prediction is the bytes that a step then takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.config import JobConfig
+from src.config.compose import compose_job
+from src.lora.inject import inject
+from src.memory import predict as prediction
+from src.memory.fits import most_that_fits
+from src.memory.predict import GIB, Curve, curve_of, is_known, predict
+from src.memory.tally import Tally
+from src.memory.trace import GRAIN, placeholder, run_once, trace_step, zeros
+from src.models.opening import open_sizes
+from src.models.protocol import BaseError
+from src.training.pack import Pack, adapter_spec
+from src.training.precision import DTYPES
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kept traces of this file's tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def _really(config: JobConfig, members: int) -> int:
+    """Bytes of the tensors of a real step, its arithmetic done."""
+    sizes = open_sizes(config.model)
+    denoiser = sizes.build(DTYPES[config.trainer.precision].base)
+    denoiser.set_gradient_checkpointing(enabled=config.trainer.gradient_checkpointing)
+    all_members = [placeholder(config, number) for number in range(members)]
+    for member in all_members:
+        inject(denoiser.module, member.name, adapter_spec(member, denoiser))
+    pack = Pack(denoiser, all_members, injected=True)
+    tally = Tally(grain=GRAIN)
+    module = denoiser.module
+    base = [t for name, t in (*module.named_parameters(), *module.named_buffers()) if ".lora_" not in name]
+    tally.add([*base, pack.bank.weights, pack.bank.gradients])
+    with tally:
+        run_once(pack, zeros(pack, sizes, [config.data.batch_size] * members))
+    return tally.peak + 2 * pack.bank.weights.nbytes  # AdamW's two moments, made before
+
+
+@pytest.mark.parametrize(
+    ("members", "overrides"),
+    [
+        (1, ("data.batch_size=1", "lora.rank=8")),
+        (1, ("data.batch_size=5", "lora.rank=4", "lora.target_modules=attention")),
+        (4, ("data.batch_size=2", "lora.rank=16")),
+        (3, ("data.batch_size=1", "trainer.precision=bf16-mixed", "lora.dropout=0.1")),
+        (2, ("data.batch_size=2", "trainer.gradient_checkpointing=true")),
+        (1, ("data.batch_size=3", "data.resolution=128", "lora.alpha=0.5x")),
+    ],
+)
+def test_predicted_bytes_are_those_of_a_real_step(members: int, overrides: tuple[str, ...], cache: Path) -> None:
+    config = compose_job(f"data.cache_dir={cache}", *overrides)
+    assert predict(config, members=members).tensors == pytest.approx(_really(config, members), rel=0.02)
+
+
+def test_the_parts_add_up_and_mean_what_they_say(cache: Path) -> None:
+    config = compose_job(f"data.cache_dir={cache}", "data.batch_size=1", "lora.rank=8")
+    needs = predict(config, members=3, context=7)
+    floats = curve_of(config).floats
+    assert needs.adapters == needs.gradients == 3 * 4 * floats
+    assert needs.optimizer == 2 * needs.adapters
+    unet = open_sizes(config.model).build(torch.float32).module
+    assert needs.weights == pytest.approx(sum(p.nbytes for p in unet.parameters()), rel=0.01)
+    assert needs.total == needs.tensors + 7
+
+
+def test_a_known_kind_is_answered_without_torch_and_at_once(cache: Path) -> None:
+    config = compose_job(f"data.cache_dir={cache}", "lora.rank=8")
+    curve_of(config)
+    assert is_known(config)
+    code = (
+        "import sys, time\nfrom src.config.compose import compose_job\nfrom src.memory.predict import predict\n"
+        f"config = compose_job('data.cache_dir={cache}', 'lora.rank=8')\n"
+        "start = time.perf_counter()\npredict(config)\nprint(time.perf_counter() - start, 'torch' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert told[1] == "False"
+    assert float(told[0]) < 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "lora.rank=4", "lora.target_modules=attention", "data.resolution=128", "trainer.precision=bf16-true",
+        "trainer.gradient_checkpointing=true", "lora.dropout=0.2", "model=sd15", "lora.alpha=2x",
+    ],
+)  # fmt: skip
+def test_what_decides_a_trace_is_in_its_key(changed: str, cache: Path) -> None:
+    curve_of(compose_job(f"data.cache_dir={cache}", "lora.rank=8"))
+    extra = ["data.resolution=64"] if changed == "model=sd15" else []
+    assert not is_known(compose_job(f"data.cache_dir={cache / 'other'}", "lora.rank=8"))
+    known = {p.name for p in (cache / "memory").glob("*.json")}
+    config = compose_job(f"data.cache_dir={cache}", "lora.rank=8", changed, *extra)
+    path = prediction._path(config, open_sizes(config.model))
+    plain = compose_job(f"data.cache_dir={cache}", "lora.rank=8")
+    assert path.name != prediction._path(plain, open_sizes(plain.model)).name
+    assert known
+
+
+def test_what_does_not_decide_it_is_not(cache: Path) -> None:
+    plain = compose_job(f"data.cache_dir={cache}")
+    other = compose_job(f"data.cache_dir={cache}", "data.batch_size=7", "optimizer.lr=0.1", "seed=4")
+    names = [prediction._path(config, open_sizes(config.model)).name for config in (plain, other)]
+    assert names[0] == names[1]
+
+
+def test_a_damaged_trace_is_taken_anew(tmp_path: Path) -> None:
+    config = compose_job(f"data.cache_dir={tmp_path}")
+    good = curve_of(config)
+    path = prediction._path(config, open_sizes(config.model))
+    path.write_text("{ torn")
+    assert curve_of(config) == good
+
+
+def test_a_straight_line_through_two_traces_meets_a_third(cache: Path) -> None:
+    config = compose_job(f"data.cache_dir={cache}", "lora.target_modules=attention-mlp")
+    curve = curve_of(config)
+    third = trace_step(open_sizes(config.model), config, [6]).peaks[6]
+    assert curve.fixed + 6 * curve.row == pytest.approx(third, rel=0.02)
+
+
+def test_the_reverse_question() -> None:
+    curve = Curve(weights=1000, floats=10, adapter_bytes=4, fixed=100, row=50)
+    assert curve.needs(3, ["adamw"]).total == 1000 + 4 * 40 + 100 + 150
+    assert curve.most_rows(1000 + 160 + 100 + 149, ["adamw"]) == 2
+    assert curve.most_rows(1000, ["adamw"]) == 0
+    one = curve.needs(2, ["adamw"]).total
+    assert curve.most_members(one - 1, 2, "adamw") == 0
+    assert curve.most_members(one, 2, "adamw") == 1
+    assert curve.most_members(one + 3 * (160 + 100), 2, "adamw") == 4
+    assert curve.needs(1, ["prodigy"]).optimizer == 160
+    assert curve.needs(1, ["adafactor"]).optimizer < 40
+
+
+def test_the_most_that_fits_does_fit_and_one_more_does_not(cache: Path) -> None:
+    config = compose_job(f"data.cache_dir={cache}", "data.batch_size=2")
+    budget = predict(config).tensors + GIB // 16
+    most = most_that_fits(config, budget, checkpointing=False, context=0)
+
+    def fits(**data: int) -> bool:
+        return predict(dataclasses.replace(config, data=dataclasses.replace(config.data, **data))).tensors <= budget
+
+    assert most.batch > 2
+    assert fits(batch_size=most.batch)
+    assert not fits(batch_size=most.batch + 1)
+    assert fits(resolution=most.resolution)
+    assert not fits(resolution=most.resolution + config.model.stride)
+    assert most.members > 1
+    again = most_that_fits(config, budget, checkpointing=True, context=0)
+    assert again.batch > most.batch
+
+
+def test_a_base_without_configs_is_an_error() -> None:
+    config = compose_job("model=sd15", "model.config=null", "model.path=nobody/nothing", "data.resolution=64")
+    with pytest.raises(BaseError, match=r"sizes are read from configs"):
+        predict(config)
+
+
+def test_a_target_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    config = compose_job(f"data.cache_dir={tmp_path}", "lora.target_modules=[to_nothing]")
+    with pytest.raises(ValueError, match="to_nothing"):
+        predict(config)
+
+
+def test_sizes_of_the_known_bases() -> None:
+    """859,520,964 and 2,567,463,684 are the published sizes of the two UNets."""
+    for model, numbers in (("sd15", 859_520_964), ("sdxl", 2_567_463_684)):
+        sizes = open_sizes(compose_job(f"model={model}", "data.resolution=64").model)
+        with torch.device("meta"):
+            unet = sizes.build(torch.bfloat16).module
+        assert sum(p.numel() for p in unet.parameters()) == numbers

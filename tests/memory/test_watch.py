@@ -1,0 +1,76 @@
+"""Seeing memory run short, and limits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from src.memory.limit import set_limit, too_small
+from src.memory.watch import GIB, Watch, available_bytes, taken_bytes, total_bytes
+from src.training.shortage import OutOfMemoryError
+
+CPU = torch.device("cpu")
+
+
+def _until(raised: Callable[[], None]) -> OutOfMemoryError:
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            raised()
+        except OutOfMemoryError as error:
+            return error
+        time.sleep(0.01)
+    raise AssertionError("nothing was raised in 10 s")
+
+
+def test_a_machine_that_runs_short_raises_until_memory_is_back() -> None:
+    left = [5 * GIB]
+    with Watch(available=lambda: left[0], spare=GIB) as watch:
+        time.sleep(0.1)
+        watch.check()
+        left[0] = GIB // 2
+        assert "0.50 GiB are left on this machine, 1.00 are to stay free" in str(_until(watch.check))
+        with pytest.raises(OutOfMemoryError):
+            watch.check()
+        left[0] = 5 * GIB
+        watch.check()
+
+
+def test_a_limit_counts_what_the_process_takes() -> None:
+    taken = [GIB]
+    with Watch(available=lambda: 100 * GIB, taken=lambda: taken[0]) as watch:
+        set_limit(1.5, CPU, watch)
+        time.sleep(0.1)
+        watch.check()
+        taken[0] = 2 * GIB
+        assert "2.00 GiB are taken, memory.limit_gib allows 1.50" in str(_until(watch.check))
+        set_limit(None, CPU, watch)
+        watch.check()
+
+
+def test_a_real_process_is_seen_to_take_memory() -> None:
+    before = taken_bytes()
+    block = torch.ones(GIB // 16)
+    assert taken_bytes() - before == pytest.approx(block.nbytes, rel=0.2)
+    assert 0 < available_bytes() < total_bytes()
+
+
+def test_looking_costs_next_to_nothing() -> None:
+    start = time.perf_counter()
+    for _ in range(50):
+        available_bytes()
+        taken_bytes()
+    assert (time.perf_counter() - start) / 50 < 0.002
+
+
+def test_a_limit_below_the_bases_weights_is_refused_with_what_would_do() -> None:
+    assert too_small(None, 10 * GIB, CPU, GIB) is None
+    assert too_small(3.1, 2 * GIB, CPU, GIB) is None
+    problem = too_small(2.5, 2 * GIB, CPU, GIB)
+    assert problem is not None
+    assert "got 2.5" in problem
+    assert "allowed is more than 3.00" in problem
+    assert too_small(2.5, 2 * GIB, torch.device("cuda"), GIB) is None
