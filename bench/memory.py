@@ -23,6 +23,8 @@ from src.config.paths import PROJECT_ROOT
 from src.memory.predict import curve_of
 
 if TYPE_CHECKING:
+    import torch
+
     from src.config import JobConfig
     from src.training.pack import Pack
 
@@ -59,8 +61,11 @@ class Case:
     def config(self, medium: Path, cache: Path) -> JobConfig:
         """The composed job of one member."""
         model = ["model=sd15", f"model.config={medium}"] if self.base == "medium" else ["model=tiny-sd"]
-        return compose_job(
-            *model,
+        return compose_job(*model, *self.overrides(cache))
+
+    def overrides(self, cache: Path) -> tuple[str, ...]:
+        """What is set besides the base."""
+        return (
             f"data.cache_dir={cache}",
             f"data.batch_size={self.batch}",
             f"data.resolution={self.resolution}",
@@ -139,7 +144,7 @@ def main() -> None:
     for case, guess, real in zip(table, predicted, measured, strict=True):
         tensors.append(guess["tensors"] / real["tensors"] - 1)
         processes.append(guess["tensors"] * calibration / real["process"] - 1)
-        rows.append([*_shown(case), _mib(guess["tensors"]), _mib(real["tensors"]), _percent(tensors[-1])])
+        rows.append([*shown(case), _mib(guess["tensors"]), _mib(real["tensors"]), _percent(tensors[-1])])
         rows[-1] += [_mib(guess["tensors"] * calibration), _mib(real["process"]), _percent(processes[-1])]
     columns = ["base", "pack", "rank", "px", "precision", "checkpointing", "targets"]
     columns += ["tensors predicted", "measured, MiB", "off by", "process predicted", "measured, MiB", "off by"]
@@ -177,11 +182,12 @@ def measure(task: dict[str, object]) -> None:
             for seen, case, config in zip(processes, listed, configs, strict=True):
                 seen.append(_process_peak(case, config))
         for seen, case, config in zip(processes, listed, configs, strict=True):
-            found = {"tensors": _tensor_peak(case, config), "process": statistics.median(seen)}
+            found = {"tensors": peak_by_profiler(case, config), "process": statistics.median(seen)}
             print(json.dumps(found), flush=True)
 
 
-def _build(case: Case, config: JobConfig) -> tuple[Pack, list[int]]:
+def build(case: Case, config: JobConfig, device: torch.device | None = None) -> tuple[Pack, list[int]]:
+    """A pack of ``case`` on random weights, and the rows of each member."""
     import torch  # noqa: PLC0415
 
     from src.lora.inject import inject  # noqa: PLC0415
@@ -193,6 +199,7 @@ def _build(case: Case, config: JobConfig) -> tuple[Pack, list[int]]:
     denoiser = open_sizes(config.model).build(DTYPES[config.trainer.precision].base)
     for tensor in (*denoiser.module.parameters(), *denoiser.module.buffers()):
         torch.nn.init.normal_(tensor, std=0.02)  # pages that were never written take no memory
+    denoiser.module.to(device or torch.device("cpu"))
     denoiser.set_gradient_checkpointing(enabled=case.checkpointing)
     members = [placeholder(config, number) for number in range(case.members)]
     for member in members:
@@ -200,11 +207,11 @@ def _build(case: Case, config: JobConfig) -> tuple[Pack, list[int]]:
     return Pack(denoiser, members, injected=True), [case.batch] * case.members
 
 
-def _steps(case: Case, config: JobConfig, count: int) -> None:
+def steps_of(pack: Pack, rows: Sequence[int], config: JobConfig, count: int) -> None:
+    """Whole training steps; the pack is closed afterwards."""
     from src.memory.trace import run_once, zeros  # noqa: PLC0415
     from src.models.opening import open_sizes  # noqa: PLC0415
 
-    pack, rows = _build(case, config)
     sizes = open_sizes(config.model)
     for _ in range(count):
         run_once(pack, zeros(pack, sizes, rows))
@@ -221,17 +228,17 @@ def _process_peak(case: Case, config: JobConfig) -> int:
     let_go(torch.device("cpu"))
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # begins a new VmHWM
-    _steps(case, config, 2)
+    steps_of(*build(case, config), config, 2)
     return _status("VmHWM") - before
 
 
-def _tensor_peak(case: Case, config: JobConfig) -> int:
+def peak_by_profiler(case: Case, config: JobConfig) -> int:
     """Bytes of tensors at the peak, by the allocator's own reports to the profiler."""
     from torch.profiler import ProfilerActivity, profile  # noqa: PLC0415
 
     gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        _steps(case, config, 2)
+        steps_of(*build(case, config), config, 2)
     events = profiled.profiler.kineto_results.events()  # type: ignore[union-attr]
     changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
     live = peak = 0
@@ -261,7 +268,8 @@ def _status(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
-def _shown(case: Case) -> list[str]:
+def shown(case: Case) -> list[str]:
+    """Cells that say what a case is."""
     checkpointing = "yes" if case.checkpointing else "no"
     pack = f"{case.members} x {case.batch}"
     return [case.base, pack, str(case.rank), str(case.resolution), case.precision, checkpointing, case.targets]

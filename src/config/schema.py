@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from src.config.constraints import AtLeast, Between, MoreThan, NonEmpty, Pattern
 
 Precision = Literal["32-true", "bf16-true", "bf16-mixed", "64-true"]
+TRAINED_FAMILIES = ("sd",)  # the others are known by their sizes alone
 PRESETS = ("attention", "attention-mlp", "all-linear", "all")
 
 

@@ -11,7 +11,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.schema import TrackingConfig
+from src.config.schema import TRAINED_FAMILIES, TrackingConfig
 from src.launch.folders import refuse_taken
 from src.launch.outcome import FAILED, OUTCOME, WRONG_INPUT
 from src.launch.points import Overrides, Point, SweepError, all_sound, compose_points
@@ -48,6 +48,7 @@ class Launching:
         points = all_sound(found, dict(enumerate(batch, start=first)))
         if any(point.config.resume is not None for point in points) and len(points) > 1:
             raise SweepError(["resume: one job is resumed at a time"])
+        _refuse_untrained(points)
         _check_store(points[0].config.tracking)
         for point in points:
             if point.config.resume is not None:
@@ -109,6 +110,17 @@ class Launching:
 def report(error: SweepError) -> None:
     """Show on stderr why nothing was started."""
     sys.stderr.write(f"{error}\n")
+
+
+def _refuse_untrained(points: Sequence[Point]) -> None:
+    problems = [
+        f"model.family: got {point.config.model.family}, which can be sized (python -m src.predict "
+        f"model={point.config.model.name}) but not trained yet; allowed is one of {', '.join(TRAINED_FAMILIES)}"
+        for point in points
+        if point.config.model.family not in TRAINED_FAMILIES
+    ]
+    if problems:
+        raise SweepError(list(dict.fromkeys(problems)))
 
 
 def _check_store(tracking: TrackingConfig) -> None:

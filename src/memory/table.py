@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from rich.console import Console
 from rich.table import Table
 
-from src.memory.fits import Most, most_that_fits
+from src.memory.fits import MOST_BATCH, MOST_RANK, MOST_RESOLUTION, Most, most_that_fits
 from src.memory.predict import GIB, is_known, predict
 
 if TYPE_CHECKING:
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 GPU_CONTEXT = int(0.5 * GIB)  # of CUDA and its libraries in one process; bench/gpu_memory.py measures a card's own
 
 
-_SHORT = {"data.batch_size": "batch", "lora.rank": "rank", "data.resolution": "px"}
+_SHORT = {
+    "data.batch_size": "batch",
+    "lora.rank": "rank",
+    "data.resolution": "px",
+    "trainer.gradient_checkpointing": "checkpointing",
+}
 
 
 class Point(Protocol):
@@ -40,7 +45,7 @@ def print_needs(points: Sequence[Point], members: int, console: Console | None =
     table = Table(title=_title(points, members), title_justify="left", title_style="bold", box=None, pad_edge=False)
     keys = _swept(points)
     for key in keys:
-        table.add_column(_SHORT.get(key, key), justify="right", no_wrap=True)
+        table.add_column(_SHORT.get(key, key.rpartition(".")[2]), justify="right", no_wrap=True)
     table.add_column("GiB", justify="right", style="bold", no_wrap=True)
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
@@ -67,7 +72,7 @@ def print_fits(points: Sequence[Point], card_gib: float, console: Console | None
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     keys = _swept(points)
     for key in (*keys, "checkpointing"):
-        table.add_column(_SHORT.get(key, key), justify="right", no_wrap=True)
+        table.add_column(_SHORT.get(key, key.rpartition(".")[2]), justify="right", no_wrap=True)
     for head in ("most batch", "most rank", "most px", "most members"):
         table.add_column(head, justify="right", no_wrap=True)
     with _patience(console, points) as tell:
@@ -80,8 +85,10 @@ def print_fits(points: Sequence[Point], card_gib: float, console: Console | None
 
 
 def _most(most: Most) -> Iterator[str]:
-    for value in (most.batch, most.rank, most.resolution, most.members):
-        yield str(value) if value else "-"
+    """A dash where nothing fits, a plus where the largest that is allowed does."""
+    ends = (MOST_BATCH, MOST_RANK, MOST_RESOLUTION, None)
+    for value, end in zip((most.batch, most.rank, most.resolution, most.members), ends, strict=True):
+        yield "-" if not value else f"{value}+" if value == end else str(value)
 
 
 def _title(points: Sequence[Point], members: int) -> str:

@@ -27,10 +27,7 @@ def open_base(model: ModelConfig) -> BaseFiles:
         BaseError: When files are missing, incomplete or of a kind that is not allowed, or the hub cannot be reached.
     """
     if model.family not in FAMILIES:
-        msg = (
-            f"model.family: got {model.family}, which can be sized (python -m src.predict model={model.name}) but not "
-            f"trained yet; allowed is one of {', '.join(FAMILIES)}"
-        )
+        msg = f"model.family: got {model.family}, allowed is one of {', '.join(FAMILIES)}"
         raise BaseError(msg)
     opener: Callable[[ModelConfig], BaseFiles] = import_module(FAMILIES[model.family]).open_files
     return opener(model)
