@@ -11,6 +11,7 @@ from rich.table import Table
 
 from src.memory.fits import MOST_BATCH, MOST_RANK, MOST_RESOLUTION, Most, most_that_fits
 from src.memory.predict import GIB, is_known, predict
+from src.memory.record import correction
 
 if TYPE_CHECKING:
     from src.config import JobConfig
@@ -56,6 +57,11 @@ def print_needs(points: Sequence[Point], members: int, console: Console | None =
             parts = (needs.weights, needs.adapters, needs.gradients, needs.optimizer, needs.activations)
             table.add_row(*_values(point, keys), _gib(needs.tensors), *map(_gib, parts))
     console.print(table)
+    factor, runs = correction(points[0].config, "cpu")
+    if runs and factor != 1.0:
+        console.print(
+            f"The last {runs} runs on this machine's CPU took {factor:.2f} of what was predicted.", style="dim"
+        )
     console.print(
         f"Tensors of a step, in GiB. On a GPU add its context (about {GPU_CONTEXT / GIB:.1f} GiB a process) and what "
         "the allocator keeps in reserve; on a CPU the program itself (about 0.7 GiB).",

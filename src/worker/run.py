@@ -13,7 +13,9 @@ import torch
 from src.config.collector import importing
 from src.memory.ladder import Ladder
 from src.memory.limit import set_limit, too_small
-from src.memory.watch import Watch, taken_bytes
+from src.memory.peak import Peak
+from src.memory.record import note_error
+from src.memory.watch import GIB, Watch, taken_bytes
 from src.training.bases import Bases, device_of
 from src.training.pack import StoppedError
 from src.training.preparing import Checked, Encoders, check_jobs, read_config, write_changes
@@ -22,6 +24,7 @@ from src.worker.spool import Spool
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from src.training.member import Member
     from src.worker.commands import Commands, PackCommand
 
 _log = logging.getLogger(__name__)
@@ -108,7 +111,8 @@ class _PackRun:
             from src.training.fit import train_pack  # noqa: PLC0415  # Lightning, while nobody waits for a message
 
         asked = {one.job.job: read_config(one.job.folder, as_asked=True) for one in checked}
-        return train_pack(
+        peak = Peak(device)
+        changed = train_pack(
             base.denoiser,
             base.decoder,
             members,
@@ -118,6 +122,22 @@ class _PackRun:
             resume=frozenset(one.job.name for one in checked if one.job.resume),
             relief=Ladder(spool, asked, self._watch.check),
         )
+        self._tell_memory(members, peak)
+        return changed
+
+    def _tell_memory(self, members: list[Member], peak: Peak) -> None:
+        """Tag what the pack took, and note what a prediction was off by."""
+        if any(member.measures for member in members):
+            return  # it was cut on the way: no prediction was made for that
+        rows = sum(member.config.data.batch_size for member in members)
+        measured, beside = peak.read()
+        configs = [member.config for member in members]
+        predicted = note_error(configs, rows, measured=measured, beside=beside, device=peak.device_name)
+        values = {"memory.measured_gib": round(measured / GIB, 3)}
+        if predicted is not None:
+            values["memory.predicted_gib"] = round(predicted / GIB, 3)
+        for member in members:
+            self._spool.emit("tags", member.job, values=values)
 
 
 @cache

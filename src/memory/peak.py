@@ -1,0 +1,37 @@
+"""What a training really took at its peak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from src.memory.watch import taken_bytes
+
+_BEGIN_A_NEW_PEAK = "5"  # of proc(5), /proc/pid/clear_refs
+
+
+class Peak:
+    """Most memory of this process from now on: a GPU's tensors, or the resident set on the CPU.
+
+    Args:
+        device: Where the training runs.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self._before = 0
+        else:
+            Path("/proc/self/clear_refs").write_text(_BEGIN_A_NEW_PEAK)
+            self._before = taken_bytes()
+
+    def read(self) -> tuple[int, int]:
+        """Bytes at the peak, and how many of them were there before any tensor of the training."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device), 0
+        lines = Path("/proc/self/status").read_text().splitlines()
+        highest = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+        return highest, self._before

@@ -1,0 +1,67 @@
+"""``python -m src.predict`` as a person runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from src.config.paths import PROJECT_ROOT
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Traces of this file's tests, as an override."""
+    return f"data.cache_dir={tmp_path_factory.mktemp('cache')}"
+
+
+def _predict(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "src.predict", *words]
+    return subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False, timeout=200)
+
+
+def test_a_row_a_combination(cache: str) -> None:
+    told = _predict(cache, "data.batch_size=1,2", "lora.rank=4,8")
+    assert told.returncode == 0, told.stderr
+    rows = [line.split() for line in told.stdout.splitlines() if line[:1].isdigit()]
+    assert [row[:3] for row in rows] == [["1", "4", "64"], ["1", "8", "64"], ["2", "4", "64"], ["2", "8", "64"]]
+    for row in rows:
+        total, parts = float(row[3]), [float(cell) for cell in row[4:]]
+        assert total == pytest.approx(sum(parts), abs=0.03)
+    assert "Tensors of a step" in told.stdout
+
+
+def test_what_fits(cache: str) -> None:
+    told = _predict(cache, "lora.rank=8", "data.batch_size=1", "--fits", "1")
+    assert told.returncode == 0, told.stderr
+    off, on = (line.split() for line in told.stdout.splitlines() if line[:1].isdigit())
+    assert off[:4] == ["1", "8", "64", "off"]
+    assert int(on[4]) > int(off[4]) > 8
+
+
+def test_members(cache: str) -> None:
+    def peak(*words: str) -> float:
+        lines = _predict(cache, "data.batch_size=1", "lora.rank=8", *words).stdout.splitlines()
+        return float(next(line for line in lines if line[:1].isdigit()).split()[3])
+
+    assert peak("--members", "8") > peak()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("lora.rnk=4",), "did you mean 'lora.rank'"),
+        (("lora.rank=0",), "lora.rank: got 0"),
+        (("data.resolution=63",), "data.resolution: got 63"),
+        (("--fits", "abc"), "allowed is a number of GiB above 0"),
+        (("--members", "0"), "allowed is a whole number of at least 1"),
+        (("lora.target_modules=[to_nothing]",), "to_nothing"),
+        (("model.path=/nowhere",), "model.path"),
+    ],
+)
+def test_wrong_words_are_one_clear_error(words: tuple[str, ...], said: str, cache: str) -> None:
+    told = _predict(cache, *words)
+    assert told.returncode == 2
+    assert said in told.stderr
+    assert "Traceback" not in told.stderr

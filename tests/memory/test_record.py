@@ -1,0 +1,62 @@
+"""What predictions were off by is kept, and corrects later ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.config.compose import compose_job
+from src.memory.peak import Peak
+from src.memory.predict import curve_of
+from src.memory.record import correction, note_error
+
+
+def test_a_correction_is_the_median_of_what_runs_took(tmp_path: Path) -> None:
+    config = compose_job(f"data.cache_dir={tmp_path}")
+    curve = curve_of(config)
+    predicted = curve.needs(4, ["adamw"]).tensors
+    assert correction(config, "card") == (1.0, 0)
+    for factor in (1.2, 1.1):
+        told = note_error([config], 4, measured=int(predicted * factor), beside=0, device="card")
+        assert told == predicted
+    assert correction(config, "card") == (1.0, 2)
+    note_error([config], 4, measured=predicted * 9, beside=0, device="card")
+    note_error([config], 4, measured=predicted * 9, beside=0, device="another card")
+    factor, runs = correction(config, "card")
+    assert runs == 3
+    assert factor == pytest.approx(1.2, abs=1e-6)
+
+
+def test_what_was_there_before_has_the_base_in_it(tmp_path: Path) -> None:
+    config = compose_job(f"data.cache_dir={tmp_path}")
+    needs = curve_of(config).needs(2, ["adamw"] * 2)
+    beside = 10**9
+    without = needs.tensors - needs.weights
+    assert note_error([config] * 2, 2, measured=beside + without, beside=beside, device="cpu") == beside + without
+
+
+def test_a_kind_that_was_never_predicted_is_passed_over(tmp_path: Path) -> None:
+    config = compose_job(f"data.cache_dir={tmp_path}")
+    assert note_error([config], 1, measured=1, beside=0, device="cpu") is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_torn_line_is_passed_over(tmp_path: Path) -> None:
+    config = compose_job(f"data.cache_dir={tmp_path}")
+    curve_of(config)
+    for _ in range(3):
+        note_error([config], 1, measured=10**9, beside=0, device="cpu")
+    path = tmp_path / "memory" / "errors.jsonl"
+    path.write_text(path.read_text() + '{"t": 1, "dev')
+    assert correction(config, "cpu")[1] == 3
+
+
+def test_a_peak_begins_anew() -> None:
+    first = torch.ones(64 * 2**20)
+    del first
+    peak = Peak(torch.device("cpu"))
+    second = torch.ones(16 * 2**20)
+    highest, before = peak.read()
+    assert highest - before == pytest.approx(second.nbytes, rel=0.2)
