@@ -21,10 +21,15 @@ def _predict(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False, timeout=200)
 
 
+def _rows(text: str) -> list[list[str]]:
+    """The cells of every line that begins with a number."""
+    return [line.split() for line in text.splitlines() if line.strip()[:1].isdigit()]
+
+
 def test_a_row_a_combination(cache: str) -> None:
     told = _predict(cache, "data.batch_size=1,2", "lora.rank=4,8")
     assert told.returncode == 0, told.stderr
-    rows = [line.split() for line in told.stdout.splitlines() if line[:1].isdigit()]
+    rows = _rows(told.stdout)
     assert [row[:3] for row in rows] == [["1", "4", "64"], ["1", "8", "64"], ["2", "4", "64"], ["2", "8", "64"]]
     for row in rows:
         total, parts = float(row[3]), [float(cell) for cell in row[4:]]
@@ -35,15 +40,15 @@ def test_a_row_a_combination(cache: str) -> None:
 def test_what_fits(cache: str) -> None:
     told = _predict(cache, "lora.rank=8", "data.batch_size=1", "--fits", "1")
     assert told.returncode == 0, told.stderr
-    off, on = (line.split() for line in told.stdout.splitlines() if line[:1].isdigit())
+    off, on = _rows(told.stdout)
     assert off[:4] == ["1", "8", "64", "off"]
     assert int(on[4]) > int(off[4]) > 8
 
 
 def test_members(cache: str) -> None:
     def peak(*words: str) -> float:
-        lines = _predict(cache, "data.batch_size=1", "lora.rank=8", *words).stdout.splitlines()
-        return float(next(line for line in lines if line[:1].isdigit()).split()[3])
+        told = _predict(cache, "data.batch_size=1", "lora.rank=8", *words)
+        return float(_rows(told.stdout)[0][3])
 
     assert peak("--members", "8") > peak()
 

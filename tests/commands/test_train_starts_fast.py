@@ -50,5 +50,12 @@ def test_help_names_groups_their_options_and_short_names() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "src.train", "--help"], capture_output=True, text=True, cwd=PROJECT_ROOT, check=True
     )
-    for word in ("model: sd15, tiny-sd", "sweep: ", "lora.alpha", "resume=", "sample=none", "optimizer: adafactor"):
+    for word in (
+        "model: sd15, sdxl, tiny-sd",
+        "sweep: ",
+        "lora.alpha",
+        "resume=",
+        "sample=none",
+        "optimizer: adafactor",
+    ):
         assert word in done.stdout

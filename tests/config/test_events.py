@@ -56,7 +56,7 @@ def test_what_is_no_event_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_the_kinds_are_the_protocols() -> None:
-    assert set(KINDS) == {"worker", "state", "metrics", "progress", "tags", "image", "artifact", "log"}
+    assert set(KINDS) == {"worker", "state", "metrics", "progress", "tags", "image", "artifact", "memory", "log"}
 
 
 @given(

@@ -18,7 +18,19 @@ from src.config.paths import PROJECT_ROOT
 
 CONF, SWEEPS = PROJECT_ROOT / "conf", PROJECT_ROOT / "sweeps" / "sweep"
 GROUP_FILES = sorted(path.relative_to(CONF).with_suffix("") for path in CONF.glob("*/*.yaml"))
-GROUPS = {"model", "data", "lora", "objective", "optimizer", "scheduler", "trainer", "validation", "sample", "tracking"}
+GROUPS = {
+    "model",
+    "data",
+    "lora",
+    "objective",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "memory",
+    "validation",
+    "sample",
+    "tracking",
+}
 SWEEP_FILES = sorted(SWEEPS.glob("*.yaml"))
 NEEDS = {"data/folder": ["data.path=./photos", "data.resolution=64"]}  # what only the user can say
 

@@ -15,6 +15,7 @@ from src.config.schema import (
     DataConfig,
     JobConfig,
     LoraConfig,
+    MemoryConfig,
     ModelConfig,
     ObjectiveConfig,
     OptimizerConfig,
@@ -56,6 +57,7 @@ def a_job_config() -> JobConfig:
             precision="32-true", log_every=10,
             save_every=None, checkpoint_every=100, checkpoint_s=600.0, accelerator="auto",
         ),
+        memory=MemoryConfig(mode="exact", limit_gib=None, may_change=()),
         validation=ValidationConfig(every=100, timesteps=8, max_images=16, batch_rows=16),
         sample=SampleConfig(
             enabled=True, prompts=("red heart",), seeds=(0,), scales=(0.0, 0.8, 1.0), every=100, steps=20, guidance=3.0
