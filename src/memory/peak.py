@@ -16,16 +16,24 @@ class Peak:
 
     Args:
         device: Where the training runs.
+
+    Attributes:
+        known: Whether a new peak could be begun.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self.device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        self.known = True
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             self._before = 0
         else:
-            Path("/proc/self/clear_refs").write_text(_BEGIN_A_NEW_PEAK)
+            try:
+                Path("/proc/self/clear_refs").write_text(_BEGIN_A_NEW_PEAK)
+                self.known = True
+            except OSError:  # a container may forbid it; then the peak is that of the process's whole life
+                self.known = False
             self._before = taken_bytes()
 
     def read(self) -> tuple[int, int]:

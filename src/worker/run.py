@@ -127,12 +127,16 @@ class _PackRun:
 
     def _tell_memory(self, members: list[Member], peak: Peak) -> None:
         """Tag what the pack took, and note what a prediction was off by."""
-        if any(member.measures for member in members):
-            return  # it was cut on the way: no prediction was made for that
+        if not peak.known or any(member.measures for member in members):
+            return  # nothing is known of this pack alone, or it was cut on the way, which no prediction was made for
         rows = sum(member.config.data.batch_size for member in members)
         measured, beside = peak.read()
         configs = [member.config for member in members]
-        predicted = note_error(configs, rows, measured=measured, beside=beside, device=peak.device_name)
+        try:
+            predicted = note_error(configs, rows, measured=measured, beside=beside, device=peak.device_name)
+        except OSError as error:
+            _log.warning("what the prediction was off by was not kept: %s", error)
+            predicted = None
         values = {"memory.measured_gib": round(measured / GIB, 3)}
         if predicted is not None:
             values["memory.predicted_gib"] = round(predicted / GIB, 3)
