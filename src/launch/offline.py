@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 
-from src.config.parse import ConfigError, parse
+from src.config.parse import ConfigError
 from src.config.paths import PROJECT_ROOT
-from src.config.schema import JobConfig
 from src.launch.check import group_options, problems_of
-from src.launch.points import SweepError
+from src.launch.points import Point, SweepError, all_sound, compose_points
 from src.launch.sweeping import points_of
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OfflinePoint:
-    """One job of a command line: the words that make it, and its configuration."""
-
-    words: tuple[str, ...]
-    config: JobConfig
-
-
-def compose_all(overrides: Sequence[str]) -> list[OfflinePoint]:
+def compose_all(overrides: Sequence[str]) -> list[Point]:
     """Every point of the product of all swept values, last key fastest.
 
     Raises:
@@ -35,16 +26,16 @@ def compose_all(overrides: Sequence[str]) -> list[OfflinePoint]:
     if problems:
         raise ConfigError(problems)
     with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        if hydra is None:
+            msg = "initialize_config_dir() comes first"
+            raise RuntimeError(msg)
         try:
-            batch = points_of(GlobalHydra.instance().config_loader(), {}, overrides)
+            batch = points_of(hydra.config_loader, {}, overrides)
+            master = hydra.compose_config(
+                config_name="train", overrides=[], run_mode=RunMode.MULTIRUN, with_log_configuration=False
+            )
+            found = compose_points(hydra.config_loader, master, batch, 0)
+            return all_sound(found, dict(enumerate(batch)))
         except SweepError as error:
-            raise ConfigError([str(error)]) from error
-        points = []
-        for words in batch:
-            try:
-                points.append(OfflinePoint(words=tuple(words), config=parse(compose("train", overrides=words))))
-            except ConfigError as error:
-                problems.extend(f"{' '.join(words)}: {problem}" for problem in error.problems)
-    if problems:
-        raise ConfigError(problems)
-    return points
+            raise ConfigError(error.problems) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.config.parse import ConfigError, parse
 from src.config.schema import JobConfig
+from src.launch.composing import Composer
 
 Overrides = Sequence[str]
 
@@ -64,9 +64,10 @@ def compose_points(
 ) -> dict[int, Point | SweepError]:
     """Compose and check each override list; a broken point yields its error, and none is raised."""
     found: dict[int, Point | SweepError] = {}
+    composer = Composer(loader, master)
     for index, words in enumerate(batch, start=first):
         try:
-            found[index] = _compose(loader, master, words, index)
+            found[index] = _compose(composer.compose(words), master, words, index)
         except ConfigError as error:
             found[index] = SweepError(error.problems)
         except (HydraException, OmegaConfBaseException) as error:
@@ -121,8 +122,7 @@ def _together(points: Sequence[Point]) -> list[str]:
     return problems
 
 
-def _compose(loader: ConfigLoader, master: DictConfig, words: Overrides, index: int) -> Point:
-    composed = loader.load_sweep_config(master, list(words))
+def _compose(composed: DictConfig, master: DictConfig, words: Overrides, index: int) -> Point:
     with read_write(composed.hydra), open_dict(composed.hydra):
         composed.hydra.job.id = str(index)
         composed.hydra.job.num = index
@@ -134,7 +134,6 @@ def _compose(loader: ConfigLoader, master: DictConfig, words: Overrides, index: 
         folder = Path(str(composed.hydra.sweep.dir), str(composed.hydra.sweep.subdir)).absolute()
         with read_write(composed.hydra.runtime), open_dict(composed.hydra.runtime):
             composed.hydra.runtime.output_dir = str(folder)
-        hydra_cfg = copy.deepcopy(composed)
         raw: dict[str, Any] = {
             str(key): OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
             for key, node in composed.items_ex(resolve=True)
@@ -144,7 +143,7 @@ def _compose(loader: ConfigLoader, master: DictConfig, words: Overrides, index: 
     finally:
         HydraConfig.instance().cfg = before
     return Point(
-        index=index, words=tuple(words), config=parse(plain), cfg=plain, hydra_cfg=_only_hydra(hydra_cfg), dir=folder
+        index=index, words=tuple(words), config=parse(plain), cfg=plain, hydra_cfg=_only_hydra(composed), dir=folder
     )
 
 
