@@ -38,4 +38,4 @@ def compose_all(overrides: Sequence[str]) -> list[Point]:
             found = compose_points(hydra.config_loader, master, batch, 0)
             return all_sound(found, dict(enumerate(batch)))
         except SweepError as error:
-            raise ConfigError(error.problems) from error
+            raise ConfigError(list(error.problems)) from error

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from src.config.paths import PROJECT_ROOT
 from src.launch.composing import Composer
 
+Sweep = tuple[ConfigLoader, DictConfig]
+
 
 @pytest.fixture(scope="module")
-def hydra() -> Iterator[tuple]:
+def hydra() -> Iterator[Sweep]:
     with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
         master = hydra.compose_config(
             config_name="train",
             overrides=["hydra.sweep.dir=here", "hydra.launcher.pack_size=3"],
@@ -30,14 +35,14 @@ def hydra() -> Iterator[tuple]:
 class Counting:
     """A loader that counts how often a whole configuration is composed."""
 
-    def __init__(self, loader):
+    def __init__(self, loader: ConfigLoader) -> None:
         self.loader, self.count = loader, 0
 
-    def load_sweep_config(self, *args):
+    def load_sweep_config(self, master: DictConfig, words: list[str]) -> DictConfig:
         self.count += 1
-        return self.loader.load_sweep_config(*args)
+        return self.loader.load_sweep_config(master, words)
 
-    def get_group_options(self, name):
+    def get_group_options(self, name: str) -> list[str]:
         return self.loader.get_group_options(name)
 
 
@@ -58,7 +63,7 @@ class Counting:
     ],
     ids=" ".join,
 )
-def test_equals_hydra(hydra, words):
+def test_equals_hydra(hydra: Sweep, words: list[str]) -> None:
     loader, master = hydra
     composer = Composer(loader, master)
     composer.compose(["seed=7", "lora.rank=9"])  # what is shared must not keep what a point set
@@ -72,7 +77,7 @@ def test_equals_hydra(hydra, words):
 @pytest.mark.parametrize(
     "words", [["lora.bad=3"], ["modle=sd15"], ["model=none_such"], ["lora.rank.x=3"], ["lora.rank=[1"]]
 )
-def test_wrong_words_are_told_as_hydra_tells_them(hydra, words):
+def test_wrong_words_are_told_as_hydra_tells_them(hydra: Sweep, words: list[str]) -> None:
     loader, master = hydra
     with pytest.raises(Exception) as expected:  # noqa: PT011  # whatever Hydra raises
         loader.load_sweep_config(master, words)
@@ -82,10 +87,11 @@ def test_wrong_words_are_told_as_hydra_tells_them(hydra, words):
     assert str(raised.value) == str(expected.value)
 
 
-def test_composes_once_for_points_that_differ_in_values_alone(hydra):
+def test_composes_once_for_points_that_differ_in_values_alone(hydra: Sweep) -> None:
     loader, master = hydra
     counting = Counting(loader)
-    composer = Composer(counting, master)
+    loader_like: Any = counting
+    composer = Composer(loader_like, master)
     for seed in range(5):
         composer.compose([f"seed={seed}", "sample=none"])
     assert counting.count == 1
@@ -94,7 +100,7 @@ def test_composes_once_for_points_that_differ_in_values_alone(hydra):
     assert counting.count == 2
 
 
-def test_points_are_their_own(hydra):
+def test_points_are_their_own(hydra: Sweep) -> None:
     loader, master = hydra
     composer = Composer(loader, master)
     first = composer.compose(["seed=1"])
@@ -102,7 +108,7 @@ def test_points_are_their_own(hydra):
     assert composer.compose(["seed=1"]).lora.rank != 99
 
 
-def test_shares_the_cached_values_of_the_sweep(hydra):
+def test_shares_the_cached_values_of_the_sweep(hydra: Sweep) -> None:
     """``${now:}`` and ``${sweep_id:}`` give one answer for all points."""
     loader, master = hydra
     OmegaConf.copy_cache(from_config=master, to_config=master)

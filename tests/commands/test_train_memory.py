@@ -1,0 +1,59 @@
+"""A sweep whose every job exceeds its memory limit ends with what was asked for: real workers, real limits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from src.config.events import read_events
+from src.config.paths import PROJECT_ROOT
+from src.launch.journal import read_journal
+from src.training.checkpoint import load_newest
+from tests.training.world import distance
+
+ASKED = (
+    "lora.rank=4,8",
+    "data.batch_size=12",
+    "hydra.launcher.pack_size=1",  # so that no job gets by with the pack split
+    "trainer.precision=64-true",
+    "trainer.max_steps=3",
+    "scheduler.warmup_steps=0",
+    "validation.max_images=1",
+    "sample=none",
+    "tracking=none",
+)
+
+
+def _sweep(folder: Path, cache: Path, *words: str) -> Path:
+    where = (f"hydra.sweep.dir={folder}", f"data.cache_dir={cache}")
+    done = subprocess.run(
+        [sys.executable, "-m", "src.train", *ASKED, *words, *where, "-m"],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+def _measured_gib(sweep: Path) -> list[float]:
+    """What each job took at its peak, as its run is tagged."""
+    events = [event for spool in sorted((sweep / "spool").glob("*.jsonl")) for event in read_events(spool)[0]]
+    tags = [event["values"] for event in events if event["kind"] == "tags"]
+    return [values["memory.measured_gib"] for values in tags if "memory.measured_gib" in values]
+
+
+def test_equals_the_unlimited_sweep(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    free = _sweep(tmp_path / "free", cache)
+    taken = _measured_gib(free)
+    assert len(taken) == 2
+    # Twelve rows of 64-bit numbers keep some 0.4 GiB, so that neither job fits as it was asked for.
+    limited = _sweep(tmp_path / "limited", cache, f"memory.limit_gib={min(taken) - 0.12:.3f}")
+    rungs = [(line["job"], line["rung"]) for line in read_journal(limited) if line["event"] == "memory"]
+    assert {(0, "micro_batch"), (1, "micro_batch")} <= set(rungs)
+    for job in ("0", "1"):
+        asked, eased = (load_newest(sweep / job / "checkpoints")[0].weights for sweep in (free, limited))
+        assert distance(eased, asked) < 1e-9

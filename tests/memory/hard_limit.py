@@ -1,0 +1,73 @@
+"""Trains a pack twice in this process: freely, then where allocations really fail. Prints what happened as JSON.
+
+The limit is one of the kernel's on the process's address space, so that torch's own allocator is what fails. It has
+to be a process of its own: one cannot be sure to raise such a limit again, and it counts threads and imports too.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+from src.memory.ladder import Ladder
+from src.memory.peak import Peak
+from src.training.pack import Pack
+from src.training.shortage import let_go
+from src.training.sink import ListSink
+from tests.training.world import DTYPES, Spec, distance, make_denoiser, train
+
+STEPS = "trainer.max_steps=3"
+# A forward of all 288 rows keeps about 300 MiB; adapters and states of 64-bit numbers are far smaller.
+SPECS = [
+    Spec("a", (STEPS, "data.batch_size=96", "lora.dropout=0.1"), n_images=96),
+    Spec("b", (STEPS, "data.batch_size=160", "lora.rank=8", "seed=3"), n_images=160),
+    Spec("c", (STEPS, "data.batch_size=32", "trainer.accumulate=2", "seed=4"), n_images=64),
+]
+
+
+class Reasons(Ladder):
+    """The ladder, which remembers what sent it down."""
+
+    def give_way(self, pack: Pack, reason: str) -> None:
+        """One rung."""
+        reasons.append(reason)
+        super().give_way(pack, reason)
+
+
+def address_space() -> int:
+    """Bytes that this process has mapped."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+torch.set_num_threads(1)
+root, share = Path(sys.argv[1]), float(sys.argv[2])
+train(SPECS[2:], root / "warm-up")
+let_go(torch.device("cpu"))
+peak = Peak(torch.device("cpu"))
+asked = train(SPECS, root / "asked")
+highest, before = peak.read()
+grown = highest - before
+let_go(torch.device("cpu"))
+
+reasons: list[str] = []
+sink = ListSink(root)
+relief = Reasons(sink, {job: spec.config() for job, spec in enumerate(SPECS)}, lambda: None)
+denoiser = make_denoiser(DTYPES["64-true"].base)
+resource.setrlimit(resource.RLIMIT_AS, (address_space() + int(share * grown), resource.RLIM_INFINITY))
+eased = train(SPECS, root / "eased", relief=relief, denoiser=denoiser)
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(
+    json.dumps(
+        {
+            "grown": grown,
+            "reasons": reasons,
+            "rungs": [event["rung"] for event in sink.events if event["kind"] == "memory" and event["job"] == 1],
+            "states": [eased.states(job)[-1] for job in range(len(SPECS))],
+            "apart": max(distance(eased.weights(spec.name), asked.weights(spec.name)) for spec in SPECS),
+        }
+    )
+)
