@@ -4,7 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
@@ -27,16 +27,20 @@ OmegaConf.register_new_resolver("sweep_id", _sweep_id, use_cache=True, replace=T
 
 @dataclass
 class PackLauncherConf:
-    """Options of the launcher.
-
-    Attributes:
-        pack_size: Most members that train together; null takes at most 8 members and 16 rows.
-        worker_command: Command line of the worker; null takes ``python -m src.worker``.
-    """
+    """Options of the launcher; :class:`src.launch.settings.Settings` explains each, and checks them."""
 
     _target_: str = "hydra_plugins.foundry.pack_launcher.PackLauncher"
     pack_size: int | None = None
     worker_command: list[str] | None = None
+    engine: str = "local"
+    devices: list[int] | None = None
+    slots: int = 1
+    reserve: float = 0.2
+    stall_s: float = 600.0
+    max_restarts: int = 3
+    backoff_s: float = 1.0
+    nice: int = 0
+    plan_only: bool = False
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="pack", node=PackLauncherConf, provider="lora-foundry")
@@ -45,9 +49,11 @@ ConfigStore.instance().store(group="hydra/launcher", name="pack", node=PackLaunc
 class PackLauncher(Launcher):
     """Gives each override list its JobReturn, in order; one job's failure is one job's failure."""
 
-    def __init__(self, pack_size: int | None = None, worker_command: Sequence[str] | None = None) -> None:
-        self._pack_size = pack_size
-        self._worker_command = tuple(worker_command) if worker_command else None
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401  # the fields of PackLauncherConf
+        self._options: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+            for name, value in options.items()
+        }
         self._launching: Launching | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -55,10 +61,9 @@ class PackLauncher(Launcher):
         del task_function  # jobs run in a worker process, which reads their stored configuration
         from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415 - imported at every start of Hydra: late
         from src.launch.launching import Launching  # noqa: PLC0415 - imported at every start of Hydra: late
-        from src.launch.sweep import Settings  # noqa: PLC0415 - imported at every start of Hydra: late
+        from src.launch.settings import Settings  # noqa: PLC0415 - imported at every start of Hydra: late
 
-        settings = Settings(pack_size=self._pack_size, worker_command=self._worker_command)
-        self._launching = Launching(hydra_context.config_loader, config, settings, draw_picture)
+        self._launching = Launching(hydra_context.config_loader, config, Settings(**self._options), draw_picture)
 
     @property
     def launching(self) -> "Launching":

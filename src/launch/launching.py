@@ -12,12 +12,14 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.schema import TRAINED_FAMILIES, TrackingConfig
+from src.launch.engines import ENGINES
 from src.launch.folders import refuse_taken
 from src.launch.outcome import FAILED, OUTCOME, WRONG_INPUT
 from src.launch.points import Overrides, Point, SweepError, all_sound, compose_points
 from src.launch.results import JobOutcome
 from src.launch.resume import find_resumed
-from src.launch.sweep import Finish, Settings, run_resumed, run_sweep
+from src.launch.settings import Settings
+from src.launch.sweep import Finish, run_resumed, run_sweep
 
 
 class JobFailedError(RuntimeError):
@@ -41,9 +43,7 @@ class Launching:
         Raises:
             SweepError: With everything that is wrong with any point.
         """
-        size = self._settings.pack_size
-        if size is not None and size < 1:
-            raise SweepError([f"hydra.launcher.pack_size: got {size}, allowed is at least 1, or null for the default"])
+        self._settings.check(tuple(ENGINES))
         found = compose_points(self._loader, self._master, batch, first)
         points = all_sound(found, dict(enumerate(batch, start=first)))
         if any(point.config.resume is not None for point in points) and len(points) > 1:

@@ -24,6 +24,7 @@ class Member:
         samples_per_s: Last throughput.
         summary: Results of a finished job.
         error: Why it failed.
+        restarts: How often it was started again after its worker died.
     """
 
     record: JobRecord
@@ -35,6 +36,7 @@ class Member:
     samples_per_s: float | None = None
     summary: dict[str, Any] | None = None
     error: str | None = None
+    restarts: int = 0
     _seen: list[tuple[float, int]] = field(default_factory=list)
 
     @property

@@ -43,7 +43,7 @@ class Screen:
     def __init__(self, console: Console, members: Mapping[int, Member]) -> None:
         self.console = console
         self._members = members
-        self._pack: Pack | None = None
+        self._packs: dict[str, Pack] = {}
         self._phase = ""
         self._muted = False
         self._said_at = time.monotonic()
@@ -86,10 +86,14 @@ class Screen:
 
     def pack(self, pack: Pack) -> None:
         """A pack begins."""
-        self._pack = pack
+        self._packs[pack.name] = pack
         if len(self._members) > len(pack.jobs):
             names = ", ".join(self._members[number].record.name for number in pack.jobs)
             self.line(f"{pack.name}: {names}")
+
+    def over(self, pack: Pack) -> None:
+        """A pack is no longer trained."""
+        self._packs.pop(pack.name, None)
 
     def phase(self, text: str) -> None:
         """Where the sweep is: checking data, loading the base, caching, training."""
@@ -153,7 +157,7 @@ class Screen:
             self._muted = True
 
     def _shown(self) -> list[Member]:
-        return [self._members[number] for number in self._pack.jobs] if self._pack else []
+        return [self._members[number] for pack in self._packs.values() for number in pack.jobs]
 
     def _render(self) -> RenderableType:
         grid = Table.grid(padding=(0, 1))

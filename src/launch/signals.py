@@ -36,14 +36,18 @@ class Interrupts:
         """Seconds since the first interrupt."""
         return time.monotonic() - self.since if self.asked else 0.0
 
+    def ask(self) -> None:
+        """Ask for a clean stop, as the first Ctrl-C does; asking again changes nothing."""
+        if not self.asked:
+            self.since = time.monotonic()
+            self.asked = True
+
     def _note(self, number: int, _: FrameType | None) -> None:
         if number == signal.SIGHUP:
             self.hung_up = True
         elif self.waited_s() > _SAME_INSTANT_S:
             self.insisted = True
-        if not self.asked:
-            self.since = time.monotonic()
-            self.asked = True
+        self.ask()
         if self.finishing and self.insisted:
             raise KeyboardInterrupt
 

@@ -1,98 +1,168 @@
-"""Packs, one after another, through worker processes; what the worker says becomes states of the jobs."""
+"""A sweep's packs on its slots: workers are started, fed, watched, started again and ended."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from src.config.events import Event, read_events
+from src.config.control import Control
+from src.config.events import Event
+from src.launch.engines.protocol import Engine, Slot, Worker
 from src.launch.journal import ENDED, Journal
 from src.launch.members import Member
 from src.launch.plan import Pack
-from src.launch.process import WORKER_COMMAND, Worker
+from src.launch.resume import has_checkpoint
 from src.launch.screen import Screen
+from src.launch.settings import Settings
 from src.launch.signals import Interrupts
 
 _TICK_S = 0.1
+_LONGEST_PAUSE_S = 60.0
+_STOP_S = 60.0  # for a clean stop after an interrupt, then the worker is killed
+_LEAVE_S = 15.0  # for an idle worker to go
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerSettings:
-    """How workers are started, and how long they are waited for.
+@dataclass(kw_only=True, slots=True)
+class Task:
+    """A pack on its way.
 
     Attributes:
-        command: The worker's command line.
-        cwd: Folder that it runs in.
-        stop_s: Seconds for a clean stop after an interrupt, then it is killed.
-        leave_s: Seconds for an idle worker to go.
+        pack: What is to be trained.
+        spool: The file that its events are appended to.
+        deaths: How many workers died over it, in this or a larger pack that it came from.
+        not_before: When it may start (monotonic seconds).
     """
 
-    command: tuple[str, ...] = WORKER_COMMAND
-    cwd: Path
-    stop_s: float = 60.0
-    leave_s: float = 15.0
+    pack: Pack
+    spool: Path
+    deaths: int = 0
+    not_before: float = 0.0
+
+
+@dataclass(kw_only=True, slots=True)
+class _Station:
+    """A slot, its worker while it has one, and what that does.
+
+    Attributes:
+        slot: The slot.
+        worker: Warm between packs.
+        task: What it works on.
+        work: The last count of work that it told.
+        moved_at: When something of it moved last (monotonic seconds).
+        broken: Why the pack under way cannot go on as a whole.
+    """
+
+    slot: Slot
+    worker: Worker | None = None
+    task: Task | None = None
+    work: object = None
+    moved_at: float = 0.0
+    broken: str | None = None
 
 
 class Supervisor:
-    """Runs a sweep's packs and keeps its members up to date; never raises for one job."""
+    """Runs a sweep's packs and keeps its members up to date; never raises for one job.
 
-    def __init__(
+    A pack whose worker died or stalled is started again from its checkpoints, after a pause. When that happens
+    twice it is split, so that a job that kills workers ends up alone; a job is FAILED when its restarts are used up.
+
+    Args:
+        sweep_dir: The sweep's folder.
+        engine: Starts workers.
+        slots: Where.
+        settings: How patient to be.
+        cwd: Folder that workers run in.
+        members: Job number to member; states are written into it.
+        journal: The sweep's open journal.
+        screen: Where the user is told.
+        interrupts: Entered by the caller.
+    """
+
+    def __init__(  # noqa: PLR0913  # what a sweep is made of
         self,
         *,
         sweep_dir: Path,
-        worker: WorkerSettings,
+        engine: Engine,
+        slots: Sequence[Slot],
+        settings: Settings,
+        cwd: Path,
         members: dict[int, Member],
         journal: Journal,
         screen: Screen,
         interrupts: Interrupts,
     ) -> None:
-        """Nothing is started yet.
-
-        Args:
-            sweep_dir: The sweep's folder.
-            worker: How workers are started.
-            members: Job number to member; states are written into it.
-            journal: The sweep's open journal.
-            screen: Where the user is told.
-            interrupts: Entered by the caller.
-        """
         self._sweep_dir = sweep_dir
-        self._settings = worker
+        self._engine = engine
+        self._stations = [_Station(slot=slot) for slot in slots]
+        self._settings = settings
+        self._cwd = cwd
         self._members = members
         self._journal = journal
         self._screen = screen
         self._interrupts = interrupts
-        self._worker: Worker | None = None
+        self._control = Control(sweep_dir)
+        self._queue: list[Task] = []
         self._asked_at: float | None = None
 
-    def run(self, packs: Sequence[Pack], spools: Sequence[Path]) -> None:
-        """Train every pack; ``spools`` are the files that the worker appends the packs' events to."""
+    def run(self, tasks: Sequence[Task]) -> None:
+        """Train every pack."""
+        self._queue = list(tasks)
         try:
-            for pack, spool in zip(packs, spools, strict=True):
-                if self._interrupts.asked:
-                    break
-                self._screen.pack(pack)
-                self._feed(pack, spool)
+            while self._busy() or (self._queue and not self._interrupts.asked):
+                moved = [self._attend(station) for station in self._stations]
+                self._heed()
+                self._screen.refresh()
+                if not any(moved):
+                    time.sleep(_TICK_S)
         finally:
             self._dismiss()
         for member in self._members.values():
             if not member.ended:
                 self._settle(member, "KILLED", error="interrupted before it started")
 
-    def _feed(self, pack: Pack, spool: Path) -> None:
+    def _busy(self) -> bool:
+        return any(station.task for station in self._stations)
+
+    def _attend(self, station: _Station) -> bool:
+        """One look at a station; true when something moved."""
+        if station.task is not None:
+            return self._follow(station, station.task)
+        task = None if self._interrupts.asked else self._next()
+        if task is None:
+            return False
+        self._begin(station, task)
+        return True
+
+    def _next(self) -> Task | None:
+        """The first task that may start, without the jobs that were stopped while they waited."""
+        now = time.monotonic()
+        for task in self._queue:
+            if task.not_before <= now:
+                self._queue.remove(task)
+                waiting = tuple(number for number in task.pack.jobs if not self._members[number].ended)
+                if not waiting:
+                    return self._next()
+                task.pack = replace(task.pack, jobs=waiting)
+                return task
+        return None
+
+    def _begin(self, station: _Station, task: Task) -> None:
+        self._screen.pack(task.pack)
         try:
-            worker = self._alive()
+            worker = self._alive(station)
         except OSError as error:
-            self._lose(pack, f"the worker could not be started ({' '.join(self._settings.command)}): {error}", "")
+            station.task = task
+            self._fail(station, f"the worker could not be started: {error}")
             return
-        offset = spool.stat().st_size if spool.exists() else 0
-        worker.send(
+        station.task, station.work, station.broken = task, None, None
+        station.moved_at = time.monotonic()
+        self._journal.write("began", pack=task.pack.name, slot=station.slot.name, jobs=list(task.pack.jobs))
+        worker.run(
             {
-                "cmd": "pack",
-                "pack": pack.name,
-                "spool": str(spool),
+                "pack": task.pack.name,
+                "spool": str(task.spool),
                 "jobs": [
                     {
                         "job": number,
@@ -100,44 +170,43 @@ class Supervisor:
                         "name": self._members[number].record.name,
                         "resume": self._members[number].resume,
                     }
-                    for number in pack.jobs
+                    for number in task.pack.jobs
                 ],
             }
         )
-        self._follow(worker, pack, spool, offset)
 
-    def _follow(self, worker: Worker, pack: Pack, spool: Path, offset: int) -> None:
-        while True:
-            gone = worker.code is not None  # asked before reading, so that its last events are read
-            events, offset = read_events(spool, offset)
-            ends = [self._take(event) for event in events]
-            if any(ends):
-                self._lose(pack, "the worker ended the pack without a result for this job", worker.last_words())
-                return
-            if gone:
-                self._journal.write("worker", state="ended", pid=worker.pid, code=worker.code)
-                self._lose(pack, worker.death(), worker.last_words())
-                return
-            self._heed(worker)
-            self._screen.refresh()
-            if not events:
-                time.sleep(_TICK_S)
+    def _follow(self, station: _Station, task: Task) -> bool:
+        worker = station.worker
+        if worker is None:
+            return False
+        gone = worker.code is not None  # asked before reading, so that its last events are read
+        events = worker.events()
+        ends = [self._take(station, event) for event in events]
+        if any(ends):
+            self._ended(station, task)
+        elif gone:
+            self._journal.write("worker", state="ended", pid=worker.pid, code=worker.code)
+            self._died(station, task, worker.death())
+        elif time.monotonic() - station.moved_at > self._settings.stall_s:
+            self._stalled(station, task, worker)
+        return bool(events)
 
-    def _alive(self) -> Worker:
-        if self._worker is not None and self._worker.code is not None:
-            self._worker.leave(0.0)
-            self._worker = None
-        if self._worker is None:
-            self._worker = Worker(self._settings.command, self._sweep_dir, self._settings.cwd, self._journal.fileno())
-            self._journal.write("worker", state="started", pid=self._worker.pid, command=list(self._settings.command))
+    def _alive(self, station: _Station) -> Worker:
+        if station.worker is not None and station.worker.code is not None:
+            station.worker.leave(0.0)
+            station.worker = None
+        if station.worker is None:
+            station.worker = self._engine.start(station.slot, self._sweep_dir, self._cwd, self._journal.fileno())
+            self._journal.write("worker", state="started", pid=station.worker.pid, slot=station.slot.name)
             self._screen.phase("starting the worker")
-        return self._worker
+        return station.worker
 
-    def _take(self, event: Event) -> bool:
+    def _take(self, station: _Station, event: Event) -> bool:
         """Fold one event; true when it ends the pack."""
         kind, member = event["kind"], self._members.get(event.get("job"))  # type: ignore[arg-type]
         if kind == "worker":
-            return bool(event.get("state") == "pack_ended")
+            return self._take_word(station, event)
+        station.moved_at = time.monotonic()
         if kind == "log":
             self._screen.said(member, str(event.get("level", "info")), str(event.get("message", "")))
         elif member is None:
@@ -146,49 +215,153 @@ class Supervisor:
             member.progress(event)
         elif kind == "memory":
             self._journal.write("memory", **{key: value for key, value in event.items() if key not in ("t", "kind")})
-        elif kind == "state" and event.get("state") in ("RUNNING", *ENDED) and not member.ended:
-            self._settle(member, event["state"], error=event.get("error"), summary=event.get("summary"))
+        elif kind == "state":
+            self._take_state(member, event)
         return False
+
+    def _take_state(self, member: Member, event: Event) -> None:
+        state = event.get("state")
+        if state in ("RUNNING", *ENDED) and not member.ended and state != member.state:  # said again after a restart
+            self._settle(member, state, error=event.get("error"), summary=event.get("summary"))
+
+    def _take_word(self, station: _Station, event: Event) -> bool:
+        """What a worker says of itself; true when the pack is over."""
+        state = event.get("state")
+        if state != "alive" or event.get("work") != station.work:
+            station.work, station.moved_at = event.get("work"), time.monotonic()
+        if state == "pack_broken":
+            station.broken = str(event.get("error"))
+        return bool(state == "pack_ended")
 
     def _settle(self, member: Member, state: str, *, error: str | None = None, summary: dict | None = None) -> None:
         member.settle(state, error=error, summary=summary)
         self._journal.write("job", job=member.record.index, state=state, error=error, summary=summary)
         self._screen.changed(member)
 
-    def _lose(self, pack: Pack, why: str, last_words: str) -> None:
-        """Settle the jobs of a pack that ended without them."""
-        unsettled = [self._members[n] for n in pack.jobs if not self._members[n].ended]
-        state = "KILLED" if self._interrupts.asked else "FAILED"
-        for member in unsettled:
-            self._settle(member, state, error=why if state == "FAILED" else "interrupted")
-        if unsettled and state == "FAILED":
-            self._screen.last_words(last_words, self._sweep_dir / "worker.log")
+    def _unsettled(self, task: Task) -> list[int]:
+        return [number for number in task.pack.jobs if not self._members[number].ended]
 
-    def _heed(self, worker: Worker) -> None:
-        """Answer interrupts: the first stops, the second kills, and so does a stop that takes too long."""
+    def _ended(self, station: _Station, task: Task) -> None:
+        """The worker said that the pack is over."""
+        left = self._unsettled(task)
+        if station.broken is not None and len(left) > 1 and not self._interrupts.asked:
+            self._screen.line(f"{task.pack.name}: {station.broken}; it goes on in two halves", "yellow")
+            station.task = None
+            self._again(task, left, halve=True)
+            return
+        self._fail(station, station.broken or "the worker ended the pack without a result for this job")
+
+    def _stalled(self, station: _Station, task: Task, worker: Worker) -> None:
+        why = f"the worker did nothing for {self._settings.stall_s:g} s (hydra.launcher.stall_s) and was ended"
+        self._journal.write("worker", state="stalled", pid=worker.pid, slot=station.slot.name)
+        worker.kill()
+        worker.leave(_LEAVE_S)
+        self._died(station, task, why)
+
+    def _died(self, station: _Station, task: Task, why: str) -> None:
+        """The pack's worker is gone: once more from the checkpoints, split at the second time, not for ever."""
+        words = station.worker.last_words() if station.worker is not None else ""
+        left = self._unsettled(task)
+        spent = [number for number in left if self._members[number].restarts >= self._settings.max_restarts]
+        most = self._settings.max_restarts
+        for_good = f"{why}, after {most} restarts (hydra.launcher.max_restarts)" if most else why
+        if self._interrupts.asked or len(spent) == len(left):
+            self._fail(station, for_good, words)
+            return
+        self._end_jobs(spent, for_good)
+        station.task = None
+        task.deaths += 1
+        left = self._unsettled(task)
+        for number in left:
+            self._members[number].restarts += 1
+        pause = min(_LONGEST_PAUSE_S, self._settings.backoff_s * 2.0 ** (task.deaths - 1))
+        halve = task.deaths > 1 and len(left) > 1
+        then = "in two halves" if halve else "from its last checkpoint"
+        self._screen.line(f"{task.pack.name}: {why}; it starts again {then} in {pause:g} s", "yellow")
+        self._tell_last_words(station, words)
+        task.not_before = time.monotonic() + pause
+        self._again(task, left, halve=halve)
+
+    def _again(self, task: Task, left: Sequence[int], *, halve: bool) -> None:
+        """Put the jobs that are left back into the queue, before all others."""
+        self._screen.over(task.pack)
+        for number in left:
+            self._members[number].resume = has_checkpoint(self._members[number].record.dir)
+        middle = (len(left) + 1) // 2
+        parts = [("a", left[:middle]), ("b", left[middle:])] if halve else [("", left)]
+        tasks = []
+        for suffix, jobs in parts:
+            name = task.pack.name + suffix
+            rows = sum(self._members[number].record.config.data.batch_size for number in jobs)
+            pack = Pack(name=name, jobs=tuple(jobs), rows=rows)
+            spool = task.spool.with_name(f"{name}.jsonl") if suffix else task.spool
+            tasks.append(Task(pack=pack, spool=spool, deaths=task.deaths, not_before=task.not_before))
+            self._journal.write("pack", pack=name, jobs=list(jobs), rows=rows)
+        self._queue[:0] = tasks
+
+    def _fail(self, station: _Station, why: str, words: str = "") -> None:
+        """The station is done with its task; jobs without an end get one."""
+        task, station.task = station.task, None
+        if task is None:
+            return
+        left = self._unsettled(task)
+        self._end_jobs(left, why)
+        self._screen.over(task.pack)
+        if left and not self._interrupts.asked:
+            self._tell_last_words(station, words)
+
+    def _end_jobs(self, numbers: Sequence[int], why: str) -> None:
+        for number in numbers:
+            if self._interrupts.asked:
+                self._settle(self._members[number], "KILLED", error="interrupted")
+            else:
+                self._settle(self._members[number], "FAILED", error=why)
+
+    def _tell_last_words(self, station: _Station, words: str) -> None:
+        if station.worker is not None:
+            self._screen.last_words(words, station.worker.log)
+
+    def _heed(self) -> None:
+        """Answer what is asked: an interrupt stops, the second kills, and so does a stop that takes too long."""
+        for job in self._control.stops():
+            if job is None:
+                self._interrupts.ask()
+            elif job in self._members:
+                self._stop_job(self._members[job])
         if not self._interrupts.asked:
             return
         if self._interrupts.hung_up:
             self._screen.mute()
+        workers = [station.worker for station in self._stations if station.worker is not None and station.task]
         if self._asked_at is None:
             self._asked_at = time.monotonic()
             self._journal.write("interrupted")
             self._screen.phase("stopping: saving checkpoints (once more Ctrl-C ends at once and loses the last steps)")
-            worker.stop()
-        if self._interrupts.insisted or self._interrupts.waited_s() > self._settings.stop_s:
-            worker.kill()
+            for worker in workers:
+                worker.stop()
+        if self._interrupts.insisted or self._interrupts.waited_s() > _STOP_S:
+            for worker in workers:
+                worker.kill()
+
+    def _stop_job(self, member: Member) -> None:
+        if member.ended:
+            return
+        number = member.record.index
+        self._journal.write("asked", job=number, to="stop")
+        for station in self._stations:
+            if station.task and number in station.task.pack.jobs and station.worker is not None:
+                station.worker.stop(number)
+                return
+        self._settle(member, "KILLED", error="stopped before it started")
 
     def _dismiss(self) -> None:
-        worker = self._worker
-        if worker is None:
-            return
-        if worker.code is None and self._unfinished():
-            worker.stop()
-        patience = self._settings.stop_s if self._unfinished() else self._settings.leave_s
-        if self._interrupts.insisted:
-            worker.kill()
-        code = worker.leave(patience)
-        self._journal.write("worker", state="left", pid=worker.pid, code=code)
-
-    def _unfinished(self) -> bool:
-        return any(member.state == "RUNNING" for member in self._members.values())
+        for station in self._stations:
+            worker = station.worker
+            if worker is None:
+                continue
+            if worker.code is None and station.task:
+                worker.stop()
+            if self._interrupts.insisted:
+                worker.kill()
+            code = worker.leave(_STOP_S if station.task else _LEAVE_S)
+            self._journal.write("worker", state="left", pid=worker.pid, code=code)

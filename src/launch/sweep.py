@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from src.config.schema import TrackingConfig
+from src.launch.engines import ENGINES
+from src.launch.engines.protocol import WORKER_LOST
 from src.launch.folders import add_jobs, create_sweep, read_sweep, refuse_taken, write_job
 from src.launch.journal import Journal, SweepBusyError
 from src.launch.members import Member
@@ -15,30 +16,17 @@ from src.launch.names import Named, name_jobs, show_value, swept_keys
 from src.launch.outcome import FAILED, INTERRUPTED, OUTCOME
 from src.launch.plan import Pack, Plan, make_plan
 from src.launch.points import Point, SweepError
-from src.launch.process import WORKER_COMMAND, WORKER_LOST
 from src.launch.results import JobOutcome, read_results, write_results
 from src.launch.resume import Resumed, has_checkpoint
 from src.launch.screen import PatientConsole, Screen
+from src.launch.settings import Settings
 from src.launch.signals import Interrupts
-from src.launch.supervise import Supervisor, WorkerSettings
+from src.launch.supervise import Supervisor, Task
 from src.launch.table import near, plain, print_results, ui_command
 from src.launch.writer import SafeWriter
 from src.tracking.records import JobRecord
 
 Finish = Callable[[Path, list[JobOutcome]], Path | None]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
-    """What the launcher's configuration says.
-
-    Attributes:
-        pack_size: Most members of a pack; null for the default rule.
-        worker_command: The worker's command line; null for ``python -m src.worker``.
-    """
-
-    pack_size: int | None = None
-    worker_command: tuple[str, ...] | None = None
 
 
 def run_sweep(
@@ -78,7 +66,9 @@ def run_sweep(
             journal.write("pack", pack=pack.name, jobs=list(pack.jobs), rows=pack.rows)
         run = _Run(sweep_dir, record, members, journal, settings, finish)
         run.notes = [*named.notes, *plan.reasons]
-        run.train(plan.packs, [sweep_dir / "spool" / f"{pack.name}.jsonl" for pack in plan.packs], Path.cwd())
+        run.train(
+            [Task(pack=pack, spool=sweep_dir / "spool" / f"{pack.name}.jsonl") for pack in plan.packs], Path.cwd()
+        )
     return [result for result in run.results if result.index in members]
 
 
@@ -96,7 +86,7 @@ def run_resumed(resumed: Resumed, settings: Settings, finish: Finish) -> list[Jo
             journal.write("resumed", job=job.index, spool=resumed.spool.name)
             run = _Run(resumed.sweep_dir, resumed.sweep, members, journal, settings, finish)
             run.notes = [f"continuing {job.name} in {near(job.dir)}"]
-            run.train([pack], [resumed.spool], resumed.cwd)
+            run.train([Task(pack=pack, spool=resumed.spool)], resumed.cwd)
     except SweepBusyError as error:
         raise SweepError([f"resume: {error}"]) from error
     return [result for result in run.results if result.index in members]
@@ -124,9 +114,15 @@ class _Run:
         self._finish = finish
         self._console = PatientConsole(highlight=False)
 
-    def train(self, packs: Sequence[Pack], spools: Sequence[Path], cwd: Path) -> None:
-        """Run the packs, then settle results, runs and picture."""
+    def train(self, tasks: Sequence[Task], cwd: Path) -> None:
+        """Run the packs, then settle results, runs and picture.
+
+        Raises:
+            SweepError: When the devices that were asked for are not there.
+        """
         jobs = [member.record for member in self._members.values()]
+        engine = ENGINES[self._settings.engine](self._settings)
+        slots = engine.slots(jobs[0].config.trainer.accelerator)
         writer = SafeWriter(self._sweep_dir, jobs, self._sweep["id"], self._sweep["command"])
         with Interrupts() as interrupts:
             with Screen(self._console, self._members) as screen:
@@ -135,12 +131,15 @@ class _Run:
                 writer.start()
                 Supervisor(
                     sweep_dir=self._sweep_dir,
-                    worker=WorkerSettings(cwd=cwd, command=self._settings.worker_command or WORKER_COMMAND),
+                    engine=engine,
+                    slots=slots,
+                    settings=self._settings,
+                    cwd=cwd,
                     members=self._members,
                     journal=self._journal,
                     screen=screen,
                     interrupts=interrupts,
-                ).run(packs, spools)
+                ).run(tasks)
                 code = self._exit_code(interrupted=interrupts.asked)
                 OUTCOME.worsen(code)
                 interrupts.finishing = True

@@ -24,7 +24,7 @@ from src.training.pack import Pack, StoppedError, never
 from src.training.shortage import OutOfMemoryError, is_out_of_memory, let_go, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from lightning.pytorch import Callback
@@ -55,6 +55,7 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
     stop: Callable[[], bool] = never,
     resume: frozenset[str] = frozenset(),
     relief: Relief | None = None,
+    stopped: Callable[[], Collection[int]] = frozenset,
 ) -> dict[int, dict[str, Any]]:
     """Train ``members`` together; each one's end is told to ``sink`` as a state event.
 
@@ -69,6 +70,7 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
         stop: Asked between steps; once true, every member is checkpointed and KILLED.
         resume: Names of the members that continue from their newest checkpoint.
         relief: What a pack turns to when memory runs out; None lets the members fail.
+        stopped: Asked between steps for the numbers of the jobs that are to end; each is checkpointed and KILLED.
 
     Returns:
         What ``relief`` changed: the number of a job that has to start anew, to the changes by key.
@@ -88,7 +90,7 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
             reason = reason_of(error)
         else:
             try:
-                _train_together(pack, decoder, sink=sink, folder=folder, resume=resume)
+                _train_together(pack, decoder, sink=sink, folder=folder, resume=resume, stopped=stopped)
             finally:
                 pack.close()
             resume |= {member.name for member in pack.set_aside}
@@ -105,10 +107,18 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
     return changed
 
 
-def _train_together(pack: Pack, decoder: Decoder, *, sink: Sink, folder: Path, resume: frozenset[str]) -> None:
+def _train_together(  # as train_pack
+    pack: Pack,
+    decoder: Decoder,
+    *,
+    sink: Sink,
+    folder: Path,
+    resume: frozenset[str],
+    stopped: Callable[[], Collection[int]],
+) -> None:
     for member in list(pack.members):
         _prepare(pack, member, sink, resume=member.name in resume)
-    _fit(pack, decoder, sink=sink, folder=folder)
+    _fit(pack, decoder, sink=sink, folder=folder, stopped=stopped)
 
 
 def _prepare(pack: Pack, member: Member, sink: Sink, *, resume: bool) -> None:
@@ -127,11 +137,11 @@ def _prepare(pack: Pack, member: Member, sink: Sink, *, resume: bool) -> None:
         member.fail(str(error))
 
 
-def _fit(pack: Pack, decoder: Decoder, *, sink: Sink, folder: Path) -> None:
+def _fit(pack: Pack, decoder: Decoder, *, sink: Sink, folder: Path, stopped: Callable[[], Collection[int]]) -> None:
     validation = Validation(pack, sink)
     exports = Exports(sink, validation)
     checkpoints = Checkpoints(sink, folder)
-    departures = Departures(sink, exports)
+    departures = Departures(sink, exports, stopped)
     for member in pack.members:
         if member.state == "active":
             sink.emit("state", member.job, state="RUNNING", error=None, summary=None)

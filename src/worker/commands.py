@@ -28,12 +28,18 @@ class Commands:
 
     A closed pipe means that the launcher is gone: the pack under way is checkpointed and the worker ends,
     so no orphan trains on.
+
+    Attributes:
+        asked: How often :meth:`stopping` was called. It is asked between any two forwards of the base and any two
+            batches of what is encoded, so a number that stands still means work that stands still.
     """
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
         self._packs: queue.SimpleQueue[PackCommand | None] = queue.SimpleQueue()  # its put may interrupt itself
         self._stop = threading.Event()
+        self._stopped: set[int] = set()
+        self.asked = 0
 
     def start(self) -> None:
         """Begin to read; SIGTERM and SIGHUP count as a stop."""
@@ -48,7 +54,12 @@ class Commands:
 
     def stopping(self) -> bool:
         """Whether to end after the step under way."""
+        self.asked += 1
         return self._stop.is_set()
+
+    def stopped(self) -> frozenset[int]:
+        """Numbers of the jobs that are to end after the step under way, whatever becomes of the others."""
+        return frozenset(self._stopped)
 
     def next_pack(self) -> PackCommand | None:
         """The next pack; waits for it. None when the worker is to end."""
@@ -71,11 +82,14 @@ class Commands:
                 PackedJob(job=int(j["job"]), folder=Path(j["dir"]), name=str(j["name"]), resume=bool(j["resume"]))
                 for j in command["jobs"]
             )
+            self._stopped.difference_update(one.job for one in jobs)  # what was stopped before may be wanted again
             self._packs.put(PackCommand(pack=str(command["pack"]), spool=Path(command["spool"]), jobs=jobs))
         elif name == "stop":
             self.stop()
+        elif name == "stop_job":
+            self._stopped.add(int(command["job"]))
         elif name == "exit":
             self._packs.put(None)
         else:
-            msg = f"got command {name!r}, allowed are pack, stop and exit"
+            msg = f"got command {name!r}, allowed are pack, stop, stop_job and exit"
             raise ValueError(msg)

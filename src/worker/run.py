@@ -19,6 +19,8 @@ from src.memory.watch import GIB, Watch, taken_bytes
 from src.training.bases import Bases, device_of
 from src.training.pack import StoppedError
 from src.training.preparing import Checked, Encoders, check_jobs, read_config, write_changes
+from src.training.shortage import is_out_of_memory
+from src.worker.pulse import Pulse, job_logs
 from src.worker.spool import Spool
 
 if TYPE_CHECKING:
@@ -65,7 +67,13 @@ class _PackRun:
         command, spool = self._command, self._spool
         numbers = [job.job for job in command.jobs]
         spool.emit("worker", None, state="pack_started", pack=command.pack, jobs=numbers)
-        _log.info("pack %s: %s", command.pack, ", ".join(job.name for job in command.jobs))
+        with Pulse(spool, self._commands), job_logs([job.folder for job in command.jobs]):
+            _log.info("pack %s: %s", command.pack, ", ".join(job.name for job in command.jobs))
+            self._run(numbers)
+        spool.emit("worker", None, state="pack_ended", pack=command.pack, jobs=numbers)
+
+    def _run(self, numbers: list[int]) -> None:
+        command, spool = self._command, self._spool
         spool.emit("log", None, level="info", message="checking data")
         try:
             jobs = list(command.jobs)
@@ -77,13 +85,18 @@ class _PackRun:
         except StoppedError:
             for number in (n for n in numbers if n not in spool.ended):
                 spool.emit("state", number, state="KILLED", error=None, summary=None)
-        except Exception as error:  # noqa: BLE001  # the last stop before the process: its jobs fail, the worker goes on
+        except Exception as error:  # the last stop before the process: its jobs fail, the worker goes on
             _log.exception("pack %s", command.pack)
-            for number in (n for n in numbers if n not in spool.ended):
+            if is_device_lost(error):
+                raise  # the next pack would meet the same: the process is replaced
+            left = [number for number in numbers if number not in spool.ended]
+            what = f"{type(error).__name__}: {error}"
+            if len(left) > 1:  # whose fault it was shows when they train apart
+                spool.emit("worker", None, state="pack_broken", pack=command.pack, error=what)
+            for number in left if len(left) == 1 else ():
                 spool.emit("log", number, level="error", message=traceback.format_exc())
-                spool.emit("state", number, state="FAILED", error=f"{type(error).__name__}: {error}", summary=None)
+                spool.emit("state", number, state="FAILED", error=what, summary=None)
             self._bases.forget()
-        spool.emit("worker", None, state="pack_ended", pack=command.pack, jobs=numbers)
 
     def _train(self, checked: list[Checked]) -> dict[int, dict[str, Any]]:
         """What has to be trained anew, and with which changes."""
@@ -121,6 +134,7 @@ class _PackRun:
             stop=commands.stopping,
             resume=frozenset(one.job.name for one in checked if one.job.resume),
             relief=Ladder(spool, asked, self._watch.check),
+            stopped=commands.stopped,
         )
         self._tell_memory(members, peak)
         return changed
@@ -142,6 +156,15 @@ class _PackRun:
             values["memory.predicted_gib"] = round(predicted / GIB, 3)
         for member in members:
             self._spool.emit("tags", member.job, values=values)
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Whether this process can use its GPU no more: a CUDA error sticks to the context that met it."""
+    if is_out_of_memory(error):
+        return False
+    return type(error).__name__ == "AcceleratorError" or (
+        isinstance(error, RuntimeError) and "CUDA error" in str(error)
+    )
 
 
 @cache

@@ -84,7 +84,7 @@ def test_a_failing_job_fails_alone_and_the_exit_code_tells(command: Command) -> 
 
 
 def test_a_dying_worker_fails_its_pack_only_and_the_next_pack_gets_a_fresh_one(command: Command) -> None:
-    ran = command("seed=0,66,1", "-m", "hydra.launcher.pack_size=1")
+    ran = command("seed=0,66,1", "-m", "hydra.launcher.pack_size=1", "hydra.launcher.max_restarts=0")
     assert ran.code == 1
     assert list(ran.states().values()) == ["FINISHED", "FAILED", "FINISHED"]
     assert "SIGKILL" in ran.results()[1]["error"]
@@ -96,7 +96,7 @@ def test_a_dying_worker_fails_its_pack_only_and_the_next_pack_gets_a_fresh_one(c
 
 
 def test_pack_mates_that_finished_before_the_worker_died_stay_finished(command: Command) -> None:
-    ran = command("seed=0,13,66", "-m")
+    ran = command("seed=0,13,66", "-m", "hydra.launcher.max_restarts=0")
     assert list(ran.states().values()) == ["FAILED", "FAILED", "FAILED"]
     assert ran.results()[1]["error"] == "the loss is not finite at step 2", "its own end, not the worker's"
 
@@ -116,7 +116,7 @@ def test_a_finished_job_stays_finished_whatever_is_said_of_it_later(command: Com
 def test_a_worker_that_cannot_start_fails_its_jobs_with_the_command(command: Command) -> None:
     ran = command("hydra.launcher.worker_command=[/nowhere/python]")
     assert ran.code == 1
-    assert "could not be started (/nowhere/python)" in ran.results()[0]["error"]
+    assert "could not be started: [Errno 2] No such file or directory: '/nowhere/python'" in ran.results()[0]["error"]
 
 
 def test_pack_size_is_honoured(command: Command) -> None:

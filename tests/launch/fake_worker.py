@@ -2,6 +2,8 @@
 
 Seed 13: the job fails. Seed 66: the process dies in the middle. Seed 77: it never ends by itself.
 Seed 88: it ignores ``stop`` as well. Seed 55: its pack ends without a word about it.
+Seed 67: the process dies in the middle, the first time. Seed 33: it does nothing more, the first time.
+Seed 99: its pack breaks unless it is alone in it.
 Seed 44: it finishes, and a later fault of the pack claims that it failed.
 """
 
@@ -22,11 +24,20 @@ from src.config.parse import parse
 from src.config.schema import JobConfig
 
 
+def first_time(folder: Path) -> bool:
+    """Whether this is asked of ``folder`` for the first time."""
+    mark = folder / "died-once"
+    first = not mark.exists()
+    mark.touch()
+    return first
+
+
 class Worker:
     def __init__(self, sweep_dir: Path) -> None:
         self.sweep_dir = sweep_dir
         self.packs: list[dict] = []
         self.stopping = self.leaving = False
+        self.stopped: set[int] = set()
         self.buffer = b""
         self.selector = selectors.DefaultSelector()
         self.selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
@@ -46,6 +57,8 @@ class Worker:
                 file.write(json.dumps({**command, "pid": os.getpid()}) + "\n")
             if command["cmd"] == "pack":
                 self.packs.append(command)
+            if command["cmd"] == "stop_job":
+                self.stopped.add(command["job"])
             self.stopping = self.stopping or command["cmd"] == "stop"
             self.leaving = self.leaving or command["cmd"] in ("exit", "stop")
 
@@ -81,10 +94,19 @@ class Worker:
                 say("progress", number, step=step, total=total, samples=step, loss=1 / step, samples_per_s=9.5)
                 (folder / "checkpoints").mkdir(exist_ok=True)
                 (folder / "checkpoints" / f"step-{step:08}.safetensors").touch()
-                if config.seed == 66 and step == 3:
+                if config.seed == 33 and step == 3 and first_time(folder):
+                    time.sleep(3600)
+                if config.seed == 99 and step == 3 and len(jobs) > 1:
+                    say("worker", None, state="pack_broken", pack=command["pack"], error="ValueError: no")
+                    say("worker", None, state="pack_ended", pack=command["pack"], jobs=sorted(jobs))
+                    return
+                if (config.seed == 66 and step == 3) or (config.seed == 67 and step == 3 and first_time(folder)):
                     print("RuntimeError: the fake worker fell over", flush=True)
                     os.kill(os.getpid(), signal.SIGKILL)
-                if config.seed == 13 and step == 2:
+                if number in self.stopped:
+                    say("state", number, state="KILLED", error="stopped on request", summary=None)
+                    alive.discard(number)
+                elif config.seed == 13 and step == 2:
                     say("state", number, state="FAILED", error="the loss is not finite at step 2", summary=None)
                     alive.discard(number)
                 elif config.seed == 55 and step == 2:

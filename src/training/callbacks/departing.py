@@ -1,4 +1,4 @@
-"""Members that are done, or failed, leave the pack; the rest go on."""
+"""Members that are done, failed or stopped leave the pack; the rest go on."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback
 
+from src.training.checkpoint import save_member
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from lightning.pytorch import Trainer
 
     from src.training.callbacks.exporting import Exports
+    from src.training.member import Member
     from src.training.module import PackModule
     from src.training.pack import Pack
     from src.training.sink import Sink
@@ -18,9 +23,11 @@ if TYPE_CHECKING:
 class Departures(Callback):
     """Tells how each member ended and takes it out of the pack."""
 
-    def __init__(self, sink: Sink, exports: Exports) -> None:
+    def __init__(self, sink: Sink, exports: Exports, stopped: Callable[[], Collection[int]]) -> None:
+        """Take in where ends are told, what the members' files were, and which jobs are asked to end."""
         self._sink = sink
         self._exports = exports
+        self._stopped = stopped
 
     def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
         """Say that the first step comes: this is the last of the callbacks."""
@@ -31,14 +38,24 @@ class Departures(Callback):
         self.depart(pl_module.pack)
 
     def depart(self, pack: Pack) -> None:
-        """Report the members that are done or failed and take them out."""
-        leaving = [member for member in pack.members if not member.active]
-        if not leaving:
-            return
+        """Report the members that are done, failed or stopped, and take them out."""
+        stopped = self._stopped()
+        leaving = [member for member in pack.members if not member.active or member.job in stopped]
         for member in leaving:
             if member.state == "failed":
                 self._sink.emit("state", member.job, state="FAILED", error=member.error, summary=None)
-            else:
+            elif member.done:
                 summary = self._exports.summaries[member.name]
                 self._sink.emit("state", member.job, state="FINISHED", error=None, summary=summary)
+            else:
+                self._stop(pack, member)
         pack.leave(leaving)
+
+    def _stop(self, pack: Pack, member: Member) -> None:
+        """It can be continued from where it is."""
+        try:
+            save_member(pack, member, member.folder / "checkpoints")
+        except OSError as error:
+            message = f"{member.name}: no checkpoint was written ({error}); an earlier one stays"
+            self._sink.emit("log", member.job, level="warning", message=message)
+        self._sink.emit("state", member.job, state="KILLED", error="stopped on request", summary=None)

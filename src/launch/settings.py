@@ -1,0 +1,66 @@
+"""What the launcher's configuration says (``hydra.launcher.*``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from src.launch.points import SweepError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Options of the launcher; :class:`hydra_plugins.foundry.pack_launcher.PackLauncherConf` has the same fields.
+
+    Attributes:
+        pack_size: Most members of a pack; null for the default rule.
+        worker_command: The worker's command line; null for ``python -m src.worker``.
+        engine: What starts workers.
+        devices: Numbers of the GPUs to use, as nvidia-smi counts; null takes all.
+        slots: Workers a device.
+        reserve: Share of a device's free memory that packs leave alone.
+        stall_s: Seconds without any progress after which a worker is ended and started again.
+        max_restarts: How often a job is started again after its worker died.
+        backoff_s: Seconds before the first restart of a pack; twice that before the next, a minute at most.
+        nice: What is added to the workers' niceness, 0 to 19.
+        plan_only: Show the plan and train nothing.
+    """
+
+    pack_size: int | None = None
+    worker_command: tuple[str, ...] | None = None
+    engine: str = "local"
+    devices: tuple[int, ...] | None = None
+    slots: int = 1
+    reserve: float = 0.2
+    stall_s: float = 600.0
+    max_restarts: int = 3
+    backoff_s: float = 1.0
+    nice: int = 0
+    plan_only: bool = False
+
+    def check(self, engines: tuple[str, ...]) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            SweepError: With a line for each wrong value.
+        """
+        wrong = [
+            (self.pack_size is not None and self.pack_size < 1, "pack_size", "at least 1, or null for the default"),
+            (self.engine not in engines, "engine", f"one of {', '.join(engines)}"),
+            (self.slots < 1, "slots", "at least 1"),
+            (not 0 <= self.reserve < 1, "reserve", "a share from 0 to below 1"),
+            (self.stall_s <= 0, "stall_s", "more than 0 seconds"),
+            (self.max_restarts < 0, "max_restarts", "0 or more"),
+            (self.backoff_s < 0, "backoff_s", "0 or more seconds"),
+            (not 0 <= self.nice <= 19, "nice", "0 to 19"),
+            (self.devices is not None and not self.devices, "devices", "at least one number, or null for all"),
+        ]
+        problems = [
+            f"hydra.launcher.{name}: got {getattr(self, name)!r}, allowed is {allowed}"
+            for bad, name, allowed in wrong
+            if bad
+        ]
+        if problems:
+            raise SweepError(problems)
+
+
+NAMES = tuple(field.name for field in fields(Settings))

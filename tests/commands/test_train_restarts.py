@@ -1,0 +1,122 @@
+"""Workers that die, hang and break: what is started again, what is split, and what is given up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from src.config.control import ask_to_stop
+from src.launch.journal import read_journal
+from tests.commands.ran import Command, Ran
+
+QUICK = "hydra.launcher.backoff_s=0.05"
+
+
+def packs_sent(ran: Ran) -> list[tuple[str, list[int]]]:
+    """Names and jobs of the packs in the order in which workers got them."""
+    return [(c["pack"], [job["job"] for job in c["jobs"]]) for c in ran.commands() if c["cmd"] == "pack"]
+
+
+def events(ran: Ran, kind: str) -> list[dict[str, Any]]:
+    return [line for line in read_journal(ran.sweep_dir) if line["event"] == kind]
+
+
+def test_a_pack_whose_worker_died_goes_on_from_its_checkpoints(command: Command) -> None:
+    ran = command("seed=0,67,1", "-m", QUICK)
+    assert ran.code == 0, ran.out
+    assert set(ran.states().values()) == {"FINISHED"}
+    assert packs_sent(ran) == [("pack-0", [0, 1, 2])] * 2
+    assert [row["summary"]["resumed"] for row in ran.results().values()] == [True] * 3
+    assert "it starts again from its last checkpoint in 0.05 s" in ran.out
+    assert [event["state"] for event in events(ran, "worker")] == ["started", "ended", "started", "left"]
+
+
+def test_a_job_that_kills_its_workers_ends_alone_and_its_mates_finish(command: Command) -> None:
+    ran = command("seed=0,1,66,2", "-m", QUICK)
+    assert ran.code == 1
+    assert list(ran.states().values()) == ["FINISHED", "FINISHED", "FAILED", "FINISHED"]
+    assert "after 3 restarts (hydra.launcher.max_restarts)" in ran.results()[2]["error"]
+    sent = packs_sent(ran)
+    assert sent[:2] == [("pack-0", [0, 1, 2, 3])] * 2
+    assert ("pack-0a", [0, 1]) in sent
+    assert ("pack-0b", [2, 3]) in sent
+    assert ("pack-0bb", [3]) in sent
+
+
+def test_no_restart_is_tried_where_none_is_allowed(command: Command) -> None:
+    ran = command("seed=66", QUICK, "hydra.launcher.max_restarts=0")
+    assert ran.code == 1
+    assert len(packs_sent(ran)) == 1
+
+
+def test_a_worker_that_stands_still_is_ended_and_its_pack_goes_on(command: Command) -> None:
+    ran = command("seed=33,1", "-m", QUICK, "hydra.launcher.stall_s=1")
+    assert ran.code == 0, ran.out
+    assert "did nothing for 1 s" in ran.out
+    assert [event["state"] for event in events(ran, "worker")] == ["started", "stalled", "started", "left"]
+
+
+def test_a_pack_that_breaks_is_halved_until_the_culprit_is_alone(command: Command) -> None:
+    ran = command("seed=0,1,2,99", "-m", QUICK)
+    assert ran.code == 0, ran.out
+    assert set(ran.states().values()) == {"FINISHED"}
+    assert [jobs for _, jobs in packs_sent(ran)] == [[0, 1, 2, 3], [0, 1], [2, 3], [2], [3]]
+    assert len(events(ran, "worker")) == 2, "one worker all the while"
+
+
+def test_slots_work_side_by_side(command: Command) -> None:
+    ran = command("seed=0,1,2,3", "-m", "hydra.launcher.pack_size=1", "hydra.launcher.slots=2")
+    assert ran.code == 0, ran.out
+    assert len({c["pid"] for c in ran.commands() if c["cmd"] == "pack"}) == 2
+    assert {event["slot"] for event in events(ran, "began")} == {"cpu-0", "cpu-1"}
+    assert (ran.sweep_dir / "worker-cpu-1.log").exists()
+
+
+def _ask_when_running(sweep_dir: Path, job: int | None) -> threading.Thread:
+    def ask() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if any(line["event"] == "job" and line["state"] == "RUNNING" for line in read_journal(sweep_dir)):
+                ask_to_stop(sweep_dir, job)
+                return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread
+
+
+def test_one_job_is_stopped_and_the_others_go_on(command: Command, tmp_path: Path) -> None:
+    asking = _ask_when_running(tmp_path / "sweep", 0)
+    ran = command("seed=77,1", "-m")
+    asking.join()
+    assert list(ran.states().values()) == ["KILLED", "FINISHED"]
+    assert ran.code == 1
+
+
+def test_a_waiting_job_is_stopped_before_it_starts(command: Command, tmp_path: Path) -> None:
+    first, second = (_ask_when_running(tmp_path / "sweep", job) for job in (1, 0))
+    ran = command("seed=77,1,2", "-m", "hydra.launcher.pack_size=1")
+    first.join()
+    second.join()
+    assert list(ran.states().values()) == ["KILLED", "KILLED", "FINISHED"]
+    assert ran.results()[1]["error"] == "stopped before it started"
+    assert [jobs for _, jobs in packs_sent(ran)] == [[0], [2]]
+
+
+def test_a_sweep_is_stopped_like_ctrl_c(command: Command, tmp_path: Path) -> None:
+    asking = _ask_when_running(tmp_path / "sweep", None)
+    ran = command("seed=77,1", "-m", "hydra.launcher.pack_size=1")
+    asking.join()
+    assert ran.code == 130
+    assert list(ran.states().values()) == ["KILLED", "KILLED"]
+
+
+def test_wrong_settings_are_refused_all_at_once(command: Command) -> None:
+    ran = command("seed=1", "hydra.launcher.engine=ray", "hydra.launcher.slots=0", "hydra.launcher.reserve=1.5")
+    assert ran.code == 2
+    assert "hydra.launcher.engine: got 'ray', allowed is one of local" in ran.err
+    assert "hydra.launcher.slots: got 0, allowed is at least 1" in ran.err
+    assert "hydra.launcher.reserve: got 1.5" in ran.err
