@@ -50,10 +50,7 @@ class PackLauncher(Launcher):
     """Gives each override list its JobReturn, in order; one job's failure is one job's failure."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401  # the fields of PackLauncherConf
-        self._options: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-            for name, value in options.items()
-        }
+        self._options = options
         self._launching: Launching | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -63,7 +60,7 @@ class PackLauncher(Launcher):
         from src.launch.launching import Launching  # noqa: PLC0415 - imported at every start of Hydra: late
         from src.launch.settings import Settings  # noqa: PLC0415 - imported at every start of Hydra: late
 
-        self._launching = Launching(hydra_context.config_loader, config, Settings(**self._options), draw_picture)
+        self._launching = Launching(hydra_context.config_loader, config, Settings.of(self._options), draw_picture)
 
     @property
     def launching(self) -> "Launching":

@@ -1,8 +1,9 @@
-"""``resume=<job folder>``: one job of an earlier sweep, continued in its own folder."""
+"""Going on with what a sweep left: one job (``resume=<job folder>``) or all that is unfinished (``src.resume``)."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from src.config.parse import ConfigError, parse
 from src.config.schema import JobConfig, TrackingConfig
 from src.launch.folders import HYDRA_FOLDER, SWEEP_FILE, read_sweep
+from src.launch.journal import read_journal
 from src.launch.points import SweepError
+from src.launch.results import JobOutcome, read_results
 from src.tracking.records import JobRecord
 
 _ALLOWED = "allowed is a job's folder such as multirun/2026-11-22/17-05-33-a1b2c3/0"
@@ -20,21 +23,29 @@ _ALLOWED = "allowed is a job's folder such as multirun/2026-11-22/17-05-33-a1b2c
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resumed:
-    """A job that can be continued.
+    """Jobs of one sweep that can be continued.
 
     Attributes:
-        sweep_dir: Its sweep's folder.
-        sweep: Its sweep's record.
-        job: The job, with its stored configuration.
-        spool: A new file for the worker's events.
-        cwd: Folder that the stored configuration's relative paths start from.
+        sweep_dir: Their sweep's folder.
+        sweep: Their sweep's record.
+        jobs: The jobs, with their stored configurations.
+        packs: Name and numbers of the jobs of each pack, in the order to train them.
+        cwd: Folder that the stored configurations' relative paths start from.
+        notes: What the user is told first.
     """
 
     sweep_dir: Path
     sweep: dict[str, Any]
-    job: JobRecord
-    spool: Path
+    jobs: tuple[JobRecord, ...]
+    packs: tuple[tuple[str, tuple[int, ...]], ...]
     cwd: Path
+    notes: tuple[str, ...]
+
+    def spools(self) -> list[Path]:
+        """A new file for the events of each pack."""
+        folder = self.sweep_dir / "spool"
+        first = len(list(folder.glob("resume-*.jsonl")))
+        return [folder / f"resume-{first + place}.jsonl" for place in range(len(self.packs))]
 
 
 def find_resumed(folder: str, tracking: TrackingConfig | None) -> Resumed:
@@ -51,26 +62,115 @@ def find_resumed(folder: str, tracking: TrackingConfig | None) -> Resumed:
     entry = next((job for job in sweep["jobs"] if (sweep_dir / job["dir"]).resolve() == job_dir.resolve()), None)
     if entry is None:
         raise SweepError([f"resume: {sweep_dir / SWEEP_FILE} knows no job in {job_dir}; {_ALLOWED}"])
-    config = _stored_config(job_dir / HYDRA_FOLDER / "config.yaml")
+    job = _stored_job(sweep_dir, entry)
     if not has_checkpoint(job_dir):
         again = shlex.join(["python", "-m", "src.train", *(f"{k}={v}" for k, v in entry["overrides"].items())])
         raise SweepError([f"resume: {job_dir} holds no checkpoint to continue from; train it anew: {again}"])
-    cwd = Path(str(sweep.get("cwd", "")))
-    spools = sweep_dir / "spool"
     return Resumed(
         sweep_dir=sweep_dir,
         sweep=sweep,
-        job=JobRecord(
-            index=entry["job"],
-            name=entry["name"],
-            dir=job_dir,
-            config=replace(config, tracking=tracking) if tracking is not None else config,
-            overrides=entry["overrides"],
-            pack=entry["pack"],
-        ),
-        spool=spools / f"resume-{len(list(spools.glob('resume-*.jsonl')))}.jsonl",
-        cwd=cwd if cwd.is_dir() else Path.cwd(),
+        jobs=(replace(job, config=replace(job.config, tracking=tracking)) if tracking is not None else job,),
+        packs=((job.pack, (job.index,)),),
+        cwd=_cwd(sweep),
+        notes=(f"continuing {job.name} in {job_dir}",),
     )
+
+
+def find_unfinished(sweep_dir: Path, *, failed: bool, only: int | None = None) -> Resumed | None:
+    """What is left of a sweep: jobs that were stopped, lost or never begun, and on request those that failed.
+
+    Jobs that trained together go on together, so that an interrupted pack continues bitwise as it was.
+
+    Args:
+        sweep_dir: Its folder.
+        failed: Whether failed jobs are tried again.
+        only: The number of the one job that is meant.
+
+    Returns:
+        None where nothing is left.
+
+    Raises:
+        SweepError: When the sweep or a configuration cannot be read.
+    """
+    sweep = read_sweep(sweep_dir)
+    results = {result.index: result for result in read_results(sweep_dir)}
+    left = [
+        number
+        for number, result in results.items()
+        if only in (None, number) and (_is_lost(sweep_dir, result) or (failed and result.state == "FAILED"))
+    ]
+    if not left:
+        return None
+    entries = {entry["job"]: entry for entry in sweep["jobs"]}
+    return Resumed(
+        sweep_dir=sweep_dir,
+        sweep=sweep,
+        jobs=tuple(_stored_job(sweep_dir, entries[number]) for number in left),
+        packs=_last_packs(sweep_dir, entries, left),
+        cwd=_cwd(sweep),
+        notes=tuple(_notes(results, left, only=only)),
+    )
+
+
+def _is_lost(sweep_dir: Path, result: JobOutcome) -> bool:
+    """Whether the job has no end, or finished with a file that is gone."""
+    file = (result.summary or {}).get("file")
+    return result.state == "KILLED" or (result.state == "FINISHED" and not (sweep_dir / str(file)).exists())
+
+
+def _notes(results: dict[int, JobOutcome], left: Sequence[int], *, only: int | None) -> list[str]:
+    notes = []
+    for number in left:
+        result = results[number]
+        how = "from its last checkpoint" if has_checkpoint(result.dir) else "from the beginning: it has no checkpoint"
+        notes.append(f"{result.name} ({result.state}) goes on {how}")
+    if only is None:
+        skipped = [result for number, result in results.items() if number not in left]
+        finished = [result.name for result in skipped if result.state == "FINISHED"]
+        broken = [result.name for result in skipped if result.state == "FAILED"]
+        notes += [f"skipped, finished with its files in place: {', '.join(finished)}"] if finished else []
+        notes += [f"skipped, failed (--failed tries again): {', '.join(broken)}"] if broken else []
+    return notes
+
+
+def _last_packs(
+    sweep_dir: Path, entries: dict[int, dict[str, Any]], left: Sequence[int]
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The packs that the jobs were last in, as the journal has them."""
+    pack_of = {number: str(entries[number]["pack"]) for number in left}
+    for line in read_journal(sweep_dir):
+        if line.get("event") == "pack":
+            pack_of |= {number: str(line["pack"]) for number in line["jobs"] if number in pack_of}
+    names = dict.fromkeys(pack_of[number] for number in left)
+    return tuple((name, tuple(number for number in left if pack_of[number] == name)) for name in names)
+
+
+def _stored_job(sweep_dir: Path, entry: dict[str, Any]) -> JobRecord:
+    folder = sweep_dir / entry["dir"]
+    return JobRecord(
+        index=entry["job"],
+        name=entry["name"],
+        dir=folder,
+        config=_stored_config(folder / HYDRA_FOLDER / "config.yaml"),
+        overrides=entry["overrides"],
+        pack=entry["pack"],
+    )
+
+
+def stored_launcher(resumed: Resumed) -> dict[str, Any]:
+    """The launcher's options that the sweep began with; empty where they cannot be read."""
+    path = resumed.jobs[0].dir / HYDRA_FOLDER / "hydra.yaml"
+    try:
+        node = OmegaConf.select(OmegaConf.load(path), "hydra.launcher")
+        options = OmegaConf.to_container(node, resolve=True)
+    except (OSError, ValueError):
+        return {}
+    return {str(key): value for key, value in options.items() if key != "_target_"} if isinstance(options, dict) else {}
+
+
+def _cwd(sweep: dict[str, Any]) -> Path:
+    cwd = Path(str(sweep.get("cwd", "")))
+    return cwd if cwd.is_dir() else Path.cwd()
 
 
 def _locate(folder: str) -> tuple[Path, Path, dict[str, Any]]:

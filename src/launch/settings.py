@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from src.launch.points import SweepError
 
@@ -37,6 +39,13 @@ class Settings:
     nice: int = 0
     plan_only: bool = False
 
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Settings:
+        """From a configuration's plain values; those of another version that mean nothing here are passed over."""
+        known = {field.name for field in fields(cls)}
+        given: dict[str, Any] = {key: _plain(value) for key, value in options.items() if key in known}
+        return cls(**given)
+
     def check(self, engines: tuple[str, ...]) -> None:
         """Refuse what cannot work.
 
@@ -63,4 +72,5 @@ class Settings:
             raise SweepError(problems)
 
 
-NAMES = tuple(field.name for field in fields(Settings))
+def _plain(value: object) -> object:
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

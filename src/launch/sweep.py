@@ -73,20 +73,23 @@ def run_sweep(
 
 
 def run_resumed(resumed: Resumed, settings: Settings, finish: Finish) -> list[JobOutcome]:
-    """Continue one job.
+    """Continue jobs of one sweep.
 
     Raises:
-        SweepError: When another process works in its sweep.
+        SweepError: When another process works in their sweep.
     """
-    job = resumed.job
-    members = {job.index: Member(record=job, resume=True)}
-    pack = Pack(name=job.pack, jobs=(job.index,), rows=job.config.data.batch_size)
+    members = {job.index: Member(record=job, resume=has_checkpoint(job.dir)) for job in resumed.jobs}
     try:
         with Journal(resumed.sweep_dir) as journal:
-            journal.write("resumed", job=job.index, spool=resumed.spool.name)
+            tasks = []
+            for (name, jobs), spool in zip(resumed.packs, resumed.spools(), strict=True):
+                for job in jobs:
+                    journal.write("resumed", job=job, spool=spool.name)
+                rows = sum(members[job].record.config.data.batch_size for job in jobs)
+                tasks.append(Task(pack=Pack(name=name, jobs=jobs, rows=rows), spool=spool))
             run = _Run(resumed.sweep_dir, resumed.sweep, members, journal, settings, finish)
-            run.notes = [f"continuing {job.name} in {near(job.dir)}"]
-            run.train([Task(pack=pack, spool=resumed.spool)], resumed.cwd)
+            run.notes = list(resumed.notes)
+            run.train(tasks, resumed.cwd)
     except SweepBusyError as error:
         raise SweepError([f"resume: {error}"]) from error
     return [result for result in run.results if result.index in members]

@@ -1,0 +1,101 @@
+"""The ledger as people read it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from src.launch.ledger import Job, Sweep
+
+_STYLE = {"FINISHED": "green", "FAILED": "bold red", "KILLED": "yellow", "LOST": "yellow", "RUNNING": "cyan"}
+_HEADS = (
+    *("job", "name", "state", "device", "step", "samples/s", "GiB", "val loss", "of base's"),
+    *("started", "took", "restarts", "memory"),
+)
+_LEFT = ("name", "state", "device", "memory")
+_LESSER = ("started", "GiB", "device", "of base's", "samples/s", "took", "memory", "restarts")  # first to go first
+
+
+def board(sweeps: Sequence[Sweep]) -> RenderableType:
+    """A table a sweep, newest last, so that it stands above the prompt."""
+    if not sweeps:
+        return Text("No sweep yet: python -m src.train lora.rank=4,8,16 -m")
+    return Group(*(part for sweep in reversed(sweeps) for part in _sweep(sweep)))
+
+
+def _sweep(sweep: Sweep) -> list[RenderableType]:
+    counts: dict[str, int] = {}
+    for job in sweep.jobs:
+        counts[job.state] = counts.get(job.state, 0) + 1
+    said = ", ".join(f"{count} {state.lower()}" for state, count in sorted(counts.items()))
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(sweep.created))
+    title = Text.assemble((sweep.id, "bold"), f"  {when}  {said}  ", (str(sweep.dir), "dim"))
+    parts: list[RenderableType] = [title, _Fitting(sweep.jobs)]
+    broken = [job for job in sweep.jobs if job.error and job.state == "FAILED"]
+    parts.extend(Text(f"  {job.name}: {job.error}", style="red") for job in broken)
+    if any(job.state in ("LOST", "KILLED") for job in sweep.jobs) and not sweep.running:
+        parts.append(Text(f"  to go on: python -m src.resume {sweep.dir}", style="dim"))
+    return [*parts, Text("")]
+
+
+class _Fitting:
+    """A table that leaves out empty columns, and on a narrow terminal the lesser ones, rather than cut names."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._rows = [_cells(job) for job in jobs]
+        filled = {head for row in self._rows for head, text in row.items() if text}
+        self._heads = [head for head in _HEADS if head in filled]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        heads, lesser = self._heads, [head for head in _LESSER if head in self._heads]
+        table = self._table(heads)
+        while lesser and Measurement.get(console, options.update(max_width=10_000), table).maximum > options.max_width:
+            heads = [head for head in heads if head != lesser[0]]
+            lesser = lesser[1:]
+            table = self._table(heads)
+        yield table
+
+    def _table(self, heads: Sequence[str]) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for head in heads:
+            table.add_column(head, justify="left" if head in _LEFT else "right", no_wrap=True)
+        for row in self._rows:
+            table.add_row(*(Text(row[head], _STYLE.get(row[head], "dim") if head == "state" else "") for head in heads))
+        return table
+
+
+def _cells(job: Job) -> dict[str, str]:
+    step = "" if job.step is None else f"{job.step}/{job.total}" if job.total else str(job.step)
+    loss = "" if job.val_loss is None else f"{job.val_loss:.4f}"
+    return {
+        "job": str(job.job),
+        "name": job.name,
+        "state": job.state,
+        "device": job.device or "",
+        "step": step,
+        "samples/s": _number(job.samples_per_s),
+        "GiB": _number(job.memory_gib),
+        "val loss": loss,
+        "of base's": "" if job.val_loss_rel is None else f"{job.val_loss_rel:.3f}",
+        "started": "" if job.started is None else time.strftime("%H:%M", time.localtime(job.started)),
+        "took": _took(job),
+        "restarts": str(job.restarts) if job.restarts else "",
+        "memory": ", ".join(dict.fromkeys(job.memory_changes)),
+    }
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _took(job: Job) -> str:
+    if job.started is None or (job.ended is None and job.state != "RUNNING"):
+        return ""
+    seconds = int((job.ended or time.time()) - job.started)
+    hours, rest = divmod(max(0, seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

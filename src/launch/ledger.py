@@ -1,0 +1,273 @@
+"""Every sweep and job below a folder, as files tell it: while sweeps run, afterwards, and without MLflow.
+
+Reads ``sweep.json``, ``journal.jsonl`` and the ends of the spools, nothing else, and imports little: a thousand jobs
+are listed in under a second.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from src.config.events import KINDS
+from src.launch.journal import ENDED, FILE, read_journal
+
+SWEEP_FILE = "sweep.json"
+_TAIL_BYTES = 512 * 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """One line of the ledger.
+
+    Attributes:
+        sweep: The sweep's id.
+        job: Its number there.
+        name: The adapter's name.
+        dir: Its folder.
+        state: ``PENDING``, ``RUNNING``, ``FINISHED``, ``FAILED``, ``KILLED``, or ``LOST``: pending or running, and the
+            launcher is gone.
+        device: The slot it was last on.
+        step: Optimizer steps done.
+        total: Of how many; null while unknown.
+        samples_per_s: Last throughput.
+        memory_gib: What its process took at its peak, once known.
+        val_loss: Of a finished job.
+        val_loss_rel: The same over the base's.
+        started: Unix seconds of its first start.
+        ended: Unix seconds of its end.
+        restarts: How often it was begun again.
+        memory_changes: What was done when memory ran out, in order.
+        error: Why it failed.
+    """
+
+    sweep: str
+    job: int
+    name: str
+    dir: str
+    state: str = "PENDING"
+    device: str | None = None
+    step: int | None = None
+    total: int | None = None
+    samples_per_s: float | None = None
+    memory_gib: float | None = None
+    val_loss: float | None = None
+    val_loss_rel: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    restarts: int = 0
+    memory_changes: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """One sweep and its jobs.
+
+    Attributes:
+        id: Its id.
+        dir: Its folder.
+        command: The command line that made it.
+        created: Unix seconds.
+        running: Whether a launcher or a worker holds it.
+        jobs: In order of number.
+    """
+
+    id: str
+    dir: Path
+    command: str
+    created: float
+    running: bool
+    jobs: tuple[Job, ...]
+
+
+def sweep_dirs(root: Path) -> list[Path]:
+    """Folders of sweeps below ``root``, newest first; ``root`` itself when it is one."""
+    found = [root] if (root / SWEEP_FILE).is_file() else [path.parent for path in root.glob(f"*/*/{SWEEP_FILE}")]
+    return sorted(found, key=_created, reverse=True)
+
+
+def read_ledger(root: Path) -> list[Sweep]:
+    """All sweeps below ``root``, newest first; what cannot be read is left out."""
+    return [sweep for folder in sweep_dirs(root) if (sweep := read_sweep_state(folder)) is not None]
+
+
+def read_sweep_state(folder: Path) -> Sweep | None:
+    """One sweep as it is now."""
+    record = _record(folder)
+    if record is None:
+        return None
+    jobs = {
+        int(entry["job"]): Job(sweep=record["id"], job=int(entry["job"]), name=entry["name"], dir=entry["dir"])
+        for entry in record["jobs"]
+    }
+    running = is_held(folder)
+    began: dict[int, float] = {}
+    for line in read_journal(folder):
+        _fold(line, jobs)
+        if line.get("event") == "began":
+            began |= dict.fromkeys(line.get("jobs", ()), float(line.get("t", 0.0)))
+    if any(job.state not in ENDED for job in jobs.values()):
+        for event in _tails(folder):
+            job = jobs.get(event.get("job"))  # type: ignore[arg-type]
+            if job is not None and job.state not in ENDED and float(event.get("t", 0.0)) >= began.get(job.job, 0.0):
+                _progress(event, job)
+    if not running:
+        for job in jobs.values():
+            job.state = job.state if job.state in ENDED else "LOST"
+    return Sweep(
+        id=record["id"],
+        dir=folder,
+        command=str(record.get("command", "")),
+        created=float(record.get("created", 0.0)),
+        running=running,
+        jobs=tuple(jobs[number] for number in sorted(jobs)),
+    )
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a launcher, or a worker that it left behind, works in ``folder``."""
+    try:
+        descriptor = os.open(folder / FILE, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads((folder / SWEEP_FILE).read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("jobs"), list) else None
+
+
+def _created(folder: Path) -> float:
+    record = _record(folder)
+    return float(record.get("created", 0.0)) if record else 0.0
+
+
+def _fold(line: dict[str, Any], jobs: dict[int, Job]) -> None:
+    event, at = line.get("event"), float(line.get("t", 0.0))
+    if event == "began":
+        for number in line.get("jobs", ()):
+            if (job := jobs.get(number)) is not None:
+                job.restarts += job.device is not None
+                job.device = line.get("slot")
+                if job.state in ENDED:  # resumed
+                    job.state, job.ended, job.error = "PENDING", None, None
+        return
+    job = jobs.get(line.get("job"))  # type: ignore[arg-type]
+    if job is None:
+        return
+    if event == "memory":
+        job.memory_changes.append(str(line.get("rung")))
+    elif event == "job":
+        job.state, job.error = str(line.get("state")), line.get("error")
+        if job.state == "RUNNING":
+            job.started = job.started or at
+        elif job.state in ENDED:
+            job.ended = at
+            _results(job, line.get("summary") or {})
+
+
+def _results(job: Job, summary: dict[str, Any]) -> None:
+    job.val_loss, job.val_loss_rel = summary.get("val_loss"), summary.get("val_loss_rel")
+    job.samples_per_s, job.memory_gib = summary.get("samples_per_s"), summary.get("peak_mem_gib")
+    job.step = job.total = summary.get("steps", job.step)
+
+
+def _tails(folder: Path) -> Iterator[dict[str, Any]]:
+    """Whole events near the end of each spool."""
+    for spool in sorted((folder / "spool").glob("*.jsonl")):
+        with spool.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            data = file.read()
+        for line in data[: data.rfind(b"\n") + 1].splitlines():
+            if b'"progress"' not in line and b'"state"' not in line:
+                continue
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue  # the tail began inside it
+            if isinstance(event, dict) and event.get("kind") in KINDS:
+                yield event
+
+
+def _progress(event: dict[str, Any], job: Job) -> None:
+    """Steps, and an end that no launcher was there to journal."""
+    if event.get("kind") == "progress":
+        job.step, job.total, job.samples_per_s = event.get("step"), event.get("total"), event.get("samples_per_s")
+    elif event.get("kind") == "state" and event.get("state") in ENDED:
+        job.state, job.error, job.ended = str(event["state"]), event.get("error"), float(event["t"])
+        _results(job, event.get("summary") or {})
+
+
+class NotFoundError(ValueError):
+    """No sweep and no job is meant by what was given; the message says what there is."""
+
+
+def find(word: str | None, root: Path) -> tuple[Path, int | None]:
+    """The sweep's folder, and the job's number where a job is meant.
+
+    Args:
+        word: A sweep's or a job's folder, a sweep's id or its last part, an adapter's name in the newest sweep that
+            has it; null takes the newest sweep.
+        root: Where sweeps lie.
+
+    Raises:
+        NotFoundError: When nothing is meant.
+    """
+    folders = sweep_dirs(root)
+    if word is None:
+        if not folders:
+            raise NotFoundError(f"got no sweep, and there is none in {root}; allowed is a sweep's or a job's folder")
+        return folders[0], None
+    path = Path(word).expanduser().absolute()
+    if path.is_dir():
+        return _inside(path, word)
+    for folder in folders:
+        record = _record(folder) or {"id": "", "jobs": []}
+        if word in (record["id"], record["id"].rsplit("-", 1)[-1]):
+            return folder, None
+        for entry in record["jobs"]:
+            if entry["name"] == word:
+                return folder, int(entry["job"])
+    known = ", ".join(str((_record(folder) or {}).get("id")) for folder in folders[:3])
+    raise NotFoundError(
+        f"got {word!r}, which is no folder, no sweep's id and no adapter's name in {root}"
+        f"{f' (the newest are {known})' if known else ''}"
+    )
+
+
+def _inside(path: Path, word: str) -> tuple[Path, int | None]:
+    sweep = next((folder for folder in (path, *path.parents) if (folder / SWEEP_FILE).is_file()), None)
+    record = _record(sweep) if sweep is not None else None
+    if sweep is None or record is None:
+        raise NotFoundError(
+            f"got {word!r}, which holds no sweep; allowed is a folder such as multirun/<date>/<time>-<id>"
+        )
+    if sweep == path:
+        return sweep, None
+    for entry in record["jobs"]:
+        if (sweep / entry["dir"]).resolve() == path.resolve():
+            return sweep, int(entry["job"])
+    raise NotFoundError(f"got {word!r}, which is no job of the sweep in {sweep}")
+
+
+def columns(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """The jobs as plain values, for JSON and CSV."""
+    return [{name: getattr(job, name) for name in Job.__slots__} for job in jobs]

@@ -1,0 +1,54 @@
+"""Go on with a sweep: ``python -m src.resume [sweep]``; what finished is not trained again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from src.config.collector import before_exit
+from src.launch.outcome import FAILED, OK, OUTCOME, WRONG_INPUT
+
+
+def main(words: list[str] | None = None, *, failed: bool = False) -> int:
+    """Continue what is left; returns the exit code.
+
+    Args:
+        words: The command line.
+        failed: Whether failed jobs are tried again without being asked for.
+    """
+    parser = argparse.ArgumentParser(prog="python -m src.resume", description=__doc__)
+    parser.add_argument("what", nargs="?", help="a sweep's or job's folder, id or name (default: the newest sweep)")
+    parser.add_argument("--failed", action="store_true", default=failed, help="try failed jobs again, too")
+    parser.add_argument("--root", type=Path, default=Path("multirun"), help="where sweeps lie (default: multirun)")
+    options = parser.parse_args(words)
+    from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415  # --help needs none of these
+    from src.launch.engines import ENGINES  # noqa: PLC0415
+    from src.launch.ledger import NotFoundError, find  # noqa: PLC0415
+    from src.launch.points import SweepError  # noqa: PLC0415
+    from src.launch.resume import find_unfinished, stored_launcher  # noqa: PLC0415
+    from src.launch.settings import Settings  # noqa: PLC0415
+    from src.launch.sweep import run_resumed  # noqa: PLC0415
+
+    OUTCOME.exit_code = OK
+    try:
+        folder, job = find(options.what, options.root)
+        resumed = find_unfinished(folder.absolute(), failed=options.failed or job is not None, only=job)
+        if resumed is None:
+            print(f"Nothing is left to do in {folder}; python -m src.status {folder} shows it")
+            return OK
+        settings = Settings.of(stored_launcher(resumed))
+        settings.check(tuple(ENGINES))
+        outcomes = run_resumed(resumed, settings, draw_picture)
+    except (NotFoundError, SweepError) as error:
+        sys.stderr.write(f"{error}\n")
+        return WRONG_INPUT
+    if any(outcome.state == "FAILED" for outcome in outcomes):
+        OUTCOME.worsen(FAILED)
+    return OUTCOME.exit_code
+
+
+if __name__ == "__main__":
+    code = main()
+    before_exit()
+    sys.exit(code)

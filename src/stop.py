@@ -1,0 +1,61 @@
+"""End a sweep or one of its jobs cleanly, with a checkpoint: ``python -m src.stop <sweep|job>``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from src.config.control import ask_to_stop
+from src.launch.journal import ENDED
+from src.launch.ledger import NotFoundError, find, is_held, read_sweep_state
+
+OK, NOT_YET, WRONG_INPUT = 0, 1, 2
+
+
+def main(words: list[str] | None = None) -> int:
+    """Ask, then wait until it is done; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m src.stop", description=__doc__)
+    parser.add_argument("what", help="a sweep's folder or id, a job's folder, or an adapter's name")
+    parser.add_argument("--root", type=Path, default=Path("multirun"), help="where sweeps lie (default: multirun)")
+    parser.add_argument("--wait", type=float, default=120.0, metavar="S", help="seconds to wait for the end (120)")
+    options = parser.parse_args(words)
+    try:
+        folder, job = find(options.what, options.root)
+        problem = _problem(folder, job)
+        if problem is None:
+            ask_to_stop(folder, job)
+    except (NotFoundError, OSError) as error:
+        problem = str(error)
+    if problem is not None:
+        sys.stderr.write(f"{problem}\n")
+        return WRONG_INPUT
+    deadline = time.monotonic() + options.wait
+    while time.monotonic() < deadline:
+        if _ended(folder, job):
+            print(f"stopped; to go on: python -m src.resume {folder}")
+            return OK
+        time.sleep(0.2)
+    sys.stderr.write(
+        f"asked, but not stopped after {options.wait:g} s; python -m src.status {folder} shows how far it is\n"
+    )
+    return NOT_YET
+
+
+def _problem(folder: Path, job: int | None) -> str | None:
+    """Why there is nothing to stop."""
+    if not is_held(folder):
+        return f"{folder} is not running"
+    return f"job {job} of {folder} has ended already" if job is not None and _ended(folder, job) else None
+
+
+def _ended(folder: Path, job: int | None) -> bool:
+    if job is None:
+        return not is_held(folder)
+    sweep = read_sweep_state(folder)
+    return sweep is None or next(one for one in sweep.jobs if one.job == job).state in (*ENDED, "LOST")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
