@@ -12,6 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.schema import TRAINED_FAMILIES, TrackingConfig
+from src.launch.budget import Forecast, NoForecast
 from src.launch.engines import ENGINES
 from src.launch.folders import refuse_taken
 from src.launch.outcome import FAILED, OUTCOME, WRONG_INPUT
@@ -19,7 +20,7 @@ from src.launch.points import Overrides, Point, SweepError, all_sound, compose_p
 from src.launch.results import JobOutcome
 from src.launch.resume import find_resumed
 from src.launch.settings import Settings
-from src.launch.sweep import Finish, run_resumed, run_sweep
+from src.launch.sweep import Finish, run_resumed, run_sweep, show_plan
 
 
 class JobFailedError(RuntimeError):
@@ -29,11 +30,19 @@ class JobFailedError(RuntimeError):
 class Launching:
     """One sweep's launches; keeps composed points, so that checking and launching compose once."""
 
-    def __init__(self, loader: ConfigLoader, master: DictConfig, settings: Settings, finish: Finish) -> None:
+    def __init__(
+        self,
+        loader: ConfigLoader,
+        master: DictConfig,
+        settings: Settings,
+        finish: Finish,
+        forecast: Forecast | None = None,
+    ) -> None:
         self._loader = loader
         self._master = master
         self._settings = settings
         self._finish = finish
+        self._forecast: Forecast = forecast or NoForecast()
         self._checked: dict[tuple[int, tuple[str, ...]], Point] = {}
         self._begun = False
 
@@ -64,6 +73,9 @@ class Launching:
             known = self._checked.get((index, tuple(words)))
             found |= {index: known} if known else compose_points(self._loader, self._master, [words], index)
         points = [one for one in found.values() if isinstance(one, Point)]
+        if self._settings.plan_only:
+            show_plan(points, self._settings, self._forecast)
+            return []
         outcomes: dict[int, JobOutcome] = {}
         try:
             outcomes = {outcome.index: outcome for outcome in self._run(points)} if points else {}
@@ -81,7 +93,9 @@ class Launching:
             return [_renumbered(outcome, points[0].index)]
         folder = Path(str(self._master.hydra.sweep.dir))
         begun, self._begun = self._begun, True
-        return run_sweep(points, folder, self._token(), self._settings, self._finish, begun=begun)
+        return run_sweep(
+            points, folder, self._token(), self._settings, self._finish, forecast=self._forecast, begun=begun
+        )
 
     def _token(self) -> str:
         """The ``sweep_id`` in the folder's name, or a new one where the folder is the user's own."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -52,7 +53,18 @@ class Plan:
         return next(pack for pack in self.packs if job in pack.jobs)
 
 
-def make_plan(jobs: Mapping[int, JobConfig], pack_size: int | None = None, first_pack: int = 0) -> Plan:
+Fits = Callable[[Sequence[JobConfig]], bool]
+"""Whether jobs trained together, all rows in one forward, stay within the memory of a slot."""
+
+
+def make_plan(
+    jobs: Mapping[int, JobConfig],
+    pack_size: int | None = None,
+    first_pack: int = 0,
+    *,
+    slots: int = 1,
+    fits: Fits | None = None,
+) -> Plan:
     """Form packs.
 
     Which jobs share a pack depends on their configurations alone, not on their order or number, except
@@ -64,22 +76,26 @@ def make_plan(jobs: Mapping[int, JobConfig], pack_size: int | None = None, first
             rows unless one job alone has more. On two CPU cores the gain of a member-step levels off at
             8 members of one row (3.0x a solo step; 16 give 3.1x), and falls with more rows (FACTS).
         first_pack: Number of the first pack.
-
+        slots: How many packs train side by side; no slot is left idle for a fuller pack on another.
+        fits: Keeps packs within memory. A job that does not fit alone is a pack of its own: its worker takes fewer
+            rows a forward.
     """
     alike: dict[str, list[int]] = {}
     for number in sorted(jobs):
         alike.setdefault(_shared_text(jobs[number]), []).append(number)
-    members = pack_size or MOST_MEMBERS
+    members = pack_size or min(MOST_MEMBERS, max(1, math.ceil(len(jobs) / slots)))
     rows = MOST_ROWS if pack_size is None else None
     chunks: list[list[int]] = []
     for group in alike.values():
-        chunks.extend(_split(group, jobs, members, rows))
-    chunks.sort(key=min)
+        chunks.extend(_split(group, jobs, members, rows, fits))
+    # Longest first, so that the slots end together.
+    chunks.sort(key=(lambda chunk: (-_work(chunk, jobs), min(chunk))) if slots > 1 else min)
     packs = tuple(
         Pack(name=f"pack-{first_pack + place}", jobs=tuple(sorted(chunk)), rows=_rows(chunk, jobs))
         for place, chunk in enumerate(chunks)
     )
-    reasons = [*_difference(list(alike.values()), jobs), *_limits(list(alike.values()), packs, pack_size)]
+    groups = list(alike.values())
+    reasons = [*_difference(groups, jobs), *_limits(groups, packs, pack_size, slots, measured=fits is not None)]
     return Plan(packs=packs, reasons=tuple(reasons))
 
 
@@ -100,6 +116,16 @@ def _shared_text(job: JobConfig) -> str:
     return json.dumps(_shared(job), sort_keys=True)
 
 
+def _work(numbers: Sequence[int], jobs: Mapping[int, JobConfig]) -> float:
+    """Rows that a pack trains in all, epochs counted as steps: enough to tell long from short."""
+    return sum(
+        (jobs[n].trainer.epochs or jobs[n].trainer.max_steps or 0.0)
+        * jobs[n].trainer.accumulate
+        * jobs[n].data.batch_size
+        for n in numbers
+    )
+
+
 def _rows(numbers: Sequence[int], jobs: Mapping[int, JobConfig]) -> int:
     return sum(jobs[number].data.batch_size for number in numbers)
 
@@ -116,13 +142,15 @@ def _order(numbers: Sequence[int], jobs: Mapping[int, JobConfig]) -> list[int]:
     return sorted(numbers, key=key)
 
 
-def _split(numbers: Sequence[int], jobs: Mapping[int, JobConfig], members: int, rows: int | None) -> list[list[int]]:
+def _split(
+    numbers: Sequence[int], jobs: Mapping[int, JobConfig], members: int, rows: int | None, fits: Fits | None
+) -> list[list[int]]:
     """As few chunks as the limits allow, then as even as that number of chunks allows."""
     ordered = _order(numbers, jobs)
     all_rows = rows if rows is not None else _rows(ordered, jobs)
 
     def cut(most_members: int, most_rows: int) -> list[list[int]]:
-        return _cut(ordered, jobs, most_members, most_rows)
+        return _cut(ordered, jobs, most_members, most_rows, fits)
 
     count = len(cut(members, all_rows))
     members = _smallest(members, lambda most: len(cut(most, all_rows)) == count)
@@ -130,11 +158,15 @@ def _split(numbers: Sequence[int], jobs: Mapping[int, JobConfig], members: int, 
     return cut(members, even_rows)
 
 
-def _cut(ordered: Sequence[int], jobs: Mapping[int, JobConfig], members: int, rows: int) -> list[list[int]]:
+def _cut(
+    ordered: Sequence[int], jobs: Mapping[int, JobConfig], members: int, rows: int, fits: Fits | None
+) -> list[list[int]]:
     chunks: list[list[int]] = []
     for number in ordered:
         last = chunks[-1] if chunks else None
-        if last is not None and len(last) < members and _rows([*last, number], jobs) <= rows:
+        together = [*(last or ()), number]
+        narrow = last is None or len(together) > members or _rows(together, jobs) > rows
+        if last is not None and not narrow and (fits is None or fits([jobs[n] for n in together])):
             last.append(number)
         else:
             chunks.append([number])
@@ -168,7 +200,9 @@ def _difference(groups: Sequence[Sequence[int]], jobs: Mapping[int, JobConfig]) 
     return lines
 
 
-def _limits(groups: Sequence[Sequence[int]], packs: Sequence[Pack], pack_size: int | None) -> list[str]:
+def _limits(
+    groups: Sequence[Sequence[int]], packs: Sequence[Pack], pack_size: int | None, slots: int, *, measured: bool
+) -> list[str]:
     lines = []
     for group in groups:
         parts = [pack for pack in packs if pack.jobs[0] in group]
@@ -178,6 +212,8 @@ def _limits(groups: Sequence[Sequence[int]], packs: Sequence[Pack], pack_size: i
                 if pack_size is not None
                 else f"at most {MOST_MEMBERS} members and {MOST_ROWS} rows each (hydra.launcher.pack_size=N changes it)"
             )
+            limit += f", {slots} slots" if slots > 1 else ""
+            limit += ", and what fits in memory" if measured else ""
             lines.append(f"{_numbers(group)} make {len(parts)} packs: {limit}")
     return lines
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.config.schema import TrackingConfig
+from src.config.schema import JobConfig, TrackingConfig
+from src.launch.budget import Budget, Forecast, budget_for
 from src.launch.engines import ENGINES
 from src.launch.engines.protocol import WORKER_LOST
 from src.launch.folders import add_jobs, create_sweep, read_sweep, refuse_taken, write_job
@@ -15,6 +16,7 @@ from src.launch.members import Member
 from src.launch.names import Named, name_jobs, show_value, swept_keys
 from src.launch.outcome import FAILED, INTERRUPTED, OUTCOME
 from src.launch.plan import Pack, Plan, make_plan
+from src.launch.planboard import print_plan
 from src.launch.points import Point, SweepError
 from src.launch.results import JobOutcome, read_results, write_results
 from src.launch.resume import Resumed, has_checkpoint
@@ -29,8 +31,41 @@ from src.tracking.records import JobRecord
 Finish = Callable[[Path, list[JobOutcome]], Path | None]
 
 
-def run_sweep(
-    points: Sequence[Point], sweep_dir: Path, token: str, settings: Settings, finish: Finish, *, begun: bool = False
+def plan_of(
+    configs: Mapping[int, JobConfig], settings: Settings, forecast: Forecast, first_pack: int = 0
+) -> tuple[Plan, Budget]:
+    """The plan of a sweep on the slots that there are now.
+
+    Raises:
+        SweepError: When the devices that were asked for are not there.
+    """
+    listed = list(configs.values())
+    slots = ENGINES[settings.engine](settings).slots(listed[0].trainer.accelerator)
+    budget = budget_for(forecast, slots, listed, shown=settings.plan_only)
+    return make_plan(configs, settings.pack_size, first_pack, slots=len(slots), fits=budget.fits), budget
+
+
+def show_plan(points: Sequence[Point], settings: Settings, forecast: Forecast) -> None:
+    """Print what would be done; nothing is created.
+
+    Raises:
+        SweepError: When the devices that were asked for are not there.
+    """
+    configs = {point.index: point.config for point in points}
+    plan, budget = plan_of(configs, settings, forecast)
+    names = name_jobs(list(configs.values()), [point.overrides() for point in points], []).names
+    print_plan(PatientConsole(highlight=False), plan, configs, dict(zip(configs, names, strict=True)), budget)
+
+
+def run_sweep(  # what a sweep is made of
+    points: Sequence[Point],
+    sweep_dir: Path,
+    token: str,
+    settings: Settings,
+    finish: Finish,
+    *,
+    forecast: Forecast,
+    begun: bool = False,
 ) -> list[JobOutcome]:
     """Train the points, in ``sweep_dir``.
 
@@ -40,6 +75,7 @@ def run_sweep(
         token: Part of the sweep's id.
         settings: What the launcher's configuration says.
         finish: Makes the sweep's picture.
+        forecast: Tells what packs will take.
         begun: Whether earlier points of this sweep were run by this process already.
 
     Returns:
@@ -55,7 +91,7 @@ def run_sweep(
     earlier = record["jobs"]
     named = name_jobs([point.config for point in points], overrides, [job["name"] for job in earlier])
     configs = {point.index: point.config for point in points}
-    plan = make_plan(configs, settings.pack_size, first_pack=len({job["pack"] for job in earlier}))
+    plan, _ = plan_of(configs, settings, forecast, first_pack=len({job["pack"] for job in earlier}))
     members = _members(points, named, plan)
     with Journal(sweep_dir) as journal:
         for point, name in zip(points, named.names, strict=True):

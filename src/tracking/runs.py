@@ -120,6 +120,17 @@ class SweepRuns:
         for key, value in self._launcher_tags().items():
             self.store.client.set_tag(run.id, key, value)
 
+    def asked_to_stop(self) -> list[str]:
+        """Keys of the runs whose tag ``control`` somebody set to ``stop`` in the UI; each is told once."""
+        known = {run_id: key for key, run_id in self.track.runs.items()}
+        found = []
+        for run in search(self.store, "tags.control = 'stop'"):
+            key = known.get(run.info.run_id)
+            if key is not None:
+                self.store.client.set_tag(run.info.run_id, "control", "stopping")
+                found.append(key)
+        return found
+
     def end(self, key: str, run: Run, state: str, at: float) -> None:
         """Give ``run`` its final state as of ``at`` (unix seconds); once."""
         if run.status != state:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.config.collector import importing
+from src.config.control import ask_to_stop
 from src.config.schema import TrackingConfig
 from src.tracking.errors import SweepBusyError, TrackingError, in_one_line, passing_errors
 from src.tracking.records import JobRecord
-from src.tracking.trackfile import LOCK, TrackFile, open_track_file
+from src.tracking.trackfile import LOCK, PARENT, TrackFile, open_track_file
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -157,6 +158,8 @@ class SweepWriter:
 
             settle_dead_sweeps(ingest.runs.store, except_sweep=track.sweep)
             self.settled = True
+        for key in ingest.runs.asked_to_stop():
+            ask_to_stop(self._dir, None if key == PARENT else int(key))
 
     def _end(self, track: TrackFile, lock: object) -> None:
         ingest = self._connected(track, lock)

@@ -38,16 +38,22 @@ class LocalEngine:
         found = [] if accelerator == "cpu" else gpus()
         if accelerator == "gpu" and not found:
             raise SweepError(["trainer.accelerator: got gpu, but nvidia-smi shows none; allowed here is cpu or auto"])
-        share = self._settings.slots
+        share, budget = self._settings.slots, 1.0 - self._settings.reserve
         if not found:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             threads = max(1, cores // share) if share > 1 else None
-            return [Slot(name=_numbered("cpu", n, share), device="cpu", threads=threads) for n in range(share)]
-        budget = 1.0 - self._settings.reserve
+            room = _available()
+            memory = None if room is None else int(room * budget / share)
+            about = f"CPU, {cores} cores"
+            return [
+                Slot(name=_numbered("cpu", n, share), device="cpu", threads=threads, memory=memory, about=about)
+                for n in range(share)
+            ]
         return [
             Slot(
                 name=_numbered(f"cuda-{card.index}", n, share),
                 device=f"cuda:{card.index}",
+                model=card.name,
                 memory=int(card.free * budget / share),
                 about=f"{card.name}, {card.free / 2**30:.1f} of {card.total / 2**30:.1f} GiB free",
             )
@@ -71,6 +77,15 @@ class LocalEngine:
     def start(self, slot: Slot, sweep_dir: Path, cwd: Path, inherit: int) -> LocalWorker:
         """See the protocol."""
         return LocalWorker(self._command, slot, sweep_dir, cwd, inherit, nice=self._settings.nice)
+
+
+def _available() -> int | None:
+    """Bytes that this machine can still give."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
 def _numbered(name: str, number: int, of: int) -> str:

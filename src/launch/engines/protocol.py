@@ -16,13 +16,15 @@ class Slot:
     Attributes:
         name: Unique among the slots of a sweep; part of file names.
         device: ``cpu``, or ``cuda:N`` as the driver counts.
+        model: ``cpu``, or the card's name, which measurements are kept by.
         threads: Of the worker; null leaves it to torch.
         memory: Bytes that packs on it may take; null where it was not asked.
-        about: For people: the card's name and what is free.
+        about: For people: what it is and what is free.
     """
 
     name: str
     device: str
+    model: str = "cpu"
     threads: int | None = None
     memory: int | None = None
     about: str = ""

@@ -1,0 +1,53 @@
+"""What packs will take, as the memory room predicts it, which the launch room does not import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from src.config.schema import JobConfig
+    from src.memory.predict import Curve
+
+_CPU_PROGRAM = int(0.75 * 2**30)  # torch, Lightning and diffusers, imported
+_GPU_CONTEXT = int(0.5 * 2**30)
+
+
+class TracedForecast:
+    """Implements :class:`src.launch.budget.Forecast`; what earlier runs were off by corrects it."""
+
+    def __init__(self) -> None:
+        self._curves: dict[JobConfig, Curve | None] = {}  # a plan asks for the same jobs again and again
+        self._factors: dict[str, float] = {}
+
+    def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool) -> int | None:
+        """See the protocol."""
+        tensors, weights, fixed = 0, 0, 0
+        for config in configs:
+            curve = self._curve(config, trace=trace)
+            if curve is None:
+                return None
+            alone = curve.needs(config.data.batch_size, [config.optimizer.name])
+            weights, fixed = max(weights, curve.weights), max(fixed, curve.fixed)
+            tensors += alone.tensors - curve.weights - curve.fixed
+        context = _CPU_PROGRAM if model == "cpu" else _GPU_CONTEXT
+        return int((tensors + weights + fixed) * self._factor(configs[0], model)) + context
+
+    def _curve(self, config: JobConfig, *, trace: bool) -> Curve | None:
+        from src.memory.predict import curve_of, is_known  # noqa: PLC0415 - imported at every start of Hydra: late
+        from src.models.protocol import BaseError  # noqa: PLC0415 - imported at every start of Hydra: late
+
+        if config not in self._curves:
+            try:
+                self._curves[config] = curve_of(config) if trace or is_known(config) else None
+            except (BaseError, ValueError):
+                self._curves[config] = None  # the worker says what is wrong with this base
+        return self._curves[config]
+
+    def _factor(self, config: JobConfig, model: str) -> float:
+        """What earlier runs took more than predicted; less is no reason to take more."""
+        from src.memory.record import correction  # noqa: PLC0415 - imported at every start of Hydra: late
+
+        if model not in self._factors:
+            self._factors[model] = max(1.0, correction(config, model)[0])
+        return self._factors[model]

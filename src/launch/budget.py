@@ -1,0 +1,79 @@
+"""Memory as the plan sees it: what packs need, against what slots have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from src.config.schema import JobConfig
+from src.launch.engines.protocol import Slot
+
+GIB = 2**30
+
+
+class Forecast(Protocol):
+    """What packs will take. The launcher is given one: predictions are made in another room."""
+
+    def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool) -> int | None:
+        """Bytes at the peak of a pack, context included; null where nothing is known.
+
+        Args:
+            configs: Of its members.
+            model: The slot's.
+            trace: Whether to take the seconds that an unknown kind of step costs.
+        """
+
+
+class NoForecast:
+    """Knows nothing."""
+
+    def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool) -> int | None:  # noqa: ARG002
+        """Null."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What the smallest slot allows.
+
+    Attributes:
+        forecast: Tells what packs need.
+        slots: Where they may train.
+        trace: Whether unknown kinds are traced: on a GPU, under a limit and for a plan that is to be shown. On a CPU
+            with room enough nobody waits for it.
+    """
+
+    forecast: Forecast
+    slots: tuple[Slot, ...]
+    trace: bool
+
+    def of(self, config: JobConfig) -> int | None:
+        """Bytes that a pack of jobs like ``config`` may take; null for no bound."""
+        limits = [slot.memory for slot in self.slots if slot.memory is not None]
+        limits += [int(config.memory.limit_gib * GIB)] if config.memory.limit_gib is not None else []
+        return min(limits, default=None)
+
+    def needs(self, configs: Sequence[JobConfig]) -> int | None:
+        """Bytes that they take together; null where it is not known."""
+        return self.forecast.bytes_of(configs, self.slots[0].model, trace=self.trace)
+
+    def fits(self, configs: Sequence[JobConfig]) -> bool:
+        """Whether they stay within the budget, as far as is known."""
+        budget = self.of(configs[0])
+        needs = None if budget is None else self.needs(configs)
+        return budget is None or needs is None or needs <= budget
+
+
+def budget_for(forecast: Forecast, slots: Sequence[Slot], configs: Sequence[JobConfig], *, shown: bool) -> Budget:
+    """The budget of a sweep.
+
+    Args:
+        forecast: Tells what packs need.
+        slots: Where they may train.
+        configs: Of all jobs.
+        shown: Whether the plan is shown instead of trained.
+    """
+    limited = any(config.memory.limit_gib is not None for config in configs)
+    trace = shown or limited or any(slot.device != "cpu" for slot in slots)
+    return Budget(forecast=forecast, slots=tuple(slots), trace=trace)
