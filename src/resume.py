@@ -22,6 +22,7 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
     parser.add_argument("--failed", action="store_true", default=failed, help="try failed jobs again, too")
     parser.add_argument("--root", type=Path, default=Path("multirun"), help="where sweeps lie (default: multirun)")
     options = parser.parse_args(words)
+    from hydra_plugins.foundry._forecast import TracedForecast  # noqa: PLC0415
     from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415  # --help needs none of these
     from src.launch.engines import ENGINES  # noqa: PLC0415
     from src.launch.ledger import NotFoundError, find  # noqa: PLC0415
@@ -39,7 +40,7 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
             return OK
         settings = Settings.of(stored_launcher(resumed))
         settings.check(tuple(ENGINES))
-        outcomes = run_resumed(resumed, settings, draw_picture)
+        outcomes = run_resumed(resumed, settings, draw_picture, forecast=TracedForecast())
     except (NotFoundError, SweepError) as error:
         sys.stderr.write(f"{error}\n")
         return WRONG_INPUT

@@ -31,6 +31,7 @@ class PackLauncherConf:
 
     _target_: str = "hydra_plugins.foundry.pack_launcher.PackLauncher"
     pack_size: int | None = None
+    least_gain: float | None = 1.05
     worker_command: list[str] | None = None
     engine: str = "local"
     devices: list[int] | None = None

@@ -89,7 +89,7 @@ class Launching:
         resume = points[0].config.resume
         if resume is not None:
             resumed = find_resumed(resume, _tracking(points[0]))
-            outcome = run_resumed(resumed, self._settings, self._finish)[0]
+            outcome = run_resumed(resumed, self._settings, self._finish, forecast=self._forecast)[0]
             return [_renumbered(outcome, points[0].index)]
         folder = Path(str(self._master.hydra.sweep.dir))
         begun, self._begun = self._begun, True

@@ -12,18 +12,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from src.config.kinds import shared, shared_text
 from src.config.schema import JobConfig
-
-MOST_MEMBERS = 8
-MOST_ROWS = 16
-SHARED: tuple[str, ...] = (
-    "model",
-    "data.resolution",
-    "trainer.precision",
-    "trainer.gradient_checkpointing",
-    "trainer.accelerator",
-    "memory",
-)
+from src.launch.sizes import MOST_MEMBERS, MOST_ROWS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +73,7 @@ def make_plan(
     """
     alike: dict[str, list[int]] = {}
     for number in sorted(jobs):
-        alike.setdefault(_shared_text(jobs[number]), []).append(number)
+        alike.setdefault(shared_text(jobs[number]), []).append(number)
     members = pack_size or min(MOST_MEMBERS, max(1, math.ceil(len(jobs) / slots)))
     rows = MOST_ROWS if pack_size is None else None
     chunks: list[list[int]] = []
@@ -97,23 +88,6 @@ def make_plan(
     groups = list(alike.values())
     reasons = [*_difference(groups, jobs), *_limits(groups, packs, pack_size, slots, measured=fits is not None)]
     return Plan(packs=packs, reasons=tuple(reasons))
-
-
-def _shared(job: JobConfig) -> dict[str, object]:
-    values: dict[str, object] = {}
-    for key in SHARED:
-        value: object = job
-        for part in key.split("."):
-            value = getattr(value, part)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            values.update({f"{key}.{name}": got for name, got in dataclasses.asdict(value).items()})
-        else:
-            values[key] = value
-    return values
-
-
-def _shared_text(job: JobConfig) -> str:
-    return json.dumps(_shared(job), sort_keys=True)
 
 
 def _work(numbers: Sequence[int], jobs: Mapping[int, JobConfig]) -> float:
@@ -188,14 +162,14 @@ def _smallest(high: int, holds: Callable[[int], bool]) -> int:
 def _difference(groups: Sequence[Sequence[int]], jobs: Mapping[int, JobConfig]) -> list[str]:
     if len(groups) < 2:
         return []
-    shared = [_shared(jobs[group[0]]) for group in groups]
-    keys = [key for key in shared[0] if len({json.dumps(values[key]) for values in shared}) > 1]
+    common = [shared(jobs[group[0]]) for group in groups]
+    keys = [key for key in common[0] if len({json.dumps(values[key]) for values in common}) > 1]
     shown = ["model"] if "model.name" in keys else []
     shown += [key for key in keys if not (shown and key.startswith("model."))]
     lines = []
     for key in shown:
         name = "model.name" if key == "model" else key
-        parts = [f"{values[name]} ({_numbers(group)})" for values, group in zip(shared, groups, strict=True)]
+        parts = [f"{values[name]} ({_numbers(group)})" for values, group in zip(common, groups, strict=True)]
         lines.append(f"{key} cannot differ inside a pack: {', '.join(parts)}")
     return lines
 

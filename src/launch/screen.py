@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,16 @@ class Screen:
         if len(self._members) > len(pack.jobs):
             names = ", ".join(self._members[number].record.name for number in pack.jobs)
             self.line(f"{pack.name}: {names}")
+
+    def joined(self, pack: Pack, joining: Sequence[int]) -> None:
+        """Waiting jobs take free places of a pack under way."""
+        names = ", ".join(self._members[number].record.name for number in joining)
+        self.line(f"{pack.name}: {names} {'join' if len(joining) > 1 else 'joins'}")
+        self.regrouped(pack)
+
+    def regrouped(self, pack: Pack) -> None:
+        """A pack consists of other jobs from here on."""
+        self._packs[pack.name] = pack
 
     def over(self, pack: Pack) -> None:
         """A pack is no longer trained."""

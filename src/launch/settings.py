@@ -15,6 +15,8 @@ class Settings:
 
     Attributes:
         pack_size: Most members of a pack; null for the default rule.
+        least_gain: How many times as fast a pack has to be as its halves, tried on its first steps, to be worth it;
+            null tries nothing.
         worker_command: The worker's command line; null for ``python -m src.worker``.
         engine: What starts workers.
         devices: Numbers of the GPUs to use, as nvidia-smi counts; null takes all.
@@ -28,6 +30,7 @@ class Settings:
     """
 
     pack_size: int | None = None
+    least_gain: float | None = 1.05
     worker_command: tuple[str, ...] | None = None
     engine: str = "local"
     devices: tuple[int, ...] | None = None
@@ -54,6 +57,7 @@ class Settings:
         """
         wrong = [
             (self.pack_size is not None and self.pack_size < 1, "pack_size", "at least 1, or null for the default"),
+            (self.least_gain is not None and self.least_gain <= 0, "least_gain", "more than 0, or null for no trial"),
             (self.engine not in engines, "engine", f"one of {', '.join(engines)}"),
             (self.slots < 1, "slots", "at least 1"),
             (not 0 <= self.reserve < 1, "reserve", "a share from 0 to below 1"),

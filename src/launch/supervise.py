@@ -4,41 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from src.config.control import Control
 from src.config.events import Event
+from src.config.schema import JobConfig
 from src.launch.engines.protocol import Engine, Slot, Worker
 from src.launch.journal import ENDED, Journal
 from src.launch.members import Member
-from src.launch.plan import Pack
+from src.launch.plan import Fits, Pack
 from src.launch.resume import has_checkpoint
 from src.launch.screen import Screen
 from src.launch.settings import Settings
 from src.launch.signals import Interrupts
+from src.launch.sizes import EVENT, Sizes, in_words
+from src.launch.waiting import Task, Waiting
 
 _TICK_S = 0.1
 _LONGEST_PAUSE_S = 60.0
 _STOP_S = 60.0  # for a clean stop after an interrupt, then the worker is killed
 _LEAVE_S = 15.0  # for an idle worker to go
-
-
-@dataclass(kw_only=True, slots=True)
-class Task:
-    """A pack on its way.
-
-    Attributes:
-        pack: What is to be trained.
-        spool: The file that its events are appended to.
-        deaths: How many workers died over it, in this or a larger pack that it came from.
-        not_before: When it may start (monotonic seconds).
-    """
-
-    pack: Pack
-    spool: Path
-    deaths: int = 0
-    not_before: float = 0.0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -52,6 +39,7 @@ class _Station:
         work: The last count of work that it told.
         moved_at: When something of it moved last (monotonic seconds).
         broken: Why the pack under way cannot go on as a whole.
+        trained: Jobs of the pack that the worker has let in.
     """
 
     slot: Slot
@@ -60,6 +48,7 @@ class _Station:
     work: object = None
     moved_at: float = 0.0
     broken: str | None = None
+    trained: frozenset[int] = frozenset()
 
 
 class Supervisor:
@@ -67,6 +56,7 @@ class Supervisor:
 
     A pack whose worker died or stalled is started again from its checkpoints, after a pause. When that happens
     twice it is split, so that a job that kills workers ends up alone; a job is FAILED when its restarts are used up.
+    A place that becomes free in a pack goes to the next waiting job that may train with those that are left.
 
     Args:
         sweep_dir: The sweep's folder.
@@ -75,6 +65,8 @@ class Supervisor:
         settings: How patient to be.
         cwd: Folder that workers run in.
         members: Job number to member; states are written into it.
+        sizes: How many train together.
+        fits: Whether jobs stay within the memory of a slot together.
         journal: The sweep's open journal.
         screen: Where the user is told.
         interrupts: Entered by the caller.
@@ -89,6 +81,8 @@ class Supervisor:
         settings: Settings,
         cwd: Path,
         members: dict[int, Member],
+        sizes: Sizes,
+        fits: Fits,
         journal: Journal,
         screen: Screen,
         interrupts: Interrupts,
@@ -99,18 +93,20 @@ class Supervisor:
         self._settings = settings
         self._cwd = cwd
         self._members = members
+        self._sizes = sizes
+        self._fits = fits
         self._journal = journal
         self._screen = screen
         self._interrupts = interrupts
         self._control = Control(sweep_dir)
-        self._queue: list[Task] = []
+        self._waiting = Waiting([], members)
         self._asked_at: float | None = None
 
     def run(self, tasks: Sequence[Task]) -> None:
         """Train every pack."""
-        self._queue = list(tasks)
+        self._waiting = Waiting(tasks, self._members)
         try:
-            while self._busy() or (self._queue and not self._interrupts.asked):
+            while self._busy() or (self._waiting and not self._interrupts.asked):
                 moved = [self._attend(station) for station in self._stations]
                 self._heed()
                 self._screen.refresh()
@@ -129,24 +125,11 @@ class Supervisor:
         """One look at a station; true when something moved."""
         if station.task is not None:
             return self._follow(station, station.task)
-        task = None if self._interrupts.asked else self._next()
+        task = None if self._interrupts.asked else self._waiting.next()
         if task is None:
             return False
         self._begin(station, task)
         return True
-
-    def _next(self) -> Task | None:
-        """The first task that may start, without the jobs that were stopped while they waited."""
-        now = time.monotonic()
-        for task in self._queue:
-            if task.not_before <= now:
-                self._queue.remove(task)
-                waiting = tuple(number for number in task.pack.jobs if not self._members[number].ended)
-                if not waiting:
-                    return self._next()
-                task.pack = replace(task.pack, jobs=waiting)
-                return task
-        return None
 
     def _begin(self, station: _Station, task: Task) -> None:
         self._screen.pack(task.pack)
@@ -157,23 +140,27 @@ class Supervisor:
             self._fail(station, f"the worker could not be started: {error}")
             return
         station.task, station.work, station.broken = task, None, None
+        station.trained = frozenset(task.pack.jobs)
+        task.places = len(task.pack.jobs)
         station.moved_at = time.monotonic()
         self._journal.write("began", pack=task.pack.name, slot=station.slot.name, jobs=list(task.pack.jobs))
-        worker.run(
-            {
-                "pack": task.pack.name,
-                "spool": str(task.spool),
-                "jobs": [
-                    {
-                        "job": number,
-                        "dir": str(self._members[number].record.dir),
-                        "name": self._members[number].record.name,
-                        "resume": self._members[number].resume,
-                    }
-                    for number in task.pack.jobs
-                ],
-            }
-        )
+        worker.run(self._order(task, task.pack.jobs))
+
+    def _order(self, task: Task, jobs: Sequence[int]) -> dict[str, Any]:
+        """What a worker is told of ``jobs``."""
+        records = {number: self._members[number].record for number in jobs}
+        return {
+            "pack": task.pack.name,
+            "spool": str(task.spool),
+            "least_gain": self._sizes.trial(self._configs(task.pack.jobs)),
+            "jobs": [
+                {"job": number, "dir": str(record.dir), "name": record.name, "resume": self._members[number].resume}
+                for number, record in records.items()
+            ],
+        }
+
+    def _configs(self, jobs: Sequence[int]) -> list[JobConfig]:
+        return [self._members[number].record.config for number in jobs]
 
     def _follow(self, station: _Station, task: Task) -> bool:
         worker = station.worker
@@ -181,9 +168,11 @@ class Supervisor:
             return False
         gone = worker.code is not None  # asked before reading, so that its last events are read
         events = worker.events()
-        ends = [self._take(station, event) for event in events]
+        ends = [self._take(station, task, event) for event in events]
         if any(ends):
             self._ended(station, task)
+        elif events and not gone:
+            self._fill(station, task, worker)
         elif gone:
             self._journal.write("worker", state="ended", pid=worker.pid, code=worker.code)
             self._died(station, task, worker.death())
@@ -201,11 +190,38 @@ class Supervisor:
             self._screen.phase("starting the worker")
         return station.worker
 
-    def _take(self, station: _Station, event: Event) -> bool:
+    def _fill(self, station: _Station, task: Task, worker: Worker) -> None:
+        """Give places that became free to jobs that wait."""
+        running = self._unsettled(task)
+        if task.closed or station.broken or self._interrupts.asked or not running:
+            return
+        joining: list[int] = []
+        while (number := self._waiting.joiner([*running, *joining], lambda c: self._has_room(task, c))) is not None:
+            joining.append(number)
+        if not joining:
+            return
+        self._regroup(task, [*running, *joining])
+        self._journal.write("began", pack=task.pack.name, slot=station.slot.name, jobs=joining)
+        self._screen.joined(task.pack, joining)
+        worker.join(self._order(task, joining))
+
+    def _has_room(self, task: Task, configs: Sequence[JobConfig]) -> bool:
+        most = self._sizes.most(configs)
+        rows = sum(config.data.batch_size for config in configs)
+        members = min(task.places, most.members)
+        return len(configs) <= members and (most.rows is None or rows <= most.rows) and self._fits(configs)
+
+    def _regroup(self, task: Task, jobs: Sequence[int]) -> None:
+        """The pack consists of ``jobs`` from here on: what a resume begins again together."""
+        rows = sum(config.data.batch_size for config in self._configs(jobs))
+        task.pack = Pack(name=task.pack.name, jobs=tuple(jobs), rows=rows)
+        self._journal.write("pack", pack=task.pack.name, jobs=list(jobs), rows=rows)
+
+    def _take(self, station: _Station, task: Task, event: Event) -> bool:
         """Fold one event; true when it ends the pack."""
         kind, member = event["kind"], self._members.get(event.get("job"))  # type: ignore[arg-type]
         if kind == "worker":
-            return self._take_word(station, event)
+            return self._take_word(station, task, event)
         station.moved_at = time.monotonic()
         if kind == "log":
             self._screen.said(member, str(event.get("level", "info")), str(event.get("message", "")))
@@ -224,14 +240,51 @@ class Supervisor:
         if state in ("RUNNING", *ENDED) and not member.ended and state != member.state:  # said again after a restart
             self._settle(member, state, error=event.get("error"), summary=event.get("summary"))
 
-    def _take_word(self, station: _Station, event: Event) -> bool:
+    def _take_word(self, station: _Station, task: Task, event: Event) -> bool:
         """What a worker says of itself; true when the pack is over."""
         state = event.get("state")
         if state != "alive" or event.get("work") != station.work:
             station.work, station.moved_at = event.get("work"), time.monotonic()
         if state == "pack_broken":
             station.broken = str(event.get("error"))
-        return bool(state == "pack_ended")
+        elif state == "gain":
+            self._learn(task, event)
+        elif state in ("handed_back", "refused"):
+            self._take_back(task, event)
+        elif state == "pack_ended":
+            station.trained = frozenset(event["jobs"])
+            return True
+        return False
+
+    def _learn(self, task: Task, event: Event) -> None:
+        """How many are worth training together goes for all that wait, too."""
+        configs = self._configs(task.pack.jobs)
+        self._journal.write(EVENT, pack=task.pack.name, **self._sizes.learn(configs, event))
+        task.places = max(task.places, self._sizes.most(configs).members)
+        self._screen.line(f"{task.pack.name}: {in_words(event)}", "dim")
+        for pack in self._waiting.recut(lambda configs: self._sizes.most(configs).members):
+            self._journal.write("pack", pack=pack.name, jobs=list(pack.jobs), rows=pack.rows)
+
+    def _take_back(self, task: Task, event: Event) -> None:
+        """Jobs that a pack does not train go on in packs of their own."""
+        back = [number for number in event["jobs"] if number in task.pack.jobs and not self._members[number].ended]
+        if event.get("state") == "refused":
+            task.closed = True
+            self._screen.line(f"{task.pack.name}: no room for {len(back)} more ({event.get('reason')})", "yellow")
+        if not back:
+            return
+        for number in back:
+            member = self._members[number]
+            member.resume = has_checkpoint(member.record.dir)
+            member.state = "PENDING"
+            self._journal.write("job", job=number, state="PENDING", error=None, summary=None)
+        most = self._sizes.most(self._configs(back)).members
+        tasks = self._waiting.cut(task, back, most)
+        for made in tasks:
+            self._journal.write("pack", pack=made.pack.name, jobs=list(made.pack.jobs), rows=made.pack.rows)
+        self._waiting.put_first(tasks)
+        self._regroup(task, [number for number in task.pack.jobs if number not in back])
+        self._screen.regrouped(task.pack)
 
     def _settle(self, member: Member, state: str, *, error: str | None = None, summary: dict | None = None) -> None:
         member.settle(state, error=error, summary=summary)
@@ -243,6 +296,11 @@ class Supervisor:
 
     def _ended(self, station: _Station, task: Task) -> None:
         """The worker said that the pack is over."""
+        late = [number for number in self._unsettled(task) if number not in station.trained]
+        if late and station.broken is None and not self._interrupts.asked:
+            self._regroup(task, late)  # they came when the pack was over: the worker trains them next
+            station.trained = frozenset(late)
+            return
         left = self._unsettled(task)
         if station.broken is not None and len(left) > 1 and not self._interrupts.asked:
             self._screen.line(f"{task.pack.name}: {station.broken}; it goes on in two halves", "yellow")
@@ -295,9 +353,9 @@ class Supervisor:
             rows = sum(self._members[number].record.config.data.batch_size for number in jobs)
             pack = Pack(name=name, jobs=tuple(jobs), rows=rows)
             spool = task.spool.with_name(f"{name}.jsonl") if suffix else task.spool
-            tasks.append(Task(pack=pack, spool=spool, deaths=task.deaths, not_before=task.not_before))
+            tasks.append(Task(pack=pack, spool=spool, deaths=task.deaths, not_before=task.not_before, closed=True))
             self._journal.write("pack", pack=name, jobs=list(jobs), rows=rows)
-        self._queue[:0] = tasks
+        self._waiting.put_first(tasks)
 
     def _fail(self, station: _Station, why: str, words: str = "") -> None:
         """The station is done with its task; jobs without an end get one."""

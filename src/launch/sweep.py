@@ -11,11 +11,11 @@ from src.launch.budget import Budget, Forecast, budget_for
 from src.launch.engines import ENGINES
 from src.launch.engines.protocol import WORKER_LOST
 from src.launch.folders import add_jobs, create_sweep, read_sweep, refuse_taken, write_job
-from src.launch.journal import Journal, SweepBusyError
+from src.launch.journal import Journal, SweepBusyError, read_journal
 from src.launch.members import Member
 from src.launch.names import Named, name_jobs, show_value, swept_keys
 from src.launch.outcome import FAILED, INTERRUPTED, OUTCOME
-from src.launch.plan import Pack, Plan, make_plan
+from src.launch.plan import Fits, Pack, Plan, make_plan
 from src.launch.planboard import print_plan
 from src.launch.points import Point, SweepError
 from src.launch.results import JobOutcome, read_results, write_results
@@ -23,8 +23,10 @@ from src.launch.resume import Resumed, has_checkpoint
 from src.launch.screen import PatientConsole, Screen
 from src.launch.settings import Settings
 from src.launch.signals import Interrupts
-from src.launch.supervise import Supervisor, Task
+from src.launch.sizes import Sizes
+from src.launch.supervise import Supervisor
 from src.launch.table import near, plain, print_results, ui_command
+from src.launch.waiting import Task
 from src.launch.writer import SafeWriter
 from src.tracking.records import JobRecord
 
@@ -39,10 +41,20 @@ def plan_of(
     Raises:
         SweepError: When the devices that were asked for are not there.
     """
+    budget = budget_of(configs, settings, forecast)
+    slots = len(budget.slots)
+    return make_plan(configs, settings.pack_size, first_pack, slots=slots, fits=budget.fits), budget
+
+
+def budget_of(configs: Mapping[int, JobConfig], settings: Settings, forecast: Forecast) -> Budget:
+    """What the slots that there are now allow.
+
+    Raises:
+        SweepError: When the devices that were asked for are not there.
+    """
     listed = list(configs.values())
     slots = ENGINES[settings.engine](settings).slots(listed[0].trainer.accelerator)
-    budget = budget_for(forecast, slots, listed, shown=settings.plan_only)
-    return make_plan(configs, settings.pack_size, first_pack, slots=len(slots), fits=budget.fits), budget
+    return budget_for(forecast, slots, listed, shown=settings.plan_only)
 
 
 def show_plan(points: Sequence[Point], settings: Settings, forecast: Forecast) -> None:
@@ -91,7 +103,7 @@ def run_sweep(  # what a sweep is made of
     earlier = record["jobs"]
     named = name_jobs([point.config for point in points], overrides, [job["name"] for job in earlier])
     configs = {point.index: point.config for point in points}
-    plan, _ = plan_of(configs, settings, forecast, first_pack=len({job["pack"] for job in earlier}))
+    plan, budget = plan_of(configs, settings, forecast, first_pack=len({job["pack"] for job in earlier}))
     members = _members(points, named, plan)
     with Journal(sweep_dir) as journal:
         for point, name in zip(points, named.names, strict=True):
@@ -103,13 +115,15 @@ def run_sweep(  # what a sweep is made of
         run = _Run(sweep_dir, record, members, journal, settings, finish)
         run.notes = [*named.notes, *plan.reasons]
         run.train(
-            [Task(pack=pack, spool=sweep_dir / "spool" / f"{pack.name}.jsonl") for pack in plan.packs], Path.cwd()
+            [Task(pack=pack, spool=sweep_dir / "spool" / f"{pack.name}.jsonl") for pack in plan.packs],
+            Path.cwd(),
+            fits=budget.fits,
         )
     return [result for result in run.results if result.index in members]
 
 
-def run_resumed(resumed: Resumed, settings: Settings, finish: Finish) -> list[JobOutcome]:
-    """Continue jobs of one sweep.
+def run_resumed(resumed: Resumed, settings: Settings, finish: Finish, *, forecast: Forecast) -> list[JobOutcome]:
+    """Continue jobs of one sweep; arguments as :func:`run_sweep` has them.
 
     Raises:
         SweepError: When another process works in their sweep.
@@ -125,7 +139,8 @@ def run_resumed(resumed: Resumed, settings: Settings, finish: Finish) -> list[Jo
                 tasks.append(Task(pack=Pack(name=name, jobs=jobs, rows=rows), spool=spool))
             run = _Run(resumed.sweep_dir, resumed.sweep, members, journal, settings, finish)
             run.notes = list(resumed.notes)
-            run.train(tasks, resumed.cwd)
+            configs = {number: member.record.config for number, member in members.items()}
+            run.train(tasks, resumed.cwd, fits=budget_of(configs, settings, forecast).fits)
     except SweepBusyError as error:
         raise SweepError([f"resume: {error}"]) from error
     return [result for result in run.results if result.index in members]
@@ -153,7 +168,7 @@ class _Run:
         self._finish = finish
         self._console = PatientConsole(highlight=False)
 
-    def train(self, tasks: Sequence[Task], cwd: Path) -> None:
+    def train(self, tasks: Sequence[Task], cwd: Path, *, fits: Fits) -> None:
         """Run the packs, then settle results, runs and picture.
 
         Raises:
@@ -175,6 +190,8 @@ class _Run:
                     settings=self._settings,
                     cwd=cwd,
                     members=self._members,
+                    sizes=Sizes(self._settings.pack_size, self._settings.least_gain, read_journal(self._sweep_dir)),
+                    fits=fits,
                     journal=self._journal,
                     screen=screen,
                     interrupts=interrupts,

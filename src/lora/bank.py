@@ -157,28 +157,41 @@ class AdapterBank:
             views.append(view)
         return views
 
-    def without(self, leaving: Sequence[str]) -> AdapterBank | None:
-        """A bank of the members that stay, with their weights; None when nobody does.
+    def regrouped(self, members: Sequence[str], enter: Callable[[], None] = lambda: None) -> AdapterBank | None:
+        """A bank of ``members``: those that are here keep weights and gradients; None when there are none.
 
-        The leaving adapters are taken out of the base. Gradients start at zero.
+        Adapters that are no longer named are taken out of the base.
+
+        Args:
+            members: Names, in the order of the new places.
+            enter: Puts the adapters of new members into the base, once nothing in it is a view of this bank. When it
+                raises, or there is no memory for the new bank, :meth:`take_back` undoes the rest.
         """
-        staying = [name for name in self.members if name not in leaving]
+        staying = [name for name in self.members if name in members]
         kept = {name: self.state(name) for name in staying}
         gradients = {
             name: {key: value.clone() for key, value in self.unpack(self.gradients[self.place(name)], name).items()}
             for name in staying
         }
         self.release()
-        for name in leaving:
-            eject(self.base, name)
-        if not staying:
+        for name in self.members:
+            if name not in staying:
+                eject(self.base, name)
+        if not members:
             return None
-        bank = AdapterBank(self.base, staying, dtype=self.weights.dtype, device=self.weights.device)
+        enter()
+        bank = AdapterBank(self.base, members, dtype=self.weights.dtype, device=self.weights.device)
         bank.alarm = self.alarm
         for name in staying:
             bank.fill(bank.weights[bank.place(name)], kept[name], name)
             bank.fill(bank.gradients[bank.place(name)], gradients[name], name)
         return bank
+
+    def take_back(self, others: Sequence[str]) -> None:
+        """Be the base's bank again after a :meth:`regrouped` that failed; ``others`` are taken out."""
+        clear(self.base, others)
+        for span in self.spans:
+            self._adopt(span)
 
     def release(self) -> None:
         """Give PEFT's parameters storage of their own again, so that the block can be freed."""

@@ -9,22 +9,21 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from src.config.paths import locate
-from src.lora.formats.adapter import AdapterError
+from src.training.callbacks.arriving import Arrivals, Others
 from src.training.callbacks.checkpointing import Checkpoints
 from src.training.callbacks.departing import Departures
 from src.training.callbacks.drawing import Pictures
 from src.training.callbacks.exporting import Exports
 from src.training.callbacks.metrics import Metrics
+from src.training.callbacks.pacing import Pacing
 from src.training.callbacks.validating import Validation
-from src.training.checkpoint import CheckpointError, load_newest, restore
-from src.training.export import start_from
 from src.training.module import PackModule
 from src.training.pack import Pack, StoppedError, never
+from src.training.requests import Arrival, Requests
 from src.training.shortage import OutOfMemoryError, is_out_of_memory, let_go, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from lightning.pytorch import Callback
@@ -55,7 +54,7 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
     stop: Callable[[], bool] = never,
     resume: frozenset[str] = frozenset(),
     relief: Relief | None = None,
-    stopped: Callable[[], Collection[int]] = frozenset,
+    requests: Requests | None = None,
 ) -> dict[int, dict[str, Any]]:
     """Train ``members`` together; each one's end is told to ``sink`` as a state event.
 
@@ -70,7 +69,7 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
         stop: Asked between steps; once true, every member is checkpointed and KILLED.
         resume: Names of the members that continue from their newest checkpoint.
         relief: What a pack turns to when memory runs out; None lets the members fail.
-        stopped: Asked between steps for the numbers of the jobs that are to end; each is checkpointed and KILLED.
+        requests: What is asked of the pack while it trains; None asks nothing.
 
     Returns:
         What ``relief`` changed: the number of a job that has to start anew, to the changes by key.
@@ -90,7 +89,7 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
             reason = reason_of(error)
         else:
             try:
-                _train_together(pack, decoder, sink=sink, folder=folder, resume=resume, stopped=stopped)
+                _train_together(pack, decoder, sink=sink, folder=folder, resume=resume, requests=requests or Requests())
             finally:
                 pack.close()
             resume |= {member.name for member in pack.set_aside}
@@ -107,56 +106,32 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
     return changed
 
 
-def _train_together(  # as train_pack
-    pack: Pack,
-    decoder: Decoder,
-    *,
-    sink: Sink,
-    folder: Path,
-    resume: frozenset[str],
-    stopped: Callable[[], Collection[int]],
+def _train_together(
+    pack: Pack, decoder: Decoder, *, sink: Sink, folder: Path, resume: frozenset[str], requests: Requests
 ) -> None:
-    for member in list(pack.members):
-        _prepare(pack, member, sink, resume=member.name in resume)
-    _fit(pack, decoder, sink=sink, folder=folder, stopped=stopped)
-
-
-def _prepare(pack: Pack, member: Member, sink: Sink, *, resume: bool) -> None:
-    """Load what the member continues from; a member that cannot is FAILED and its mates go on."""
-    source = member.config.lora.init_from
-    try:
-        if resume:
-            part, path, complaints = load_newest(member.folder / "checkpoints")
-            for complaint in complaints:
-                sink.emit("log", member.job, level="warning", message=f"passed over: {complaint}")
-            restore(pack, member, part)
-            sink.emit("log", member.job, level="info", message=f"{member.name} continues from {path.name}")
-        elif source is not None:
-            start_from(pack, member, locate(source))
-    except (CheckpointError, AdapterError, OSError) as error:
-        member.fail(str(error))
-
-
-def _fit(pack: Pack, decoder: Decoder, *, sink: Sink, folder: Path, stopped: Callable[[], Collection[int]]) -> None:
     validation = Validation(pack, sink)
     exports = Exports(sink, validation)
     checkpoints = Checkpoints(sink, folder)
-    departures = Departures(sink, exports, stopped)
-    for member in pack.members:
-        if member.state == "active":
-            sink.emit("state", member.job, state="RUNNING", error=None, summary=None)
-        if member.done and member.state == "active":  # resumed after its last step: only the files are made again
-            validation.score([member])
-            exports.finish(pack, member)
-    departures.depart(pack)
-    # The order is the story of a step's end: measure, judge, show, export, save, leave.
+    others = Others(
+        metrics=Metrics(sink),
+        validation=validation,
+        pictures=Pictures(pack, decoder, sink),
+        exports=exports,
+        departures=Departures(sink, exports, requests.stopped),
+        pacing=Pacing(sink, requests.least_gain),
+    )
+    arrivals = Arrivals(sink, requests.arriving, others)
+    arrivals.begin(pack, [Arrival(member=member, resume=member.name in resume) for member in pack.members])
+    # The order is the story of a step's end: measure, judge, show, export, save, leave, let others in.
     callbacks: list[Callback] = [
-        Metrics(sink),
+        others.pacing,
+        others.metrics,
         validation,
-        Pictures(pack, decoder, sink),
+        others.pictures,
         exports,
         checkpoints,
-        departures,
+        others.departures,
+        arrivals,
     ]
     if pack.active and not pack.stop():
         try:
@@ -165,6 +140,7 @@ def _fit(pack: Pack, decoder: Decoder, *, sink: Sink, folder: Path, stopped: Cal
             # Lightning leaves a fit on SIGTERM by itself; for the worker that signal is a stop like any other.
             if not pack.stop():
                 raise
+    requests.pace(others.pacing.paces())
     if any(member.count.ordinal for member in pack.members):  # only a stop leaves members behind
         checkpoints.save(pack)
     for member in pack.members:

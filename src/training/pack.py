@@ -43,6 +43,7 @@ class Pack:
         bank: The adapters of the members that are still here.
         optimizer: Their optimizers.
         rows: Most rows of one training forward; None takes all of a step.
+        resting: Names of members that sit out the next steps.
         set_aside: Members that left for want of memory, to be trained on their own afterwards.
         changed: What has to be trained anew with other settings: job number to changes by key (``lora.rank``).
     """
@@ -64,6 +65,7 @@ class Pack:
         self.relief: Relief = relief or NoRelief()
         self.rows: int | None = None
         self.members = list(members)
+        self.resting: frozenset[str] = frozenset()
         self.set_aside: list[Member] = []
         self.changed: dict[int, dict[str, Any]] = {}
         self._checkpointing = members[0].config.trainer.gradient_checkpointing
@@ -82,8 +84,13 @@ class Pack:
 
     @property
     def active(self) -> list[Member]:
-        """The members that take part in the next step."""
+        """The members that have steps to take."""
         return [member for member in self.members if member.active]
+
+    @property
+    def stepping(self) -> list[Member]:
+        """The members that take part in the next step."""
+        return [member for member in self.active if member.name not in self.resting]
 
     @property
     def checkpointing(self) -> bool:
@@ -118,10 +125,9 @@ class Pack:
         if not leaving:
             return
         names = {member.name for member in leaving}
-        staying = [member for member in self.members if member.name not in names]
-        states = {member.name: self.optimizer.state(member.name) for member in staying}
-        bank = self.bank.without(sorted(names))
-        self.members = staying
+        self.members = [member for member in self.members if member.name not in names]
+        states = {member.name: self.optimizer.state(member.name) for member in self.members}
+        bank = self.bank.regrouped([member.name for member in self.members])
         if bank is None:
             return
         self.bank = bank
@@ -129,15 +135,50 @@ class Pack:
         for name, state in states.items():
             self.optimizer.load(name, state)
 
+    def join(self, joining: Sequence[Member]) -> None:
+        """Take ``joining`` in between two steps; those that are here go on with their own state untouched.
+
+        Raises:
+            RuntimeError: When there is too little memory for them; the pack is as it was then.
+        """
+        here, bank, optimizer = self.members, self.bank, self.optimizer
+        names = [member.name for member in joining]
+        states = {member.name: optimizer.state(member.name) for member in here}
+
+        def enter() -> None:
+            for member in joining:
+                inject(self.denoiser.module, member.name, adapter_spec(member, self.denoiser))
+
+        try:
+            made = bank.regrouped([*(member.name for member in here), *names], enter)
+            if made is None:
+                return
+            self.members, self.bank = [*here, *joining], made
+            self.optimizer = self._optimizer()
+            for name, state in states.items():
+                self.optimizer.load(name, state)
+        except Exception:
+            self.members, self.bank, self.optimizer = here, bank, optimizer
+            bank.take_back(names)
+            raise
+
     def set_members_aside(self, members: Sequence[Member]) -> None:
         """Take ``members`` out for later, as they are at the end of their last optimizer step.
 
         Raises:
             OSError: When their state cannot be written.
         """
+        self.hand_back(members)
+        self.set_aside.extend(members)
+
+    def hand_back(self, members: Sequence[Member]) -> None:
+        """Take ``members`` out for another pack, as they are at the end of their last optimizer step.
+
+        Raises:
+            OSError: When their state cannot be written.
+        """
         for member in members:
             save_member(self, member, member.folder / "checkpoints")
-        self.set_aside.extend(members)
         self.leave(members)
 
     def give_up(self, member: Member, changes: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ class StepResult:
 
 
 def run_step(pack: Pack) -> StepResult:
-    """One micro-step of every active member of ``pack``.
+    """One micro-step of every active member of ``pack`` that does not rest.
 
     Where memory runs out, the members that have not stepped yet go back to the beginning of their optimizer step,
     the pack gives way (``pack.relief``), and they try again. A member whose pack can give no further way fails.
@@ -72,7 +72,7 @@ def run_step(pack: Pack) -> StepResult:
 
 def _left(pack: Pack, result: StepResult) -> list[Member]:
     done = {member.name for member in (*result.stepped, *result.failed)}
-    return [member for member in pack.active if member.name not in done]
+    return [member for member in pack.stepping if member.name not in done]
 
 
 def _to_the_steps_beginning(pack: Pack, member: Member) -> None:

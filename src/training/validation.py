@@ -109,12 +109,14 @@ class Validator:
     def __init__(self, pack: Pack) -> None:
         self._pack = pack
         self._rows: dict[tuple[int, ValidationConfig], FixedRows] = {}
+        self._data: dict[int, EncodedData] = {}  # held, or a later member's data might get the id of one that has left
         self._base: dict[tuple[int, ValidationConfig], Tensor] = {}
 
     def score(self, members: Sequence[Member]) -> dict[str, Score]:
         """The scores of ``members`` by name; members with the same rows are scored in the same forwards."""
         groups: dict[tuple[int, ValidationConfig], list[Member]] = {}
         for member in members:
+            self._data[id(member.validation)] = member.validation
             groups.setdefault((id(member.validation), member.config.validation), []).append(member)
         scores: dict[str, Score] = {}
         for key, group in groups.items():

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
     from types import TracebackType
 
@@ -50,10 +49,14 @@ class Pulse:
             self._spool.emit("worker", None, state="alive", work=self._commands.asked)
 
 
-@contextmanager
-def job_logs(folders: Sequence[Path]) -> Iterator[None]:
-    """Inside the block whatever is logged goes to ``worker.log`` of every job's folder too."""
-    with ExitStack() as stack:
+class JobLogs:
+    """Whatever is logged goes to ``worker.log`` of every job's folder too, until the end of the block."""
+
+    def __init__(self) -> None:
+        self._handlers: list[logging.FileHandler] = []
+
+    def add(self, folders: Iterable[Path]) -> None:
+        """Begin to write into ``folders``."""
         for folder in folders:
             try:
                 handler = logging.FileHandler(folder / "worker.log", delay=True)
@@ -61,6 +64,12 @@ def job_logs(folders: Sequence[Path]) -> Iterator[None]:
                 continue  # the job's own files will say so
             handler.setFormatter(logging.Formatter(_FORMAT))
             logging.getLogger().addHandler(handler)
-            stack.callback(handler.close)
-            stack.callback(logging.getLogger().removeHandler, handler)
-        yield
+            self._handlers.append(handler)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for handler in self._handlers:
+            logging.getLogger().removeHandler(handler)
+            handler.close()

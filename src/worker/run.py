@@ -13,19 +13,23 @@ import torch
 from src.config.collector import importing
 from src.memory.ladder import Ladder
 from src.memory.limit import set_limit, too_small
+from src.memory.paces import note_paces
 from src.memory.peak import Peak
 from src.memory.record import note_error
 from src.memory.watch import GIB, Watch, taken_bytes
 from src.training.bases import Bases, device_of
 from src.training.pack import StoppedError
 from src.training.preparing import Checked, Encoders, check_jobs, read_config, write_changes
+from src.training.requests import Arrival, Requests
 from src.training.shortage import is_out_of_memory
-from src.worker.pulse import Pulse, job_logs
+from src.worker.pulse import JobLogs, Pulse
 from src.worker.spool import Spool
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from src.config import JobConfig
+    from src.training.jobs import PackedJob
     from src.training.member import Member
     from src.worker.commands import Commands, PackCommand
 
@@ -61,35 +65,42 @@ class _PackRun:
         self._commands = commands
         self._folder = sweep_dir / "packs" / command.pack
         self._watch = watch
+        self._jobs = list(command.jobs)  # with those that joined
+        self._least_gain = command.least_gain
+        self._asked: dict[int, JobConfig] = {}
+        self._encoders = Encoders(spool, commands.stopping)
+        self._logs = JobLogs()
 
     def run(self) -> None:
-        """Train the pack's jobs, and those again that a shortage of memory changed."""
+        """Train the pack's jobs, those that join it, and those again that a shortage of memory changed."""
         command, spool = self._command, self._spool
         numbers = [job.job for job in command.jobs]
         spool.emit("worker", None, state="pack_started", pack=command.pack, jobs=numbers)
-        with Pulse(spool, self._commands), job_logs([job.folder for job in command.jobs]):
+        with Pulse(spool, self._commands), self._logs, self._commands.under_way(command.pack):
+            self._logs.add(job.folder for job in command.jobs)
             _log.info("pack %s: %s", command.pack, ", ".join(job.name for job in command.jobs))
-            self._run(numbers)
+            self._run()
+        numbers = [job.job for job in self._jobs]
         spool.emit("worker", None, state="pack_ended", pack=command.pack, jobs=numbers)
 
-    def _run(self, numbers: list[int]) -> None:
+    def _run(self) -> None:
         command, spool = self._command, self._spool
         spool.emit("log", None, level="info", message="checking data")
         try:
             jobs = list(command.jobs)
-            while jobs and (checked := check_jobs(jobs, self._bases, spool, _too_small)):
+            while jobs and (checked := self._check(jobs)):
                 changed = self._train(checked)
-                jobs = [replace(job, resume=False) for job in jobs if job.job in changed]
+                jobs = [replace(job, resume=False) for job in self._jobs if job.job in changed]
                 for job in jobs:
                     write_changes(job.folder, changed[job.job])
         except StoppedError:
-            for number in (n for n in numbers if n not in spool.ended):
+            for number in self._left():
                 spool.emit("state", number, state="KILLED", error=None, summary=None)
         except Exception as error:  # the last stop before the process: its jobs fail, the worker goes on
             _log.exception("pack %s", command.pack)
             if is_device_lost(error):
                 raise  # the next pack would meet the same: the process is replaced
-            left = [number for number in numbers if number not in spool.ended]
+            left = self._left()
             what = f"{type(error).__name__}: {error}"
             if len(left) > 1:  # whose fault it was shows when they train apart
                 spool.emit("worker", None, state="pack_broken", pack=command.pack, error=what)
@@ -98,33 +109,60 @@ class _PackRun:
                 spool.emit("state", number, state="FAILED", error=what, summary=None)
             self._bases.forget()
 
+    def _left(self) -> list[int]:
+        return [job.job for job in self._jobs if job.job not in self._spool.ended]
+
+    def _check(self, jobs: list[PackedJob]) -> list[Checked]:
+        checked = check_jobs(jobs, self._bases, self._spool, _too_small)
+        self._asked |= {one.job.job: read_config(one.job.folder, as_asked=True) for one in checked}
+        return checked
+
+    def _members(self, checked: list[Checked]) -> list[Member]:
+        """The members of sound jobs, their runs tagged."""
+        members = self._encoders.members(checked)
+        for member in members:
+            values = {
+                "base_hash": member.provenance.base_hash,
+                "data_hash": member.provenance.data_hash,
+                "precision": member.config.trainer.precision,
+                "device": _device_name(device_of(member.config)),
+                "total_steps": member.total_steps,
+                "pack": self._command.pack,
+            }
+            self._spool.emit("tags", member.job, values=values)
+        return members
+
+    def _arriving(self) -> list[Arrival]:
+        """Members of the jobs that are to join."""
+        arrivals: list[Arrival] = []
+        for command in self._commands.joining():
+            self._spool.emit("worker", None, state="joining", jobs=[job.job for job in command.jobs])
+            self._least_gain = command.least_gain
+            self._logs.add(job.folder for job in command.jobs)
+            here = {job.job for job in command.jobs}
+            self._spool.ended -= here  # it may have been given back before
+            self._jobs = [*(job for job in self._jobs if job.job not in here), *command.jobs]
+            resume = {job.job for job in command.jobs if job.resume}
+            members = self._members(self._check(list(command.jobs)))
+            arrivals += [Arrival(member=member, resume=member.job in resume) for member in members]
+        return arrivals
+
     def _train(self, checked: list[Checked]) -> dict[int, dict[str, Any]]:
         """What has to be trained anew, and with which changes."""
         spool, commands = self._spool, self._commands
         limit, device = checked[0].config.memory.limit_gib, device_of(checked[0].config)
         set_limit(limit, device, self._watch)
-        members = Encoders(spool, commands.stopping).members(checked)
+        members = self._members(checked)
         if not members:
             return {}
         if commands.stopping():
             raise StoppedError
         spool.emit("log", None, level="info", message="loading the base")
         base = self._bases.load(members[0].config)
-        for member in members:
-            config = member.config
-            tags = {
-                "base_hash": member.provenance.base_hash,
-                "data_hash": member.provenance.data_hash,
-                "precision": config.trainer.precision,
-                "device": torch.cuda.get_device_name() if base.denoiser.device.type == "cuda" else "cpu",
-                "total_steps": member.total_steps,
-            }
-            spool.emit("tags", member.job, values=tags)
         with importing():
-            from src.training.fit import train_pack  # noqa: PLC0415  # Lightning, while nobody waits for a message
+            from src.training.fit import train_pack  # noqa: PLC0415  # Lightning, while nobody waits
 
-        asked = {one.job.job: read_config(one.job.folder, as_asked=True) for one in checked}
-        peak = Peak(device)
+        peak, config, before = Peak(device), members[0].config, len(self._jobs)
         changed = train_pack(
             base.denoiser,
             base.decoder,
@@ -133,10 +171,16 @@ class _PackRun:
             folder=self._folder,
             stop=commands.stopping,
             resume=frozenset(one.job.name for one in checked if one.job.resume),
-            relief=Ladder(spool, asked, self._watch.check),
-            stopped=commands.stopped,
+            relief=Ladder(spool, self._asked, self._watch.check),
+            requests=Requests(
+                stopped=commands.stopped,
+                arriving=self._arriving,
+                least_gain=lambda: self._least_gain,
+                pace=lambda paces: note_paces(config, _device_name(device), torch.get_num_threads(), paces),
+            ),
         )
-        self._tell_memory(members, peak)
+        if len(self._jobs) == before:  # of a pack that others joined, no prediction was made
+            self._tell_memory(members, peak)
         return changed
 
     def _tell_memory(self, members: list[Member], peak: Peak) -> None:
@@ -165,6 +209,10 @@ def is_device_lost(error: BaseException) -> bool:
     return type(error).__name__ == "AcceleratorError" or (
         isinstance(error, RuntimeError) and "CUDA error" in str(error)
     )
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 @cache

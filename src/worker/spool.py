@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _SYNCED = {"state", "worker"}
 _ENDS = {"FINISHED", "FAILED", "KILLED"}
+_GIVEN_BACK = {"handed_back", "refused"}
 
 
 class Spool:
@@ -26,7 +27,7 @@ class Spool:
         root: The sweep's folder, which paths in events are relative to.
 
     Attributes:
-        ended: Jobs whose end was told through this spool.
+        ended: Jobs whose end was told through this spool, or that were given back to the launcher.
     """
 
     def __init__(self, path: Path, root: Path) -> None:
@@ -48,6 +49,8 @@ class Spool:
                 os.fsync(self._file.fileno())
             if kind == "state" and job is not None and values["state"] in _ENDS:
                 self.ended.add(job)
+            if kind == "worker" and values["state"] in _GIVEN_BACK:
+                self.ended.update(values["jobs"])
 
     def close(self) -> None:
         """Sync and close."""

@@ -4,7 +4,8 @@ Seed 13: the job fails. Seed 66: the process dies in the middle. Seed 77: it nev
 Seed 88: it ignores ``stop`` as well. Seed 55: its pack ends without a word about it.
 Seed 67: the process dies in the middle, the first time. Seed 33: it does nothing more, the first time.
 Seed 99: its pack breaks unless it is alone in it.
-Seed 44: it finishes, and a later fault of the pack claims that it failed.
+Seed 31: its pack, when it is told to try, finds that training together gains nothing, and hands the others back.
+Seed 32: its pack has no room for any other. Seed 44: it finishes, and a later fault of the pack claims that it failed.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Worker:
         self.packs: list[dict] = []
         self.stopping = self.leaving = False
         self.stopped: set[int] = set()
+        self.under_way: str | None = None
+        self.joining: list[dict] = []
         self.buffer = b""
         self.selector = selectors.DefaultSelector()
         self.selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
@@ -55,7 +58,9 @@ class Worker:
             command = json.loads(line)
             with (self.sweep_dir / "commands.jsonl").open("a") as file:
                 file.write(json.dumps({**command, "pid": os.getpid()}) + "\n")
-            if command["cmd"] == "pack":
+            if command["cmd"] == "join" and command["pack"] == self.under_way:
+                self.joining += command["jobs"]
+            elif command["cmd"] in ("pack", "join"):
                 self.packs.append(command)
             if command["cmd"] == "stop_job":
                 self.stopped.add(command["job"])
@@ -77,23 +82,34 @@ class Worker:
             with spool.open("a") as file:
                 file.write(json.dumps({"t": time.time(), "kind": kind, "job": job, **values}) + "\n")
 
-        jobs = {entry["job"]: entry for entry in command["jobs"]}
-        configs = {n: parse(OmegaConf.load(Path(e["dir"]) / ".hydra" / "config.yaml")) for n, e in jobs.items()}
-        say("worker", None, state="pack_started", pack=command["pack"], jobs=sorted(jobs))
+        jobs: dict[int, dict] = {}
+        configs: dict[int, JobConfig] = {}
+        done: dict[int, int] = {}
+
+        def let_in(entries: list[dict]) -> None:
+            for entry in entries:
+                number = entry["job"]
+                jobs[number], done[number] = entry, 0
+                configs[number] = parse(OmegaConf.load(Path(entry["dir"]) / ".hydra" / "config.yaml"))
+                say("state", number, state="RUNNING", error=None, summary=None)
+
+        say("worker", None, state="pack_started", pack=command["pack"], jobs=[e["job"] for e in command["jobs"]])
         say("log", None, level="info", message="loading the base")
-        for number in jobs:
-            say("state", number, state="RUNNING", error=None, summary=None)
+        self.under_way = command["pack"]
+        let_in(command["jobs"])
         alive = set(jobs)
-        total = 5
         step = 0
         while alive and not self.stopping:
             step += 1
             for number in sorted(alive):
+                done[number] += 1
+                step_of_it, total = done[number], configs[number].trainer.max_steps or 5
+                total = total if total < 50 else 5
                 config, folder = configs[number], Path(jobs[number]["dir"])
                 forever = config.seed in (77, 88)
-                say("progress", number, step=step, total=total, samples=step, loss=1 / step, samples_per_s=9.5)
+                say("progress", number, step=step_of_it, total=total, samples=step, loss=1 / step, samples_per_s=9.5)
                 (folder / "checkpoints").mkdir(exist_ok=True)
-                (folder / "checkpoints" / f"step-{step:08}.safetensors").touch()
+                (folder / "checkpoints" / f"step-{step_of_it:08}.safetensors").touch()
                 if config.seed == 33 and step == 3 and first_time(folder):
                     time.sleep(3600)
                 if config.seed == 99 and step == 3 and len(jobs) > 1:
@@ -103,6 +119,14 @@ class Worker:
                 if (config.seed == 66 and step == 3) or (config.seed == 67 and step == 3 and first_time(folder)):
                     print("RuntimeError: the fake worker fell over", flush=True)
                     os.kill(os.getpid(), signal.SIGKILL)
+                if config.seed == 31 and step == 2 and command.get("least_gain") and len(alive) > 1:
+                    others = sorted(alive - {number})
+                    seconds = {str(len(alive)): 1.0, "1": 0.9}
+                    told = {"members": len(alive), "rows": len(alive), "chosen": 1, "ratio": 1.0, "seconds": seconds}
+                    say("worker", None, state="gain", **told)
+                    say("worker", None, state="handed_back", jobs=others)
+                    alive = {number}
+                    break
                 if number in self.stopped:
                     say("state", number, state="KILLED", error="stopped on request", summary=None)
                     alive.discard(number)
@@ -111,13 +135,25 @@ class Worker:
                     alive.discard(number)
                 elif config.seed == 55 and step == 2:
                     alive.discard(number)
-                elif step >= total and not forever:
+                elif step_of_it >= total and not forever:
                     alive.discard(number)
                     self.finish(number, jobs[number], config, say)
             self.listen(0.01)
+            entries, self.joining = self.joining, []
+            if entries and any(configs[n].seed == 32 for n in alive):
+                say("worker", None, state="refused", jobs=[e["job"] for e in entries], reason="memory is short")
+            elif entries and alive:
+                let_in(entries)
+                alive |= {entry["job"] for entry in entries}
+            elif entries:
+                self.packs.append({**command, "jobs": entries})
             self.hang(any(configs[n].seed == 88 for n in alive))
         for number in sorted(alive):
             say("state", number, state="KILLED", error=None, summary=None)
+        self.under_way = None
+        if self.joining:  # too late: they are the next pack
+            self.packs.insert(0, {**command, "jobs": self.joining})
+            self.joining = []
         say("worker", None, state="pack_ended", pack=command["pack"], jobs=sorted(jobs))
 
     def hang(self, deaf: bool) -> None:

@@ -43,4 +43,4 @@ def test_a_line_that_is_no_command_is_told_and_passed_over(capsys: pytest.Captur
     _read('nonsense\n{"cmd": "dance"}\n')
     told = capsys.readouterr().err
     assert "nonsense" in told
-    assert "allowed are pack, stop, stop_job and exit" in told
+    assert "allowed are pack, join, stop, stop_job and exit" in told

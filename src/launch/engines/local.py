@@ -136,6 +136,10 @@ class LocalWorker:
         self._spool, self._offset = spool, spool.stat().st_size if spool.exists() else 0
         self._send({"cmd": "pack", **pack})
 
+    def join(self, pack: dict[str, Any]) -> None:
+        """Send more jobs to the pack under way."""
+        self._send({"cmd": "join", **pack})
+
     def events(self) -> list[Event]:
         """New whole lines of the pack's spool."""
         if self._spool is None:

@@ -46,7 +46,13 @@ class Worker(Protocol):
         """Where its standard output goes."""
 
     def run(self, pack: dict[str, Any]) -> None:
-        """Send it a pack, ``{"pack": name, "spool": file, "jobs": [{"job", "dir", "name", "resume"}, ...]}``."""
+        """Send it a pack, ``{"pack": name, "spool": file, "jobs": [{"job", "dir", "name", "resume"}, ...]}``.
+
+        ``least_gain``, where it is there and not null, asks for a trial: see :mod:`src.training.gain`.
+        """
+
+    def join(self, pack: dict[str, Any]) -> None:
+        """Send more jobs to the pack under way, in the form of :meth:`run`; a pack that is over makes them the next."""
 
     def events(self) -> list[Event]:
         """What it said of the pack since the last call, in order; the sweep's spool holds the same."""

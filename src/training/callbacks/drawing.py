@@ -36,7 +36,11 @@ class Pictures(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
         """Draw members that begin."""
         self._sink.emit("log", None, level="info", message="drawing the first pictures")
-        self.draw([m for m in pl_module.pack.active if m.count.step == 0 and m.count.micro == 0])
+        self.begin(pl_module.pack.active)
+
+    def begin(self, members: Sequence[Member]) -> None:
+        """Draw those of ``members`` that are at step 0."""
+        self.draw([member for member in members if member.count.step == 0 and member.count.micro == 0])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Draw members that are due."""

@@ -10,6 +10,8 @@ import torch
 from lightning.pytorch import Callback
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lightning.pytorch import Trainer
 
     from src.training.member import Member
@@ -33,10 +35,13 @@ class Metrics(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
         """Start the clocks: rates are over the time in steps, which validation and drawing are no part of."""
-        members = pl_module.pack.members
-        self._since = {member.name: (member.count.seconds, member.count.ordinal) for member in members}
+        self.begin(pl_module.pack.members)
         if pl_module.pack.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.pack.device)
+
+    def begin(self, members: Sequence[Member]) -> None:
+        """Take in members that train from here on."""
+        self._since |= {member.name: (member.count.seconds, member.count.ordinal) for member in members}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Note when the step begins."""
@@ -46,7 +51,8 @@ class Metrics(Callback):
         """Emit what is due."""
         now = time.monotonic()
         for member in pl_module.pack.members:
-            member.count.seconds += now - self._started
+            if member.name not in pl_module.pack.resting:
+                member.count.seconds += now - self._started
         for member in pl_module.result.stepped:
             self._losses.setdefault(member.name, []).append(member.loss)
             if member.count.step % member.config.trainer.log_every == 0 or member.done:

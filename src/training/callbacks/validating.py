@@ -32,9 +32,13 @@ class Validation(Callback):
         self.scores: dict[str, tuple[int, Score]] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
-        """Score members at step 0, where every curve begins at the base's own loss."""
+        """Score members that begin."""
         self._sink.emit("log", None, level="info", message="scoring the base")
-        self.score([m for m in pl_module.pack.active if m.count.step == 0 and m.count.micro == 0])
+        self.begin(pl_module.pack.active)
+
+    def begin(self, members: Sequence[Member]) -> None:
+        """Score those of ``members`` that are at step 0, where every curve begins at the base's own loss."""
+        self.score([member for member in members if member.count.step == 0 and member.count.micro == 0])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Score the members that are due."""
