@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from src.launch.clock import NoPace, shape
+
 if TYPE_CHECKING:
     from src.config.schema import JobConfig
+    from src.launch.clock import Basis
+    from src.launch.engines.protocol import Slot
+    from src.memory.paces import Paces
     from src.memory.predict import Curve
 
 _CPU_PROGRAM = int(0.75 * 2**30)  # torch, Lightning and diffusers, imported
@@ -19,6 +24,7 @@ class TracedForecast:
     def __init__(self) -> None:
         self._curves: dict[JobConfig, Curve | None] = {}  # a plan asks for the same jobs again and again
         self._factors: dict[str, float] = {}
+        self._paces: Paces | None = None
 
     def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool) -> int | None:
         """See the protocol."""
@@ -32,6 +38,20 @@ class TracedForecast:
             tensors += alone.tensors - curve.weights - curve.fixed
         context = _CPU_PROGRAM if model == "cpu" else _GPU_CONTEXT
         return int((tensors + weights + fixed) * self._factor(configs[0], model)) + context
+
+    def step_s(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool) -> tuple[float, Basis] | None:
+        """See the protocol."""
+        del trace
+        from src.memory.paces import Paces  # noqa: PLC0415 - imported at every start of Hydra: late
+
+        if self._paces is None:
+            self._paces = Paces(configs[0])
+        rows = sum(config.data.batch_size for config in configs)
+        return self._paces.step_s(configs[0], slot.model, slot.threads, len(configs), rows, shape)
+
+    def steps(self, config: JobConfig) -> int | None:
+        """See the protocol."""
+        return NoPace().steps(config)
 
     def _curve(self, config: JobConfig, *, trace: bool) -> Curve | None:
         from src.memory.predict import curve_of, is_known  # noqa: PLC0415 - imported at every start of Hydra: late

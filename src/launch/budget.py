@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from src.config.schema import JobConfig
+from src.launch.clock import Clock, NoPace, Pace
 from src.launch.engines.protocol import Slot
 
 GIB = 2**30
 
 
-class Forecast(Protocol):
-    """What packs will take. The launcher is given one: predictions are made in another room."""
+class Forecast(Pace, Protocol):
+    """What packs will take, in memory and in time. The launcher is given one: predictions are made in another room."""
 
     def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool) -> int | None:
         """Bytes at the peak of a pack, context included; null where nothing is known.
@@ -25,7 +26,7 @@ class Forecast(Protocol):
         """
 
 
-class NoForecast:
+class NoForecast(NoPace):
     """Knows nothing."""
 
     def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool) -> int | None:  # noqa: ARG002
@@ -57,6 +58,10 @@ class Budget:
     def needs(self, configs: Sequence[JobConfig]) -> int | None:
         """Bytes that they take together; null where it is not known."""
         return self.forecast.bytes_of(configs, self.slots[0].model, trace=self.trace)
+
+    def clock(self) -> Clock:
+        """Times of packs here."""
+        return Clock(self.forecast, self.slots[0], trace=self.trace)
 
     def fits(self, configs: Sequence[JobConfig]) -> bool:
         """Whether they stay within the budget, as far as is known."""

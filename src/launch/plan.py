@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from src.config.kinds import shared, shared_text
 from src.config.schema import JobConfig
+from src.launch.clock import Clock, NoPace, schedule
+from src.launch.engines.protocol import Slot
 from src.launch.sizes import MOST_MEMBERS, MOST_ROWS
 
 
@@ -34,15 +36,29 @@ class Pack:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """The packs of a sweep, and why jobs were kept apart (a line each)."""
+    """The packs of a sweep.
+
+    Attributes:
+        packs: In the order they train.
+        reasons: Why jobs were kept apart, a line each.
+        seconds: What each pack should take.
+        slots: Which slot each should train on.
+        ends_s: When all should be over, starting included.
+    """
 
     packs: tuple[Pack, ...]
     reasons: tuple[str, ...]
+    seconds: tuple[float, ...]
+    slots: tuple[int, ...]
+    ends_s: float
 
     def pack_of(self, job: int) -> Pack:
         """The pack that ``job`` trains in."""
         return next(pack for pack in self.packs if job in pack.jobs)
 
+
+_WORTH = 0.98  # smaller packs have to end so much earlier
+_ANYWHERE = Slot(name="cpu", device="cpu")
 
 Fits = Callable[[Sequence[JobConfig]], bool]
 """Whether jobs trained together, all rows in one forward, stay within the memory of a slot."""
@@ -55,72 +71,86 @@ def make_plan(
     *,
     slots: int = 1,
     fits: Fits | None = None,
+    clock: Clock | None = None,
 ) -> Plan:
-    """Form packs.
+    """Form the packs with which the sweep should end earliest.
 
     Which jobs share a pack depends on their configurations alone, not on their order or number, except
     that equal configurations are told apart by number.
 
     Args:
         jobs: Job number to configuration.
-        pack_size: Most members of a pack, at least 1. Null takes the default rule: at most 8 members, and at most 16
-            rows unless one job alone has more. On two CPU cores the gain of a member-step levels off at
-            8 members of one row (3.0x a solo step; 16 give 3.1x), and falls with more rows (FACTS).
+        pack_size: Most members of a pack, at least 1. Null tries packs of 1, 2, 4, ... members, at most 8, and at most
+            16 rows unless one job alone has more. On two CPU cores the gain of a member-step levels off at
+            8 members of one row (3.0x a solo step; 16 give 3.1x), and falls with more rows (FACTS). Packs grow beyond
+            that where their first steps show a gain (:mod:`src.launch.sizes`).
         first_pack: Number of the first pack.
-        slots: How many packs train side by side; no slot is left idle for a fuller pack on another.
+        slots: How many packs train side by side.
         fits: Keeps packs within memory. A job that does not fit alone is a pack of its own: its worker takes fewer
             rows a forward.
+        clock: Tells how long packs take.
     """
+    clock = clock or Clock(NoPace(), _ANYWHERE, trace=False)
     alike: dict[str, list[int]] = {}
     for number in sorted(jobs):
         alike.setdefault(shared_text(jobs[number]), []).append(number)
-    members = pack_size or min(MOST_MEMBERS, max(1, math.ceil(len(jobs) / slots)))
     rows = MOST_ROWS if pack_size is None else None
-    chunks: list[list[int]] = []
-    for group in alike.values():
-        chunks.extend(_split(group, jobs, members, rows, fits))
-    # Longest first, so that the slots end together.
-    chunks.sort(key=(lambda chunk: (-_work(chunk, jobs), min(chunk))) if slots > 1 else min)
+    best: tuple[float, list[list[int]], list[float]] | None = None
+    for members in (pack_size,) if pack_size is not None else _sizes(len(jobs), slots):
+        chunks = [chunk for group in alike.values() for chunk in _split(group, jobs, members, rows, fits, clock)]
+        times = {min(chunk): clock.pack_s([jobs[number] for number in chunk]) for chunk in chunks}
+        # Longest first, so that the slots end together.
+        chunks.sort(key=lambda chunk: (-times[min(chunk)], min(chunk)))
+        seconds = [times[min(chunk)] for chunk in chunks]
+        end, _ = schedule(seconds, slots)
+        if best is None or end < best[0] * _WORTH:
+            best = end, chunks, seconds
+    if best is None:
+        msg = "a plan needs at least one job"
+        raise ValueError(msg)
+    end, chunks, seconds = best
     packs = tuple(
         Pack(name=f"pack-{first_pack + place}", jobs=tuple(sorted(chunk)), rows=_rows(chunk, jobs))
         for place, chunk in enumerate(chunks)
     )
     groups = list(alike.values())
     reasons = [*_difference(groups, jobs), *_limits(groups, packs, pack_size, slots, measured=fits is not None)]
-    return Plan(packs=packs, reasons=tuple(reasons))
+    places = tuple(schedule(seconds, slots)[1])
+    return Plan(packs=packs, reasons=tuple(reasons), seconds=tuple(seconds), slots=places, ends_s=end)
 
 
-def _work(numbers: Sequence[int], jobs: Mapping[int, JobConfig]) -> float:
-    """Rows that a pack trains in all, epochs counted as steps: enough to tell long from short."""
-    return sum(
-        (jobs[n].trainer.epochs or jobs[n].trainer.max_steps or 0.0)
-        * jobs[n].trainer.accumulate
-        * jobs[n].data.batch_size
-        for n in numbers
-    )
+def _sizes(jobs: int, slots: int) -> list[int]:
+    """Most members of a pack to try: largest first, since of two that end together the fewer packs are better."""
+    even = max(1, math.ceil(jobs / slots))
+    sizes = {2**power for power in range(MOST_MEMBERS.bit_length()) if 2**power <= MOST_MEMBERS}
+    return sorted({*sizes, min(even, MOST_MEMBERS)}, reverse=True)
 
 
 def _rows(numbers: Sequence[int], jobs: Mapping[int, JobConfig]) -> int:
     return sum(jobs[number].data.batch_size for number in numbers)
 
 
-def _order(numbers: Sequence[int], jobs: Mapping[int, JobConfig]) -> list[int]:
+def _order(numbers: Sequence[int], jobs: Mapping[int, JobConfig], clock: Clock) -> list[int]:
     """Jobs of like length next to each other, so that few leave a pack early; the rest is any fixed order."""
 
     def key(number: int) -> tuple[float, int, int, str, int]:
         job = jobs[number]
-        length = job.trainer.epochs or job.trainer.max_steps or 0.0
         text = json.dumps(dataclasses.asdict(job), sort_keys=True, default=str)
-        return -length * job.trainer.accumulate, -job.data.batch_size, job.lora.rank, text, number
+        return -clock.steps(job), -job.data.batch_size, job.lora.rank, text, number
 
     return sorted(numbers, key=key)
 
 
 def _split(
-    numbers: Sequence[int], jobs: Mapping[int, JobConfig], members: int, rows: int | None, fits: Fits | None
+    numbers: Sequence[int],
+    jobs: Mapping[int, JobConfig],
+    members: int,
+    rows: int | None,
+    fits: Fits | None,
+    clock: Clock,
 ) -> list[list[int]]:
     """As few chunks as the limits allow, then as even as that number of chunks allows."""
-    ordered = _order(numbers, jobs)
+    ordered = _order(numbers, jobs, clock)
     all_rows = rows if rows is not None else _rows(ordered, jobs)
 
     def cut(most_members: int, most_rows: int) -> list[list[int]]:

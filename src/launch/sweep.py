@@ -8,6 +8,7 @@ from typing import Any
 
 from src.config.schema import JobConfig, TrackingConfig
 from src.launch.budget import Budget, Forecast, budget_for
+from src.launch.clock import BASIS, Basis, in_words
 from src.launch.engines import ENGINES
 from src.launch.engines.protocol import WORKER_LOST
 from src.launch.folders import add_jobs, create_sweep, read_sweep, refuse_taken, write_job
@@ -35,15 +36,16 @@ Finish = Callable[[Path, list[JobOutcome]], Path | None]
 
 def plan_of(
     configs: Mapping[int, JobConfig], settings: Settings, forecast: Forecast, first_pack: int = 0
-) -> tuple[Plan, Budget]:
-    """The plan of a sweep on the slots that there are now.
+) -> tuple[Plan, Budget, Basis]:
+    """The plan of a sweep on the slots that there are now, and what its times are based on.
 
     Raises:
         SweepError: When the devices that were asked for are not there.
     """
     budget = budget_of(configs, settings, forecast)
-    slots = len(budget.slots)
-    return make_plan(configs, settings.pack_size, first_pack, slots=slots, fits=budget.fits), budget
+    clock, slots = budget.clock(), len(budget.slots)
+    plan = make_plan(configs, settings.pack_size, first_pack, slots=slots, fits=budget.fits, clock=clock)
+    return plan, budget, clock.basis
 
 
 def budget_of(configs: Mapping[int, JobConfig], settings: Settings, forecast: Forecast) -> Budget:
@@ -64,9 +66,9 @@ def show_plan(points: Sequence[Point], settings: Settings, forecast: Forecast) -
         SweepError: When the devices that were asked for are not there.
     """
     configs = {point.index: point.config for point in points}
-    plan, budget = plan_of(configs, settings, forecast)
+    plan, budget, basis = plan_of(configs, settings, forecast)
     names = name_jobs(list(configs.values()), [point.overrides() for point in points], []).names
-    print_plan(PatientConsole(highlight=False), plan, configs, dict(zip(configs, names, strict=True)), budget)
+    print_plan(PatientConsole(highlight=False), plan, configs, dict(zip(configs, names, strict=True)), budget, basis)
 
 
 def run_sweep(  # what a sweep is made of
@@ -103,17 +105,19 @@ def run_sweep(  # what a sweep is made of
     earlier = record["jobs"]
     named = name_jobs([point.config for point in points], overrides, [job["name"] for job in earlier])
     configs = {point.index: point.config for point in points}
-    plan, budget = plan_of(configs, settings, forecast, first_pack=len({job["pack"] for job in earlier}))
+    plan, budget, basis = plan_of(configs, settings, forecast, first_pack=len({job["pack"] for job in earlier}))
     members = _members(points, named, plan)
     with Journal(sweep_dir) as journal:
         for point, name in zip(points, named.names, strict=True):
             write_job(point, name)
         add_jobs(sweep_dir, record, [member.record for member in members.values()])
         journal.write("sweep", id=record["id"], jobs=sorted(members))
-        for pack in plan.packs:
-            journal.write("pack", pack=pack.name, jobs=list(pack.jobs), rows=pack.rows)
+        for pack, seconds in zip(plan.packs, plan.seconds, strict=True):
+            journal.write("pack", pack=pack.name, jobs=list(pack.jobs), rows=pack.rows, predicted_s=round(seconds, 1))
         run = _Run(sweep_dir, record, members, journal, settings, finish)
         run.notes = [*named.notes, *plan.reasons]
+        if basis == "measured":
+            run.notes.append(f"predicted to take {in_words(plan.ends_s)}, {BASIS[basis]}")
         run.train(
             [Task(pack=pack, spool=sweep_dir / "spool" / f"{pack.name}.jsonl") for pack in plan.packs],
             Path.cwd(),

@@ -58,14 +58,18 @@ class Worker:
             command = json.loads(line)
             with (self.sweep_dir / "commands.jsonl").open("a") as file:
                 file.write(json.dumps({**command, "pid": os.getpid()}) + "\n")
-            if command["cmd"] == "join" and command["pack"] == self.under_way:
-                self.joining += command["jobs"]
-            elif command["cmd"] in ("pack", "join"):
-                self.packs.append(command)
-            if command["cmd"] == "stop_job":
-                self.stopped.add(command["job"])
-            self.stopping = self.stopping or command["cmd"] == "stop"
-            self.leaving = self.leaving or command["cmd"] in ("exit", "stop")
+            self.take(command)
+
+    def take(self, command: dict) -> None:
+        name = command["cmd"]
+        if name == "join" and command["pack"] == self.under_way:
+            self.joining += command["jobs"]
+        elif name in ("pack", "join"):
+            self.packs.append(command)
+        elif name == "stop_job":
+            self.stopped.add(command["job"])
+        self.stopping = self.stopping or name == "stop"
+        self.leaving = self.leaving or name in ("exit", "stop")
 
     def run(self) -> None:
         while not (self.leaving and not self.packs):
@@ -76,100 +80,137 @@ class Worker:
                 return
 
     def train(self, command: dict) -> None:
-        spool = Path(command["spool"])
-
-        def say(kind: str, job: int | None, **values: object) -> None:
-            with spool.open("a") as file:
-                file.write(json.dumps({"t": time.time(), "kind": kind, "job": job, **values}) + "\n")
-
-        jobs: dict[int, dict] = {}
-        configs: dict[int, JobConfig] = {}
-        done: dict[int, int] = {}
-
-        def let_in(entries: list[dict]) -> None:
-            for entry in entries:
-                number = entry["job"]
-                jobs[number], done[number] = entry, 0
-                configs[number] = parse(OmegaConf.load(Path(entry["dir"]) / ".hydra" / "config.yaml"))
-                say("state", number, state="RUNNING", error=None, summary=None)
-
-        say("worker", None, state="pack_started", pack=command["pack"], jobs=[e["job"] for e in command["jobs"]])
-        say("log", None, level="info", message="loading the base")
         self.under_way = command["pack"]
-        let_in(command["jobs"])
-        alive = set(jobs)
-        step = 0
-        while alive and not self.stopping:
-            step += 1
-            for number in sorted(alive):
-                done[number] += 1
-                step_of_it, total = done[number], configs[number].trainer.max_steps or 5
-                total = total if total < 50 else 5
-                config, folder = configs[number], Path(jobs[number]["dir"])
-                forever = config.seed in (77, 88)
-                say("progress", number, step=step_of_it, total=total, samples=step, loss=1 / step, samples_per_s=9.5)
-                (folder / "checkpoints").mkdir(exist_ok=True)
-                (folder / "checkpoints" / f"step-{step_of_it:08}.safetensors").touch()
-                if config.seed == 33 and step == 3 and first_time(folder):
-                    time.sleep(3600)
-                if config.seed == 99 and step == 3 and len(jobs) > 1:
-                    say("worker", None, state="pack_broken", pack=command["pack"], error="ValueError: no")
-                    say("worker", None, state="pack_ended", pack=command["pack"], jobs=sorted(jobs))
-                    return
-                if (config.seed == 66 and step == 3) or (config.seed == 67 and step == 3 and first_time(folder)):
-                    print("RuntimeError: the fake worker fell over", flush=True)
-                    os.kill(os.getpid(), signal.SIGKILL)
-                if config.seed == 31 and step == 2 and command.get("least_gain") and len(alive) > 1:
-                    others = sorted(alive - {number})
-                    seconds = {str(len(alive)): 1.0, "1": 0.9}
-                    told = {"members": len(alive), "rows": len(alive), "chosen": 1, "ratio": 1.0, "seconds": seconds}
-                    say("worker", None, state="gain", **told)
-                    say("worker", None, state="handed_back", jobs=others)
-                    alive = {number}
-                    break
-                if number in self.stopped:
-                    say("state", number, state="KILLED", error="stopped on request", summary=None)
-                    alive.discard(number)
-                elif config.seed == 13 and step == 2:
-                    say("state", number, state="FAILED", error="the loss is not finite at step 2", summary=None)
-                    alive.discard(number)
-                elif config.seed == 55 and step == 2:
-                    alive.discard(number)
-                elif step_of_it >= total and not forever:
-                    alive.discard(number)
-                    self.finish(number, jobs[number], config, say)
+        pack = Pack(command, self.stopped)
+        pack.tell("worker", None, state="pack_started", pack=command["pack"], jobs=[e["job"] for e in command["jobs"]])
+        pack.tell("log", None, level="info", message="loading the base")
+        pack.let_in(command["jobs"])
+        while pack.alive and not self.stopping and not pack.broken:
+            pack.step()
             self.listen(0.01)
-            entries, self.joining = self.joining, []
-            if entries and any(configs[n].seed == 32 for n in alive):
-                say("worker", None, state="refused", jobs=[e["job"] for e in entries], reason="memory is short")
-            elif entries and alive:
-                let_in(entries)
-                alive |= {entry["job"] for entry in entries}
-            elif entries:
-                self.packs.append({**command, "jobs": entries})
-            self.hang(any(configs[n].seed == 88 for n in alive))
-        for number in sorted(alive):
-            say("state", number, state="KILLED", error=None, summary=None)
+            self.let_in(pack)
+            while self.stopping and pack.has(88):
+                time.sleep(0.1)
+        for number in () if pack.broken else sorted(pack.alive):
+            pack.tell("state", number, state="KILLED", error=None, summary=None)
         self.under_way = None
-        if self.joining:  # too late: they are the next pack
+        self.late(command)
+        pack.tell("worker", None, state="pack_ended", pack=command["pack"], jobs=sorted(pack.jobs))
+
+    def let_in(self, pack: Pack) -> None:
+        if not self.joining or not pack.alive:
+            return
+        entries, self.joining = self.joining, []
+        if pack.has(32):
+            jobs = [entry["job"] for entry in entries]
+            pack.tell("worker", None, state="refused", jobs=jobs, reason="memory is short")
+        else:
+            pack.let_in(entries)
+
+    def late(self, command: dict) -> None:
+        if self.joining:  # too late for that pack: they are the next
             self.packs.insert(0, {**command, "jobs": self.joining})
             self.joining = []
-        say("worker", None, state="pack_ended", pack=command["pack"], jobs=sorted(jobs))
 
-    def hang(self, deaf: bool) -> None:
-        while self.stopping and deaf:
-            time.sleep(0.1)
 
-    def finish(self, number: int, entry: dict, config: JobConfig, say) -> None:  # noqa: ANN001 - a closure of train
-        rank = config.lora.rank
+class Pack:
+    def __init__(self, command: dict, stopped: set[int]) -> None:
+        self.command = command
+        self.stopped = stopped
+        self.jobs: dict[int, dict] = {}
+        self.configs: dict[int, JobConfig] = {}
+        self.done: dict[int, int] = {}
+        self.alive: set[int] = set()
+        self.steps = 0
+        self.broken = False
+
+    def tell(self, kind: str, job: int | None, **values: object) -> None:
+        with Path(self.command["spool"]).open("a") as file:
+            file.write(json.dumps({"t": time.time(), "kind": kind, "job": job, **values}) + "\n")
+
+    def has(self, seed: int) -> bool:
+        return any(self.configs[number].seed == seed for number in self.alive)
+
+    def let_in(self, entries: list[dict]) -> None:
+        for entry in entries:
+            number = entry["job"]
+            self.jobs[number], self.done[number] = entry, 0
+            self.configs[number] = parse(OmegaConf.load(Path(entry["dir"]) / ".hydra" / "config.yaml"))
+            self.alive.add(number)
+        for number in (entry["job"] for entry in entries):
+            self.tell("state", number, state="RUNNING", error=None, summary=None)
+
+    def step(self) -> None:
+        self.steps += 1
+        for number in sorted(self.alive):
+            self.done[number] += 1
+            self.progress(number)
+            if self.misbehaves(number):
+                return
+            self.end(number)
+
+    def total(self, number: int) -> int:
+        steps = self.configs[number].trainer.max_steps or 5
+        return steps if steps < 50 else 5
+
+    def progress(self, number: int) -> None:
+        step, folder = self.done[number], Path(self.jobs[number]["dir"])
+        self.tell(
+            *("progress", number),
+            step=step,
+            total=self.total(number),
+            samples=self.steps,
+            loss=1 / self.steps,
+            samples_per_s=9.5,
+        )
+        (folder / "checkpoints").mkdir(exist_ok=True)
+        (folder / "checkpoints" / f"step-{step:08}.safetensors").touch()
+
+    def misbehaves(self, number: int) -> bool:
+        """Do what the seed says; true when the pack's step is over with it."""
+        seed, folder = self.configs[number].seed, Path(self.jobs[number]["dir"])
+        if seed == 33 and self.steps == 3 and first_time(folder):
+            time.sleep(3600)
+        if seed == 99 and self.steps == 3 and len(self.jobs) > 1:
+            self.tell("worker", None, state="pack_broken", pack=self.command["pack"], error="ValueError: no")
+            self.broken = True
+        if self.steps == 3 and (seed == 66 or (seed == 67 and first_time(folder))):
+            print("RuntimeError: the fake worker fell over", flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if seed == 31 and self.steps == 2 and self.command.get("least_gain") and len(self.alive) > 1:
+            self.hand_back(number)
+            return True
+        return self.broken
+
+    def hand_back(self, number: int) -> None:
+        count = len(self.alive)
+        seconds = {str(count): 1.0, "1": 0.9}
+        self.tell("worker", None, state="gain", members=count, rows=count, chosen=1, ratio=1.0, seconds=seconds)
+        self.tell("worker", None, state="handed_back", jobs=sorted(self.alive - {number}))
+        self.alive = {number}
+
+    def end(self, number: int) -> None:
+        seed = self.configs[number].seed
+        if number in self.stopped:
+            self.tell("state", number, state="KILLED", error="stopped on request", summary=None)
+        elif seed == 13 and self.steps == 2:
+            self.tell("state", number, state="FAILED", error="the loss is not finite at step 2", summary=None)
+        elif self.done[number] >= self.total(number) and seed not in (77, 88):
+            self.finish(number)
+        elif not (seed == 55 and self.steps == 2):
+            return
+        self.alive.discard(number)
+
+    def finish(self, number: int) -> None:
+        entry, rank, total = self.jobs[number], self.configs[number].lora.rank, self.total(number)
         file = Path(entry["dir"]) / "adapter" / f"{entry['name']}.safetensors"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"\0" * 1024 * rank)
-        summary = {"val_loss": 0.2 + rank / 100, "val_loss_rel": 0.8 + rank / 100, "steps": 5, "samples": 5}
+        summary = {"val_loss": 0.2 + rank / 100, "val_loss_rel": 0.8 + rank / 100, "steps": total, "samples": total}
         summary |= {"seconds": 1.5, "bytes": 1024 * rank, "file": str(file), "resumed": entry["resume"]}
-        say("state", number, state="FINISHED", error=None, summary=summary)
-        if config.seed == 44:
-            say("state", number, state="FAILED", error="the pack fell over later", summary=None)
+        self.tell("state", number, state="FINISHED", error=None, summary=summary)
+        if self.configs[number].seed == 44:
+            self.tell("state", number, state="FAILED", error="the pack fell over later", summary=None)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 
 from src.config.schema import JobConfig
 from src.launch.budget import GIB, NoForecast, budget_for
+from src.launch.clock import NoPace
 from src.launch.devices import Gpu, parse_gpus
 from src.launch.engines.local import LocalEngine
 from src.launch.engines.protocol import Slot
@@ -19,7 +20,7 @@ from tests.launch.jobs import job
 CARD = Slot(name="cuda-0", device="cuda:0", model="A card", memory=10 * GIB)
 
 
-class ARowAGib:
+class ARowAGib(NoPace):
     """A base of two GiB and one a row."""
 
     def __init__(self) -> None:
