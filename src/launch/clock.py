@@ -139,6 +139,6 @@ def in_words(seconds: float) -> str:
 
 BASIS: Mapping[Basis, str] = {
     "measured": "by what steps of this kind took on this machine",
-    "estimated": "an estimate from the base's operations; the first sweep measures",
+    "estimated": "an estimate; the first sweep of its kind measures",
     "guessed": "a guess: no step of this kind was measured here yet",
 }

@@ -21,7 +21,7 @@ def print_plan(
     """Slots, packs, predicted memory against the budget, predicted time, and why jobs were kept apart."""
     for slot in budget.slots:
         usable = "" if slot.memory is None else f", {slot.memory / GIB:.1f} GiB to use"
-        threads = "" if slot.threads is None else f", {slot.threads} threads"
+        threads = "" if slot.threads is None else f", {slot.threads} {'threads' if slot.threads > 1 else 'thread'}"
         plain(console, f"Slot {slot.name}: {slot.about or slot.device}{usable}{threads}")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for head in ("pack", "slot", "jobs", "rows", "GiB", "of", "time", "members"):

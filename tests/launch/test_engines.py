@@ -168,3 +168,26 @@ def test_it_says_why_it_cannot_start(engine: Engine, slot: Slot, tmp_path: Path)
     engine = type(engine)(Settings(worker_command=("/nowhere/python",)))  # type: ignore[call-arg]
     with (tmp_path / "lock").open("w") as lock, pytest.raises(OSError, match="/nowhere/python"):
         engine.start(slot, tmp_path, Path.cwd(), lock.fileno())
+
+
+def test_jobs_join_the_pack_under_way(start: Start, tmp_path: Path) -> None:
+    worker = start()
+    worker.run(_pack(tmp_path, 77))
+    _until(worker, lambda event: event["kind"] == "progress")
+    more = _pack(tmp_path, 0, 1)
+    more["jobs"] = [{**job, "job": job["job"] + 1} for job in more["jobs"]]
+    worker.join(more)
+    seen = _until(worker, lambda event: event["job"] == 2 and event.get("state") == "FINISHED")
+    assert [event["job"] for event in seen if event.get("state") == "FINISHED"] == [1, 2]
+    worker.stop(0)
+    assert _until(worker, _over)[-1]["jobs"] == [0, 1, 2]
+
+
+def test_who_comes_too_late_is_the_next_pack_of_the_same_name(start: Start, tmp_path: Path) -> None:
+    worker = start()
+    worker.run(_pack(tmp_path, 0))
+    _until(worker, _over)
+    worker.join(_pack(tmp_path, 1))
+    seen = _until(worker, _over)
+    assert [event["job"] for event in seen if event.get("state") == "FINISHED"] == [0]
+    assert seen[-1]["pack"] == "pack-0"

@@ -104,6 +104,54 @@ def test_a_pack_trains_and_everything_is_told(tmp_path: Path, bases: Bases) -> N
     assert keys[0] == keys[1]
 
 
+def test_jobs_that_come_later_join_and_those_that_come_too_late_are_the_next_pack(tmp_path: Path, bases: Bases) -> None:
+    jobs = [_job(tmp_path, n, f"trainer.max_steps={steps}") for n, steps in enumerate((6, 2, 2))]
+    command, commands = _command(tmp_path, jobs[0])
+
+    class Telling(Spool):
+        """Sends a join when the first job runs, and another when the pack is over but for its last word."""
+
+        def emit(self, kind: Any, job: int | None, **values: Any) -> None:
+            super().emit(kind, job, **values)
+            if (kind, job, values.get("state")) == ("state", 0, "RUNNING"):
+                commands._take({**json.loads(_line(tmp_path, jobs[1])), "cmd": "join"})
+            if (kind, job, values.get("state")) == ("state", 0, "FINISHED"):
+                commands._take({**json.loads(_line(tmp_path, jobs[2])), "cmd": "join"})
+
+    spool = Telling(command.spool, tmp_path)
+    run_pack(command, bases, spool, commands, tmp_path, Watch())
+    spool.close()
+    events = read_events(command.spool)[0]
+    assert _ends(events) == {0: "FINISHED", 1: "FINISHED"}
+    assert events[-1]["state"] == "pack_ended"
+    assert events[-1]["jobs"] == [0, 1]
+    running = [event["job"] for event in events if event.get("state") in ("RUNNING", "FINISHED")]
+    assert running == [0, 1, 1, 0], "it began and ended while the other trained"
+    late = commands.next_pack()
+    assert late is not None
+    assert [job.job for job in late.jobs] == [2]
+    assert late.pack == "pack-0"
+
+
+def test_a_job_that_joins_with_bad_data_fails_alone(tmp_path: Path, bases: Bases) -> None:
+    jobs = [_job(tmp_path, 0, "trainer.max_steps=4"), _job(tmp_path, 1, "data.path=/nowhere/at/all")]
+    command, commands = _command(tmp_path, jobs[0])
+    with commands.under_way(command.pack):
+        commands._take({**json.loads(_line(tmp_path, jobs[1])), "cmd": "join"})
+        joining = commands.joining()
+    assert [[job.job for job in one.jobs] for one in joining] == [[1]]
+
+    def once() -> list[PackCommand]:
+        return [joining.pop()] if joining else []
+
+    commands.joining = once  # type: ignore[method-assign]
+    spool = Spool(command.spool, tmp_path)
+    run_pack(command, bases, spool, commands, tmp_path, Watch())
+    spool.close()
+    events = read_events(command.spool)[0]
+    assert _ends(events) == {0: "FINISHED", 1: "FAILED"}
+
+
 def test_a_job_with_bad_data_fails_alone_before_a_base_is_loaded(tmp_path: Path, bases: Bases) -> None:
     shutil.copytree(PROJECT_ROOT / "assets" / "emoji-flat" / "train", tmp_path / "bad")
     broken = sorted((tmp_path / "bad").glob("*.png"))[:2]
@@ -128,7 +176,7 @@ def test_an_error_in_training_fails_the_packs_jobs_and_the_worker_goes_on(
     def explode(*_: object, **__: object) -> None:
         raise RuntimeError("the sky fell")
 
-    monkeypatch.setattr("src.training.fit._fit", explode)
+    monkeypatch.setattr("src.training.fit._train_together", explode)
     events = _run(tmp_path / "a", bases, _job(tmp_path / "a", 0))
     assert _ends(events) == {0: "FAILED"}
     assert "the sky fell" in next(e["error"] for e in events if e["kind"] == "state")
