@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from src.launch.clock import NoPace, shape
 
 if TYPE_CHECKING:
-    from src.config.schema import JobConfig
+    from src.config.schema import DataConfig, JobConfig
     from src.launch.clock import Basis
     from src.launch.engines.protocol import Slot
     from src.memory.paces import Paces
@@ -25,6 +26,7 @@ class TracedForecast:
         self._curves: dict[JobConfig, Curve | None] = {}  # a plan asks for the same jobs again and again
         self._factors: dict[str, float] = {}
         self._paces: Paces | None = None
+        self._images: dict[object, int] = {}
 
     def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool) -> int | None:
         """See the protocol."""
@@ -50,8 +52,15 @@ class TracedForecast:
         return self._paces.step_s(configs[0], slot.model, slot.threads, len(configs), rows, shape)
 
     def steps(self, config: JobConfig) -> int | None:
-        """See the protocol."""
-        return NoPace().steps(config)
+        """See the protocol; epochs are counted in the rows that the data lists, which no image is opened for."""
+        epochs, data = config.trainer.epochs, config.data
+        if epochs is None:
+            return NoPace().steps(config)
+        key = data.path, data.val_path, data.val_fraction
+        if key not in self._images:
+            self._images[key] = _images_of(data)
+        effective = data.batch_size * config.trainer.accumulate
+        return max(1, math.ceil(epochs * self._images[key] / effective)) if self._images[key] else None
 
     def _curve(self, config: JobConfig, *, trace: bool) -> Curve | None:
         from src.memory.predict import curve_of, is_known  # noqa: PLC0415 - imported at every start of Hydra: late
@@ -71,3 +80,14 @@ class TracedForecast:
         if model not in self._factors:
             self._factors[model] = max(1.0, correction(config, model)[0])
         return self._factors[model]
+
+
+def _images_of(data: DataConfig) -> int:
+    """Rows that are trained on, as listed; 0 where nothing can be read, which the worker says."""
+    from src.config.paths import locate  # noqa: PLC0415 - imported at every start of Hydra: late
+    from src.data.folder import read_folder  # noqa: PLC0415 - imported at every start of Hydra: late
+    from src.data.records import Findings  # noqa: PLC0415 - imported at every start of Hydra: late
+
+    rows = len(read_folder(locate(data.path), "data.path", Findings()))
+    held_out = 0 if data.val_path is not None else round(rows * data.val_fraction)
+    return max(0, rows - held_out)
