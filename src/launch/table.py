@@ -21,7 +21,7 @@ _FILE = "file"
 def print_results(
     console: Console, sweep_dir: Path, results: Sequence[JobOutcome], swept: Mapping[int, Mapping[str, str]]
 ) -> None:
-    """Print the comparison, best row marked; files that do not fit in it are printed below, whole.
+    """Print the comparison, best row marked; on a narrow terminal the lesser columns go, and files stand below.
 
     Args:
         console: Where to.
@@ -29,16 +29,21 @@ def print_results(
         results: The sweep's jobs.
         swept: Job number to swept key to value.
     """
-    best = best_of(results)
-    files = {result.index: _file(sweep_dir, result) for result in results}
-    table = _table(results, swept, best, files)
-    fits = Measurement.get(console, console.options.update(max_width=10_000), table).maximum <= console.width
-    console.print(table if fits else _table(results, swept, best, {}))
-    if not fits:
-        for result in results:
-            if files[result.index]:
-                plain(console, f"  {result.name}: {files[result.index]}")
-    if best is not None and len(results) > 1:
+    best = best_of(results) if len(results) > 1 else None
+    rows = [_cells(sweep_dir, result, swept.get(result.index, {}), best=result is best) for result in results]
+    heads = list(rows[0]) if rows else []
+    lesser = [_FILE, "size", "seconds", *(_head(key) for key in _swept_keys(swept)), "rank"]  # the name tells the last
+    table = _table(rows, heads, results, best)
+    while lesser and Measurement.get(console, console.options.update(max_width=10_000), table).maximum > console.width:
+        heads = [head for head in heads if head != lesser[0]]
+        lesser = lesser[1:]
+        table = _table(rows, heads, results, best)
+    console.print(table)
+    if _FILE not in heads:
+        for row, result in zip(rows, results, strict=True):
+            if row[_FILE]:
+                plain(console, f"  {result.name}: {row[_FILE]}")
+    if best is not None:
         console.print(Text(f"Best by validation loss: {best.name}", style="green"))
 
 
@@ -69,30 +74,31 @@ def near(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
+def _swept_keys(swept: Mapping[int, Mapping[str, str]]) -> list[str]:
+    return [key for key in dict.fromkeys(k for row in swept.values() for k in row) if key not in _SHOWN_ALREADY]
+
+
+def _cells(sweep_dir: Path, result: JobOutcome, swept: Mapping[str, str], *, best: bool) -> dict[str, str]:
+    measures = _measures(result) if result.state == "FINISHED" else (result.state, "", "", "")
+    return {
+        "name": f"{result.name} *" if best else result.name,
+        "rank": str(result.rank),
+        **{_head(key): swept[key] for key in _swept_keys({0: swept})},
+        **dict(zip(("val loss", "of base's", "size", "seconds"), measures, strict=True)),
+        _FILE: _file(sweep_dir, result),
+    }
+
+
 def _table(
-    results: Sequence[JobOutcome],
-    swept: Mapping[int, Mapping[str, str]],
-    best: JobOutcome | None,
-    files: Mapping[int, str],
+    rows: Sequence[Mapping[str, str]], heads: Sequence[str], results: Sequence[JobOutcome], best: JobOutcome | None
 ) -> Table:
-    keys = [key for key in dict.fromkeys(k for row in swept.values() for k in row) if key not in _SHOWN_ALREADY]
     table = Table(header_style="bold")
-    table.add_column("name", no_wrap=True)
-    for head in ("rank", *(_head(key) for key in keys), "val loss", "of base's", "size", "seconds"):
-        table.add_column(head, justify="right")
-    if files:
-        table.add_column(_FILE, no_wrap=True)
-    for result in results:
-        mark = result is best and len(results) > 1
-        cells = [
-            f"{result.name} *" if mark else result.name,
-            str(result.rank),
-            *(swept.get(result.index, {}).get(key, "") for key in keys),
-            *(_measures(result) if result.state == "FINISHED" else (result.state, "", "", "")),
-            *([files[result.index]] if files else []),
-        ]
-        style = "bold green" if mark else ("red" if result.state == "FAILED" else "")
-        table.add_row(*(Text(cell) for cell in cells), style=style)
+    for head in heads:
+        whole = head in ("name", _FILE)
+        table.add_column(head, justify="left" if whole else "right", no_wrap=whole)
+    for row, result in zip(rows, results, strict=True):
+        style = "bold green" if result is best else ("red" if result.state == "FAILED" else "")
+        table.add_row(*(Text(row.get(head, "")) for head in heads), style=style)
     return table
 
 

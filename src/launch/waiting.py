@@ -77,7 +77,7 @@ class Waiting:
         for task in self._tasks:
             if task.closed or task.not_before > now:
                 continue
-            for number in task.pack.jobs:
+            for number in sorted(task.pack.jobs, key=lambda job: (-self._length(job), job)):
                 member = self._members[number]
                 fitting = not member.ended and shared_text(member.record.config) == kind
                 if fitting and room([*together, member.record.config]):
@@ -107,6 +107,11 @@ class Waiting:
             pack = self._pack(name, jobs[first : first + size])
             parts.append(replace(task, pack=pack, spool=task.spool.with_name(f"{name}.jsonl"), places=0, closed=False))
         return parts
+
+    def _length(self, number: int) -> float:
+        """Long from short; a job of epochs is longer than one of steps only by chance, and few sweep both."""
+        trainer = self._members[number].record.config.trainer
+        return (trainer.epochs or trainer.max_steps or 0.0) * trainer.accumulate
 
     def _leave(self, task: Task, number: int) -> None:
         task.pack = self._pack(task.pack.name, [other for other in task.pack.jobs if other != number])
