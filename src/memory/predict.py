@@ -19,14 +19,14 @@ from src.config.files import write_json
 from src.models.opening import open_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from src.config import JobConfig
     from src.models.protocol import BaseSizes
 
 GIB = 2**30
 TRACED_ROWS = (1, 2)
-_FORMAT = 1  # of kept traces; part of every key
+_FORMAT = 2  # of kept traces; part of every key
 _ADAPTER_BYTES = {"64-true": 8}
 # Copies of the adapter that an optimizer's state holds (Adafactor keeps rows and columns only, Shazeer & Stern 2018).
 _STATES = {"adamw": 2.0, "adafactor": 0.1, "prodigy": 4.0}
@@ -73,6 +73,10 @@ class Curve:
         adapter_bytes: Bytes of one number of an adapter.
         fixed: Activation bytes of a step of no rows.
         row: Activation bytes of each row.
+        ops: Kernels of a step of no rows, forward and backward.
+        ops_row: Kernels that each row adds (dropout draws each row's mask by itself).
+        flops_fixed: Floating-point operations of a step of no rows.
+        flops_row: Those of each row; what checkpointing computes again is in them.
     """
 
     weights: int
@@ -80,6 +84,10 @@ class Curve:
     adapter_bytes: int
     fixed: int
     row: int
+    ops: int
+    ops_row: int
+    flops_fixed: int
+    flops_row: int
 
     def needs(self, rows: int, optimizers: Sequence[str], context: int = 0) -> Needs:
         """A pack of ``len(optimizers)`` members whose forward takes ``rows`` rows."""
@@ -131,17 +139,29 @@ def curve_of(config: JobConfig) -> Curve:
     from src.memory.trace import trace_step  # noqa: PLC0415  # a kept trace is served without torch
 
     traced = trace_step(sizes, config, TRACED_ROWS)
-    (few, low), (many, high) = sorted(traced.peaks.items())
-    row = (high - low) // (many - few)
+    fixed, row = _line({rows: step.peak for rows, step in traced.steps.items()})
+    ops, ops_row = _line({rows: step.ops for rows, step in traced.steps.items()})
+    flops_fixed, flops_row = _line({rows: step.flops for rows, step in traced.steps.items()})
     curve = Curve(
         weights=traced.weights,
         floats=traced.floats,
         adapter_bytes=_ADAPTER_BYTES.get(config.trainer.precision, 4),
-        fixed=low - few * row,
+        fixed=fixed,
         row=row,
+        ops=ops,
+        ops_row=ops_row,
+        flops_fixed=flops_fixed,
+        flops_row=flops_row,
     )
     write_json(path, dataclasses.asdict(curve))
     return curve
+
+
+def _line(values: Mapping[int, int]) -> tuple[int, int]:
+    """The straight line through two traces: its value at no rows, and what each row adds."""
+    (few, low), (many, high) = sorted(values.items())
+    slope = (high - low) // (many - few)
+    return low - few * slope, slope
 
 
 def is_known(config: JobConfig) -> bool:

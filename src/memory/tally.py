@@ -12,6 +12,8 @@ from torch.utils._pytree import tree_leaves
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from src.memory.work import Work
+
 _NO_BYTES_OF_ITS_OWN = "meta"
 
 
@@ -23,15 +25,17 @@ class Tally(TorchDispatchMode):
 
     Args:
         grain: Bytes that every allocation is a multiple of (512 for CUDA's caching allocator, 64 on the CPU).
+        work: Told of every operation too.
 
     Attributes:
         live: Bytes alive now.
         peak: Most bytes alive since the last :meth:`mark`.
     """
 
-    def __init__(self, *, grain: int) -> None:
+    def __init__(self, *, grain: int, work: Work | None = None) -> None:
         super().__init__()
         self._grain = grain
+        self._work = work
         self._known: dict[int, int] = {}
         self.live = 0
         self.peak = 0
@@ -48,10 +52,13 @@ class Tally(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         """Run the operation, then count what it made."""
-        result = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
                 self._see(leaf)
+        if self._work is not None:
+            self._work.see(func, args, kwargs, result)
         return result
 
     def _see(self, tensor: Tensor) -> None:

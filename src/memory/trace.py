@@ -1,4 +1,4 @@
-"""One training step without weights and without arithmetic: what its tensors would take, to the byte.
+"""One training step without weights and without arithmetic: its tensors' bytes, and what it would compute.
 
 The base is built from its configs in memory that is never touched; the adapters, the batch and every activation are
 torch's fake tensors, which have shapes and no content. The step is the very code that trains (the bank, the packed
@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from src.lora.inject import inject
 from src.lora.rows import DropoutKey, RowPlan
 from src.memory.tally import Tally
+from src.memory.work import Work
 from src.training.batch import PackBatch
 from src.training.member import Member, Provenance
 from src.training.pack import Pack, adapter_spec
@@ -42,12 +43,27 @@ class Traced:
     Attributes:
         weights: Bytes of the base.
         floats: Numbers that the adapter has.
-        peaks: Rows of a step to the most bytes alive in it beyond base, adapter, gradient and optimizer.
+        steps: Rows of a step to what it took.
     """
 
     weights: int
     floats: int
-    peaks: dict[int, int]
+    steps: dict[int, TracedStep]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TracedStep:
+    """One forward and backward pass.
+
+    Attributes:
+        peak: Most bytes alive in it beyond base, adapter, gradient and optimizer.
+        ops: Kernels that it runs.
+        flops: Floating-point operations of its matrix products, convolutions and attention.
+    """
+
+    peak: int
+    ops: int
+    flops: int
 
 
 def trace_step(sizes: BaseSizes, config: JobConfig, rows: Sequence[int]) -> Traced:
@@ -67,9 +83,9 @@ def trace_step(sizes: BaseSizes, config: JobConfig, rows: Sequence[int]) -> Trac
         with FakeTensorMode(allow_non_fake_inputs=True) as fake:
             pack = Pack(denoiser, [member], injected=True)
             held = [fake.fake_tensor_converter.from_real_tensor(fake, tensor) for tensor in _tensors(denoiser)]
-            peaks = {count: _peak(pack, sizes, count, [*held, *_adapters(pack)]) for count in rows}
+            steps = {count: _step(pack, sizes, count, [*held, *_adapters(pack)]) for count in rows}
         weights = sum(_rounded(tensor.nbytes) for tensor in held)
-        return Traced(weights=weights, floats=pack.bank.weights.shape[1], peaks=peaks)
+        return Traced(weights=weights, floats=pack.bank.weights.shape[1], steps=steps)
     finally:
         if collecting:
             gc.enable()
@@ -122,13 +138,14 @@ def placeholder(config: JobConfig, number: int = 0) -> Member:
     )
 
 
-def _peak(pack: Pack, sizes: BaseSizes, rows: int, held: list[Tensor]) -> int:
-    tally = Tally(grain=GRAIN)
+def _step(pack: Pack, sizes: BaseSizes, rows: int, held: list[Tensor]) -> TracedStep:
+    work = Work()
+    tally = Tally(grain=GRAIN, work=work)
     tally.add(held)
     start = tally.mark()
     with tally:
         run_once(pack, zeros(pack, sizes, [rows]))
-    return tally.peak - start
+    return TracedStep(peak=tally.peak - start, ops=work.ops, flops=work.flops)
 
 
 def _tensors(denoiser: Denoiser) -> list[Tensor]:

@@ -126,12 +126,14 @@ def test_a_damaged_trace_is_taken_anew(tmp_path: Path) -> None:
 def test_a_straight_line_through_two_traces_meets_a_third(cache: Path) -> None:
     config = compose_job(f"data.cache_dir={cache}", "lora.target_modules=attention-mlp")
     curve = curve_of(config)
-    third = trace_step(open_sizes(config.model), config, [6]).peaks[6]
+    third = trace_step(open_sizes(config.model), config, [6]).steps[6].peak
     assert curve.fixed + 6 * curve.row == pytest.approx(third, rel=0.02)
 
 
 def test_the_reverse_question() -> None:
-    curve = Curve(weights=1000, floats=10, adapter_bytes=4, fixed=100, row=50)
+    curve = Curve(
+        weights=1000, floats=10, adapter_bytes=4, fixed=100, row=50, ops=0, ops_row=0, flops_fixed=0, flops_row=0
+    )
     assert curve.needs(3, ["adamw"]).total == 1000 + 4 * 40 + 100 + 150
     assert curve.most_rows(1000 + 160 + 100 + 149, ["adamw"]) == 2
     assert curve.most_rows(1000, ["adamw"]) == 0
