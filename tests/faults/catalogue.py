@@ -69,12 +69,12 @@ FAULTS: dict[str, Fault] = {
     "database-locked": Fault(
         title="the MLflow database locked",
         story=store.database_locked,
-        seen="`MLflow is away, training goes on`; everything arrives later",
+        seen="nothing for 20 s, which MLflow waits, then `MLflow is away, training goes on`; everything arrives later",
     ),
     "server-gone": Fault(
         title="the tracking server killed and started again",
         story=store.server_gone,
-        seen="the same; where it stays away, the command that logs the rest is named",
+        seen="`MLflow is away, training goes on`; where it stays away, the command that logs the rest is named",
     ),
     "disk-full": Fault(
         title="a full disk (a small tmpfs) while checkpoints are written, then SIGKILL of the worker",

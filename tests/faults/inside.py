@@ -89,7 +89,7 @@ def killed_in_export(lab: Lab, draw: Random, place: int | None = None) -> Verdic
 
 def clock_jumps(lab: Lab, draw: Random) -> Verdict:
     """The clocks of launcher and workers jump, and a worker is killed on top, so that a restart is among it."""
-    sweep = lab.sweep(PAIR, "clock-jumps", command("clock"))
+    sweep = lab.sweep(PAIR, "clock-jumps", command("clock"), "tracking.flush_s=2")
     sweep.start((sys.executable, "-m", "tests.faults.broken", "clock", "src.train"))
     sweep.reaches(draw.randint(4, 8))
     ensure(do.kill_worker(sweep, draw, within_s=0.3) is not None, "the sweep ended before its worker was killed")

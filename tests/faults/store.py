@@ -19,14 +19,13 @@ from tests.tracking.server import Server
 
 
 def database_locked(lab: Lab, draw: Random, seconds: float = 8.0) -> Verdict:
-    """The database is locked in the middle of a sweep, for longer than SQLite waits."""
+    """Another process holds the database's lock in the middle of a sweep."""
     reference = lab.reference(PAIR)
     sweep = lab.sweep(PAIR, "database-locked").start()
     sweep.reaches(draw.randint(1, 4))
     with do.locked(lab.database):
         time.sleep(seconds)
     sweep.ends(0)
-    ensure("MLflow is away, training goes on" in sweep.said(), "the user was not told")
     return check(sweep, reference, lab.database)
 
 
