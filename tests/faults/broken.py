@@ -108,9 +108,9 @@ def die_in_export(place: int) -> None:
 
         def synced(descriptor: int) -> None:
             target = Path(f"/proc/self/fd/{descriptor}").readlink()
-            if "/adapter/." in str(target):
+            if "/adapter/." in str(target) and first_time("export"):
                 os.ftruncate(descriptor, 100)
-                die()
+                os.kill(os.getpid(), signal.SIGKILL)
             sync(descriptor)
 
         files.os.fsync = synced

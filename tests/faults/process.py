@@ -113,7 +113,9 @@ def _signalled(lab: Lab, draw: Random, number: signal.Signals) -> Verdict:
     sweep = lab.sweep(PAIR, number.name.lower()).start()
     do.wait_for_training(sweep)
     do.pause(sweep, draw.uniform(0.0, 1.5))
-    os.kill(sweep.running().pid, number)
+    together = sweep.workers() if draw.random() < 0.5 else []  # as at the end of a login or a service
+    for pid in (sweep.running().pid, *together):
+        os.kill(pid, number)
     return _goes_on_after_a_stop(lab, sweep)
 
 

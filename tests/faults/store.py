@@ -14,7 +14,7 @@ from src.config.paths import PROJECT_ROOT
 from tests.faults import injections as do
 from tests.faults.checks import Verdict, check
 from tests.faults.lab import Lab
-from tests.faults.sweeps import PAIR, ensure, until
+from tests.faults.sweeps import PAIR, until
 from tests.tracking.server import Server
 
 
