@@ -61,7 +61,7 @@ def break_cuda() -> None:
             raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
         attempt(*args)
 
-    pack_step._attempt = failing
+    pack_step._attempt = failing  # type: ignore[assignment]
 
 
 def break_member() -> None:
@@ -75,7 +75,7 @@ def break_member() -> None:
             raise RuntimeError(FELL_OVER)
         attempt(pack, members, result)
 
-    pack_step._attempt = failing
+    pack_step._attempt = failing  # type: ignore[assignment]
 
 
 def die_in_export(place: int) -> None:
@@ -85,7 +85,6 @@ def die_in_export(place: int) -> None:
         place: 0 before anything is written, 1 with a file half written, 2 after the first file, 3 after the second,
             4 after all of them.
     """
-    from src.config import files  # noqa: PLC0415
     from src.training import export  # noqa: PLC0415
 
     def die() -> None:
@@ -104,7 +103,7 @@ def die_in_export(place: int) -> None:
         return call
 
     if place == 1:
-        sync = files.os.fsync
+        sync = os.fsync
 
         def synced(descriptor: int) -> None:
             target = Path(f"/proc/self/fd/{descriptor}").readlink()
@@ -113,7 +112,7 @@ def die_in_export(place: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             sync(descriptor)
 
-        files.os.fsync = synced
+        os.fsync = synced  # type: ignore[assignment]
         return
     name = ("write_kohya", "", "write_kohya", "write_diffusers", "write_sidecar")[place]
     setattr(export, name, dying(getattr(export, name), before=place == 0))

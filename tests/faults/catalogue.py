@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from tests.faults import inside, process, storage, store
 from tests.faults.checks import Verdict
 from tests.faults.lab import Lab
+from tests.faults.sweeps import EIGHT, FOUR
 
 Story = Callable[[Lab, Random], Verdict]
 
@@ -21,25 +23,31 @@ class Fault:
         title: What is done.
         story: Does it to a new sweep, sees that the sweep ends, and checks what is left; raises LostError.
         seen: What a user sees of it.
-        times: How often `make soak` tries it when it counts.
+        often: How often it is tried when tries are counted.
+        many: The story as it is told then, where that is another.
     """
 
     title: str
     story: Story
     seen: str
-    times: int = 3
+    often: int = 3
+    many: Story | None = None
 
 
 FAULTS: dict[str, Fault] = {
     "worker-killed": Fault(
-        title="SIGKILL of a worker at random moments, twice in a sweep",
+        title="SIGKILL of a worker at random moments",
         story=process.worker_killed,
         seen="a yellow line; the pack goes on from its last checkpoint, at the second death in two halves",
+        often=20,
+        many=partial(process.worker_killed, recipe=EIGHT, times=20),
     ),
     "launcher-killed": Fault(
         title="SIGKILL of the launcher at a random moment, `python -m src.resume` at once",
         story=process.launcher_killed,
         seen="the workers save and end within seconds; resuming continues every job and its run",
+        often=10,
+        many=partial(process.launcher_killed, recipe=FOUR, times=10),
     ),
     "worker-frozen": Fault(
         title="SIGSTOP of a worker",
@@ -70,11 +78,15 @@ FAULTS: dict[str, Fault] = {
         title="the MLflow database locked",
         story=store.database_locked,
         seen="nothing for 20 s, which MLflow waits, then `MLflow is away, training goes on`; everything arrives later",
+        often=2,
+        many=partial(store.database_locked, seconds=30.0),
     ),
     "server-gone": Fault(
         title="the tracking server killed and started again",
         story=store.server_gone,
         seen="`MLflow is away, training goes on`; where it stays away, the command that logs the rest is named",
+        often=2,
+        many=partial(store.server_gone, seconds=60.0),
     ),
     "disk-full": Fault(
         title="a full disk (a small tmpfs) while checkpoints are written, then SIGKILL of the worker",
@@ -120,6 +132,7 @@ FAULTS: dict[str, Fault] = {
         title="SIGKILL inside the final export, at five places of it",
         story=inside.killed_in_export,
         seen="the files are made again",
+        often=5,
     ),
     "clock-jumps": Fault(
         title="clocks of worker and launcher that jump by hours and days, both ways (injected)",
