@@ -133,6 +133,7 @@ FAULTS: dict[str, Fault] = {
         story=inside.killed_in_export,
         seen="the files are made again",
         often=5,
+        many=inside.killed_in_every_place,
     ),
     "clock-jumps": Fault(
         title="clocks of worker and launcher that jump by hours and days, both ways (injected)",

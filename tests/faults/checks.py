@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,17 @@ class Verdict:
     apart: float = 0.0
     points: int = 0
     tries: int = 1
+
+
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """One for all."""
+    return Verdict(
+        jobs=sum(one.jobs for one in verdicts),
+        bitwise=sum(one.bitwise for one in verdicts),
+        apart=max(one.apart for one in verdicts),
+        points=sum(one.points for one in verdicts),
+        tries=sum(one.tries for one in verdicts),
+    )
 
 
 @dataclass(kw_only=True)

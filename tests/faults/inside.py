@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from tests.faults import injections as do
 from tests.faults.broken import FELL_OVER, command
-from tests.faults.checks import Verdict, check
+from tests.faults.checks import Verdict, check, together
 from tests.faults.lab import Lab
 from tests.faults.sweeps import PAIR, RealSweep, Recipe, ensure
 
@@ -85,6 +85,11 @@ def killed_in_export(lab: Lab, draw: Random, place: int | None = None) -> Verdic
     sweep.ends(0)
     ensure((sweep.folder / "did-export").exists(), "no export was killed")
     return check(sweep, lab.reference(PAIR), lab.database)
+
+
+def killed_in_every_place(lab: Lab, draw: Random) -> Verdict:
+    """One sweep a place."""
+    return together([killed_in_export(lab, draw, place) for place in range(5)])
 
 
 def clock_jumps(lab: Lab, draw: Random) -> Verdict:
