@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.ready
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test ui bench lint docs clean-venv
+.PHONY: help setup demo test ui bench soak lint docs clean-venv
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -33,6 +33,9 @@ ui: $(STAMP)  ## MLflow UI on http://127.0.0.1:5000 over mlruns/
 
 bench: $(STAMP)  ## measure the speed figures of docs/benchmarks.md (ARGS=--quick for a short look)
 	$(PY) -m bench $(ARGS)
+
+soak: $(STAMP)  ## do faults to real sweeps (ARGS=--counts, or "--minutes 60 --seed 7"): docs/reliability.md
+	$(PY) -m bench.soak $(ARGS)
 
 lint: $(STAMP)  ## ruff, mypy and the table of rooms
 	$(BIN)/ruff check .

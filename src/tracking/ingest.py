@@ -105,24 +105,29 @@ class Ingest:
         self._track.save(self._dir)
 
     def _read(self) -> list[Event]:
-        events: list[Event] = []
+        """New events of all spools by time, each spool's in the order written even where the clock was set back."""
+        timed: list[tuple[float, Event]] = []
         for path in sorted((self._dir / "spool").glob("*.jsonl")):
             offset = self._offsets.get(path.name, 0)
             if path.stat().st_size > offset:
                 new, self._offsets[path.name] = read_events(path, offset)
-                events.extend(event for event in new if self._is_tracked(event))
-        return sorted(events, key=lambda event: float(event["t"]))
+                latest = 0.0
+                for event in filter(self._is_tracked, new):
+                    latest = max(latest, float(event["t"]))
+                    timed.append((latest, event))
+        return [event for _, event in sorted(timed, key=lambda one: one[0])]
 
     def _is_tracked(self, event: Event) -> bool:
         return str(event.get("job")) in self._track.jobs and isinstance(event.get("t"), int | float)
 
     def _log_metrics(self, events: Iterable[Event]) -> None:
         batches: dict[str, list[Metric]] = {}
-        for event in events:
-            if event["kind"] == "metrics":
-                values = {**event["values"], "train/step": event["step"]}
-                run = self._run_of(event)
-                batches.setdefault(str(event["job"]), []).extend(self._unseen(run, event, values))
+        measured = [event for event in events if event["kind"] == "metrics"]
+        # By step, not by time: a mark that went past a step would leave it out for good.
+        for event in sorted(measured, key=lambda event: int(event["samples"])):
+            values = {**event["values"], "train/step": event["step"]}
+            run = self._run_of(event)
+            batches.setdefault(str(event["job"]), []).extend(self._unseen(run, event, values))
         for index, metrics in batches.items():
             self._send(self.runs.child(index, 0.0), metrics)
 

@@ -29,6 +29,7 @@ class Counters:
         seconds: Time in training, over all resumes.
         best_loss: Lowest validation loss so far.
         best_step: The step of ``best_loss``.
+        told: The last step whose end was told of: scored, drawn and exported where that was due.
     """
 
     step: int = 0
@@ -38,6 +39,7 @@ class Counters:
     seconds: float = 0.0
     best_loss: float = math.inf
     best_step: int = 0
+    told: int = -1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +135,11 @@ class Member:
     def samples(self) -> int:
         """Samples seen by the optimizer steps taken."""
         return self.count.step * self.effective_batch
+
+    @property
+    def untold(self) -> bool:
+        """Whether the end of its last step is yet to be told of: it is at its beginning, or a stop came in between."""
+        return self.count.micro == 0 and self.count.told != self.count.step
 
     def fail(self, reason: str) -> None:
         """Stop alone; the weights stay as the last good step left them."""

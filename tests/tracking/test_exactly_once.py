@@ -53,6 +53,20 @@ def test_steps_that_a_resumed_job_repeats_are_logged_once(make_sweep: MakeSweep,
     assert again.images(0) == [f"{name}+48", f"{name}+48 small", f"{name}+60", f"{name}+60 small"]
 
 
+def test_a_clock_that_is_set_back_costs_no_step(make_sweep: MakeSweep, record: Record) -> None:
+    """In the middle of a spool, and between a spool and its successor."""
+    sweep = make_sweep(jobs=1)
+    sweep.state(0, "RUNNING")
+    for step in range(20):
+        sweep.clock += {7: 7200.0, 12: -9000.0}.get(step, 0.0)
+        sweep.metrics(0, step)
+    sweep.clock -= 86400.0
+    for step in range(18, 24):
+        sweep.write("metrics", 0, pack="pack-0a", step=step, samples=4 * step, values={"train/loss": 1.0 / (step + 1)})
+    record(sweep, {0: "FINISHED"})
+    assert sorted(Recorded(sweep).steps(0, "train/loss")) == [4 * step for step in range(24)]
+
+
 @pytest.mark.parametrize("stored", [True, False], ids=["after the store took it", "before the store took it"])
 @pytest.mark.parametrize("call", ["log_batch", "create_run", "log_image"])
 def test_a_call_that_fails_is_done_once(

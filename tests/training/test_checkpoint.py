@@ -44,6 +44,29 @@ def test_a_resumed_pack_ends_bitwise_like_an_uninterrupted_one(tmp_path: Path) -
     assert [again.states(job)[-1] for job in range(3)] == ["FINISHED"] * 3
 
 
+def _told(*trainings: Trained) -> set[tuple[object, ...]]:
+    """Points of metrics and names of files, over all trainings."""
+    events = [event for trained in trainings for event in trained.events]
+    points = {(e["job"], key, e["samples"]) for e in events if e["kind"] == "metrics" for key in e["values"]}
+    return points | {(e["job"], e["path"]) for e in events if e["kind"] == "artifact"}
+
+
+def test_wherever_a_stop_comes_no_metric_and_no_file_is_left_out(tmp_path: Path) -> None:
+    """Also between a step and its validation, or its export."""
+    said = ("trainer.log_every=1", "validation.every=2", "trainer.save_every=3", "trainer.max_steps=6")
+    specs = [Spec("a", said), Spec("b", (*said, "seed=1", "trainer.accumulate=2"))]
+    asks = count()
+    whole = train(specs, tmp_path / "whole", stop=lambda: next(asks) < 0)
+    in_between = 0
+    for after in range(2, next(asks), 3):
+        left = iter(range(after))
+        cut = train(specs, tmp_path / str(after), stop=lambda left=left: next(left, None) is None)
+        in_between += any(part.count.told != part.count.step and not part.count.micro for part in cut.parts.values())
+        names = frozenset(cut.parts)
+        assert _told(cut, train(specs, tmp_path / str(after), resume=names)) == _told(whole), after
+    assert in_between, "a stop came between a step and what is told of it"
+
+
 def test_the_middle_of_an_accumulation_is_kept(tmp_path: Path) -> None:
     """A member that accumulates has a gradient that no step has used yet."""
     tries = (_stopped(tmp_path / str(after), after) for after in range(6, 20))

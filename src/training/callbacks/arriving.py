@@ -73,7 +73,8 @@ class Arrivals(Callback):
                 self._sink.emit("state", member.job, state="RUNNING", error=None, summary=None)
             if member.done and member.state == "active":  # resumed after its last step: only its files are made again
                 self._others.validation.score([member])
-                self._others.exports.finish(pack, member)
+                self._others.pictures.begin([member])
+                self._others.exports.end_step(pack, member)
         self._others.departures.depart(pack)
 
     def _take_in(self, pack: Pack, arrivals: Sequence[Arrival]) -> None:
@@ -92,6 +93,7 @@ class Arrivals(Callback):
             begun = [member for member in members if member.active]
             for other in (self._others.metrics, self._others.validation, self._others.pictures):
                 other.begin(begun)
+            self._others.exports.begin(pack, begun)
             self._others.pacing.begin(pack)
             return
         let_go(pack.device)

@@ -39,8 +39,8 @@ class Pictures(Callback):
         self.begin(pl_module.pack.active)
 
     def begin(self, members: Sequence[Member]) -> None:
-        """Draw those of ``members`` that are at step 0."""
-        self.draw([member for member in members if member.count.step == 0 and member.count.micro == 0])
+        """Draw those of ``members`` that are at step 0, or were stopped before it."""
+        self.draw([member for member in members if member.untold and (member.count.step == 0 or _due(member))])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Draw members that are due."""

@@ -14,6 +14,7 @@ from src.training.callbacks.metrics import peak_memory_gib
 from src.training.export import ROUNDING_TOLD, Exported, export
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lightning.pytorch import Trainer
@@ -40,13 +41,28 @@ class Exports(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Export members that are due."""
         for member in pl_module.result.stepped:
-            every = member.config.trainer.save_every
-            if every is not None and member.count.step % every == 0:
-                self._along_the_way(pl_module.pack, member)
-            if member.done:
-                self.finish(pl_module.pack, member)
+            self.end_step(pl_module.pack, member)
 
-    def finish(self, pack: Pack, member: Member) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Export members that were stopped before it."""
+        self.begin(pl_module.pack, pl_module.pack.active)
+
+    def begin(self, pack: Pack, members: Sequence[Member]) -> None:
+        """Export those of ``members`` that are due and were stopped before it."""
+        for member in members:
+            if member.untold:
+                self.end_step(pack, member)
+
+    def end_step(self, pack: Pack, member: Member) -> None:
+        """Export what is due; this is the last that a step's end is told with."""
+        step, every = member.count.step, member.config.trainer.save_every
+        if step and every is not None and step % every == 0:
+            self._along_the_way(pack, member)
+        if member.done:
+            self._finish(pack, member)
+        member.count.told = step
+
+    def _finish(self, pack: Pack, member: Member) -> None:
         """Write the final files and the summary; without them the member is FAILED, its mates go on."""
         folder = member.folder / "adapter"
         try:

@@ -37,8 +37,8 @@ class Validation(Callback):
         self.begin(pl_module.pack.active)
 
     def begin(self, members: Sequence[Member]) -> None:
-        """Score those of ``members`` that are at step 0, where every curve begins at the base's own loss."""
-        self.score([member for member in members if member.count.step == 0 and member.count.micro == 0])
+        """Score those at step 0, where curves begin at the base's own loss, and those that a stop kept from it."""
+        self.score([member for member in members if member.untold and (member.count.step == 0 or _due(member))])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Score the members that are due."""

@@ -1,0 +1,55 @@
+"""Stories of MLflow's database and server."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from random import Random
+
+from src.config.paths import PROJECT_ROOT
+from tests.faults import injections as do
+from tests.faults.checks import Verdict, check
+from tests.faults.lab import Lab
+from tests.faults.sweeps import PAIR, until
+from tests.tracking.server import Server
+
+
+def database_locked(lab: Lab, draw: Random, seconds: float = 8.0) -> Verdict:
+    """Another process holds the database's lock in the middle of a sweep."""
+    reference = lab.reference(PAIR)
+    sweep = lab.sweep(PAIR, "database-locked").start()
+    sweep.reaches(draw.randint(1, 4))
+    with do.locked(lab.database):
+        time.sleep(seconds)
+    sweep.ends(0)
+    return check(sweep, reference, lab.database)
+
+
+def server_gone(lab: Lab, draw: Random, seconds: float = 4.0) -> Verdict:
+    """A real server is killed in the middle of a sweep and comes back after a while."""
+    reference = lab.reference(PAIR)
+    folder = lab.root / f"server-{draw.randrange(10**9)}"
+    folder.mkdir()
+    with closing(sqlite3.connect(lab.database)) as store:
+        store.execute("pragma wal_checkpoint(truncate)")
+    shutil.copy(lab.database, folder / "mlflow.db")
+    server = Server(folder, folder / "mlflow.db")
+    server.start()
+    try:
+        sweep = lab.sweep(PAIR, "server-gone", f"tracking.uri={server.uri}", "tracking.experiment=far").start()
+        sweep.reaches(draw.randint(2, 6))
+        server.stop()
+        time.sleep(seconds)
+        until(lambda: "MLflow is away" in sweep.said(), "the user to be told")
+        server.start()
+        sweep.ends(0)
+        if "python -m src.track" in sweep.said():  # it was away for longer than the launcher waits
+            track = [sys.executable, "-m", "src.track", str(sweep.folder)]
+            subprocess.run(track, cwd=PROJECT_ROOT, check=True, capture_output=True)
+    finally:
+        server.stop()
+    return check(sweep, reference, lab.database, store=folder / "mlflow.db", elsewhere=folder)

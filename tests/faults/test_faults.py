@@ -1,0 +1,29 @@
+"""Each fault of the catalogue once."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from tests.faults.catalogue import FAULTS
+from tests.faults.lab import Lab
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """One for all faults, so that they share their undisturbed sweeps."""
+    made = Lab(tmp_path_factory.mktemp("lab"))
+    yield made
+    made.clean_up()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_nothing_is_lost(lab: Lab, name: str) -> None:
+    verdict = FAULTS[name].story(lab, Random(zlib.crc32(name.encode())))
+    assert verdict.jobs
+    assert verdict.points
