@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
 import math
 import re
 import types
@@ -90,12 +91,17 @@ def known_keys(cls: type = JobConfig, prefix: str = "") -> list[str]:
     return keys
 
 
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
 def _read_group(cls: type, raw: object, prefix: str, problems: list[str]) -> dict[str, Any]:
     """The fields of ``cls`` that are sound; a group with an unsound field is left out as a whole."""
     if not isinstance(raw, dict):
         problems.append(f"{prefix.rstrip('.')}: got {_show(raw)}, allowed is a group of keys")
         return {}
-    hints = get_type_hints(cls, include_extras=True)
+    hints = _hints(cls)
     for key in raw:
         if key not in hints:
             hint = nearest(f"{prefix}{key}", known_keys()) or f"; allowed here: {', '.join(sorted(hints))}"

@@ -7,19 +7,20 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from src.config.files import write_atomic, write_json
+from src.config.files import write_all, write_json
 from src.config.paths import PROJECT_ROOT
 from src.launch.points import Point, SweepError
+from src.launch.yaml_text import YamlTexts
 from src.tracking.records import JobRecord
 
 SWEEP_FILE = "sweep.json"
 HYDRA_FOLDER = ".hydra"
+_WRITERS = 8  # at a time: the disk syncs several files in the time that one takes
 
 
 def new_token() -> str:
@@ -107,14 +108,25 @@ def add_jobs(sweep_dir: Path, record: dict[str, Any], jobs: Sequence[JobRecord])
     write_json(sweep_dir / SWEEP_FILE, record)
 
 
-def write_job(point: Point, name: str) -> None:
-    """Make the job's folder with ``.hydra/{config,hydra,overrides}.yaml``; the name is settled in it."""
-    cfg = point.cfg.copy()
-    cfg.name = name
-    texts: Mapping[str, DictConfig | Any] = {
-        "config.yaml": cfg,
-        "hydra.yaml": point.hydra_cfg,
-        "overrides.yaml": OmegaConf.create(list(point.words)),
-    }
-    for file, content in texts.items():
-        write_atomic(point.dir / HYDRA_FOLDER / file, OmegaConf.to_yaml(content))
+def write_jobs(points: Sequence[Point], names: Sequence[str]) -> None:
+    """Make the jobs' folders with ``.hydra/{config,hydra,overrides}.yaml``; the names are settled in them.
+
+    Raises:
+        OSError: When one cannot be written.
+    """
+    yaml = YamlTexts()
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        written = [
+            pool.submit(
+                write_all,
+                point.dir / HYDRA_FOLDER,
+                {
+                    "config.yaml": yaml.of({**point.values, "name": name}),
+                    "hydra.yaml": yaml.of(point.hydra_cfg),
+                    "overrides.yaml": yaml.of(list(point.words)),
+                },
+            )
+            for point, name in zip(points, names, strict=True)
+        ]
+        for one in written:
+            one.result()

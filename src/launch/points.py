@@ -36,7 +36,7 @@ class Point:
         index: The job's number in its sweep.
         words: Its override list, as Hydra gave it.
         config: The checked configuration.
-        cfg: What Hydra composed, without the ``hydra`` node, interpolations resolved.
+        values: What Hydra composed, without the ``hydra`` node, interpolations resolved.
         hydra_cfg: The whole of it, for the job's ``.hydra/hydra.yaml``.
         dir: The job's folder.
     """
@@ -44,9 +44,14 @@ class Point:
     index: int
     words: tuple[str, ...]
     config: JobConfig
-    cfg: DictConfig
+    values: dict[str, Any]
     hydra_cfg: DictConfig
     dir: Path
+
+    @property
+    def cfg(self) -> DictConfig:
+        """:attr:`values` as Hydra's callers expect them."""
+        return OmegaConf.create(self.values)
 
     def overrides(self) -> dict[str, str]:
         """Key to value of the overrides, ``hydra.*`` left out."""
@@ -130,7 +135,8 @@ def _compose(composed: DictConfig, master: DictConfig, words: Overrides, index: 
         composed.hydra.sweep.dir = str(master.hydra.sweep.dir)
     before = HydraConfig.instance().cfg
     try:
-        HydraConfig.instance().set_config(composed)
+        OmegaConf.set_readonly(composed.hydra, True)  # noqa: FBT003  # OmegaConf's own signature
+        HydraConfig.instance().cfg = composed  # set_config() would copy it, for each of a thousand points
         folder = Path(str(composed.hydra.sweep.dir), str(composed.hydra.sweep.subdir)).absolute()
         with read_write(composed.hydra.runtime), open_dict(composed.hydra.runtime):
             composed.hydra.runtime.output_dir = str(folder)
@@ -139,11 +145,10 @@ def _compose(composed: DictConfig, master: DictConfig, words: Overrides, index: 
             for key, node in composed.items_ex(resolve=True)
             if key != "hydra"
         }
-        plain = OmegaConf.create(raw)
     finally:
         HydraConfig.instance().cfg = before
     return Point(
-        index=index, words=tuple(words), config=parse(plain), cfg=plain, hydra_cfg=_only_hydra(composed), dir=folder
+        index=index, words=tuple(words), config=parse(raw), values=raw, hydra_cfg=_only_hydra(composed), dir=folder
     )
 
 

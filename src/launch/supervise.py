@@ -22,7 +22,7 @@ from src.launch.signals import Interrupts
 from src.launch.sizes import EVENT, Sizes, in_words
 from src.launch.waiting import Task, Waiting
 
-_TICK_S = 0.1
+_TICK_S = 0.02  # a pack that has ended leaves its slot idle for one of these
 _LONGEST_PAUSE_S = 60.0
 _STOP_S = 60.0  # for a clean stop after an interrupt, then the worker is killed
 _LEAVE_S = 15.0  # for an idle worker to go

@@ -11,7 +11,7 @@ from src.launch.budget import Budget, Forecast, budget_for
 from src.launch.clock import BASIS, Basis, in_words
 from src.launch.engines import ENGINES
 from src.launch.engines.protocol import WORKER_LOST
-from src.launch.folders import add_jobs, create_sweep, read_sweep, refuse_taken, write_job
+from src.launch.folders import add_jobs, create_sweep, read_sweep, refuse_taken, write_jobs
 from src.launch.journal import Journal, SweepBusyError, read_journal
 from src.launch.members import Member
 from src.launch.names import Named, name_jobs, show_value, swept_keys
@@ -108,8 +108,7 @@ def run_sweep(  # what a sweep is made of
     plan, budget, basis = plan_of(configs, settings, forecast, first_pack=len({job["pack"] for job in earlier}))
     members = _members(points, named, plan)
     with Journal(sweep_dir) as journal:
-        for point, name in zip(points, named.names, strict=True):
-            write_job(point, name)
+        write_jobs(points, named.names)
         add_jobs(sweep_dir, record, [member.record for member in members.values()])
         journal.write("sweep", id=record["id"], jobs=sorted(members))
         for pack, seconds in zip(plan.packs, plan.seconds, strict=True):

@@ -56,6 +56,7 @@ class SweepRuns:
             mlflow.exceptions.MlflowException: When the store cannot be reached.
         """
         self.store, self.track, self.sweep_dir = store, track, sweep_dir
+        self._common: dict[str, str] | None = None
         self._runs: dict[str, Run] = {}
         found = {_key_of(run): run for run in search(store, f"tags.sweep = '{track.sweep}'")}
         for key, run in found.items():
@@ -139,22 +140,26 @@ class SweepRuns:
         self.track.states[key] = state
 
     def _create(self, key: str, name: str, tags: dict[str, str], at: float) -> Run:
-        common = {
-            "sweep": self.track.sweep,
-            "sweep_dir": str(self.sweep_dir.resolve()),
-            "mlflow.source.name": self.track.command[:LONGEST_TAG],
-            "mlflow.source.type": "LOCAL",
-            **git_tags(),
-            **user_tags(),
-        }
         created = self.store.client.create_run(
-            self.store.experiment_id, start_time=int(at * 1000), tags={**common, **tags}, run_name=name
+            self.store.experiment_id, start_time=int(at * 1000), tags={**self._common_tags(), **tags}, run_name=name
         )
         run = Run(id=created.info.run_id, status="RUNNING", images=LoggedImages())
         self._runs[key] = run
-        self.track.runs[key] = run.id
-        self.track.save(self.sweep_dir)
+        self.track.runs[key] = run.id  # saved with the next offsets: until then the store knows it
         return run
+
+    def _common_tags(self) -> dict[str, str]:
+        """What all runs of the sweep say; asked once, since git takes longer to answer than MLflow to create a run."""
+        if self._common is None:
+            self._common = {
+                "sweep": self.track.sweep,
+                "sweep_dir": str(self.sweep_dir.resolve()),
+                "mlflow.source.name": self.track.command[:LONGEST_TAG],
+                "mlflow.source.type": "LOCAL",
+                **git_tags(),
+                **user_tags(),
+            }
+        return self._common
 
     def _log_config(self, run_id: str, index: str) -> None:
         folder = self.sweep_dir / self.track.jobs[index].dir / ".hydra"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import torch
 
+from src.data.cache import digest_of, key_of
 from src.lora.rows import RowPlan
 from src.models.sampling import draw, rows_of_a_forward
 from src.training.shortage import in_fewer_rows
+from src.training.validation import device_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
     from src.models.protocol import Conditioning, Decoder
     from src.training.member import Member, Prompts
     from src.training.pack import Pack
+
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,8 +76,28 @@ class Painter:
         if scale and not all(self._pack.bank.is_zero(member.name) for member in group):
             return self._paint(group, scale)
         if key not in self._base:
-            self._base[key] = self._paint(group[:1], 0.0)[0]
+            self._base[key] = self._base_pictures(group[0])
         return [self._base[key]] * len(group)
+
+    def _base_pictures(self, member: Member) -> list[Tensor]:
+        """The base's own pictures, from the cache where another pack has drawn them."""
+        if member.cache is None:
+            return self._paint([member], 0.0)[0]
+        rows = self._most_rows(member.config.data.resolution)
+        key = key_of({"kind": "base pictures", "rows": rows, **_decides(self._pack, member)})
+        kept = member.cache.get(key)
+        if kept is not None:
+            return list(kept["pictures"])
+        pictures = self._paint([member], 0.0)[0]
+        if rows == self._rows:  # else memory ran out, and kernels round differently at other row counts
+            try:
+                member.cache.put(key, {"pictures": torch.stack(pictures)})
+            except OSError as error:  # nothing is lost but time: the next pack draws them again
+                _LOG.warning("the base's pictures were not kept: %s", error)
+        return pictures
+
+    def _most_rows(self, size: int) -> int:
+        return self._rows or rows_of_a_forward((size // self._decoder.pixels_per_cell) ** 2)
 
     def _paint(self, group: Sequence[Member], scale: float) -> list[list[Tensor]]:
         first = group[0]
@@ -99,8 +126,7 @@ class Painter:
                     max_rows=rows,
                 )
 
-        most = self._rows or rows_of_a_forward((size // self._decoder.pixels_per_cell) ** 2)
-        pictures, self._rows = in_fewer_rows(with_most, most, self._pack.device)
+        pictures, self._rows = in_fewer_rows(with_most, self._most_rows(size), self._pack.device)
         return [list(part) for part in pictures.split(each)]
 
     def _denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
@@ -120,6 +146,24 @@ class Painter:
 def _same(member: Member) -> tuple[object, ...]:
     sample, prompts = member.config.sample, _prompts(member)
     return (prompts.texts, sample.seeds, sample.scales, sample.steps, sample.guidance)
+
+
+def _decides(pack: Pack, member: Member) -> dict[str, object]:
+    """Everything that the base's pictures for ``member`` depend on, besides the rows of a forward."""
+    sample, prompts = member.config.sample, _prompts(member)
+    empty = {f"empty.{name}": states for name, states in prompts.empty.items()}
+    return {
+        "base": member.provenance.base_hash,
+        "conditioning": digest_of({**prompts.conditioning, **empty}),
+        "seeds": list(sample.seeds),
+        "steps": sample.steps,
+        "guidance": sample.guidance,
+        "size": member.config.data.resolution,
+        "prediction": pack.denoiser.prediction_type,
+        "dtypes": [str(pack.dtypes.base), str(pack.dtypes.adapter)],
+        "device": device_name(pack.device),
+        "versions": [version(name) for name in ("torch", "diffusers")],
+    }
 
 
 def _prompts(member: Member) -> Prompts:

@@ -151,7 +151,7 @@ class Validator:
                 "rows": rows.digest(),
                 "prediction": pack.denoiser.prediction_type,
                 "dtypes": [str(pack.dtypes.base), str(pack.dtypes.adapter)],
-                "device": _device_name(pack.device),
+                "device": device_name(pack.device),
                 "torch": torch.__version__,
             }
         )
@@ -219,5 +219,6 @@ def _score(rows: FixedRows, losses: Tensor, base: Tensor) -> Score:
     return Score(loss=float(losses.mean()), relative=float(losses.mean() / base.mean()), by_band=by_band)
 
 
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+def device_name(device: torch.device) -> str:
+    """What results that depend on the hardware are kept by."""
+    return torch.cuda.getdevice_name(device) if device.type == "cuda" else "cpu"

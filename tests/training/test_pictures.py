@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from src.data.cache import TensorCache
 from src.models.protocol import Conditioning
 from src.models.sd.denoiser import SdDenoiser
 from src.training.member import Member, Prompts
@@ -101,6 +102,38 @@ def test_the_base_is_drawn_once_and_serves_adapters_that_are_still_zero(
     _wake(pack, {"a": 0.1, "b": 0.1})
     painter.draw(pack.members)
     assert sum(rows) == 2 * (3 * 2) * 2 * 2 * 2  # two members at two scales; scale 0 is known
+
+
+def test_the_bases_pictures_are_kept_for_the_next_pack_and_drawn_anew_when_anything_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forwards: list[int] = []
+    denoise = SdDenoiser.denoise
+
+    def counted(self: SdDenoiser, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        forwards.append(len(noisy))
+        return denoise(self, noisy, timesteps, conditioning)
+
+    def drawn(name: str, *overrides: str, text: float = 0.0) -> Mapping[tuple[str, int, float], Tensor]:
+        forwards.clear()
+        member = _member(name, tmp_path, *overrides)
+        assert member.prompts is not None
+        member.prompts.conditioning["encoder_hidden_states"].add_(text)
+        member.cache = TensorCache(tmp_path / "cache")
+        pack = Pack(make_denoiser(torch.float32), [member])
+        return _by_label(Painter(pack, ShowLatents()).draw(pack.members)[name])
+
+    monkeypatch.setattr(SdDenoiser, "denoise", counted)
+    first = drawn("a")
+    assert forwards
+    again = drawn("b")
+    assert not forwards
+    assert all(torch.equal(again[label], pixels) for label, pixels in first.items())
+    for changed in ("sample.seeds=[0,6]", "sample.steps=3", "sample.guidance=2.5", "trainer.precision=64-true"):
+        drawn("c", changed)
+        assert forwards, changed
+    drawn("d", text=1.0)
+    assert forwards, "other prompts"
 
 
 def test_guidance_of_one_takes_one_row_a_picture(tmp_path: Path) -> None:
