@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import random
@@ -17,6 +18,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "true"
 os.environ["MPLBACKEND"] = "Agg"
+
+_NUMBERS = itertools.count()
 
 settings.register_profile(
     "repeatable",
@@ -51,6 +54,19 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _locks_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Sweeps of tests wait for no sweep of the user's."""
+    os.environ["LORA_FOUNDRY_LOCKS"] = str(tmp_path_factory.getbasetemp() / "locks")
+
+
+@pytest.fixture(autouse=True)
+def _locks_of_this_test(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nor for what an earlier test left behind."""
+    folder = tmp_path_factory.getbasetemp() / f"locks-{next(_NUMBERS)}"  # made by the first sweep, if any
+    monkeypatch.setenv("LORA_FOUNDRY_LOCKS", str(folder))
 
 
 @pytest.fixture(autouse=True)

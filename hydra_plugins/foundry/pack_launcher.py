@@ -41,6 +41,8 @@ class PackLauncherConf:
     max_restarts: int = 3
     backoff_s: float = 1.0
     nice: int = 0
+    ionice: int | str | None = None
+    share: bool = False
     plan_only: bool = False
 
 

@@ -36,6 +36,7 @@ def _sweep(sweep: Sweep) -> list[RenderableType]:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(sweep.created))
     title = Text.assemble((sweep.id, "bold"), f"  {when}  {said}  ", (str(sweep.dir), "dim"))
     parts: list[RenderableType] = [title, _Fitting(sweep.jobs)]
+    parts.extend(Text(f"  waiting: {line}", style="yellow") for line in sweep.waiting)
     broken = [job for job in sweep.jobs if job.error and job.state == "FAILED"]
     parts.extend(Text(f"  {job.name}: {job.error}", style="red") for job in broken)
     if any(job.state in ("LOST", "KILLED") for job in sweep.jobs) and not sweep.running:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from src.config.schema import JobConfig
@@ -48,6 +48,10 @@ class Budget:
     forecast: Forecast
     slots: tuple[Slot, ...]
     trace: bool
+
+    def on(self, slots: Sequence[Slot]) -> Budget:
+        """The same with what slots are known to have since."""
+        return replace(self, slots=tuple(slots))
 
     def of(self, config: JobConfig) -> int | None:
         """Bytes that a pack of jobs like ``config`` may take; null for no bound."""

@@ -1,55 +1,176 @@
-"""The GPUs of this machine and what is free on them, as NVML reports it through ``nvidia-smi``."""
+"""The GPUs of this machine and what is free on them, as the driver's management library (NVML) reports it."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-_QUERY = "index,name,memory.total,memory.free"
-_MIB = 2**20
+_SHOWN = 3  # other processes on a card, the largest first
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tenant:
+    """A process that has memory of a card.
+
+    Attributes:
+        pid: Its number (in a container: on the host).
+        taken: Bytes; null where the driver does not say.
+    """
+
+    pid: int
+    taken: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gpu:
-    """A card; ``free`` leaves out what any process has taken.
+    """A card, or an instance of one that is cut up (MIG); ``free`` leaves out what any process has taken.
 
     Attributes:
-        index: Its number, as the driver counts.
+        index: The card's number, in the order of the PCI bus, as nvidia-smi counts; -1 where it is not known.
+        part: The instance's number on its card; null for a whole card.
+        uuid: What CUDA_VISIBLE_DEVICES can name it by wherever it is plugged in.
         name: The model.
-        total: Bytes.
-        free: Bytes.
+        total: Bytes; null where the driver does not say.
+        free: Bytes; null where the driver does not say.
+        tenants: Who has taken the rest, as far as the driver tells.
     """
 
     index: int
+    uuid: str
     name: str
-    total: int
-    free: int
+    part: int | None = None
+    total: int | None = None
+    free: int | None = None
+    tenants: tuple[Tenant, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """``0``, ``0.1`` for an instance, and its own name for one that the driver does not list."""
+        if self.index < 0:
+            return self.uuid.replace("/", "_")
+        return str(self.index) if self.part is None else f"{self.index}.{self.part}"
+
+    def about(self) -> str:
+        """For people: the model, what is free, and who has the rest."""
+        if self.free is None or self.total is None:
+            return f"{self.name}, memory not told by the driver"
+        said = f"{self.name}, {self.free / 2**30:.1f} of {self.total / 2**30:.1f} GiB free"
+        ordered = sorted(self.tenants, key=lambda tenant: -(tenant.taken or 0))
+        who = [f"pid {one.pid}" + ("" if one.taken is None else f" {one.taken >> 20} MiB") for one in ordered]
+        more = [f"{len(who) - _SHOWN} more"] if len(who) > _SHOWN else []
+        return f"{said}; others on it: {', '.join([*who[:_SHOWN], *more])}" if who else said
 
 
 def gpus() -> list[Gpu]:
-    """Every card that answers; none where there is no driver."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
+    """Every card that answers, in the order of the PCI bus; none where there is no driver."""
+    import pynvml  # noqa: PLC0415  # --help needs none of it
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:  # no driver, or one that does not answer
         return []
     try:
-        told = subprocess.run(  # noqa: S603 - the driver's own program, found on the path
-            [program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return parse_gpus(told.stdout) if told.returncode == 0 else []
+        handles = []
+        for number in range(pynvml.nvmlDeviceGetCount()):
+            try:
+                handle = pynvml.nvmlDeviceGetHandleByIndex(number)
+                handles.append((_bus(pynvml.nvmlDeviceGetPciInfo(handle)), handle))
+            except pynvml.NVMLError:
+                continue  # fallen off the bus, or not this user's
+        return [
+            card
+            for index, (_, handle) in enumerate(sorted(handles, key=lambda pair: pair[0]))
+            for card in _cards(pynvml, index, handle)
+        ]
+    finally:
+        pynvml.nvmlShutdown()
 
 
-def parse_gpus(text: str) -> list[Gpu]:
-    """What ``nvidia-smi`` printed, a line a card; cards that report no memory are left out."""
-    found = []
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) == 4 and cells[0].isdigit() and cells[2].isdigit() and cells[3].isdigit():
-            found.append(Gpu(index=int(cells[0]), name=cells[1], total=int(cells[2]) * _MIB, free=int(cells[3]) * _MIB))
-    return found
+def visible(cards: Sequence[Gpu], text: str | None) -> list[Gpu]:
+    """The cards that CUDA_VISIBLE_DEVICES leaves, in its order, read as CUDA reads it.
+
+    Numbers count in the order of the PCI bus, as nvidia-smi does. A word that names no card hides all after it.
+
+    Args:
+        cards: Every card.
+        text: The variable's value; null where it is not set.
+    """
+    if text is None:
+        return list(cards)
+    chosen: list[Gpu] = []
+    for word in (part.strip() for part in text.split(",")):
+        card = _named(cards, word)
+        if card is None:
+            break
+        if card not in chosen:
+            chosen.append(card)
+    return chosen
+
+
+def _named(cards: Sequence[Gpu], word: str) -> Gpu | None:
+    if word.isdigit():
+        return next((card for card in cards if card.index == int(word)), None)
+    if not word.startswith(("GPU-", "MIG-")):
+        return None
+    found = [card for card in cards if card.uuid.startswith(word)]  # CUDA takes a beginning that only one has
+    if len(found) == 1:
+        return found[0]
+    # Older drivers name instances MIG-GPU-<uuid>/<i>/<i>, which NVML does not list so.
+    return Gpu(index=-1, uuid=word, name=word) if word.startswith("MIG-") and not found else None
+
+
+def _cards(nvml: Any, index: int, handle: Any) -> Iterator[Gpu]:  # noqa: ANN401  # ctypes
+    """The card, or its instances where it is cut up: then CUDA does not use it as a whole."""
+    whole: list[tuple[int | None, Any]] = [(None, handle)]
+    for part, one in list(_instances(nvml, handle)) or whole:
+        try:
+            uuid, name = nvml.nvmlDeviceGetUUID(one), nvml.nvmlDeviceGetName(one)
+        except nvml.NVMLError:
+            continue
+        total, free = _memory(nvml, one)
+        tenants = tuple(_tenants(nvml, one))
+        yield Gpu(index=index, part=part, uuid=_text(uuid), name=_text(name), total=total, free=free, tenants=tenants)
+
+
+def _instances(nvml: Any, handle: Any) -> Iterator[tuple[int | None, Any]]:  # noqa: ANN401  # ctypes
+    try:
+        if nvml.nvmlDeviceGetMigMode(handle)[0] != nvml.NVML_DEVICE_MIG_ENABLE:
+            return
+        most = nvml.nvmlDeviceGetMaxMigDeviceCount(handle)
+    except nvml.NVMLError:
+        return  # a card that cannot be cut up
+    for number in range(most):
+        try:
+            yield number, nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+        except nvml.NVMLError:
+            continue  # numbers may have holes
+
+
+def _memory(nvml: Any, handle: Any) -> tuple[int | None, int | None]:  # noqa: ANN401  # ctypes
+    try:
+        told = nvml.nvmlDeviceGetMemoryInfo(handle)
+    except nvml.NVMLError:
+        return None, None  # a card that shares the host's memory
+    return int(told.total), int(told.free)
+
+
+def _tenants(nvml: Any, handle: Any) -> Iterator[Tenant]:  # noqa: ANN401  # ctypes
+    seen = set()
+    for ask in (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses):
+        try:
+            told = ask(handle)
+        except nvml.NVMLError:
+            continue
+        for process in told:
+            if process.pid not in seen:
+                seen.add(process.pid)
+                yield Tenant(pid=int(process.pid), taken=process.usedGpuMemory)
+
+
+def _bus(info: Any) -> tuple[int, int, int]:  # noqa: ANN401  # ctypes
+    return int(info.domain), int(info.bus), int(info.device)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -76,6 +76,7 @@ class Sweep:
         created: Unix seconds.
         running: Whether a launcher or a worker holds it.
         jobs: In order of number.
+        waiting: What a running sweep waits for, a line for each device that another sweep has.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Sweep:
     created: float
     running: bool
     jobs: tuple[Job, ...]
+    waiting: tuple[str, ...] = ()
 
 
 def sweep_dirs(root: Path) -> list[Path]:
@@ -108,8 +110,11 @@ def read_sweep_state(folder: Path) -> Sweep | None:
     }
     running = is_held(folder)
     began: dict[int, float] = {}
+    waiting: tuple[str, ...] = ()
     for line in read_journal(folder):
         _fold(line, jobs)
+        if line.get("event") == "waiting":
+            waiting = tuple(map(str, line.get("lines", ())))
         if line.get("event") == "began":
             began |= dict.fromkeys(line.get("jobs", ()), float(line.get("t", 0.0)))
     if any(job.state not in ENDED for job in jobs.values()):
@@ -127,6 +132,7 @@ def read_sweep_state(folder: Path) -> Sweep | None:
         created=float(record.get("created", 0.0)),
         running=running,
         jobs=tuple(jobs[number] for number in sorted(jobs)),
+        waiting=waiting if running else (),
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from src.launch.points import SweepError
 
+_IONICE = (None, "idle", *range(8))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
@@ -26,6 +28,8 @@ class Settings:
         max_restarts: How often a job is started again after its worker died.
         backoff_s: Seconds before the first restart of a pack; twice that before the next, a minute at most.
         nice: What is added to the workers' niceness, 0 to 19.
+        ionice: How the workers' reads and writes wait for others': ``idle``, 0 (first) to 7 (last), or null.
+        share: Train beside other sweeps on the same device, instead of waiting until they have ended there.
         plan_only: Show the plan and train nothing.
     """
 
@@ -40,6 +44,8 @@ class Settings:
     max_restarts: int = 3
     backoff_s: float = 1.0
     nice: int = 0
+    ionice: int | str | None = None
+    share: bool = False
     plan_only: bool = False
 
     @classmethod
@@ -65,6 +71,7 @@ class Settings:
             (self.max_restarts < 0, "max_restarts", "0 or more"),
             (self.backoff_s < 0, "backoff_s", "0 or more seconds"),
             (not 0 <= self.nice <= 19, "nice", "0 to 19"),
+            (self.ionice not in _IONICE, "ionice", "idle, 0 (first) to 7 (last), or null"),
             (self.devices is not None and not self.devices, "devices", "at least one number, or null for all"),
         ]
         problems = [

@@ -18,6 +18,7 @@ from src.launch.plan import Fits, Pack
 from src.launch.resume import has_checkpoint
 from src.launch.screen import Screen
 from src.launch.settings import Settings
+from src.launch.sharing import Sharing
 from src.launch.signals import Interrupts
 from src.launch.sizes import EVENT, Sizes, in_words
 from src.launch.waiting import Task, Waiting
@@ -70,6 +71,7 @@ class Supervisor:
         journal: The sweep's open journal.
         screen: Where the user is told.
         interrupts: Entered by the caller.
+        sharing: This sweep's turns on the devices.
     """
 
     def __init__(  # noqa: PLR0913  # what a sweep is made of
@@ -86,6 +88,7 @@ class Supervisor:
         journal: Journal,
         screen: Screen,
         interrupts: Interrupts,
+        sharing: Sharing,
     ) -> None:
         self._sweep_dir = sweep_dir
         self._engine = engine
@@ -98,6 +101,7 @@ class Supervisor:
         self._journal = journal
         self._screen = screen
         self._interrupts = interrupts
+        self._sharing = sharing
         self._control = Control(sweep_dir)
         self._waiting = Waiting([], members)
         self._asked_at: float | None = None
@@ -108,6 +112,7 @@ class Supervisor:
         try:
             while self._busy() or (self._waiting and not self._interrupts.asked):
                 moved = [self._attend(station) for station in self._stations]
+                self._sharing.say()
                 self._heed()
                 self._screen.refresh()
                 if not any(moved):
@@ -125,11 +130,42 @@ class Supervisor:
         """One look at a station; true when something moved."""
         if station.task is not None:
             return self._follow(station, station.task)
-        task = None if self._interrupts.asked else self._waiting.next()
+        task = self._waiting.next() if self._placed(station) else None
         if task is None:
             return False
-        self._begin(station, task)
+        self._begin(station, self._narrowed(task))
         return True
+
+    def _narrowed(self, task: Task) -> Task:
+        """What of a pack fits the memory that is there now; the plan may have seen more, and the rest waits."""
+        size = len(task.pack.jobs)
+        while size > 1 and not self._fits(self._configs(task.pack.jobs[:size])):
+            size = (size + 1) // 2
+        if size == len(task.pack.jobs):
+            return task
+        first, *rest = self._waiting.cut(task, task.pack.jobs, size)
+        for made in (first, *rest):
+            made.closed = task.closed
+            self._journal.write("pack", pack=made.pack.name, jobs=list(made.pack.jobs), rows=made.pack.rows)
+        self._waiting.put_first(rest)
+        self._screen.line(f"{task.pack.name}: there is memory for {size} of {len(task.pack.jobs)} together", "yellow")
+        return first
+
+    def _placed(self, station: _Station) -> bool:
+        """Whether the station has its device; one that nothing is left for is given back to other sweeps."""
+        if not self._waiting or self._interrupts.asked:
+            self._part(station)
+            return False
+        slot = self._sharing.take(station.slot)
+        station.slot = slot or station.slot
+        return slot is not None
+
+    def _part(self, station: _Station) -> None:
+        worker, station.worker = station.worker, None
+        if worker is not None:
+            code = worker.leave(_STOP_S if station.task else _LEAVE_S)
+            self._journal.write("worker", state="left", pid=worker.pid, code=code)
+        self._sharing.give_back(station.slot)
 
     def _begin(self, station: _Station, task: Task) -> None:
         self._screen.pack(task.pack)
@@ -185,7 +221,12 @@ class Supervisor:
             station.worker.leave(0.0)
             station.worker = None
         if station.worker is None:
-            station.worker = self._engine.start(station.slot, self._sweep_dir, self._cwd, self._journal.fileno())
+            station.worker = self._engine.start(
+                station.slot,
+                self._sweep_dir,
+                self._cwd,
+                (self._journal.fileno(), *self._sharing.descriptors(station.slot)),
+            )
             self._journal.write("worker", state="started", pid=station.worker.pid, slot=station.slot.name)
             self._screen.phase("starting the worker")
         return station.worker
@@ -415,11 +456,8 @@ class Supervisor:
     def _dismiss(self) -> None:
         for station in self._stations:
             worker = station.worker
-            if worker is None:
-                continue
-            if worker.code is None and station.task:
+            if worker is not None and worker.code is None and station.task:
                 worker.stop()
-            if self._interrupts.insisted:
+            if worker is not None and self._interrupts.insisted:
                 worker.kill()
-            code = worker.leave(_STOP_S if station.task else _LEAVE_S)
-            self._journal.write("worker", state="left", pid=worker.pid, code=code)
+            self._part(station)

@@ -16,13 +16,14 @@ from src.launch.journal import Journal, SweepBusyError, read_journal
 from src.launch.members import Member
 from src.launch.names import Named, name_jobs, show_value, swept_keys
 from src.launch.outcome import FAILED, INTERRUPTED, OUTCOME
-from src.launch.plan import Fits, Pack, Plan, make_plan
+from src.launch.plan import Pack, Plan, make_plan
 from src.launch.planboard import print_plan
 from src.launch.points import Point, SweepError
 from src.launch.results import JobOutcome, read_results, write_results
 from src.launch.resume import Resumed, has_checkpoint
 from src.launch.screen import PatientConsole, Screen
 from src.launch.settings import Settings
+from src.launch.sharing import Sharing, check_locks
 from src.launch.signals import Interrupts
 from src.launch.sizes import Sizes
 from src.launch.supervise import Supervisor
@@ -100,12 +101,13 @@ def run_sweep(  # what a sweep is made of
     """
     sweep_dir = sweep_dir.absolute()
     refuse_taken(sweep_dir, points, begun=begun)
-    record = read_sweep(sweep_dir) if begun else create_sweep(sweep_dir, token)
+    earlier = read_sweep(sweep_dir)["jobs"] if begun else []
     overrides = [point.overrides() for point in points]
-    earlier = record["jobs"]
     named = name_jobs([point.config for point in points], overrides, [job["name"] for job in earlier])
     configs = {point.index: point.config for point in points}
     plan, budget, basis = plan_of(configs, settings, forecast, first_pack=len({job["pack"] for job in earlier}))
+    check_locks(share=settings.share)
+    record = read_sweep(sweep_dir) if begun else create_sweep(sweep_dir, token)
     members = _members(points, named, plan)
     with Journal(sweep_dir) as journal:
         write_jobs(points, named.names)
@@ -120,7 +122,7 @@ def run_sweep(  # what a sweep is made of
         run.train(
             [Task(pack=pack, spool=sweep_dir / "spool" / f"{pack.name}.jsonl") for pack in plan.packs],
             Path.cwd(),
-            fits=budget.fits,
+            budget,
         )
     return [result for result in run.results if result.index in members]
 
@@ -132,6 +134,7 @@ def run_resumed(resumed: Resumed, settings: Settings, finish: Finish, *, forecas
         SweepError: When another process works in their sweep.
     """
     members = {job.index: Member(record=job, resume=has_checkpoint(job.dir)) for job in resumed.jobs}
+    check_locks(share=settings.share)
     try:
         with Journal(resumed.sweep_dir) as journal:
             tasks = []
@@ -143,7 +146,7 @@ def run_resumed(resumed: Resumed, settings: Settings, finish: Finish, *, forecas
             run = _Run(resumed.sweep_dir, resumed.sweep, members, journal, settings, finish)
             run.notes = list(resumed.notes)
             configs = {number: member.record.config for number, member in members.items()}
-            run.train(tasks, resumed.cwd, fits=budget_of(configs, settings, forecast).fits)
+            run.train(tasks, resumed.cwd, budget_of(configs, settings, forecast))
     except SweepBusyError as error:
         raise SweepError([f"resume: {error}"]) from error
     return [result for result in run.results if result.index in members]
@@ -171,34 +174,37 @@ class _Run:
         self._finish = finish
         self._console = PatientConsole(highlight=False)
 
-    def train(self, tasks: Sequence[Task], cwd: Path, *, fits: Fits) -> None:
-        """Run the packs, then settle results, runs and picture.
-
-        Raises:
-            SweepError: When the devices that were asked for are not there.
-        """
+    def train(self, tasks: Sequence[Task], cwd: Path, budget: Budget) -> None:
+        """Run the packs on the budget's slots, then settle results, runs and picture."""
         jobs = [member.record for member in self._members.values()]
         engine = ENGINES[self._settings.engine](self._settings)
-        slots = engine.slots(jobs[0].config.trainer.accelerator)
+        accelerator = jobs[0].config.trainer.accelerator
         writer = SafeWriter(self._sweep_dir, jobs, self._sweep["id"], self._sweep["command"])
         with Interrupts() as interrupts:
             with Screen(self._console, self._members) as screen:
                 self._greet(screen)
                 screen.watch(lambda: writer.problem)
                 writer.start()
-                Supervisor(
-                    sweep_dir=self._sweep_dir,
-                    engine=engine,
-                    slots=slots,
-                    settings=self._settings,
-                    cwd=cwd,
-                    members=self._members,
-                    sizes=Sizes(self._settings.pack_size, self._settings.least_gain, read_journal(self._sweep_dir)),
-                    fits=fits,
-                    journal=self._journal,
-                    screen=screen,
-                    interrupts=interrupts,
-                ).run(tasks)
+                with Sharing(
+                    self._sweep_dir,
+                    lambda: engine.slots(accelerator),
+                    lambda lines: self._say_waiting(screen, lines),
+                    share=self._settings.share,
+                ) as sharing:
+                    Supervisor(
+                        sweep_dir=self._sweep_dir,
+                        engine=engine,
+                        slots=budget.slots,
+                        settings=self._settings,
+                        cwd=cwd,
+                        members=self._members,
+                        sizes=Sizes(self._settings.pack_size, self._settings.least_gain, read_journal(self._sweep_dir)),
+                        fits=lambda configs: budget.on(sharing.known(budget.slots)).fits(configs),
+                        journal=self._journal,
+                        screen=screen,
+                        interrupts=interrupts,
+                        sharing=sharing,
+                    ).run(tasks)
                 code = self._exit_code(interrupted=interrupts.asked)
                 OUTCOME.worsen(code)
                 interrupts.finishing = True
@@ -222,6 +228,14 @@ class _Run:
         screen.line(f"Sweep of {count} {'jobs' if count > 1 else 'job'} in {near(self._sweep_dir)}", "bold")
         for note in self.notes:
             screen.line(f"  {note}", "dim")
+
+    def _say_waiting(self, screen: Screen, lines: Sequence[str]) -> None:
+        """Other sweeps have devices that this one could train on, or no longer."""
+        self._journal.write("waiting", lines=list(lines))
+        for line in lines:
+            screen.line(line, "yellow")
+        if lines and all(member.state == "PENDING" for member in self._members.values()):
+            screen.phase("waiting for a device")
 
     def _say_results(self, picture: Path | None, writer: SafeWriter, tracking: TrackingConfig) -> None:
         console = self._console

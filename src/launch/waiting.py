@@ -51,7 +51,8 @@ class Waiting:
         self._cut = 1  # numbers the packs that are cut out of others
 
     def __bool__(self) -> bool:
-        return bool(self._tasks)
+        """Whether a job waits; those that were stopped while they waited do not count."""
+        return any(not self._members[number].ended for task in self._tasks for number in task.pack.jobs)
 
     def next(self) -> Task | None:
         """The first task that may start, without the jobs that were stopped while they waited."""

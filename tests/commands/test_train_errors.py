@@ -102,3 +102,16 @@ def test_wrong_params_of_a_sweep_file_are_named(command: Command, tmp_path: Path
     assert "hydra.sweeper.params: lora.rnk: no such key; did you mean 'lora.rank'?" in ran.err
     assert "hydra.sweeper.params: sedd: no such key; did you mean 'seed'?" in ran.err
     assert not ran.sweep_dir.exists()
+
+
+def test_levels_on_the_command_line(command: Command) -> None:
+    ran = command("hydra.launcher.ionice=8", "hydra.launcher.engine=ray", "hydra.launcher.nice=20", "-m")
+    assert ran.code == 2
+    for line in (
+        "hydra.launcher.ionice: got 8, allowed is idle, 0 (first) to 7 (last), or null",
+        "hydra.launcher.engine: got 'ray', allowed is one of local",
+        "hydra.launcher.nice: got 20, allowed is 0 to 19",
+    ):
+        assert line in ran.err
+    assert not ran.sweep_dir.exists()
+    assert command("hydra.launcher.ionice=idle", "hydra.launcher.nice=1", "-m").code == 0

@@ -42,7 +42,7 @@ def start(engine: Engine, slot: Slot, tmp_path: Path) -> Iterator[Start]:
     with (tmp_path / "lock").open("w") as lock:
 
         def begin() -> Worker:
-            started.append(engine.start(slot, tmp_path, Path.cwd(), lock.fileno()))
+            started.append(engine.start(slot, tmp_path, Path.cwd(), (lock.fileno(),)))
             return started[-1]
 
         yield begin
@@ -153,12 +153,13 @@ def test_a_worker_that_does_not_leave_is_killed(start: Start, tmp_path: Path) ->
     assert worker.leave(0.2) < 0
 
 
-def test_it_sees_its_own_device_alone(engine: Engine, tmp_path: Path) -> None:
+def test_it_sees_its_own_device_alone(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     show = "import os, sys; print(os.environ.get('CUDA_VISIBLE_DEVICES'), os.environ.get('OMP_NUM_THREADS'))"
     engine = type(engine)(Settings(worker_command=(sys.executable, "-c", show)))  # type: ignore[call-arg]
     with (tmp_path / "lock").open("w") as lock:
         slot = Slot(name="cuda-3", device="cuda:3", threads=2)
-        worker = engine.start(slot, tmp_path, Path.cwd(), lock.fileno())
+        worker = engine.start(slot, tmp_path, Path.cwd(), (lock.fileno(),))
         assert worker.leave(20.0) == 0
     assert worker.log.read_text().split() == ["3", "2"]
     assert os.environ.get("CUDA_VISIBLE_DEVICES") is None
@@ -167,7 +168,7 @@ def test_it_sees_its_own_device_alone(engine: Engine, tmp_path: Path) -> None:
 def test_it_says_why_it_cannot_start(engine: Engine, slot: Slot, tmp_path: Path) -> None:
     engine = type(engine)(Settings(worker_command=("/nowhere/python",)))  # type: ignore[call-arg]
     with (tmp_path / "lock").open("w") as lock, pytest.raises(OSError, match="/nowhere/python"):
-        engine.start(slot, tmp_path, Path.cwd(), lock.fileno())
+        engine.start(slot, tmp_path, Path.cwd(), (lock.fileno(),))
 
 
 def test_jobs_join_the_pack_under_way(start: Start, tmp_path: Path) -> None:

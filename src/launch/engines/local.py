@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,14 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from src.config.events import Event, read_events
 from src.config.paths import PROJECT_ROOT
-from src.launch.devices import Gpu, gpus
+from src.launch.devices import Gpu, gpus, visible
 from src.launch.engines.protocol import WORKER_LOST, Slot
+from src.launch.machine import cores, memory_left, quota_bites
 from src.launch.points import SweepError
+from src.launch.turns import Holder, holder_of
 
 if TYPE_CHECKING:
     from src.launch.settings import Settings
 
 WORKER_COMMAND = (sys.executable, "-m", "src.worker")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # torch takes the first, and MKL within it the second
 _TAIL_LINES = 20
 _TAIL_BYTES = 16_384
 
@@ -35,57 +39,105 @@ class LocalEngine:
 
     def slots(self, accelerator: str) -> list[Slot]:
         """See the protocol."""
-        found = [] if accelerator == "cpu" else gpus()
+        self._check_ionice()
+        found = [] if accelerator == "cpu" else visible(gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
         if accelerator == "gpu" and not found:
-            raise SweepError(["trainer.accelerator: got gpu, but nvidia-smi shows none; allowed here is cpu or auto"])
-        share, budget = self._settings.slots, 1.0 - self._settings.reserve
-        if not found:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            threads = max(1, cores // share) if share > 1 else None
-            room = _available()
-            memory = None if room is None else int(room * budget / share)
-            about = f"CPU, {cores} cores"
-            return [
-                Slot(name=_numbered("cpu", n, share), device="cpu", threads=threads, memory=memory, about=about)
-                for n in range(share)
-            ]
+            raise SweepError([_no_gpu()])
+        return [slot for card in self._chosen(found) for slot in self._of_card(card)] if found else self._of_cpu()
+
+    def _of_card(self, card: Gpu) -> list[Slot]:
+        lock = f"cuda-{card.uuid.replace('/', '_')}"
+        holder = self._other(lock)
+        room = card.free if holder is None else _once_gone(card, holder)
         return [
             Slot(
-                name=_numbered(f"cuda-{card.index}", n, share),
-                device=f"cuda:{card.index}",
+                name=_numbered(f"cuda-{card.label}", n, self._settings.slots),
+                device=f"cuda:{card.label}",
+                visible=card.uuid,
                 model=card.name,
-                memory=int(card.free * budget / share),
-                about=f"{card.name}, {card.free / 2**30:.1f} of {card.total / 2**30:.1f} GiB free",
+                memory=self._share(room),
+                lock=lock,
+                about=card.about() if holder is None else f"{card.about()}; {holder.about()}",
             )
-            for card in self._chosen(found)
+            for n in range(self._settings.slots)
+        ]
+
+    def _of_cpu(self) -> list[Slot]:
+        share, there = self._settings.slots, cores()
+        holder, room = self._other("cpu"), memory_left()
+        if holder is not None and room is not None:
+            room += holder.resident()
+        about = f"CPU, {there} {'cores' if there > 1 else 'core'}"
+        return [
+            Slot(
+                name=_numbered("cpu", n, share),
+                device="cpu",
+                threads=max(1, there // share) if share > 1 or quota_bites() else None,
+                memory=self._share(room),
+                lock="cpu",
+                about=about if holder is None else f"{about}; {holder.about()}",
+            )
             for n in range(share)
         ]
+
+    def _other(self, lock: str) -> Holder | None:
+        """Another sweep that trains there now and will be waited for."""
+        holder = None if self._settings.share else holder_of(lock)
+        return None if holder is None or holder.pid == os.getpid() else holder
+
+    def _share(self, room: int | None) -> int | None:
+        return None if room is None else int(room * (1.0 - self._settings.reserve) / self._settings.slots)
 
     def _chosen(self, found: list[Gpu]) -> list[Gpu]:
         wanted = self._settings.devices
         if wanted is None:
-            seen = [word.strip() for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip()]
-            return [card for card in found if str(card.index) in seen] or found
-        there = {card.index: card for card in found}
+            return found
+        there = {card.index for card in found}
         missing = [number for number in wanted if number not in there]
         if missing:
+            hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+            why = "as nvidia-smi counts" if hidden is None else f"CUDA_VISIBLE_DEVICES={hidden} hides all others"
+            allowed = ", ".join(map(str, sorted(there)))
+            raise SweepError([f"hydra.launcher.devices: got {list(wanted)}, allowed are {allowed} ({why})"])
+        return [card for number in dict.fromkeys(wanted) for card in found if card.index == number]
+
+    def _check_ionice(self) -> None:
+        if self._settings.ionice is not None and shutil.which("ionice") is None:
             raise SweepError(
-                [f"hydra.launcher.devices: got {list(wanted)}, allowed are {', '.join(map(str, there))} (nvidia-smi)"]
+                [
+                    f"hydra.launcher.ionice: got {self._settings.ionice!r}, but there is no ionice command on this "
+                    "machine; install util-linux, or leave it null"
+                ]
             )
-        return [there[number] for number in wanted]
 
-    def start(self, slot: Slot, sweep_dir: Path, cwd: Path, inherit: int) -> LocalWorker:
+    def start(self, slot: Slot, sweep_dir: Path, cwd: Path, inherit: Sequence[int] = ()) -> LocalWorker:
         """See the protocol."""
-        return LocalWorker(self._command, slot, sweep_dir, cwd, inherit, nice=self._settings.nice)
+        return LocalWorker([*_manners(self._settings), *self._command], slot, sweep_dir, cwd, inherit)
 
 
-def _available() -> int | None:
-    """Bytes that this machine can still give."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
+def _no_gpu() -> str:
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    why = "the driver (NVML) shows none" if hidden is None else f"CUDA_VISIBLE_DEVICES={hidden!r} leaves none"
+    return f"trainer.accelerator: got gpu, but {why}; allowed here is cpu or auto"
+
+
+def _once_gone(card: Gpu, holder: Holder) -> int | None:
+    """Bytes that are free when ``holder`` has gone; in a container the driver's numbers of processes may not match."""
+    if card.free is None:
         return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    family = holder.family()
+    theirs = [one.taken or 0 for one in card.tenants if one.pid in family]
+    return card.free + sum(theirs) if theirs else card.total
+
+
+def _manners(settings: Settings) -> list[str]:
+    """What comes before a worker's command, so that it is nice from its first moment."""
+    words = ["nice", "-n", str(settings.nice)] if settings.nice else []
+    if settings.ionice is not None:
+        words += (
+            ["ionice", "-c", "3"] if settings.ionice == "idle" else ["ionice", "-c", "2", "-n", f"{settings.ionice}"]
+        )
+    return words
 
 
 def _numbered(name: str, number: int, of: int) -> str:
@@ -96,7 +148,7 @@ class LocalWorker:
     """A running worker in a session of its own, so that the terminal's Ctrl-C reaches the launcher alone."""
 
     def __init__(
-        self, command: Sequence[str], slot: Slot, sweep_dir: Path, cwd: Path, inherit: int, *, nice: int = 0
+        self, command: Sequence[str], slot: Slot, sweep_dir: Path, cwd: Path, inherit: Sequence[int] = ()
     ) -> None:
         """Start ``command``, without ``--sweep-dir``; the rest as :meth:`LocalEngine.start` has it.
 
@@ -109,7 +161,7 @@ class LocalWorker:
         self._offset = 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the command is this project's own or the user's choice
-                [*(["nice", "-n", str(nice)] if nice else []), *command, "--sweep-dir", str(sweep_dir)],
+                [*command, "--sweep-dir", str(sweep_dir)],
                 stdin=subprocess.PIPE,
                 bufsize=0,
                 stdout=log,
@@ -117,7 +169,7 @@ class LocalWorker:
                 cwd=cwd,
                 env=_environment(slot),
                 start_new_session=True,
-                pass_fds=(inherit,),
+                pass_fds=tuple(inherit),
             )
 
     @property
@@ -209,7 +261,12 @@ def _environment(slot: Slot) -> dict[str, str]:
     made = {**os.environ, "PYTHONPATH": os.pathsep.join(parts), "PYTHONUNBUFFERED": "1"}
     kind, _, number = slot.device.partition(":")
     if kind == "cuda":  # before torch is loaded, or it sees every card
-        made |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": number}
+        made |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": slot.visible or number}
     if slot.threads is not None:
-        made["OMP_NUM_THREADS"] = str(slot.threads)
+        made |= {name: str(_fewer(slot.threads, os.environ.get(name))) for name in _THREADS}
     return made
+
+
+def _fewer(share: int, asked: str | None) -> int:
+    """The slot's share of the threads, or what the user's own environment asks for where that is less."""
+    return min(share, int(asked)) if asked is not None and asked.isdigit() and int(asked) else share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,18 +16,23 @@ class Slot:
 
     Attributes:
         name: Unique among the slots of a sweep; part of file names.
-        device: ``cpu``, or ``cuda:N`` as the driver counts.
+        device: ``cpu``, or ``cuda:`` and the card's number as the driver counts.
+        visible: What CUDA_VISIBLE_DEVICES names the device by, where that is not its number.
         model: ``cpu``, or the card's name, which measurements are kept by.
         threads: Of the worker; null leaves it to torch.
         memory: Bytes that packs on it may take; null where it was not asked.
+        lock: What sweeps of this machine take turns on it by, the same for every slot of a device; null where whoever
+            lends the device keeps sweeps apart already, as a cluster's own queue does.
         about: For people: what it is and what is free.
     """
 
     name: str
     device: str
+    visible: str | None = None
     model: str = "cpu"
     threads: int | None = None
     memory: int | None = None
+    lock: str | None = None
     about: str = ""
 
 
@@ -86,14 +92,15 @@ class Engine(Protocol):
             SweepError: When what was asked for is not there, with what is.
         """
 
-    def start(self, slot: Slot, sweep_dir: Path, cwd: Path, inherit: int) -> Worker:
+    def start(self, slot: Slot, sweep_dir: Path, cwd: Path, inherit: Sequence[int] = ()) -> Worker:
         """Start a worker that sees its slot's device alone.
 
         Args:
             slot: One of :meth:`slots`.
             sweep_dir: The sweep's folder.
             cwd: Folder that relative paths of the configuration start from.
-            inherit: Descriptor that the worker keeps open while it lives (the lock on the sweep).
+            inherit: Descriptors that the worker, or whatever of this machine waits for it, keeps open while it lives:
+                the locks on the sweep and on its device, which so outlive a launcher that was killed.
 
         Raises:
             OSError: When it cannot be started.
