@@ -63,7 +63,13 @@ def story(job: dict[str, Any], sweep_dir: Path) -> Iterator[tuple[str, dict[str,
     file.write_bytes(b"\0" * 1024)
     shown = str(file.relative_to(sweep_dir))
     yield "artifact", {"path": shown, "folder": "adapter"}
-    summary = {"val_loss": 1 / STEPS, "val_loss_rel": 0.9, "steps": STEPS, "samples": STEPS, "seconds": 0.01}
+    summary: dict[str, Any] = {
+        "val_loss": 1 / STEPS,
+        "val_loss_rel": 0.9,
+        "steps": STEPS,
+        "samples": STEPS,
+        "seconds": 0.01,
+    }
     summary |= {"bytes": 1024, "file": shown, "best_step": STEPS, "samples_per_s": 9.0, "peak_mem_gib": 0.1}
     yield "state", {"state": "FINISHED", "error": None, "summary": summary}
 

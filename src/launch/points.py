@@ -136,7 +136,7 @@ def _compose(composed: DictConfig, master: DictConfig, words: Overrides, index: 
     before = HydraConfig.instance().cfg
     try:
         OmegaConf.set_readonly(composed.hydra, True)  # noqa: FBT003  # OmegaConf's own signature
-        HydraConfig.instance().cfg = composed  # set_config() would copy it, for each of a thousand points
+        HydraConfig.instance().cfg = composed  # type: ignore[assignment]  # a HydraConf by its content; set_config() would copy it, for each of a thousand points
         folder = Path(str(composed.hydra.sweep.dir), str(composed.hydra.sweep.subdir)).absolute()
         with read_write(composed.hydra.runtime), open_dict(composed.hydra.runtime):
             composed.hydra.runtime.output_dir = str(folder)

@@ -221,4 +221,4 @@ def _score(rows: FixedRows, losses: Tensor, base: Tensor) -> Score:
 
 def device_name(device: torch.device) -> str:
     """What results that depend on the hardware are kept by."""
-    return torch.cuda.getdevice_name(device) if device.type == "cuda" else "cpu"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -22,6 +22,7 @@ from src.training.pack import StoppedError
 from src.training.preparing import Checked, Encoders, check_jobs, read_config, write_changes
 from src.training.requests import Arrival, Requests
 from src.training.shortage import is_out_of_memory
+from src.training.validation import device_name
 from src.worker.pulse import JobLogs, Pulse
 from src.worker.spool import Spool
 
@@ -125,7 +126,7 @@ class _PackRun:
                 "base_hash": member.provenance.base_hash,
                 "data_hash": member.provenance.data_hash,
                 "precision": member.config.trainer.precision,
-                "device": _device_name(device_of(member.config)),
+                "device": device_name(device_of(member.config)),
                 "total_steps": member.total_steps,
                 "pack": self._command.pack,
             }
@@ -176,7 +177,7 @@ class _PackRun:
                 stopped=commands.stopped,
                 arriving=self._arriving,
                 least_gain=lambda: self._least_gain,
-                pace=lambda paces: note_paces(config, _device_name(device), torch.get_num_threads(), paces),
+                pace=lambda paces: note_paces(config, device_name(device), torch.get_num_threads(), paces),
             ),
         )
         if len(self._jobs) == before:  # of a pack that others joined, no prediction was made
@@ -209,10 +210,6 @@ def is_device_lost(error: BaseException) -> bool:
     return type(error).__name__ == "AcceleratorError" or (
         isinstance(error, RuntimeError) and "CUDA error" in str(error)
     )
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 @cache

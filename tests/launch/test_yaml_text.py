@@ -54,4 +54,6 @@ def test_values_that_look_alike_are_told_apart() -> None:
 def test_files_of_a_folder_are_written_whole(tmp_path: Path) -> None:
     write_all(tmp_path / "new", {"a.yaml": "one\n", "b.bin": b"\0"})
     assert (tmp_path / "new" / "a.yaml").read_text() == "one\n"
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a.yaml", "b.bin"], "nothing temporary is left"
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a.yaml", "b.bin"], (
+        "nothing temporary is left"
+    )
