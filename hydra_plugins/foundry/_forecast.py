@@ -28,7 +28,7 @@ class TracedForecast:
         self._paces: Paces | None = None
         self._images: dict[object, int] = {}
 
-    def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool) -> int | None:
+    def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool, corrected: bool = True) -> int | None:
         """See the protocol."""
         tensors, weights, fixed = 0, 0, 0
         for config in configs:
@@ -39,7 +39,8 @@ class TracedForecast:
             weights, fixed = max(weights, curve.weights), max(fixed, curve.fixed)
             tensors += alone.tensors - curve.weights - curve.fixed
         context = _CPU_PROGRAM if model == "cpu" else _GPU_CONTEXT
-        return int((tensors + weights + fixed) * self._factor(configs[0], model)) + context
+        factor = self._factor(configs[0], model) if corrected else 1.0
+        return int((tensors + weights + fixed) * factor) + context
 
     def step_s(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool) -> tuple[float, Basis] | None:
         """See the protocol."""

@@ -16,20 +16,28 @@ GIB = 2**30
 class Forecast(Pace, Protocol):
     """What packs will take, in memory and in time. The launcher is given one: predictions are made in another room."""
 
-    def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool) -> int | None:
+    def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool, corrected: bool = True) -> int | None:
         """Bytes at the peak of a pack, context included; null where nothing is known.
 
         Args:
             configs: Of its members.
             model: The slot's.
             trace: Whether to take the seconds that an unknown kind of step costs.
+            corrected: Whether what earlier runs took beyond what was predicted for them is expected again.
         """
 
 
 class NoForecast(NoPace):
     """Knows nothing."""
 
-    def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool) -> int | None:  # noqa: ARG002
+    def bytes_of(
+        self,
+        configs: Sequence[JobConfig],  # noqa: ARG002
+        model: str,  # noqa: ARG002
+        *,
+        trace: bool,  # noqa: ARG002
+        corrected: bool = True,  # noqa: ARG002
+    ) -> int | None:
         """Null."""
         return None
 

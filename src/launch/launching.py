@@ -73,11 +73,11 @@ class Launching:
             known = self._checked.get((index, tuple(words)))
             found |= {index: known} if known else compose_points(self._loader, self._master, [words], index)
         points = [one for one in found.values() if isinstance(one, Point)]
-        if self._settings.plan_only:
-            show_plan(points, self._settings, self._forecast)
-            return []
         outcomes: dict[int, JobOutcome] = {}
         try:
+            if self._settings.plan_only:
+                show_plan(points, self._settings, self._forecast)
+                return []
             outcomes = {outcome.index: outcome for outcome in self._run(points)} if points else {}
         except SweepError as error:
             report(error)

@@ -19,6 +19,7 @@ from src.launch.outcome import FAILED, INTERRUPTED, OUTCOME
 from src.launch.plan import Pack, Plan, make_plan
 from src.launch.planboard import print_plan
 from src.launch.points import Point, SweepError
+from src.launch.refusing import refuse_hopeless
 from src.launch.results import JobOutcome, read_results, write_results
 from src.launch.resume import Resumed, has_checkpoint
 from src.launch.screen import PatientConsole, Screen
@@ -41,9 +42,10 @@ def plan_of(
     """The plan of a sweep on the slots that there are now, and what its times are based on.
 
     Raises:
-        SweepError: When the devices that were asked for are not there.
+        SweepError: When the devices that were asked for are not there, or none has the memory for a job.
     """
     budget = budget_of(configs, settings, forecast)
+    refuse_hopeless(configs, budget, settings)
     clock, slots = budget.clock(), len(budget.slots)
     plan = make_plan(configs, settings.pack_size, first_pack, slots=slots, fits=budget.fits, clock=clock)
     return plan, budget, clock.basis
@@ -64,7 +66,7 @@ def show_plan(points: Sequence[Point], settings: Settings, forecast: Forecast) -
     """Print what would be done; nothing is created.
 
     Raises:
-        SweepError: When the devices that were asked for are not there.
+        SweepError: When the devices that were asked for are not there, or none has the memory for a job.
     """
     configs = {point.index: point.config for point in points}
     plan, budget, basis = plan_of(configs, settings, forecast)

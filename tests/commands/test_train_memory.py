@@ -10,6 +10,7 @@ from src.config.events import read_events
 from src.config.paths import PROJECT_ROOT
 from src.launch.journal import read_journal
 from src.training.checkpoint import load_newest
+from tests.commands.ran import Command
 from tests.training.world import distance
 
 ASKED = (
@@ -57,3 +58,14 @@ def test_equals_the_unlimited_sweep(tmp_path: Path) -> None:
     for job in ("0", "1"):
         asked, eased = (load_newest(sweep / job / "checkpoints")[0].weights for sweep in (free, limited))
         assert distance(eased, asked) < 1e-9
+
+
+def test_a_sweep_that_fits_nowhere_is_refused_with_what_would_fit(command: Command, tmp_path: Path) -> None:
+    asked = ("lora.rank=4", "memory.limit_gib=0.3", f"data.cache_dir={tmp_path}/cache")
+    for words in ((), ("hydra.launcher.plan_only=true",)):
+        ran = command(*asked, *words, "-m")
+        assert ran.code == 2
+        assert "Nothing was started:" in ran.err
+        assert "job 0: tiny-sd at 64 px, rank 4, 32-true, takes 0." in ran.err
+        assert "may take 0.30 GiB (memory.limit_gib). What would fit:\n      memory.limit_gib=" in ran.err
+        assert not ran.sweep_dir.exists()
