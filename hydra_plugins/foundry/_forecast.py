@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.launch.clock import NoPace, shape
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from src.config.schema import DataConfig, JobConfig
     from src.launch.clock import Basis
     from src.launch.engines.protocol import Slot
+    from src.memory.pace import Rate
     from src.memory.paces import Paces
     from src.memory.predict import Curve
 
@@ -26,6 +28,7 @@ class TracedForecast:
         self._curves: dict[JobConfig, Curve | None] = {}  # a plan asks for the same jobs again and again
         self._factors: dict[str, float] = {}
         self._paces: Paces | None = None
+        self._rates: dict[object, Rate] = {}
         self._images: dict[object, int] = {}
 
     def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool, corrected: bool = True) -> int | None:
@@ -43,14 +46,30 @@ class TracedForecast:
         return int((tensors + weights + fixed) * factor) + context
 
     def step_s(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool) -> tuple[float, Basis] | None:
-        """See the protocol."""
-        del trace
+        """See the protocol: measured, or carried over from what was, or estimated from the base's operations."""
         from src.memory.paces import Paces  # noqa: PLC0415 - imported at every start of Hydra: late
 
         if self._paces is None:
             self._paces = Paces(configs[0])
         rows = sum(config.data.batch_size for config in configs)
-        return self._paces.step_s(configs[0], slot.model, slot.threads, len(configs), rows, shape)
+        estimated = self._estimate(configs, slot) if trace else None
+        known = self._paces.step_s(configs[0], slot.model, slot.threads, len(configs), rows, estimated or shape)
+        return known or ((estimated(rows), "estimated") if estimated else None)
+
+    def _estimate(self, configs: Sequence[JobConfig], slot: Slot) -> Callable[[float], float] | None:
+        """Seconds by rows of a step of so many members, from what the base computes in it; null where it is unknown."""
+        from src.memory.pace import rate_of, seconds_of_step  # noqa: PLC0415 - imported at every start of Hydra: late
+
+        config = configs[0]
+        curve = self._curve(config, trace=True)
+        if curve is None:
+            return None
+        key = slot.model, slot.threads, config.trainer.precision
+        if key not in self._rates:
+            cache = Path(config.data.cache_dir)
+            self._rates[key] = rate_of(slot.model, cache, precision=config.trainer.precision, threads=slot.threads)
+        rate = self._rates[key]
+        return lambda rows: seconds_of_step(curve, round(rows), len(configs), rate)
 
     def steps(self, config: JobConfig) -> int | None:
         """See the protocol; epochs are counted in the rows that the data lists, which no image is opened for."""
