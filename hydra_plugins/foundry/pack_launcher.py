@@ -42,6 +42,7 @@ class PackLauncherConf:
     backoff_s: float = 1.0
     nice: int = 0
     plan_only: bool = False
+    skip_finished: bool = False
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="pack", node=PackLauncherConf, provider="lora-foundry")

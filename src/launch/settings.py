@@ -27,6 +27,7 @@ class Settings:
         backoff_s: Seconds before the first restart of a pack; twice that before the next, a minute at most.
         nice: What is added to the workers' niceness, 0 to 19.
         plan_only: Show the plan and train nothing.
+        skip_finished: Go on with an earlier sweep of the same configurations; what it finished is not trained again.
     """
 
     pack_size: int | None = None
@@ -41,6 +42,7 @@ class Settings:
     backoff_s: float = 1.0
     nice: int = 0
     plan_only: bool = False
+    skip_finished: bool = False
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Settings:
