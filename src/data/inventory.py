@@ -112,7 +112,7 @@ def look_again(before: Inventory, start: Path) -> Inventory:
 
 def changes(before: Inventory, now: Inventory) -> list[str]:
     """What differs in content, a line for each folder: ``data.path (photos): 1 file altered (a.png)``."""
-    lines = []
+    lines: list[str] = []
     for key, old in before.items():
         new = now.get(key, FileSet(path=old.path, files={}, faults=(f"{key}: no longer given",)))
         if new.faults and not new.files:
@@ -142,7 +142,9 @@ def write_form(inventory: Inventory) -> tuple[str, str]:
         }
         for key, one in inventory.items()
     }
-    content = {key: [one.path, [(n, e.content) for n, e in sorted(one.files.items())]] for key, one in inventory.items()}
+    content = {
+        key: [one.path, [(n, e.content) for n, e in sorted(one.files.items())]] for key, one in inventory.items()
+    }
     name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:_CAPTION_DIGITS]
     return f"{name}.json", json.dumps({"format": _FORMAT, "sets": sets}, separators=(",", ":")) + "\n"
 

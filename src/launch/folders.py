@@ -46,7 +46,8 @@ def refuse_taken(sweep_dir: Path, points: Sequence[Point], *, begun: bool = Fals
     taken = [] if begun or not (sweep_dir / SWEEP_FILE).exists() else [f"{sweep_dir} holds a sweep already"]
     taken += [f"{point.dir} holds a job already" for point in points if (point.dir / HYDRA_FOLDER).exists()]
     if taken:
-        raise SweepError([f"hydra.sweep.dir: {taken[0]}; give another folder, or none for a new one"])
+        advice = "give another folder, none for a new one, or hydra.launcher.skip_finished=true to go on with its jobs"
+        raise SweepError([f"hydra.sweep.dir: {taken[0]}; {advice}"])
 
 
 def create_sweep(sweep_dir: Path, token: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Journal:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 if time.monotonic() > deadline:
-                    msg = f"{sweep_dir} is in use by another process; wait until it has ended, or end it, then try again"
+                    msg = f"{sweep_dir} is in use by another process; wait for its end (or end it), then try again"
                     raise SweepBusyError(msg) from error
                 time.sleep(0.02)
             else:

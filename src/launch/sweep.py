@@ -69,7 +69,14 @@ def show_plan(points: Sequence[Point], settings: Settings, forecast: Forecast) -
     print_plan(PatientConsole(highlight=False), plan, configs, dict(zip(configs, names, strict=True)), budget)
 
 
-def run_sweep(  # what a sweep is made of
+def say(lines: Sequence[str]) -> None:
+    """Tell the user without starting anything."""
+    console = PatientConsole(highlight=False)
+    for line in lines:
+        plain(console, line)
+
+
+def run_sweep(  # noqa: PLR0913  # what a sweep is made of
     points: Sequence[Point],
     sweep_dir: Path,
     token: str,
@@ -78,6 +85,7 @@ def run_sweep(  # what a sweep is made of
     *,
     forecast: Forecast,
     begun: bool = False,
+    notes: Sequence[str] = (),
 ) -> list[JobOutcome]:
     """Train the points, in ``sweep_dir``.
 
@@ -89,6 +97,7 @@ def run_sweep(  # what a sweep is made of
         finish: Makes the sweep's picture.
         forecast: Tells what packs will take.
         begun: Whether earlier points of this sweep were run by this process already.
+        notes: What the user is told first.
 
     Returns:
         How each point ended, in order.
@@ -106,14 +115,18 @@ def run_sweep(  # what a sweep is made of
     plan, budget = plan_of(configs, settings, forecast, first_pack=len({job["pack"] for job in earlier}))
     members = _members(points, named, plan)
     with Journal(sweep_dir) as journal:
-        for point, name in zip(points, named.names, strict=True):
-            write_job(point, name)
-        add_jobs(sweep_dir, record, [member.record for member in members.values()])
+        try:
+            for point, name in zip(points, named.names, strict=True):
+                write_job(point, name)
+            add_jobs(sweep_dir, record, [member.record for member in members.values()])
+        except OSError as error:
+            msg = f"{sweep_dir} cannot be written ({error.strerror}); free some space, or give another folder"
+            raise SweepError([msg]) from error
         journal.write("sweep", id=record["id"], jobs=sorted(members))
         for pack in plan.packs:
             journal.write("pack", pack=pack.name, jobs=list(pack.jobs), rows=pack.rows)
         run = _Run(sweep_dir, record, members, journal, settings, finish)
-        run.notes = [*named.notes, *plan.reasons]
+        run.notes = [*notes, *named.notes, *plan.reasons]
         run.train(
             [Task(pack=pack, spool=sweep_dir / "spool" / f"{pack.name}.jsonl") for pack in plan.packs],
             Path.cwd(),

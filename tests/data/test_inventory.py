@@ -61,9 +61,7 @@ def test_nothing_changed_and_no_image_is_read(before: Path, monkeypatch: pytest.
     assert changed_since(before, Path.cwd()) == []
 
 
-def test_touched_files_are_read_and_found_the_same(
-    before: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_touched_files_are_read_and_found_the_same(before: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     real = inventory._digest
     monkeypatch.setattr(inventory, "_digest", lambda image: (read.append(image.name), real(image))[1])
