@@ -125,7 +125,7 @@ def find_unfinished(
     for number, result in results.items():
         if number not in left and result.state == "FINISHED":
             reasons[number] = unchanged.reason(result.dir, _edited_config(result.dir))
-    refused = {number: reason for number, reason in reasons.items() if reason is not None}
+    refused = {number: reason for number, reason in sorted(reasons.items()) if reason is not None}
     told = refusals({results[number].name: reason for number, reason in refused.items()}, str(sweep.get("command")))
     left = [number for number in left if number not in refused]
     if refused and not left:

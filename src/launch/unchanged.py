@@ -15,6 +15,7 @@ DataCheck = Callable[[Path, Path], list[str] | None]
 each folder of data, none when nothing did, None when the inventory cannot be read."""
 
 _SHOWN = 4
+_EARLIER = ("hydra.launcher.skip_finished", "hydra.sweep.dir")
 
 
 class Unchanged:
@@ -82,5 +83,5 @@ def few(names: Sequence[str]) -> str:
 
 
 def anew(command: str) -> str:
-    """The command without what makes it go on with an earlier sweep."""
-    return shlex.join(word for word in shlex.split(command) if not word.startswith("hydra.launcher.skip_finished="))
+    """The command without what makes it go on with an earlier sweep, or puts it into that sweep's folder."""
+    return shlex.join(word for word in shlex.split(command) if word.partition("=")[0] not in _EARLIER)

@@ -1,7 +1,8 @@
 """A worker that speaks the protocol and trains nothing; a job's name and seed say how it behaves.
 
-Seed 13: the job fails. Seed 66: the process dies in the middle. Seed 77: it never ends by itself.
-Seed 88: it ignores ``stop`` as well. Seed 55: its pack ends without a word about it.
+Seed 13: the job fails. Seed 66: the process dies in the middle. Seed 77: it never ends by itself
+(unless the sweep's folder holds ``let-end``). Seed 88: it ignores ``stop`` as well.
+Seed 55: its pack ends without a word about it.
 Seed 67: the process dies in the middle, the first time. Seed 33: it does nothing more, the first time.
 Seed 99: its pack breaks unless it is alone in it.
 Seed 31: its pack, when it is told to try, finds that training together gains nothing, and hands the others back.
@@ -21,8 +22,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from src.config.digest import config_digest
+from src.config.files import write_atomic
+from src.config.made_with import MadeWith, write_made_with
 from src.config.parse import parse
 from src.config.schema import JobConfig
+from src.data.inventory import take_inventory, write_form
 
 
 def first_time(folder: Path) -> bool:
@@ -31,6 +36,17 @@ def first_time(folder: Path) -> bool:
     first = not mark.exists()
     mark.touch()
     return first
+
+
+def record(sweep_dir: Path, folder: Path, config: JobConfig) -> None:
+    """What the job trains with, as the real worker notes it; for data of a test's own, which may change."""
+    if not Path(config.data.path).is_absolute():
+        return
+    name, text = write_form(take_inventory(config.data, []))
+    write_atomic(sweep_dir / "data" / name, text)
+    digest, inventory = config_digest(config), os.path.relpath(sweep_dir / "data" / name, folder)
+    made = MadeWith(asked=digest, config=digest, base="b", data="d", inventory=inventory, code="c", started=time.time())
+    write_made_with(folder, made)
 
 
 class Worker:
@@ -91,6 +107,7 @@ class Worker:
                 number = entry["job"]
                 jobs[number], done[number] = entry, 0
                 configs[number] = parse(OmegaConf.load(Path(entry["dir"]) / ".hydra" / "config.yaml"))
+                record(self.sweep_dir, Path(entry["dir"]), configs[number])
                 say("state", number, state="RUNNING", error=None, summary=None)
 
         say("worker", None, state="pack_started", pack=command["pack"], jobs=[e["job"] for e in command["jobs"]])
@@ -106,7 +123,9 @@ class Worker:
                 step_of_it, total = done[number], configs[number].trainer.max_steps or 5
                 total = total if total < 50 else 5
                 config, folder = configs[number], Path(jobs[number]["dir"])
-                forever = config.seed in (77, 88)
+                forever = config.seed in (77, 88) and not (self.sweep_dir / "let-end").exists()
+                values = {"train/loss": 1 / step_of_it}
+                say("metrics", number, step=step_of_it, samples=step_of_it, values=values)
                 say("progress", number, step=step_of_it, total=total, samples=step, loss=1 / step, samples_per_s=9.5)
                 (folder / "checkpoints").mkdir(exist_ok=True)
                 (folder / "checkpoints" / f"step-{step_of_it:08}.safetensors").touch()
