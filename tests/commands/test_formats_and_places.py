@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,25 +74,27 @@ def test_what_names_no_format_is_read_as_before(root: Path) -> None:
 @pytest.fixture(params=["below a file", "read-only", "where nobody can"])
 def locked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A folder that even root cannot write to, and why."""
+    folder = tmp_path / "mount"
+    folder.mkdir()
     if request.param == "below a file":
         (tmp_path / "file").touch()
         yield tmp_path / "file" / "x", "is a file"
-    elif request.param == "where nobody can":
-        yield Path("/proc/sys/x"), ""
+    elif request.param == "read-only" and _mount(folder):
+        yield folder / "x", "Read-only file system"
+        subprocess.run([str(shutil.which("umount")), str(folder)], check=True)
+    elif request.param == "read-only" and os.getuid():
+        folder.chmod(0o555)
+        yield folder / "x", "Permission denied"
+        folder.chmod(0o755)
     else:
-        folder = tmp_path / "mount"
-        folder.mkdir()
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "ro", "none", str(folder)], capture_output=True, check=False
-        )
-        if mounted.returncode:  # mounting is not allowed here: what may not be written is as good for who is not root
-            folder.chmod(0o555)
-            writes = os.access(folder, os.W_OK)
-            yield (Path("/sys/x"), "") if writes else (folder / "x", "Permission denied")
-            folder.chmod(0o755)
-        else:
-            yield folder / "x", "Read-only file system"
-            subprocess.run(["umount", str(folder)], check=True)
+        yield Path("/proc/sys/x"), ""
+
+
+def _mount(folder: Path) -> bool:
+    """A read-only file system on ``folder``, where this process may."""
+    program = shutil.which("mount")
+    words = ["-t", "tmpfs", "-o", "ro", "none", str(folder)]
+    return program is not None and subprocess.run([program, *words], capture_output=True, check=False).returncode == 0
 
 
 def test_a_sweeps_folder_that_cannot_be_written(command: Command, locked: tuple[Path, str]) -> None:

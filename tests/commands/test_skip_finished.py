@@ -155,13 +155,10 @@ def test_without_the_option_a_new_sweep_starts_and_one_line_tells_of_the_unfinis
     with stopped_after(here, finished=1):
         ran = train("seed=1,77", "hydra.launcher.pack_size=1")
     near = folder.relative_to(Path.cwd())
-    (told,) = (line for line in ran.out.splitlines() if "has the same jobs" in line)
-    assert (
-        told.split()
-        == (
-            f"{near} has the same jobs, unfinished (1 of 2 done). To go on there instead: python -m src.resume {near}, or "
-            f"this command with {SKIP}"
-        ).split()
+    (told,) = (" ".join(line.split()) for line in ran.out.splitlines() if "has the same jobs" in line)
+    assert told == (
+        f"{near} has the same jobs, unfinished (1 of 2 done). To go on there instead: "
+        f"python -m src.resume {near}, or this command with {SKIP}"
     )
     assert len(sweeps_in(here)) == 2
     other = train("seed=1,2")

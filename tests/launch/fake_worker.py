@@ -38,6 +38,12 @@ def first_time(folder: Path) -> bool:
     return first
 
 
+def begin(folder: Path, *, resume: bool) -> int:
+    """The step to go on from: a resumed job does its last three steps once more."""
+    steps = [int(path.stem.removeprefix("step-")) for path in folder.glob("checkpoints/step-*")]
+    return max([0, *(step - 3 for step in steps)]) if resume else 0
+
+
 def record(sweep_dir: Path, folder: Path, config: JobConfig) -> None:
     """What the job trains with, as the real worker notes it; for data of a test's own, which may change."""
     if not Path(config.data.path).is_absolute():
@@ -101,11 +107,13 @@ class Worker:
         jobs: dict[int, dict] = {}
         configs: dict[int, JobConfig] = {}
         done: dict[int, int] = {}
+        least: dict[int, int] = {}
 
         def let_in(entries: list[dict]) -> None:
             for entry in entries:
                 number = entry["job"]
-                jobs[number], done[number] = entry, 0
+                jobs[number], done[number] = entry, begin(Path(entry["dir"]), resume=entry["resume"])
+                least[number] = done[number] + 5
                 configs[number] = parse(OmegaConf.load(Path(entry["dir"]) / ".hydra" / "config.yaml"))
                 record(self.sweep_dir, Path(entry["dir"]), configs[number])
                 say("state", number, state="RUNNING", error=None, summary=None)
@@ -154,7 +162,7 @@ class Worker:
                     alive.discard(number)
                 elif config.seed == 55 and step == 2:
                     alive.discard(number)
-                elif step_of_it >= total and not forever:
+                elif step_of_it >= max(total, least[number]) and not forever:
                     alive.discard(number)
                     self.finish(number, jobs[number], config, say)
             self.listen(0.01)
