@@ -22,6 +22,7 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
     parser.add_argument("--failed", action="store_true", default=failed, help="try failed jobs again, too")
     parser.add_argument("--root", type=Path, default=Path("multirun"), help="where sweeps lie (default: multirun)")
     options = parser.parse_args(words)
+    from hydra_plugins.foundry._data import data_changes  # noqa: PLC0415
     from hydra_plugins.foundry._forecast import TracedForecast  # noqa: PLC0415
     from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415  # --help needs none of these
     from src.launch.engines import ENGINES  # noqa: PLC0415
@@ -34,9 +35,15 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
     OUTCOME.exit_code = OK
     try:
         folder, job = find(options.what, options.root)
-        resumed = find_unfinished(folder.absolute(), failed=options.failed or job is not None, only=job)
-        if resumed is None:
-            print(f"Nothing is left to do in {folder}; python -m src.status {folder} shows it")
+        resumed = find_unfinished(
+            folder.absolute(),
+            failed=options.failed or job is not None,
+            only=None if job is None else {job},
+            changed=data_changes,
+        )
+        sys.stderr.write("".join(f"Left out: {line}\n" for line in resumed.refused))
+        if not resumed.jobs:
+            print(*resumed.notes, f"Nothing is left to do in {folder} (python -m src.status {folder})", sep="\n")
             return OK
         settings = Settings.of(stored_launcher(resumed))
         settings.check(tuple(ENGINES))
@@ -46,6 +53,8 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
         return WRONG_INPUT
     if any(outcome.state == "FAILED" for outcome in outcomes):
         OUTCOME.worsen(FAILED)
+    if resumed.refused:
+        OUTCOME.worsen(WRONG_INPUT)
     return OUTCOME.exit_code
 
 

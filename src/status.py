@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from src.launch.errors import NewerFormatError
 from src.launch.ledger import NotFoundError, columns, find, read_ledger, read_sweep_state
 
 WRONG_INPUT = 2
@@ -24,18 +25,17 @@ def main(words: list[str] | None = None) -> int:
     form.add_argument("--json", action="store_true", help="one JSON array of jobs")
     form.add_argument("--csv", action="store_true", help="one line a job")
     options = parser.parse_args(words)
+    newer: list[str] = []
     try:
         folder = None if options.sweep is None else find(options.sweep, options.root)[0]
-    except NotFoundError as error:
-        sys.stderr.write(f"sweep: {error}\n")
+        sweeps = read_ledger(options.root, newer) if folder is None else [read_sweep_state(folder)]
+    except (NotFoundError, NewerFormatError) as error:
+        sys.stderr.write(f"sweep: {error.problems[0] if isinstance(error, NewerFormatError) else error}\n")
         return WRONG_INPUT
-
-    def read() -> list:
-        sweeps = read_ledger(options.root) if folder is None else [read_sweep_state(folder)]
-        return [sweep for sweep in sweeps if sweep is not None]
-
+    sys.stderr.write("".join(f"left out: {line}\n" for line in newer))
+    known = [sweep for sweep in sweeps if sweep is not None]
     if options.json or options.csv:
-        rows = columns([job for sweep in read() for job in sweep.jobs])
+        rows = columns([job for sweep in known for job in sweep.jobs])
         if options.json:
             print(json.dumps(rows, indent=1))
         elif rows:
@@ -50,13 +50,14 @@ def main(words: list[str] | None = None) -> int:
 
     console = Console()
     if not options.watch:
-        console.print(board(read()), soft_wrap=not console.is_terminal)
+        console.print(board(known), soft_wrap=not console.is_terminal)
         return 0
     try:
-        with Live(board(read()), console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        with Live(board(known), console=console, auto_refresh=False, screen=console.is_terminal) as live:
             while True:
                 time.sleep(1.0)
-                live.update(board(read()), refresh=True)
+                again = read_ledger(options.root) if folder is None else [read_sweep_state(folder)]
+                live.update(board([sweep for sweep in again if sweep is not None]), refresh=True)
     except KeyboardInterrupt:
         return 0
 

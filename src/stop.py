@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from src.config.control import ask_to_stop
+from src.launch.errors import NewerFormatError
 from src.launch.journal import ENDED
 from src.launch.ledger import NotFoundError, find, is_held, read_sweep_state
 
@@ -26,6 +27,8 @@ def main(words: list[str] | None = None) -> int:
         problem = _problem(folder, job)
         if problem is None:
             ask_to_stop(folder, job)
+    except NewerFormatError as error:
+        problem = error.problems[0]
     except (NotFoundError, OSError) as error:
         problem = str(error)
     if problem is not None:

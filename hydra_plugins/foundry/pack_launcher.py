@@ -44,6 +44,7 @@ class PackLauncherConf:
     ionice: int | str | None = None
     share: bool = False
     plan_only: bool = False
+    skip_finished: bool = False
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="pack", node=PackLauncherConf, provider="lora-foundry")
@@ -59,13 +60,16 @@ class PackLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take in what Hydra knows; nothing is started."""
         del task_function  # jobs run in a worker process, which reads their stored configuration
+        from hydra_plugins.foundry._data import data_changes  # noqa: PLC0415 - imported at every start of Hydra: late
         from hydra_plugins.foundry._forecast import TracedForecast  # noqa: PLC0415 - imported at every start of Hydra: late
         from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415 - imported at every start of Hydra: late
         from src.launch.launching import Launching  # noqa: PLC0415 - imported at every start of Hydra: late
         from src.launch.settings import Settings  # noqa: PLC0415 - imported at every start of Hydra: late
 
         settings = Settings.of(self._options)
-        self._launching = Launching(hydra_context.config_loader, config, settings, draw_picture, TracedForecast())
+        self._launching = Launching(
+            hydra_context.config_loader, config, settings, draw_picture, TracedForecast(), data_changes
+        )
 
     @property
     def launching(self) -> "Launching":

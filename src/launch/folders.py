@@ -12,9 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from src.config.digest import config_digest
 from src.config.files import write_all, write_json
 from src.config.paths import PROJECT_ROOT
-from src.launch.points import Point, SweepError
+from src.launch.errors import FORMAT, SweepError, check_format
+from src.launch.points import Point
 from src.launch.yaml_text import YamlTexts
 from src.tracking.records import JobRecord
 
@@ -45,7 +47,8 @@ def refuse_taken(sweep_dir: Path, points: Sequence[Point], *, begun: bool = Fals
     taken = [] if begun or not (sweep_dir / SWEEP_FILE).exists() else [f"{sweep_dir} holds a sweep already"]
     taken += [f"{point.dir} holds a job already" for point in points if (point.dir / HYDRA_FOLDER).exists()]
     if taken:
-        raise SweepError([f"hydra.sweep.dir: {taken[0]}; give another folder, or none for a new one"])
+        advice = "give another folder, none for a new one, or hydra.launcher.skip_finished=true to go on with its jobs"
+        raise SweepError([f"hydra.sweep.dir: {taken[0]}; {advice}"])
 
 
 def create_sweep(sweep_dir: Path, token: str) -> dict[str, Any]:
@@ -55,6 +58,7 @@ def create_sweep(sweep_dir: Path, token: str) -> dict[str, Any]:
         SweepError: When the folder holds a sweep already, or cannot be written.
     """
     record = {
+        "format": FORMAT,
         "id": f"{time.strftime('%Y%m%d-%H%M%S')}-{token}",
         "command": command_line(),
         "created": time.time(),
@@ -80,13 +84,15 @@ def read_sweep(sweep_dir: Path) -> dict[str, Any]:
     """The record of a sweep.
 
     Raises:
-        SweepError: When there is none, or it cannot be read.
+        SweepError: When there is none, it cannot be read, or a newer version of this program wrote it.
     """
     path = sweep_dir / SWEEP_FILE
     try:
         record = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise SweepError([f"{path}: no record of a sweep ({error})"]) from error
+    if isinstance(record, dict):
+        check_format(path, record.get("format"))
     if not isinstance(record, dict) or not isinstance(record.get("jobs"), list):
         raise SweepError([f"{path}: got something that is no record of a sweep"])
     return record
@@ -103,6 +109,7 @@ def add_jobs(sweep_dir: Path, record: dict[str, Any], jobs: Sequence[JobRecord])
                 "rank": job.config.lora.rank,
                 "overrides": job.overrides,
                 "pack": job.pack,
+                "config": config_digest(job.config),
             }
         )
     write_json(sweep_dir / SWEEP_FILE, record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -10,8 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from src.launch.errors import FORMAT, SweepError, check_format
+
 FILE = "journal.jsonl"
 ENDED = ("FINISHED", "FAILED", "KILLED")
+_HEAD = "journal"  # the event of the first line
+_PATIENCE_S = 0.3  # src.status takes the lock for a moment to see whether it is free
 
 
 class SweepBusyError(RuntimeError):
@@ -30,16 +35,36 @@ class Journal:
 
         Raises:
             SweepBusyError: When another process owns the sweep.
+            SweepError: When the folder cannot be written, or a newer version of this program wrote the journal.
         """
         path = sweep_dir / FILE
-        self._file = path.open("ab")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            self._file = path.open("ab")
+        except OSError as error:
+            raise SweepError([f"{sweep_dir} cannot be written ({error.strerror}); free or unlock it"]) from error
+        try:
+            self._lock(sweep_dir)
+            if path.stat().st_size:
+                check_format(path, _format_of(path))
+                self._mend()
+            else:
+                self.write(_HEAD, format=FORMAT)
+        except BaseException:
             self._file.close()
-            msg = f"{sweep_dir} is in use by another process; wait until it has ended (or end it), then try again"
-            raise SweepBusyError(msg) from error
-        self._mend()
+            raise
+
+    def _lock(self, sweep_dir: Path) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    msg = f"{sweep_dir} is in use by another process; wait for its end (or end it), then try again"
+                    raise SweepBusyError(msg) from error
+                time.sleep(0.02)
+            else:
+                return
 
     def fileno(self) -> int:
         """The descriptor that carries the lock, for the worker to inherit."""
@@ -74,7 +99,11 @@ class Journal:
 
 
 def read_journal(sweep_dir: Path) -> list[dict[str, Any]]:
-    """Every whole line of the journal; torn ones are passed over."""
+    """Every whole line of the journal after its first, which names the format; torn ones are passed over.
+
+    Raises:
+        NewerFormatError: When a newer version of this program wrote it.
+    """
     path = sweep_dir / FILE
     lines = path.read_bytes().splitlines() if path.exists() else []
     found = []
@@ -84,8 +113,19 @@ def read_journal(sweep_dir: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
         if isinstance(value, dict):
-            found.append(value)
+            if value.get("event") == _HEAD:
+                check_format(path, value.get("format"))
+            else:
+                found.append(value)
     return found
+
+
+def _format_of(path: Path) -> object:
+    """What the first line says; None where it says nothing."""
+    with path.open("rb") as file, contextlib.suppress(ValueError):
+        first = json.loads(file.readline())
+        return first.get("format") if isinstance(first, dict) and first.get("event") == _HEAD else None
+    return None
 
 
 def last_states(sweep_dir: Path) -> dict[int, dict[str, Any]]:

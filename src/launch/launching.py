@@ -6,21 +6,25 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.schema import TRAINED_FAMILIES, TrackingConfig
+from src.launch.again import Again, earlier_sweeps, find_again, unfinished_note
 from src.launch.budget import Forecast, NoForecast
 from src.launch.engines import ENGINES
-from src.launch.folders import refuse_taken
+from src.launch.folders import command_line, refuse_taken
 from src.launch.outcome import FAILED, OUTCOME, WRONG_INPUT
+from src.launch.places import store_problems, sweep_dir_problems
 from src.launch.points import Overrides, Point, SweepError, all_sound, compose_points
-from src.launch.results import JobOutcome
+from src.launch.results import JobOutcome, read_results
 from src.launch.resume import find_resumed
 from src.launch.settings import Settings
-from src.launch.sweep import Finish, run_resumed, run_sweep, show_plan
+from src.launch.sweep import Finish, run_resumed, run_sweep, say, show_plan
+from src.launch.unchanged import DataCheck
 
 
 class JobFailedError(RuntimeError):
@@ -37,13 +41,16 @@ class Launching:
         settings: Settings,
         finish: Finish,
         forecast: Forecast | None = None,
+        changed: DataCheck | None = None,
     ) -> None:
         self._loader = loader
         self._master = master
         self._settings = settings
         self._finish = finish
         self._forecast: Forecast = forecast or NoForecast()
+        self._changed = changed
         self._checked: dict[tuple[int, tuple[str, ...]], Point] = {}
+        self._again: dict[tuple[int, ...], Again] = {}
         self._begun = False
 
     def check(self, batch: Sequence[Overrides], first: int) -> None:
@@ -58,13 +65,46 @@ class Launching:
         if any(point.config.resume is not None for point in points) and len(points) > 1:
             raise SweepError(["resume: one job is resumed at a time"])
         _refuse_untrained(points)
-        _check_store(points[0].config.tracking)
+        self._check_places(points)
         for point in points:
             if point.config.resume is not None:
-                find_resumed(point.config.resume, _tracking(point))
-            else:
-                refuse_taken(Path(str(self._master.hydra.sweep.dir)), [point], begun=self._begun)
+                find_resumed(point.config.resume, _tracking(point), self._changed)
             self._checked[(point.index, point.words)] = point
+
+    def _check_places(self, points: Sequence[Point]) -> None:
+        """Refuse what cannot be written, and what an earlier sweep left; with an earlier sweep to go on with, neither.
+
+        Raises:
+            SweepError: With a line for each place.
+        """
+        problems = store_problems(points[0].config.tracking)
+        if points[0].config.resume is None:
+            again = self._look_back(points) if self._settings.skip_finished else None
+            if again is None or (again.whole is None and again.left(points)):
+                problems += sweep_dir_problems(self._folder)
+                refuse_taken(self._folder, points, begun=self._begun)
+        if problems:
+            raise SweepError(problems)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(str(self._master.hydra.sweep.dir))
+
+    def _earlier(self) -> list[tuple[Path, dict[str, Any]]]:
+        pattern = OmegaConf.to_container(self._master.hydra.sweep, resolve=False)
+        return earlier_sweeps(str(dict(pattern)["dir"]), self._folder)  # type: ignore[arg-type]  # a mapping
+
+    def _look_back(self, points: Sequence[Point]) -> Again:
+        """What earlier sweeps have of the points; a sweep of this process's own is not one of them.
+
+        Raises:
+            SweepError: When something that would be skipped or continued is not what it was.
+        """
+        key = tuple(point.index for point in points)
+        if key not in self._again:
+            sweeps = [one for one in self._earlier() if not (self._begun and one[0] == self._folder.absolute())]
+            self._again[key] = find_again(points, sweeps, self._changed, command_line())
+        return self._again[key]
 
     def launch(self, batch: Sequence[Overrides], first: int) -> list[JobReturn]:
         """Train the batch; one JobReturn for each override list, in order, whatever happened to it."""
@@ -76,7 +116,7 @@ class Launching:
         outcomes: dict[int, JobOutcome] = {}
         try:
             if self._settings.plan_only:
-                show_plan(points, self._settings, self._forecast)
+                self._show_plan(points)
                 return []
             outcomes = {outcome.index: outcome for outcome in self._run(points)} if points else {}
         except SweepError as error:
@@ -88,14 +128,49 @@ class Launching:
     def _run(self, points: list[Point]) -> list[JobOutcome]:
         resume = points[0].config.resume
         if resume is not None:
-            resumed = find_resumed(resume, _tracking(points[0]))
+            resumed = find_resumed(resume, _tracking(points[0]), self._changed)
             outcome = run_resumed(resumed, self._settings, self._finish, forecast=self._forecast)[0]
             return [_renumbered(outcome, points[0].index)]
-        folder = Path(str(self._master.hydra.sweep.dir))
+        if self._settings.skip_finished:
+            return self._run_again(points, self._look_back(points))
+        note = None if self._begun else unfinished_note(points, self._earlier())
+        return self._run_new(points, () if note is None else (note,))
+
+    def _run_new(self, points: Sequence[Point], notes: Sequence[str]) -> list[JobOutcome]:
         begun, self._begun = self._begun, True
         return run_sweep(
-            points, folder, self._token(), self._settings, self._finish, forecast=self._forecast, begun=begun
+            points,
+            self._folder,
+            self._token(),
+            self._settings,
+            self._finish,
+            forecast=self._forecast,
+            begun=begun,
+            notes=notes,
         )
+
+    def _run_again(self, points: Sequence[Point], again: Again) -> list[JobOutcome]:
+        """Go on in the sweep that has all points, or train in a new one what no earlier one finished."""
+        left = again.left(points)
+        if not left:
+            say([*again.notes, "Nothing is left to train (hydra.launcher.skip_finished=true)."])
+        if again.whole is None:
+            return [*again.finished.values(), *(self._run_new(left, again.notes) if left else ())]
+        if left:
+            resumed = again.whole.recorded_in(_tracking(points[0]))
+            run_resumed(resumed, self._settings, self._finish, forecast=self._forecast)
+        results = {result.index: result for result in read_results(again.whole.sweep_dir)}
+        outcomes = [_renumbered(results[job], point) for point, job in again.jobs.items()]
+        if any(outcome.state == "FAILED" for outcome in outcomes):
+            OUTCOME.worsen(FAILED)
+        return outcomes
+
+    def _show_plan(self, points: Sequence[Point]) -> None:
+        again = self._look_back(points) if self._settings.skip_finished else None
+        left = points if again is None else again.left(points)
+        say([] if again is None else again.notes)
+        if left:
+            show_plan(left, self._settings, self._forecast)
 
     def _token(self) -> str:
         """The ``sweep_id`` in the folder's name, or a new one where the folder is the user's own."""
@@ -135,16 +210,6 @@ def _refuse_untrained(points: Sequence[Point]) -> None:
     ]
     if problems:
         raise SweepError(list(dict.fromkeys(problems)))
-
-
-def _check_store(tracking: TrackingConfig) -> None:
-    from src.tracking.errors import TrackingError  # noqa: PLC0415 - needed at launch only
-    from src.tracking.trackfile import store_of  # noqa: PLC0415 - needed at launch only
-
-    try:
-        store_of(tracking)
-    except TrackingError as error:
-        raise SweepError([str(error)]) from error
 
 
 def _tracking(point: Point) -> TrackingConfig | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config.events import KINDS
+from src.launch.errors import NewerFormatError, check_format
 from src.launch.journal import ENDED, FILE, read_journal
 
 SWEEP_FILE = "sweep.json"
@@ -94,16 +95,35 @@ def sweep_dirs(root: Path) -> list[Path]:
     return sorted(found, key=_created, reverse=True)
 
 
-def read_ledger(root: Path) -> list[Sweep]:
-    """All sweeps below ``root``, newest first; what cannot be read is left out."""
-    return [sweep for folder in sweep_dirs(root) if (sweep := read_sweep_state(folder)) is not None]
+def read_ledger(root: Path, newer: list[str] | None = None) -> list[Sweep]:
+    """All sweeps below ``root``, newest first; what cannot be read is left out.
+
+    Args:
+        root: Where they lie.
+        newer: Takes a line for each sweep that only a newer version of this program can read.
+    """
+    found = []
+    for folder in sweep_dirs(root):
+        try:
+            sweep = read_sweep_state(folder)
+        except NewerFormatError as error:
+            if newer is not None:
+                newer.extend(error.problems)
+            continue
+        found += [] if sweep is None else [sweep]
+    return found
 
 
 def read_sweep_state(folder: Path) -> Sweep | None:
-    """One sweep as it is now."""
+    """One sweep as it is now.
+
+    Raises:
+        NewerFormatError: When a newer version of this program wrote it.
+    """
     record = _record(folder)
     if record is None:
         return None
+    check_format(folder / SWEEP_FILE, record.get("format"))
     jobs = {
         int(entry["job"]): Job(sweep=record["id"], job=int(entry["job"]), name=entry["name"], dir=entry["dir"])
         for entry in record["jobs"]

@@ -16,16 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 from src.config.parse import ConfigError, parse
 from src.config.schema import JobConfig
 from src.launch.composing import Composer
+from src.launch.errors import SweepError
 
 Overrides = Sequence[str]
-
-
-class SweepError(ValueError):
-    """A sweep that cannot start; ``problems`` holds a line for each reason."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("Nothing was started:\n" + "\n".join(f"  - {line}" for line in problems))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

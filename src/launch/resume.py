@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from src.config.made_with import read_made_with
 from src.config.parse import ConfigError, parse
 from src.config.schema import JobConfig, TrackingConfig
+from src.launch.errors import SweepError
 from src.launch.folders import HYDRA_FOLDER, SWEEP_FILE, read_sweep
 from src.launch.journal import read_journal
-from src.launch.points import SweepError
 from src.launch.results import JobOutcome, read_results
+from src.launch.unchanged import DataCheck, Unchanged, few, refusals
 from src.tracking.records import JobRecord
 
 _ALLOWED = "allowed is a job's folder such as multirun/2026-11-22/17-05-33-a1b2c3/0"
@@ -32,6 +34,7 @@ class Resumed:
         packs: Name and numbers of the jobs of each pack, in the order to train them.
         cwd: Folder that the stored configurations' relative paths start from.
         notes: What the user is told first.
+        refused: Jobs that are left out since their configuration or their data changed, a line for each reason.
     """
 
     sweep_dir: Path
@@ -40,6 +43,14 @@ class Resumed:
     packs: tuple[tuple[str, tuple[int, ...]], ...]
     cwd: Path
     notes: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+
+    def recorded_in(self, tracking: TrackingConfig | None) -> Resumed:
+        """The same, recorded there; null keeps where the jobs were recorded."""
+        if tracking is None:
+            return self
+        jobs = tuple(replace(job, config=replace(job.config, tracking=tracking)) for job in self.jobs)
+        return replace(self, jobs=jobs)
 
     def spools(self) -> list[Path]:
         """A new file for the events of each pack."""
@@ -48,15 +59,17 @@ class Resumed:
         return [folder / f"resume-{first + place}.jsonl" for place in range(len(self.packs))]
 
 
-def find_resumed(folder: str, tracking: TrackingConfig | None) -> Resumed:
+def find_resumed(folder: str, tracking: TrackingConfig | None, changed: DataCheck | None = None) -> Resumed:
     """Look up the job in ``folder``.
 
     Args:
         folder: What ``resume=`` was given.
         tracking: Where to record instead of where the job was recorded; null keeps that.
+        changed: Looks at its data; None leaves that to the worker.
 
     Raises:
-        SweepError: When it is no job's folder, holds no checkpoint, or its configuration cannot be read.
+        SweepError: When it is no job's folder, holds no checkpoint, its configuration cannot be read, or it or its
+            data changed.
     """
     job_dir, sweep_dir, sweep = _locate(folder)
     entry = next((job for job in sweep["jobs"] if (sweep_dir / job["dir"]).resolve() == job_dir.resolve()), None)
@@ -66,17 +79,22 @@ def find_resumed(folder: str, tracking: TrackingConfig | None) -> Resumed:
     if not has_checkpoint(job_dir):
         again = shlex.join(["python", "-m", "src.train", *(f"{k}={v}" for k, v in entry["overrides"].items())])
         raise SweepError([f"resume: {job_dir} holds no checkpoint to continue from; train it anew: {again}"])
+    reason = Unchanged(changed, _cwd(sweep)).reason(job_dir, job.config)
+    if reason is not None:
+        raise SweepError([f"resume: {line}" for line in refusals({job.name: reason}, str(sweep.get("command")))])
     return Resumed(
         sweep_dir=sweep_dir,
         sweep=sweep,
-        jobs=(replace(job, config=replace(job.config, tracking=tracking)) if tracking is not None else job,),
+        jobs=(job,),
         packs=((job.pack, (job.index,)),),
         cwd=_cwd(sweep),
         notes=(f"continuing {job.name} in {job_dir}",),
-    )
+    ).recorded_in(tracking)
 
 
-def find_unfinished(sweep_dir: Path, *, failed: bool, only: int | None = None) -> Resumed | None:
+def find_unfinished(
+    sweep_dir: Path, *, failed: bool, only: Collection[int] | None = None, changed: DataCheck | None = None
+) -> Resumed:
     """What is left of a sweep: jobs that were stopped, lost or never begun, and on request those that failed.
 
     Jobs that trained together go on together, so that an interrupted pack continues bitwise as it was.
@@ -84,57 +102,86 @@ def find_unfinished(sweep_dir: Path, *, failed: bool, only: int | None = None) -
     Args:
         sweep_dir: Its folder.
         failed: Whether failed jobs are tried again.
-        only: The number of the one job that is meant.
+        only: The numbers of the jobs that are meant; None means all.
+        changed: Looks at the jobs' data; None leaves that to the worker.
 
     Returns:
-        None where nothing is left.
+        Without jobs where nothing is left; ``notes`` say why.
 
     Raises:
-        SweepError: When the sweep or a configuration cannot be read.
+        SweepError: When the sweep or a configuration cannot be read, or what is left of it was all refused.
     """
     sweep = read_sweep(sweep_dir)
-    results = {result.index: result for result in read_results(sweep_dir)}
+    entries = {entry["job"]: entry for entry in sweep["jobs"]}
+    results = {result.index: result for result in read_results(sweep_dir) if only is None or result.index in only}
+    unchanged = Unchanged(changed, _cwd(sweep))
     left = [
         number
         for number, result in results.items()
-        if only in (None, number) and (_is_lost(sweep_dir, result) or (failed and result.state == "FAILED"))
+        if _is_lost(sweep_dir, result) or (failed and result.state == "FAILED")
     ]
-    if not left:
-        return None
-    entries = {entry["job"]: entry for entry in sweep["jobs"]}
+    jobs = {number: _stored_job(sweep_dir, entries[number]) for number in left}
+    reasons = {number: unchanged.reason(job.dir, job.config) for number, job in jobs.items()}
+    for number, result in results.items():
+        if number not in left and result.state == "FINISHED":
+            reasons[number] = unchanged.reason(result.dir, _edited_config(result.dir))
+    refused = {number: reason for number, reason in sorted(reasons.items()) if reason is not None}
+    told = refusals({results[number].name: reason for number, reason in refused.items()}, str(sweep.get("command")))
+    left = [number for number in left if number not in refused]
+    if refused and not left:
+        raise SweepError(told)
     return Resumed(
         sweep_dir=sweep_dir,
         sweep=sweep,
-        jobs=tuple(_stored_job(sweep_dir, entries[number]) for number in left),
+        jobs=tuple(jobs[number] for number in left),
         packs=_last_packs(sweep_dir, entries, left),
         cwd=_cwd(sweep),
-        notes=tuple(_notes(results, left, only=only)),
+        notes=(
+            *(_going_on(results[number]) for number in left),
+            *_skipped({n: one for n, one in results.items() if n not in left and n not in refused}, unchanged),
+        ),
+        refused=told,
     )
 
 
+def is_finished(sweep_dir: Path, result: JobOutcome) -> bool:
+    """Whether the job finished and its adapter lies there, whole."""
+    file = sweep_dir / str((result.summary or {}).get("file"))
+    size = result.number("bytes")
+    return result.state == "FINISHED" and file.is_file() and size in (None, file.stat().st_size)
+
+
 def _is_lost(sweep_dir: Path, result: JobOutcome) -> bool:
-    """Whether the job has no end, or finished with a file that is gone."""
-    file = (result.summary or {}).get("file")
-    return result.state == "KILLED" or (result.state == "FINISHED" and not (sweep_dir / str(file)).exists())
+    """Whether the job has no end, or finished with a file that is gone or torn."""
+    return result.state == "KILLED" or (result.state == "FINISHED" and not is_finished(sweep_dir, result))
 
 
-def _notes(results: dict[int, JobOutcome], left: Sequence[int], *, only: int | None) -> list[str]:
-    notes = []
-    for number in left:
-        result = results[number]
-        how = "from its last checkpoint" if has_checkpoint(result.dir) else "from the beginning: it has no checkpoint"
-        notes.append(f"{result.name} ({result.state}) goes on {how}")
-    if only is None:
-        skipped = [result for number, result in results.items() if number not in left]
-        finished = [result.name for result in skipped if result.state == "FINISHED"]
-        broken = [result.name for result in skipped if result.state == "FAILED"]
-        notes += [f"skipped, finished with its files in place: {', '.join(finished)}"] if finished else []
-        notes += [f"skipped, failed (--failed tries again): {', '.join(broken)}"] if broken else []
+def _edited_config(job_dir: Path) -> JobConfig | None:
+    """The stored configuration of a job that has ended, read only where somebody touched it since it began."""
+    made, stored = read_made_with(job_dir), job_dir / HYDRA_FOLDER / "config.yaml"
+    touched = made is not None and stored.exists() and stored.stat().st_mtime > made.started
+    return _stored_config(stored) if touched else None
+
+
+def _going_on(result: JobOutcome) -> str:
+    how = "from its last checkpoint" if has_checkpoint(result.dir) else "from the beginning: it has no checkpoint"
+    return f"{result.name} ({result.state}) goes on {how}"
+
+
+def _skipped(results: Mapping[int, JobOutcome], unchanged: Unchanged) -> list[str]:
+    """What is not trained again, and why."""
+    finished = [result for result in results.values() if result.state == "FINISHED"]
+    same = [result.name for result in finished if unchanged.is_recorded(result.dir)]
+    unknown = [result.name for result in finished if result.name not in same]
+    broken = [result.name for result in results.values() if result.state == "FAILED"]
+    notes = [f"skipped: finished, same config and data: {few(same)}"] if same else []
+    notes += [f"skipped, finished with its files in place: {few(unknown)}"] if unknown else []
+    notes += [f"skipped, failed (python -m src.retry tries again): {few(broken)}"] if broken else []
     return notes
 
 
 def _last_packs(
-    sweep_dir: Path, entries: dict[int, dict[str, Any]], left: Sequence[int]
+    sweep_dir: Path, entries: Mapping[int, Mapping[str, Any]], left: Collection[int]
 ) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """The packs that the jobs were last in, as the journal has them."""
     pack_of = {number: str(entries[number]["pack"]) for number in left}
@@ -145,7 +192,7 @@ def _last_packs(
     return tuple((name, tuple(number for number in left if pack_of[number] == name)) for name in names)
 
 
-def _stored_job(sweep_dir: Path, entry: dict[str, Any]) -> JobRecord:
+def _stored_job(sweep_dir: Path, entry: Mapping[str, Any]) -> JobRecord:
     folder = sweep_dir / entry["dir"]
     return JobRecord(
         index=entry["job"],

@@ -31,6 +31,7 @@ class Settings:
         ionice: How the workers' reads and writes wait for others': ``idle``, 0 (first) to 7 (last), or null.
         share: Train beside other sweeps on the same device, instead of waiting until they have ended there.
         plan_only: Show the plan and train nothing.
+        skip_finished: Go on with an earlier sweep of the same configurations; what it finished is not trained again.
     """
 
     pack_size: int | None = None
@@ -47,6 +48,7 @@ class Settings:
     ionice: int | str | None = None
     share: bool = False
     plan_only: bool = False
+    skip_finished: bool = False
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Settings:

@@ -74,7 +74,14 @@ def show_plan(points: Sequence[Point], settings: Settings, forecast: Forecast) -
     print_plan(PatientConsole(highlight=False), plan, configs, dict(zip(configs, names, strict=True)), budget, basis)
 
 
-def run_sweep(  # what a sweep is made of
+def say(lines: Sequence[str]) -> None:
+    """Tell the user without starting anything."""
+    console = PatientConsole(highlight=False)
+    for line in lines:
+        plain(console, line)
+
+
+def run_sweep(  # noqa: PLR0913  # what a sweep is made of
     points: Sequence[Point],
     sweep_dir: Path,
     token: str,
@@ -83,6 +90,7 @@ def run_sweep(  # what a sweep is made of
     *,
     forecast: Forecast,
     begun: bool = False,
+    notes: Sequence[str] = (),
 ) -> list[JobOutcome]:
     """Train the points, in ``sweep_dir``.
 
@@ -94,6 +102,7 @@ def run_sweep(  # what a sweep is made of
         finish: Makes the sweep's picture.
         forecast: Tells what packs will take.
         begun: Whether earlier points of this sweep were run by this process already.
+        notes: What the user is told first.
 
     Returns:
         How each point ended, in order.
@@ -112,13 +121,17 @@ def run_sweep(  # what a sweep is made of
     record = read_sweep(sweep_dir) if begun else create_sweep(sweep_dir, token)
     members = _members(points, named, plan)
     with Journal(sweep_dir) as journal:
-        write_jobs(points, named.names)
-        add_jobs(sweep_dir, record, [member.record for member in members.values()])
+        try:
+            write_jobs(points, named.names)
+            add_jobs(sweep_dir, record, [member.record for member in members.values()])
+        except OSError as error:
+            msg = f"{sweep_dir} cannot be written ({error.strerror}); free some space, or give another folder"
+            raise SweepError([msg]) from error
         journal.write("sweep", id=record["id"], jobs=sorted(members))
         for pack, seconds in zip(plan.packs, plan.seconds, strict=True):
             journal.write("pack", pack=pack.name, jobs=list(pack.jobs), rows=pack.rows, predicted_s=round(seconds, 1))
         run = _Run(sweep_dir, record, members, journal, settings, finish)
-        run.notes = [*named.notes, *plan.reasons]
+        run.notes = [*notes, *named.notes, *plan.reasons]
         if basis == "measured":
             run.notes.append(f"predicted to take {in_words(plan.ends_s)}, {BASIS[basis]}")
         run.train(

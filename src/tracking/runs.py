@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import getpass
 import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.config.paths import PROJECT_ROOT
+from src.config.version import CHANGES, commit
 from src.tracking.images import LoggedImages, list_logged
 from src.tracking.trackfile import PARENT, TrackFile
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 LONGEST_TAG = 5000
 _PARAMS_PER_BATCH = 100
 _CONFIG = "config"
-_GIT_WAIT_S = 5.0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -191,11 +189,8 @@ def search(store: Store, query: str) -> Iterator[MlflowRun]:
 
 def git_tags() -> dict[str, str]:
     """The project's commit, with ``+changes`` when the tree differs from it; empty outside a checkout."""
-    commit = _git("rev-parse", "HEAD")
-    if commit is None:
-        return {}
-    changed = "+changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
-    return {"git_commit": commit + changed, "mlflow.source.git.commit": commit}
+    made = commit()
+    return {} if made is None else {"git_commit": made, "mlflow.source.git.commit": made.removesuffix(CHANGES)}
 
 
 def user_tags() -> dict[str, str]:
@@ -204,20 +199,6 @@ def user_tags() -> dict[str, str]:
         return {"mlflow.user": getpass.getuser()}
     except (KeyError, OSError):
         return {}
-
-
-def _git(*words: str) -> str | None:
-    try:
-        answer = subprocess.run(  # noqa: S603 - fixed words
-            ["git", "-C", str(PROJECT_ROOT), *words],  # noqa: S607 - the user's own git
-            capture_output=True,
-            text=True,
-            timeout=_GIT_WAIT_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()
 
 
 def _key_of(run: MlflowRun) -> str:

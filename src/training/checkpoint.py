@@ -10,12 +10,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from src.config.digest import config_digest
 from src.config.files import write_atomic, write_json
+from src.config.made_with import read_made_with
+from src.data.inventory import changes, read_inventory
 from src.training.member import Counters
 from src.training.optimizers import OptimizerState
 
@@ -71,7 +74,7 @@ def save_member(pack: Pack, member: Member, folder: Path) -> Path:
         "format": _FORMAT,
         "counters": json.dumps(dataclasses.asdict(member.count)),
         "optimizer": json.dumps(optimizer.numbers),
-        "config": config_digest(member),
+        "config": config_digest(member.config),
         "base": member.provenance.base_hash,
         "data": member.provenance.data_hash,
     }
@@ -144,13 +147,14 @@ def restore(pack: Pack, member: Member, part: Part) -> None:
         CheckpointError: When the checkpoint is of another configuration or another base.
     """
     now = {
-        "config": config_digest(member),
+        "config": config_digest(member.config),
         "base": member.provenance.base_hash,
         "data": member.provenance.data_hash,
     }
     others = [key for key, digest in now.items() if part.made_with[key] != digest]
     if others:
         words = {"config": "another configuration", "base": "another base", "data": "other data"}
+        words["data"] += _data_changes(member) if "data" in others else ""
         made = " and ".join(words[key] for key in others)
         msg = f"{member.name}: the checkpoint was made with {made}; start anew, or restore what it was made with"
         raise CheckpointError(msg)
@@ -164,6 +168,15 @@ def restore(pack: Pack, member: Member, part: Part) -> None:
         msg = f"{member.name}: the checkpoint does not fit the job: {error}"
         raise CheckpointError(msg) from error
     member.count = part.count
+
+
+def _data_changes(member: Member) -> str:
+    """What changed in the data since the job's last start, in brackets; empty where that was not recorded."""
+    made, now = read_made_with(member.folder), member.provenance.inventory
+    file = None if made is None else made.inventory_file(member.folder)
+    before = None if file is None else read_inventory(file)
+    lines = [] if before is None or now is None else changes(before, now)
+    return f" ({'; '.join(lines)})" if lines else ""
 
 
 def write_manifest(folder: Path, files: dict[str, Path], *, root: Path) -> Path:
@@ -185,17 +198,6 @@ def write_manifest(folder: Path, files: dict[str, Path], *, root: Path) -> Path:
     for old in older[_KEPT - 1 :]:
         old.unlink(missing_ok=True)
     return path
-
-
-def config_digest(member: Member) -> str:
-    """Of everything that decides the adapter: what only tells where or when to log may change on resume."""
-    config: dict[str, Any] = dataclasses.asdict(member.config)
-    for group in ("tracking", "sample", "memory", "resume", "name"):
-        config.pop(group)
-    for key in ("log_every", "save_every", "checkpoint_every", "checkpoint_s", "accelerator", "gradient_checkpointing"):
-        config["trainer"].pop(key)
-    config["data"].pop("cache_dir")
-    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _digest(tensors: dict[str, Tensor], header: dict[str, str]) -> str:

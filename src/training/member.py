@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from src.config import JobConfig
     from src.data.cache import TensorCache
     from src.data.encoding import EncodedData
+    from src.data.inventory import Inventory
     from src.data.order import SampleOrder
 
 
@@ -65,11 +66,13 @@ class Provenance:
         base_hash: Content hash of the base.
         data_hash: Content hash of the data set and its transform.
         started_at: Start of the training, unix seconds.
+        inventory: The data set file by file; None where nobody asks later what changed.
     """
 
     base_hash: str
     data_hash: str
     started_at: float
+    inventory: Inventory | None = None
 
 
 @dataclass(kw_only=True, slots=True)

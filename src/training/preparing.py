@@ -19,6 +19,7 @@ from src.config.paths import locate
 from src.data.cache import TensorCache
 from src.data.checks import CheckedData, check_data, validation_view
 from src.data.encoding import EncodedData, encode_captions, encode_data
+from src.data.inventory import Inventory, take_inventory
 from src.data.order import SampleOrder
 from src.data.records import DataError
 from src.models.protocol import BaseError
@@ -61,6 +62,7 @@ class _Shared:
 
     train: EncodedData
     validation: EncodedData
+    inventory: Inventory
 
 
 Limit = Callable[[float | None, int, torch.device], str | None]
@@ -186,7 +188,10 @@ class Encoders:
             validation=shared.validation,
             prompts=prompts,
             provenance=Provenance(
-                base_hash=checked.files.base_hash, data_hash=checked.data.data_hash, started_at=time.time()
+                base_hash=checked.files.base_hash,
+                data_hash=checked.data.data_hash,
+                started_at=time.time(),
+                inventory=shared.inventory,
             ),
             order=SampleOrder.of(config.data, seed=config.seed, n_images=count),
             total_steps=total_steps(config, count),
@@ -255,6 +260,7 @@ def _encode(
         validation=encode_data(
             checked.data.val, held_out, images=images, captions=captions, cache=cache, dtype=_CACHE_DTYPE, log=log
         ),
+        inventory=take_inventory(data, [*checked.data.train, *checked.data.val]),
     )
 
 

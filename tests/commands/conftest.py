@@ -12,6 +12,17 @@ from tests.commands.ran import FAKE_WORKER, Command, Ran
 
 
 @pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of data that a test may change; nothing opens the images."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in "abcdef":
+        (folder / f"{name}.png").write_bytes(name.encode() * 9)
+        (folder / f"{name}.txt").write_text(f"photo {name}")
+    return folder
+
+
+@pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """``command("lora.rank=4,8", "-m")`` runs a sweep in ``tmp_path/sweep`` without tracking."""
 

@@ -1,7 +1,8 @@
 """A worker that speaks the protocol and trains nothing; a job's name and seed say how it behaves.
 
-Seed 13: the job fails. Seed 66: the process dies in the middle. Seed 77: it never ends by itself.
-Seed 88: it ignores ``stop`` as well. Seed 55: its pack ends without a word about it.
+Seed 13: the job fails. Seed 66: the process dies in the middle. Seed 77: it never ends by itself
+(unless the sweep's folder holds ``let-end``). Seed 88: it ignores ``stop`` as well.
+Seed 55: its pack ends without a word about it.
 Seed 67: the process dies in the middle, the first time. Seed 33: it does nothing more, the first time.
 Seed 99: its pack breaks unless it is alone in it.
 Seed 31: its pack, when it is told to try, finds that training together gains nothing, and hands the others back.
@@ -21,8 +22,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from src.config.digest import config_digest
+from src.config.files import write_atomic
+from src.config.made_with import MadeWith, write_made_with
 from src.config.parse import parse
 from src.config.schema import JobConfig
+from src.data.inventory import take_inventory, write_form
 
 
 def first_time(folder: Path) -> bool:
@@ -31,6 +36,23 @@ def first_time(folder: Path) -> bool:
     first = not mark.exists()
     mark.touch()
     return first
+
+
+def begin(folder: Path, *, resume: bool) -> int:
+    """The step to go on from: a resumed job does its last three steps once more."""
+    steps = [int(path.stem.removeprefix("step-")) for path in folder.glob("checkpoints/step-*")]
+    return max([0, *(step - 3 for step in steps)]) if resume else 0
+
+
+def record(sweep_dir: Path, folder: Path, config: JobConfig) -> None:
+    """What the job trains with, as the real worker notes it; for data of a test's own, which may change."""
+    if not Path(config.data.path).is_absolute():
+        return
+    name, text = write_form(take_inventory(config.data, []))
+    write_atomic(sweep_dir / "data" / name, text)
+    digest, inventory = config_digest(config), os.path.relpath(sweep_dir / "data" / name, folder)
+    made = MadeWith(asked=digest, config=digest, base="b", data="d", inventory=inventory, code="c", started=time.time())
+    write_made_with(folder, made)
 
 
 class Worker:
@@ -81,7 +103,7 @@ class Worker:
 
     def train(self, command: dict) -> None:
         self.under_way = command["pack"]
-        pack = Pack(command, self.stopped)
+        pack = Pack(command, self.stopped, self.sweep_dir)
         pack.tell("worker", None, state="pack_started", pack=command["pack"], jobs=[e["job"] for e in command["jobs"]])
         pack.tell("log", None, level="info", message="loading the base")
         pack.let_in(command["jobs"])
@@ -114,12 +136,14 @@ class Worker:
 
 
 class Pack:
-    def __init__(self, command: dict, stopped: set[int]) -> None:
+    def __init__(self, command: dict, stopped: set[int], sweep_dir: Path) -> None:
         self.command = command
         self.stopped = stopped
         self.jobs: dict[int, dict] = {}
         self.configs: dict[int, JobConfig] = {}
         self.done: dict[int, int] = {}
+        self.least: dict[int, int] = {}
+        self.sweep_dir = sweep_dir
         self.alive: set[int] = set()
         self.steps = 0
         self.broken = False
@@ -134,8 +158,11 @@ class Pack:
     def let_in(self, entries: list[dict]) -> None:
         for entry in entries:
             number = entry["job"]
-            self.jobs[number], self.done[number] = entry, 0
-            self.configs[number] = parse(OmegaConf.load(Path(entry["dir"]) / ".hydra" / "config.yaml"))
+            folder = Path(entry["dir"])
+            self.jobs[number], self.done[number] = entry, begin(folder, resume=entry["resume"])
+            self.least[number] = self.done[number] + 5
+            self.configs[number] = parse(OmegaConf.load(folder / ".hydra" / "config.yaml"))
+            record(self.sweep_dir, folder, self.configs[number])
             self.alive.add(number)
         for number in (entry["job"] for entry in entries):
             self.tell("state", number, state="RUNNING", error=None, summary=None)
@@ -155,6 +182,7 @@ class Pack:
 
     def progress(self, number: int) -> None:
         step, folder = self.done[number], Path(self.jobs[number]["dir"])
+        self.tell("metrics", number, step=step, samples=step, values={"train/loss": 1 / step})
         self.tell(
             *("progress", number),
             step=step,
@@ -195,11 +223,14 @@ class Pack:
             self.tell("state", number, state="KILLED", error="stopped on request", summary=None)
         elif seed == 13 and self.steps == 2:
             self.tell("state", number, state="FAILED", error="the loss is not finite at step 2", summary=None)
-        elif self.done[number] >= self.total(number) and seed not in (77, 88):
+        elif self.done[number] >= max(self.total(number), self.least[number]) and not self.endless(seed):
             self.finish(number)
         elif not (seed == 55 and self.steps == 2):
             return
         self.alive.discard(number)
+
+    def endless(self, seed: int) -> bool:
+        return seed in (77, 88) and not (self.sweep_dir / "let-end").exists()
 
     def finish(self, number: int) -> None:
         entry, rank, total = self.jobs[number], self.configs[number].lora.rank, self.total(number)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from src.launch.errors import FORMAT, NewerFormatError, SweepError
 from src.launch.journal import FILE, Journal, SweepBusyError, last_states, read_journal
+from src.launch.ledger import is_held
 from src.launch.results import read_results
 
 
@@ -20,7 +25,7 @@ def test_lines_are_whole_on_the_disk_before_write_returns(tmp_path: Path, monkey
         for job in range(2):
             journal.write("job", job=job, state="RUNNING", error=None, summary=None)
         assert [line["job"] for line in read_journal(tmp_path)] == [0, 1]
-    assert synced == [1, 2], "each line is synced after it was written"
+    assert synced == [0, 1, 2], "the first line tells the format, and each line is synced after it was written"
 
 
 def test_a_torn_line_is_passed_over_and_the_next_one_is_whole(tmp_path: Path) -> None:
@@ -46,6 +51,81 @@ def test_a_worker_holds_the_sweep_after_its_launcher_has_gone(tmp_path: Path) ->
             Journal(tmp_path)
         worker.communicate(b"\n")
     Journal(tmp_path).close()
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    """The kernel lets go of it: there is no stale lock to clean up, and no file whose age decides."""
+    holding = (
+        "import sys, time; from pathlib import Path; from src.launch.journal import Journal; "
+        "kept = Journal(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", holding, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "held\n"
+        assert is_held(tmp_path)
+        with pytest.raises(SweepBusyError):
+            Journal(tmp_path)
+        owner.kill()
+    assert not is_held(tmp_path)
+    with Journal(tmp_path) as journal:
+        journal.write("job", job=0, state="KILLED", error=None, summary=None)
+    assert last_states(tmp_path)[0]["state"] == "KILLED"
+
+
+def test_somebody_who_only_looks_is_no_owner(tmp_path: Path) -> None:
+    """``src.status`` takes the lock for a moment to see whether anybody has it."""
+    Journal(tmp_path).close()
+    looking = os.open(tmp_path / FILE, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    threading.Timer(0.1, os.close, [looking]).start()
+    Journal(tmp_path).close()
+
+
+def test_the_first_line_names_the_format_and_is_no_event(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.write("job", job=0, state="RUNNING", error=None, summary=None)
+    with Journal(tmp_path) as journal:
+        journal.write("job", job=0, state="FINISHED", error=None, summary=None)
+    first, *others = map(json.loads, (tmp_path / FILE).read_text().splitlines())
+    assert (first["event"], first["format"]) == ("journal", FORMAT)
+    assert [line["event"] for line in others] == ["job", "job"]
+    assert [line["event"] for line in read_journal(tmp_path)] == ["job", "job"]
+
+
+def test_a_journal_of_a_newer_version_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(json.dumps({"t": 1.0, "event": "journal", "format": FORMAT + 6}) + "\n")
+    for opening in (Journal, read_journal):
+        with pytest.raises(NewerFormatError, match=f"got format {FORMAT + 6}, allowed is up to {FORMAT}"):
+            opening(tmp_path)
+    assert not is_held(tmp_path), "and it is not kept locked"
+
+
+def test_a_journal_without_a_format_is_of_the_first(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('{"event": "job", "job": 0, "state": "FINISHED"}\n')
+    with Journal(tmp_path) as journal:
+        journal.write("job", job=1, state="FAILED", error="x", summary=None)
+    assert [line["job"] for line in read_journal(tmp_path)] == [0, 1]
+    assert len((tmp_path / FILE).read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\0\0\0\0\n", b"\xff\xfe{}\n", b"[1, 2]\n", b"null\n", b'{"event": 5}\n', b"\n\n"]
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_garbage_anywhere_costs_that_line_alone(tmp_path: Path, garbage: bytes, place: int) -> None:
+    with Journal(tmp_path) as journal:
+        journal.write("job", job=0, state="FINISHED", error=None, summary=None)
+    lines = (tmp_path / FILE).read_bytes().splitlines(keepends=True)
+    (tmp_path / FILE).write_bytes(b"".join([*lines[:place], garbage, *lines[place:]]))
+    with Journal(tmp_path) as journal:
+        journal.write("job", job=1, state="FAILED", error="x", summary=None)
+    assert {job: state["state"] for job, state in last_states(tmp_path).items()} == {0: "FINISHED", 1: "FAILED"}
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SweepError, match=r"file cannot be written \(Not a directory\)"):
+        Journal(tmp_path / "file")
 
 
 def _sweep(tmp_path: Path) -> Path:

@@ -86,3 +86,19 @@ def test_what_was_checked_is_not_composed_again(launching: Launching, monkeypatc
     launching.check(batch, 0)
     monkeypatch.setattr("src.launch.launching.compose_points", lambda *_: pytest.fail("composed twice"))
     assert [ret.status for ret in launching.launch(batch, 0)] == [JobStatus.COMPLETED]
+
+
+def test_skipped_points_have_returns_too_in_order_with_their_stored_loss(launching: Launching, seen: list) -> None:
+    batch = [["lora.rank=4", "tracking=none"], ["seed=13", "tracking=none"], ["lora.rank=8", "tracking=none"]]
+    launching.launch(batch, 0)
+    settings = Settings(worker_command=_WORKER, skip_finished=True)
+    again = Launching(launching._loader, launching._master, settings, lambda *_: None)
+    turned = [batch[2], batch[0], batch[1]]
+    again.check(turned, 0)
+    returns = again.launch(turned, 0)
+    assert [ret.overrides[0] for ret in returns if ret.overrides] == ["lora.rank=8", "lora.rank=4", "seed=13"]
+    assert [ret.status for ret in returns] == [JobStatus.COMPLETED, JobStatus.COMPLETED, JobStatus.FAILED]
+    assert [ret.return_value for ret in returns[:2]] == [pytest.approx(0.28), pytest.approx(0.24)]
+    with pytest.raises(JobFailedError, match="not finite at step 2"):
+        _ = returns[2].return_value
+    assert len(seen) == 1, "nothing was trained again"

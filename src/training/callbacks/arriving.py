@@ -11,6 +11,7 @@ from src.config.paths import locate
 from src.lora.formats.adapter import AdapterError
 from src.training.checkpoint import CheckpointError, load_newest, restore
 from src.training.export import start_from
+from src.training.made_with import note_start
 from src.training.shortage import is_out_of_memory, let_go, reason_of
 
 if TYPE_CHECKING:
@@ -115,3 +116,9 @@ class Arrivals(Callback):
                 start_from(pack, member, locate(source))
         except (CheckpointError, AdapterError, OSError) as error:
             member.fail(str(error))
+            return
+        try:
+            note_start(member, self._sink.root)
+        except OSError as error:
+            message = f"{member.name}: what it trains with was not recorded ({error})"
+            self._sink.emit("log", member.job, level="warning", message=message)

@@ -12,6 +12,7 @@ from src.config.files import write_json
 from src.lora.formats.adapter import AdapterError
 from src.training.callbacks.metrics import peak_memory_gib
 from src.training.export import ROUNDING_TOLD, Exported, export
+from src.training.made_with import note_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,7 @@ class Exports(Callback):
         folder = member.folder / "adapter"
         try:
             files = self._export(pack, member, folder, member.name)
+            note_end(member)
         except (AdapterError, OSError) as error:
             member.fail(f"the adapter was not exported: {error}")
             return

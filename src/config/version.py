@@ -1,0 +1,47 @@
+"""Which code this is: recorded beside results, never compared."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from src.config.paths import PROJECT_ROOT
+
+_WAIT_S = 5.0
+CHANGES = "+changes"
+
+
+@cache
+def commit() -> str | None:
+    """The project's commit, with ``+changes`` when the tree differs from it; None outside a checkout."""
+    found = _git("rev-parse", "HEAD")
+    if found is None:
+        return None
+    return found + (CHANGES if _git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+@cache
+def code_version() -> str:
+    """The commit, or the installed package's version where there is none."""
+    found = commit()
+    if found is not None:
+        return found
+    try:
+        return version("lora-foundry")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _git(*words: str) -> str | None:
+    try:
+        answer = subprocess.run(  # noqa: S603 - fixed words
+            ["git", "-C", str(PROJECT_ROOT), *words],  # noqa: S607 - the user's own git
+            capture_output=True,
+            text=True,
+            timeout=_WAIT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
