@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from hydra_plugins.foundry._forecast import TracedForecast
 from src import status
 from src.config.paths import PROJECT_ROOT
 from src.launch.journal import read_journal
@@ -231,3 +232,15 @@ def test_locks_that_cannot_be_made_are_told_before_anything_starts(
     assert "LORA_FOUNDRY_LOCKS" in ran.err
     assert not ran.sweep_dir.exists()
     assert command("seed=0", "hydra.launcher.share=true", "-m").code == 0
+
+
+def test_a_pack_that_no_longer_fits_when_its_device_was_got_is_cut(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = iter([100, 11])  # GiB: for the plan, and when it is its turn
+    monkeypatch.setattr("src.launch.engines.local.memory_left", lambda: next(free) * 2**30)
+    monkeypatch.setattr(TracedForecast, "bytes_of", lambda _, configs, *__, **___: len(configs) * 2**32)
+    ran = command("seed=0,1,2,3", "data.batch_size=1", "hydra.launcher.pack_size=4", "-m")
+    assert ran.code == 0
+    assert "pack-0: there is memory for 2 of 4 together" in ran.out  # 4 GiB each, 8.8 without the reserve
+    assert [line["jobs"] for line in _events(ran.sweep_dir, "began")] == [[0, 1], [2, 3]]

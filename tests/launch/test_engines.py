@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import sys
 import time
@@ -192,3 +193,22 @@ def test_who_comes_too_late_is_the_next_pack_of_the_same_name(start: Start, tmp_
     seen = _until(worker, _over)
     assert [event["job"] for event in seen if event.get("state") == "FINISHED"] == [0]
     assert seen[-1]["pack"] == "pack-0"
+
+
+def test_what_it_inherits_is_held_until_it_has_gone(engine: Engine, slot: Slot, tmp_path: Path) -> None:
+    def held() -> bool:
+        with (tmp_path / "device").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+    with (tmp_path / "sweep").open("w") as sweep, (tmp_path / "device").open("w") as device:
+        fcntl.flock(device, fcntl.LOCK_EX)
+        worker = engine.start(slot, tmp_path, Path.cwd(), (sweep.fileno(), device.fileno()))
+    try:
+        assert held(), "though the launcher has it no longer"
+    finally:
+        worker.leave(20.0)
+    assert not held()
