@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from src import resume, status, stop
 from src.config.paths import PROJECT_ROOT
 from src.launch.journal import read_journal
-from src.launch.ledger import is_held, read_sweep_state
+from src.launch.ledger import Job, is_held, read_sweep_state
 from tests.commands.ran import FAKE_WORKER, Command
 
 
@@ -34,9 +34,13 @@ def _sweep(command: Command, root: Path, *words: str, name: str = "10-00-00-a1b2
 
 
 def _states(folder: Path) -> list[str]:
+    return [job.state for job in _jobs(folder)]
+
+
+def _jobs(folder: Path) -> list[Job]:
     sweep = read_sweep_state(folder)
     assert sweep is not None
-    return [job.state for job in sweep.jobs]
+    return list(sweep.jobs)
 
 
 def _killed_launcher(folder: Path, *words: str) -> None:
@@ -45,6 +49,9 @@ def _killed_launcher(folder: Path, *words: str) -> None:
     launcher = subprocess.Popen(line, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not any(line.get("state") == "RUNNING" for line in read_journal(folder)):
+        time.sleep(0.05)
+    os.kill(launcher.pid, signal.SIGSTOP)  # it journals no more, its worker goes on
+    while time.monotonic() < deadline and not any(job.state == "FINISHED" for job in _jobs(folder)):
         time.sleep(0.05)
     os.kill(launcher.pid, signal.SIGKILL)
     launcher.wait()
