@@ -19,11 +19,12 @@ from src.launch.engines import ENGINES
 from src.launch.folders import command_line, refuse_taken
 from src.launch.outcome import FAILED, OUTCOME, WRONG_INPUT
 from src.launch.places import store_problems, sweep_dir_problems
+from src.launch.planboard import say
 from src.launch.points import Overrides, Point, SweepError, all_sound, compose_points
 from src.launch.results import JobOutcome, read_results
 from src.launch.resume import find_resumed
 from src.launch.settings import Settings
-from src.launch.sweep import Finish, run_resumed, run_sweep, say, show_plan
+from src.launch.sweep import Finish, run_resumed, run_sweep, show_plan
 from src.launch.unchanged import DataCheck
 
 

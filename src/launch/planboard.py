@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +12,7 @@ from src.config.schema import JobConfig
 from src.launch.budget import GIB, Budget
 from src.launch.clock import BASIS, Basis, in_words
 from src.launch.plan import Plan
+from src.launch.screen import PatientConsole
 from src.launch.table import plain
 
 
@@ -45,3 +46,10 @@ def print_plan(
     for reason in plan.reasons:
         plain(console, reason)
     plain(console, "Nothing was started (hydra.launcher.plan_only=true).")
+
+
+def say(lines: Sequence[str]) -> None:
+    """Tell the user without starting anything."""
+    console = PatientConsole(highlight=False)
+    for line in lines:
+        plain(console, line)

@@ -74,13 +74,6 @@ def show_plan(points: Sequence[Point], settings: Settings, forecast: Forecast) -
     print_plan(PatientConsole(highlight=False), plan, configs, dict(zip(configs, names, strict=True)), budget, basis)
 
 
-def say(lines: Sequence[str]) -> None:
-    """Tell the user without starting anything."""
-    console = PatientConsole(highlight=False)
-    for line in lines:
-        plain(console, line)
-
-
 def run_sweep(  # noqa: PLR0913  # what a sweep is made of
     points: Sequence[Point],
     sweep_dir: Path,
