@@ -91,6 +91,20 @@ def test_who_asked_first_is_next(start: Start) -> None:
     assert _tickets() == []
 
 
+def test_who_looks_first_when_a_device_becomes_free_does_not_go_before_who_asked_first(tmp_path: Path) -> None:
+    first, second, third = (Turn("cpu", tmp_path) for _ in range(3))
+    assert first.ask()
+    assert not second.ask()
+    assert not third.ask()
+    first.leave()
+    assert not third.ask()
+    assert third.place == 2
+    assert second.ask()
+    second.leave()
+    assert third.ask()
+    third.leave()
+
+
 def test_the_dead_in_the_queue_are_passed_over_and_their_tickets_swept(start: Start) -> None:
     first = start("first")
     _says(first, "got")
