@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from src.config.appending import is_full
 from src.config.control import Control
 from src.config.events import Event
 from src.config.schema import JobConfig
@@ -351,6 +352,10 @@ class Supervisor:
         self._fail(station, station.broken or "the worker ended the pack without a result for this job")
 
     def _stalled(self, station: _Station, task: Task, worker: Worker) -> None:
+        if is_full(self._sweep_dir):  # it cannot say what it does, and a new one could not either
+            station.moved_at = time.monotonic()
+            self._screen.line(f"no room in {self._sweep_dir}: free some space, {task.pack.name} goes on then", "yellow")
+            return
         why = f"the worker did nothing for {self._settings.stall_s:g} s (hydra.launcher.stall_s) and was ended"
         self._journal.write("worker", state="stalled", pid=worker.pid, slot=station.slot.name)
         worker.kill()

@@ -224,7 +224,7 @@ class _Run:
                 OUTCOME.worsen(code)
                 interrupts.finishing = True
                 self.results = read_results(self._sweep_dir)
-                write_results(self._sweep_dir, self.results)
+                self._write_results(screen)
                 picture = self._finish(self._sweep_dir, self.results)  # before the writer ends, which takes it along
                 if writer.active:
                     screen.phase("writing the last of the runs to MLflow")
@@ -232,6 +232,12 @@ class _Run:
             if not interrupts.hung_up:
                 self._say_results(picture, writer, jobs[0].config.tracking)
         self._journal.write("ended", exit_code=code)
+
+    def _write_results(self, screen: Screen) -> None:
+        try:
+            write_results(self._sweep_dir, self.results)
+        except OSError as error:
+            screen.line(f"results.json was not written ({error}); python -m src.status shows them", "yellow")
 
     def _exit_code(self, *, interrupted: bool) -> int:
         if interrupted:
