@@ -46,7 +46,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def remove_torn(folder: Path) -> None:
-    """Remove what :func:`write_atomic` of a process that was killed left below ``folder``, which nobody else writes to."""
+    """Remove what :func:`write_atomic` of a process that was killed left below ``folder``; nobody else may write there."""
     for path in folder.rglob(".*.tmp"):
         path.unlink(missing_ok=True)
 
