@@ -46,7 +46,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def remove_torn(folder: Path) -> None:
-    """Remove what :func:`write_atomic` of a process that was killed left below ``folder``; nobody else may write there."""
+    """Remove what killed processes left half written below ``folder``; nobody may write there at the same time."""
     for path in folder.rglob(".*.tmp"):
         path.unlink(missing_ok=True)
 
