@@ -45,6 +45,12 @@ def _replace(path: Path, data: bytes) -> None:
         raise
 
 
+def remove_torn(folder: Path) -> None:
+    """Remove what killed processes left half written below ``folder``; nobody may write there at the same time."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in ``folder`` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from src.config.appending import is_full
 from src.config.events import Event
 from src.config.schema import JobConfig
 from src.launch.journal import ENDED, Journal
@@ -158,6 +160,13 @@ class Composition:
         state, error = ("KILLED", "interrupted") if killed else ("FAILED", why)
         for number in numbers:
             self.settle(self._members[number], state, error=error)
+
+    def has_no_disk(self, task: Task, sweep_dir: Path) -> bool:
+        """Whether a worker says nothing because there is no room to say it, where a new one could not either."""
+        if not is_full(sweep_dir):
+            return False
+        self._screen.line(f"no room in {sweep_dir}: free some space, {task.pack.name} goes on then", "yellow")
+        return True
 
     def settle(self, member: Member, state: str, *, error: str | None = None, summary: dict | None = None) -> None:
         """Take in a job's new state."""

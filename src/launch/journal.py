@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from src.config.appending import Appender
 from src.launch.errors import FORMAT, SweepError, check_format
 
 FILE = "journal.jsonl"
@@ -42,6 +42,7 @@ class Journal:
             self._file = path.open("ab")
         except OSError as error:
             raise SweepError([f"{sweep_dir} cannot be written ({error.strerror}); free or unlock it"]) from error
+        self._lines = Appender(self._file.fileno())
         try:
             self._lock(sweep_dir)
             if path.stat().st_size:
@@ -71,11 +72,9 @@ class Journal:
         return self._file.fileno()
 
     def write(self, event: str, **values: Any) -> None:  # noqa: ANN401
-        """Append one line and sync it to the disk."""
+        """Append one line and sync it to the disk; while that is full it waits for the next."""
         line = json.dumps({"t": time.time(), "event": event, **values})
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._lines.append(line.encode() + b"\n", sync=True)
 
     def _mend(self) -> None:
         """End a line that a power cut tore, so that the next one is whole."""
@@ -85,10 +84,11 @@ class Journal:
             with path.open("rb") as file:
                 file.seek(size - 1)
                 if file.read(1) != b"\n":
-                    self._file.write(b"\n")
+                    self._lines.append(b"\n")
 
     def close(self) -> None:
         """Give the sweep's folder back (the worker's share of the lock ends with the worker)."""
+        self._lines.append(sync=True)
         self._file.close()
 
     def __enter__(self) -> Self:

@@ -10,6 +10,8 @@ from src.launch.points import SweepError
 
 _IONICE = (None, "idle", *range(8))
 
+_LONGEST_PAUSE_S = 60.0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
@@ -49,6 +51,10 @@ class Settings:
     share: bool = False
     plan_only: bool = False
     skip_finished: bool = False
+
+    def pause_s(self, deaths: int) -> float:
+        """Seconds to wait after so many deaths of a pack's workers."""
+        return min(_LONGEST_PAUSE_S, self.backoff_s * 2.0 ** (deaths - 1))
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Settings:

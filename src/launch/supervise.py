@@ -22,9 +22,7 @@ from src.launch.stations import Station
 from src.launch.waiting import Task, Waiting
 
 _TICK_S = 0.02  # a pack that has ended leaves its slot idle for one of these
-_LONGEST_PAUSE_S = 60.0
-_STOP_S = 60.0  # for a clean stop after an interrupt, then the worker is killed
-_LEAVE_S = 15.0  # for an idle worker to go
+_STOP_S, _LEAVE_S = 60.0, 15.0  # patience with a clean stop after an interrupt, and with an idle worker that is to go
 
 
 class Supervisor:
@@ -32,7 +30,6 @@ class Supervisor:
 
     A pack whose worker died or stalled is started again from its checkpoints, after a pause. When that happens
     twice it is split, so that a job that kills workers ends up alone; a job is FAILED when its restarts are used up.
-    A place that becomes free in a pack goes to the next waiting job that may train with those that are left.
 
     Args:
         sweep_dir: The sweep's folder.
@@ -216,6 +213,9 @@ class Supervisor:
         self._fail(station, station.broken or "the worker ended the pack without a result for this job")
 
     def _stalled(self, station: Station, task: Task, worker: Worker) -> None:
+        if self._packs.has_no_disk(task, self._sweep_dir):
+            station.moved_at = time.monotonic()
+            return
         why = f"the worker did nothing for {self._settings.stall_s:g} s (hydra.launcher.stall_s) and was ended"
         self._journal.write("worker", state="stalled", pid=worker.pid, slot=station.slot.name)
         worker.kill()
@@ -238,7 +238,7 @@ class Supervisor:
         left = self._packs.unsettled(task)
         for number in left:
             self._members[number].restarts += 1
-        pause = min(_LONGEST_PAUSE_S, self._settings.backoff_s * 2.0 ** (task.deaths - 1))
+        pause = self._settings.pause_s(task.deaths)
         halve = task.deaths > 1 and len(left) > 1
         then = "in two halves" if halve else "from its last checkpoint"
         self._screen.line(f"{task.pack.name}: {why}; it starts again {then} in {pause:g} s", "yellow")

@@ -153,8 +153,7 @@ def run_resumed(resumed: Resumed, settings: Settings, finish: Finish, *, forecas
                 tasks.append(Task(pack=Pack(name=name, jobs=jobs, rows=rows), spool=spool))
             run = _Run(resumed.sweep_dir, resumed.sweep, members, journal, settings, finish)
             run.notes = list(resumed.notes)
-            configs = {number: member.record.config for number, member in members.items()}
-            run.train(tasks, resumed.cwd, budget_of(configs, settings, forecast))
+            run.train(tasks, resumed.cwd, budget_of({n: m.record.config for n, m in members.items()}, settings, forecast))
     except SweepBusyError as error:
         raise SweepError([f"resume: {error}"]) from error
     return [result for result in run.results if result.index in members]
@@ -217,7 +216,7 @@ class _Run:
                 OUTCOME.worsen(code)
                 interrupts.finishing = True
                 self.results = read_results(self._sweep_dir)
-                write_results(self._sweep_dir, self.results)
+                self._write_results(screen)
                 picture = self._finish(self._sweep_dir, self.results)  # before the writer ends, which takes it along
                 if writer.active:
                     screen.phase("writing the last of the runs to MLflow")
@@ -225,6 +224,12 @@ class _Run:
             if not interrupts.hung_up:
                 self._say_results(picture, writer, jobs[0].config.tracking)
         self._journal.write("ended", exit_code=code)
+
+    def _write_results(self, screen: Screen) -> None:
+        try:
+            write_results(self._sweep_dir, self.results)
+        except OSError as error:
+            screen.line(f"results.json was not written ({error}); python -m src.status shows them", "yellow")
 
     def _exit_code(self, *, interrupted: bool) -> int:
         if interrupted:

@@ -118,7 +118,6 @@ class SweepWriter:
                 self._insist(lambda: self._pass(track, lock), stop_when_event_set(self._closing))
                 self._closing.wait(self._flush_s)
             track.ended.update(self._states)
-            track.save(self._dir)
             self._insist(lambda: self._end(track, lock), stop_after_delay(self.patience_s))
         finally:
             lock.release(force=True)
@@ -162,6 +161,7 @@ class SweepWriter:
             ask_to_stop(self._dir, None if key == PARENT else int(key))
 
     def _end(self, track: TrackFile, lock: object) -> None:
+        track.save(self._dir)
         ingest = self._connected(track, lock)
         while ingest.flush(_FILES_BUDGET_S) or ingest.waiting:
             self._last_progress = time.monotonic()

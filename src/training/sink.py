@@ -18,6 +18,9 @@ class Sink(Protocol):
     def emit(self, kind: Kind, job: int | None, **values: Any) -> None:  # noqa: ANN401
         """Record one event, with the time of now."""
 
+    def keeps_up(self) -> bool:
+        """Whether all events are kept already; False while a full disk makes them wait."""
+
 
 class ListSink:
     """Keeps events in memory."""
@@ -29,3 +32,7 @@ class ListSink:
     def emit(self, kind: Kind, job: int | None, **values: Any) -> None:  # noqa: ANN401
         """Append the event to ``events``."""
         self.events.append({"kind": kind, "job": job, **values})
+
+    def keeps_up(self) -> bool:
+        """True: memory has room."""
+        return True

@@ -46,7 +46,7 @@ def work(commands: Commands, sweep_dir: Path) -> None:
             try:
                 run_pack(command, bases, spool, commands, sweep_dir, watch)
             finally:
-                spool.close()
+                spool.close(commands.stopping)
 
 
 def run_pack(  # what a pack is run with

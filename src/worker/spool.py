@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from src.config.appending import Appender
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from src.config.events import Kind
@@ -17,10 +19,13 @@ if TYPE_CHECKING:
 _SYNCED = {"state", "worker"}
 _ENDS = {"FINISHED", "FAILED", "KILLED"}
 _GIVEN_BACK = {"handed_back", "refused"}
+_ROOM_EVERY_S = 0.5
 
 
 class Spool:
     """Appends one JSON object a line; a line is whole or, after a kill, torn and passed over by readers.
+
+    While the disk is full lines wait in memory: the training goes on, and nothing of it is left out later.
 
     Args:
         path: The spool file; made if it is not there.
@@ -36,27 +41,32 @@ class Spool:
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
+        self._lines = Appender(self._file.fileno())
         if path.stat().st_size:
-            self._file.write(b"\n")  # ends a line that a killed worker left torn
+            self._lines.append(b"\n")  # ends a line that a killed worker left torn
 
     def emit(self, kind: Kind, job: int | None, **values: Any) -> None:  # noqa: ANN401
-        """Append one event; states reach the disk before this returns."""
+        """Append one event; states reach the disk before this returns, if it has room."""
         line = json.dumps({"t": time.time(), "kind": kind, "job": job, **_plain(values)})
         with self._lock:
-            self._file.write(line.encode() + b"\n")
-            self._file.flush()
-            if kind in _SYNCED:
-                os.fsync(self._file.fileno())
+            self._lines.append(line.encode() + b"\n", sync=kind in _SYNCED)
             if kind == "state" and job is not None and values["state"] in _ENDS:
                 self.ended.add(job)
             if kind == "worker" and values["state"] in _GIVEN_BACK:
                 self.ended.update(values["jobs"])
 
-    def close(self) -> None:
-        """Sync and close."""
+    def keeps_up(self) -> bool:
+        """Whether all that was emitted is in the file."""
         with self._lock:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._lines.append()
+            return not self._lines.waits
+
+    def close(self, give_up: Callable[[], bool] = lambda: True) -> None:
+        """Sync and close; on a full disk, wait for room until ``give_up`` says not to."""
+        while not self.keeps_up() and not give_up():
+            time.sleep(_ROOM_EVERY_S)
+        with self._lock:
+            self._lines.append(sync=True)
             self._file.close()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from src.config.files import write_atomic, write_json
+from src.config.files import remove_torn, write_atomic, write_json
 from src.config.paths import PROJECT_ROOT
 
 # Writes one of two large contents for ever; a reader may see either, never a part of one.
@@ -105,6 +105,17 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
         writer.wait()
     seen.add(path.read_bytes())
     assert seen <= {b"a" * 300_000, b"b" * 500_000}
+
+
+def test_what_a_killed_writer_left_half_written_is_removed(tmp_path: Path) -> None:
+    kill = "import os; os.fsync = lambda _: os.kill(os.getpid(), 9); from src.config.files import write_atomic"
+    line = f"{kill}; from pathlib import Path; write_atomic(Path({str(tmp_path / 'a' / 'file')!r}), 'half')"
+    assert subprocess.run([sys.executable, "-c", line], cwd=PROJECT_ROOT, check=False).returncode == -signal.SIGKILL
+    assert len(names(tmp_path / "a")) == 1
+    write_atomic(tmp_path / "a" / "whole", "whole")
+    remove_torn(tmp_path)
+    assert names(tmp_path / "a") == ["whole"]
+    remove_torn(tmp_path / "nowhere")
 
 
 def test_writers_at_once_leave_one_of_their_contents(tmp_path: Path) -> None:

@@ -93,6 +93,17 @@ FAULTS: dict[str, Fault] = {
         story=storage.disk_full,
         seen="`no checkpoint was written (...); the training goes on`; the last good one serves",
     ),
+    "disk-full-for-a-while": Fault(
+        title="the whole sweep's disk (a small tmpfs) full to the last byte for a while",
+        story=storage.disk_full_for_a_while,
+        seen="`MLflow is away`, `no checkpoint was written`; the training goes on, what there was to tell comes later",
+    ),
+    "disk-full-to-the-end": Fault(
+        title="the same until the training is over",
+        story=storage.disk_full_to_the_end,
+        seen="`free some space`; jobs whose adapter cannot be written are FAILED and go on with `python -m src.retry`",
+        often=2,
+    ),
     "checkpoint-spoilt": Fault(
         title="the newest checkpoint of every job damaged before a resume",
         story=storage.checkpoint_spoilt,

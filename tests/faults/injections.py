@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -125,12 +126,18 @@ def small_disk(folder: Path, kib: int) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607
 
 
-def fill(folder: Path) -> Path:
-    """Write to the folder's disk until it is full; returns the file that can be removed again."""
+@contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """The folder's disk is full to the last byte inside the block."""
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:
             while True:
                 file.write(b"\0" * 4096)
-        except OSError:
-            return ballast
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+    try:
+        yield
+    finally:
+        ballast.unlink()

@@ -11,13 +11,14 @@ from tests.faults.checks import Verdict, check
 from tests.faults.lab import Lab
 from tests.faults.sweeps import PAIR, RealSweep, ensure, until
 
-_ROOM_KIB = 5000  # two checkpoints of 1.8 MB, and not a third
+_TWO_KIB = 5000  # room for two checkpoints of 1.8 MB, and not for a third
+_SWEEP_KIB = 14_000  # room for a sweep of two
 
 
 def disk_full(lab: Lab, draw: Random) -> Verdict:
     """Job 0's checkpoints lie on a disk that is full from the third on; its worker is killed after that."""
     sweep = lab.sweep(PAIR, "disk-full")
-    with do.small_disk(sweep.folder / "0" / "checkpoints", _ROOM_KIB):
+    with do.small_disk(sweep.folder / "0" / "checkpoints", _TWO_KIB):
         sweep.start()
         sweep.reaches(draw.randint(10, 13))
         ensure(do.kill_worker(sweep, draw, within_s=0.3) is not None, "the sweep ended before its worker was killed")
@@ -25,6 +26,34 @@ def disk_full(lab: Lab, draw: Random) -> Verdict:
         ensure("no checkpoint was written" in sweep.said(), "the user was not told")
         ensure("from step-00000006" in str(list(sweep.events())), "the last good checkpoint was not used")
     return check(sweep, lab.reference(PAIR), lab.database)
+
+
+def disk_full_for_a_while(lab: Lab, draw: Random) -> Verdict:
+    """The whole sweep's disk is full in the middle: nobody can write a line. It has room again before the end."""
+    sweep = lab.sweep(PAIR, "disk-full-for-a-while")
+    with do.small_disk(sweep.folder, _SWEEP_KIB):
+        sweep.start()
+        sweep.reaches(draw.randint(4, 6))
+        with do.filled(sweep.folder):
+            do.pause(sweep, 1.2)
+        sweep.ends(0)
+        ensure(len(sweep.journal("began")) == 1, "a worker was lost to a full disk")
+        return check(sweep, lab.reference(PAIR), lab.database)
+
+
+def disk_full_to_the_end(lab: Lab, draw: Random) -> Verdict:
+    """The disk stays full until the training is over: the adapters cannot be exported and the jobs are tried again."""
+    sweep = lab.sweep(PAIR, "disk-full-to-the-end", "hydra.launcher.stall_s=6")
+    with do.small_disk(sweep.folder, _SWEEP_KIB):
+        sweep.start()
+        sweep.reaches(draw.randint(9, 11))
+        with do.filled(sweep.folder):
+            until(lambda: sweep.said().count("free some space"), "the user to be told")
+        sweep.ends(1)
+        errors = {str(row["error"]) for row in sweep.jobs().values()}
+        ensure(all("the adapter was not exported" in error for error in errors), f"jobs failed with {errors}")
+        sweep.resume("--failed").ends(0)
+        return check(sweep, lab.reference(PAIR), lab.database)
 
 
 def checkpoint_spoilt(lab: Lab, draw: Random) -> Verdict:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback
 
+from src.config.files import remove_torn
 from src.config.paths import locate
 from src.lora.formats.adapter import AdapterError
 from src.training.checkpoint import CheckpointError, load_newest, restore
@@ -69,6 +70,7 @@ class Arrivals(Callback):
         """Load what they continue from and say that they run; those that cannot are FAILED, their mates go on."""
         for arrival in arrivals:
             member = arrival.member
+            remove_torn(member.folder)
             self._prepare(pack, member, resume=arrival.resume)
             if member.state == "active":
                 self._sink.emit("state", member.job, state="RUNNING", error=None, summary=None)

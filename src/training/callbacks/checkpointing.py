@@ -42,6 +42,10 @@ class Checkpoints(Callback):
 
         A disk that is full does not end a training: the last good checkpoint stays and the user is told.
         """
+        self._last = time.monotonic()
+        if not self._sink.keeps_up():  # a checkpoint must not be ahead of what was told, or a kill would leave it out
+            self._complain("no checkpoint was written (no room for what there is to tell)")
+            return
         files: dict[str, Path] = {}
         try:
             for member in pack.members:
@@ -52,7 +56,6 @@ class Checkpoints(Callback):
             write_manifest(self._folder, files, root=self._sink.root)
         except OSError as error:
             self._complain(f"no manifest was written ({error})")
-        self._last = time.monotonic()
 
     def _complain(self, what: str) -> None:
         self._sink.emit("log", None, level="warning", message=f"{what}; the training goes on, free some space")

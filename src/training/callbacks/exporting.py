@@ -68,11 +68,11 @@ class Exports(Callback):
         folder = member.folder / "adapter"
         try:
             files = self._export(pack, member, folder, member.name)
+            self._mark_best(member, folder, files.kohya)
             note_end(member)
         except (AdapterError, OSError) as error:
             member.fail(f"the adapter was not exported: {error}")
             return
-        self._mark_best(member, folder, files.kohya)
         for path in (*sorted(folder.glob(f"{member.name}.*")), folder / "best.json"):
             self._sink.emit("artifact", member.job, path=self._relative(path), folder="adapter")
         self.summaries[member.name] = self._summary(pack, member, files)
@@ -82,11 +82,11 @@ class Exports(Callback):
         folder = member.folder / "adapter" / "steps"
         try:
             files = self._export(pack, member, folder, f"{member.name}-step{member.count.step:06d}")
+            self._mark_best(member, member.folder / "adapter", files.kohya)
         except (AdapterError, OSError) as error:
             message = f"{member.name}: no adapter was exported at step {member.count.step}: {error}"
             self._sink.emit("log", member.job, level="warning", message=message)
             return
-        self._mark_best(member, member.folder / "adapter", files.kohya)
         self._sink.emit("artifact", member.job, path=self._relative(files.kohya), folder="adapter/steps")
 
     def _export(self, pack: Pack, member: Member, folder: Path, stem: str) -> Exported:
