@@ -152,8 +152,8 @@ def run_resumed(resumed: Resumed, settings: Settings, finish: Finish, *, forecas
                 rows = sum(members[job].record.config.data.batch_size for job in jobs)
                 tasks.append(Task(pack=Pack(name=name, jobs=jobs, rows=rows), spool=spool))
             run = _Run(resumed.sweep_dir, resumed.sweep, members, journal, settings, finish)
-            run.notes = list(resumed.notes)
-            run.train(tasks, resumed.cwd, budget_of({n: m.record.config for n, m in members.items()}, settings, forecast))
+            run.notes, configs = list(resumed.notes), {n: one.record.config for n, one in members.items()}
+            run.train(tasks, resumed.cwd, budget_of(configs, settings, forecast))
     except SweepBusyError as error:
         raise SweepError([f"resume: {error}"]) from error
     return [result for result in run.results if result.index in members]
