@@ -36,11 +36,17 @@ def counts(results: dict[str, dict[str, Any]]) -> str:
     """The table of what was counted."""
     rows = []
     for name, fault in FAULTS.items():
-        if name in results:
-            one = results[name]
-            rows.append([fault.title, str(one["tries"]), _lost(one), _compared(one), fault.seen])
+        one = results.get(name)
+        found = [str(one["tries"]), _lost(one), _compared(one)] if one else ["0", "not measured yet", ""]
+        rows.append([fault.title, *found, fault.seen])
     heads = ["fault", "tries", "lost", "compared with the undisturbed sweep", "what a user sees"]
     return as_table(heads, rows)
+
+
+def losses(results: dict[str, dict[str, Any]]) -> str:
+    """What was lost, word for word; empty where nothing was."""
+    lines = [f"- {name}: {what.splitlines()[0]}" for name, one in results.items() for what in one["lost"]]
+    return "\n".join(["What was lost:\n", *lines, ""]) if lines else ""
 
 
 def _lost(one: dict[str, Any]) -> str:
@@ -79,6 +85,7 @@ def page(known: dict[str, dict[str, Any]]) -> str:
     parts = [HEAD]
     if known.get("counts"):
         parts += [counts(known["counts"]) + "\n"]
+        parts += [lost] if (lost := losses(known["counts"])) else []
     if known.get("random"):
         parts += [at_random(known["random"]) + "\n"]
     every = known.get("counts", {}) | known.get("random", {})
