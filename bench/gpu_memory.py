@@ -52,6 +52,7 @@ def main() -> None:
             f"CUDA context takes {context / MIB:.0f} MiB besides."
         ),
         quick=options.quick or not gpu,
+        device=device,
         claims=[
             Claim(
                 what="predicted against allocated, worst of the table",

@@ -26,10 +26,11 @@ def main() -> None:
     sweep_dir = parser.parse_args().sweep_dir
     for line in sys.stdin:
         command = json.loads(line)
-        if command["cmd"] != "pack":
+        if command["cmd"] in ("pack", "join"):  # its packs end at once: what would join comes as the next
+            with Path(command["spool"]).open("ab") as spool:
+                run(command, sweep_dir, spool)
+        elif command["cmd"] in ("exit", "stop"):
             return
-        with Path(command["spool"]).open("ab") as spool:
-            run(command, sweep_dir, spool)
 
 
 def run(command: dict[str, Any], sweep_dir: Path, spool: BinaryIO) -> None:

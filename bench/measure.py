@@ -64,6 +64,7 @@ class Result:
         quick: Whether this was the short look that ``--quick`` takes.
         claims: Figures with limits.
         tables: The details.
+        device: What was measured on, besides the processor.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Result:
     quick: bool
     claims: list[Claim] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
+    device: str = "no GPU used"
 
     def save(self) -> Path:
         """Write ``bench/results/<name>.json`` with command, date and machine; print the claims.
@@ -79,7 +81,7 @@ class Result:
         A quick look never takes the place of a full measurement.
         """
         path = RESULTS / f"{self.name}{'-quick' if self.quick else ''}.json"
-        write_json(path, {**asdict(self), **circumstances(self.name)})
+        write_json(path, {**asdict(self), **circumstances(self.name, self.device)})
         for claim in self.claims:
             print(f"{'holds ' if claim.holds else 'MISSES'}  {claim.what}: {claim.measured} (limit {claim.limit})")
         for table in self.tables:
@@ -88,13 +90,13 @@ class Result:
         return path
 
 
-def circumstances(name: str) -> dict[str, object]:
+def circumstances(name: str, device: str = "no GPU used") -> dict[str, object]:
     """Command, date, machine and load of a measurement."""
     packages = ("torch", "diffusers", "peft", "lightning", "mlflow")
     return {
         "command": f"python -m bench.{name} {' '.join(_shown(argument) for argument in sys.argv[1:])}".strip(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, no GPU used",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, {device}",
         "load": f"{os.getloadavg()[2]:.1f}",
         "versions": f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in packages),
     }

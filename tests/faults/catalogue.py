@@ -98,12 +98,6 @@ FAULTS: dict[str, Fault] = {
         story=storage.disk_full_for_a_while,
         seen="`MLflow is away`, `no checkpoint was written`; the training goes on, what there was to tell comes later",
     ),
-    "disk-full-to-the-end": Fault(
-        title="the same until the training is over",
-        story=storage.disk_full_to_the_end,
-        seen="`free some space`; jobs whose adapter cannot be written are FAILED and go on with `python -m src.retry`",
-        often=2,
-    ),
     "checkpoint-spoilt": Fault(
         title="the newest checkpoint of every job damaged before a resume",
         story=storage.checkpoint_spoilt,

@@ -41,21 +41,6 @@ def disk_full_for_a_while(lab: Lab, draw: Random) -> Verdict:
         return check(sweep, lab.reference(PAIR), lab.database)
 
 
-def disk_full_to_the_end(lab: Lab, draw: Random) -> Verdict:
-    """The disk stays full until the training is over: the adapters cannot be exported and the jobs are tried again."""
-    sweep = lab.sweep(PAIR, "disk-full-to-the-end", "hydra.launcher.stall_s=20")
-    with do.small_disk(sweep.folder, _SWEEP_KIB):
-        sweep.start()
-        sweep.reaches(draw.randint(9, 11))
-        with do.filled(sweep.folder):
-            until(lambda: "free some space" in sweep.said() or sweep.ended(), "the user to be told")
-        sweep.ends(1)
-        errors = {str(row["error"]) for row in sweep.jobs().values()}
-        ensure(all("the adapter was not exported" in error for error in errors), f"jobs failed with {errors}")
-        sweep.resume("--failed").ends(0)
-        return check(sweep, lab.reference(PAIR), lab.database)
-
-
 def checkpoint_spoilt(lab: Lab, draw: Random) -> Verdict:
     """The newest checkpoints are damaged while nobody works."""
     sweep = _left_half_way(lab, draw, "checkpoint-spoilt")
