@@ -177,8 +177,9 @@ def judge(  # what a result is made of
             "Process: peak resident memory less what the imports had taken, median of "
             f"{rounds} rounds with fixed malloc settings. The prediction for the process is calibrated once for this "
             f"machine: the tensors' times {factor:.3f}, and {scratch / MIB:.0f} MiB more in bf16, which is what the "
-            "CPU's bf16 kernels keep for themselves and no tensor shows. Where tensors are off in bf16 it is scratch "
-            f"that a kernel allocates inside itself. Tracing all {len(table)} kinds took {tracing:.0f} s."
+            "CPU's bf16 kernels keep for themselves and no tensor shows. What convolutions allocate inside themselves "
+            f"is predicted by oneDNN's own formula (src/memory/scratch.py), for the {_threads()} that torch had. "
+            f"Tracing all {len(table)} kinds took {tracing:.0f} s."
         ),
         quick=quick,
         claims=[
@@ -277,7 +278,17 @@ def peak_by_profiler(case: Case, config: JobConfig) -> int:
 
 
 def _predict(config: JobConfig, case: Case) -> int:
-    return curve_of(config).needs(case.members * case.batch, ["adamw"] * case.members).tensors
+    import torch  # noqa: PLC0415
+
+    curve, rows = curve_of(config), case.members * case.batch
+    return curve.needs(rows, ["adamw"] * case.members, cpu_threads=torch.get_num_threads()).tensors
+
+
+def _threads() -> str:
+    import torch  # noqa: PLC0415
+
+    threads = torch.get_num_threads()
+    return f"{threads} threads" if threads > 1 else "one thread"
 
 
 def _apart(folder: Path, task: dict[str, object]) -> list[dict[str, float]]:

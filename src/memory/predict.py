@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.config.files import write_json
+from src.memory.scratch import Spot, lines
 from src.models.opening import open_sizes
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 TRACED_ROWS = (1, 2)
-_FORMAT = 2  # of kept traces; part of every key
+_FORMAT = 3  # of kept traces; part of every key
 _ADAPTER_BYTES = {"64-true": 8}
 # Copies of the adapter that an optimizer's state holds (Adafactor keeps rows and columns only, Shazeer & Stern 2018).
 _STATES = {"adamw": 2.0, "adafactor": 0.1, "prodigy": 4.0}
@@ -41,7 +42,7 @@ class Needs:
         adapters: The members' weights.
         gradients: The members' gradients.
         optimizer: The members' optimizer states.
-        activations: What one forward pass keeps for its backward pass, and works with.
+        activations: What one forward pass keeps for its backward pass, and works with; on a CPU, what kernels do too.
         context: What the program and the device's libraries take besides tensors.
     """
 
@@ -77,6 +78,7 @@ class Curve:
         ops_row: Kernels that each row adds (dropout draws each row's mask by itself).
         flops_fixed: Floating-point operations of a step of no rows.
         flops_row: Those of each row; what checkpointing computes again is in them.
+        spots: Kernels that allocate for themselves on a CPU, where the step may peak.
     """
 
     weights: int
@@ -88,16 +90,25 @@ class Curve:
     ops_row: int
     flops_fixed: int
     flops_row: int
+    spots: tuple[Spot, ...] = ()
 
-    def needs(self, rows: int, optimizers: Sequence[str], context: int = 0) -> Needs:
-        """A pack of ``len(optimizers)`` members whose forward takes ``rows`` rows."""
+    def needs(self, rows: int, optimizers: Sequence[str], context: int = 0, *, cpu_threads: int | None = None) -> Needs:
+        """A pack of ``len(optimizers)`` members whose forward takes ``rows`` rows.
+
+        Args:
+            rows: Of all members together.
+            optimizers: Their names, one a member.
+            context: Bytes that are no tensors.
+            cpu_threads: Of torch where it trains on a CPU, whose kernels allocate for themselves; null for a GPU.
+        """
         one = self.floats * self.adapter_bytes
+        inside = max((spot.peak(rows, cpu_threads) for spot in self.spots), default=0) if cpu_threads and rows else 0
         return Needs(
             weights=self.weights,
             adapters=one * len(optimizers),
             gradients=one * len(optimizers),
             optimizer=int(sum(one * _STATES[name] for name in optimizers)),
-            activations=self.fixed + self.row * rows,
+            activations=max(self.fixed + self.row * rows, inside),
             context=context,
         )
 
@@ -152,6 +163,7 @@ def curve_of(config: JobConfig) -> Curve:
         ops_row=ops_row,
         flops_fixed=flops_fixed,
         flops_row=flops_row,
+        spots=tuple(lines(*(traced.steps[rows].spots for rows in TRACED_ROWS))),
     )
     write_json(path, dataclasses.asdict(curve))
     return curve
@@ -189,6 +201,7 @@ def _path(config: JobConfig, sizes: BaseSizes) -> Path:
 
 def _read(path: Path) -> Curve | None:
     try:
-        return Curve(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        values = json.loads(path.read_text())
+        return Curve(**values | {"spots": tuple(Spot(**spot) for spot in values["spots"])})
+    except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from src.memory.scratch import Spots
     from src.memory.work import Work
 
 _NO_BYTES_OF_ITS_OWN = "meta"
@@ -26,23 +27,26 @@ class Tally(TorchDispatchMode):
     Args:
         grain: Bytes that every allocation is a multiple of (512 for CUDA's caching allocator, 64 on the CPU).
         work: Told of every operation too.
+        spots: Told of every operation, and what is alive behind it beyond what was at the last :meth:`mark`.
 
     Attributes:
         live: Bytes alive now.
         peak: Most bytes alive since the last :meth:`mark`.
     """
 
-    def __init__(self, *, grain: int, work: Work | None = None) -> None:
+    def __init__(self, *, grain: int, work: Work | None = None, spots: Spots | None = None) -> None:
         super().__init__()
         self._grain = grain
         self._work = work
+        self._spots = spots
+        self._start = 0
         self._known: dict[int, int] = {}
         self.live = 0
         self.peak = 0
 
     def mark(self) -> int:
         """Begin a new peak; returns the bytes alive now."""
-        self.peak = self.live
+        self.peak = self._start = self.live
         return self.live
 
     def add(self, tensors: Iterable[Tensor]) -> None:
@@ -59,6 +63,8 @@ class Tally(TorchDispatchMode):
                 self._see(leaf)
         if self._work is not None:
             self._work.see(func, args, kwargs, result)
+        if self._spots is not None:
+            self._spots.see(func, args, self.live - self._start)
         return result
 
     def _see(self, tensor: Tensor) -> None:

@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from src.lora.inject import inject
 from src.lora.rows import DropoutKey, RowPlan
+from src.memory.scratch import Spots
 from src.memory.tally import Tally
 from src.memory.work import Work
 from src.training.batch import PackBatch
@@ -59,11 +60,13 @@ class TracedStep:
         peak: Most bytes alive in it beyond base, adapter, gradient and optimizer.
         ops: Kernels that it runs.
         flops: Floating-point operations of its matrix products, convolutions and attention.
+        spots: Kernels that allocate for themselves on a CPU.
     """
 
     peak: int
     ops: int
     flops: int
+    spots: Spots
 
 
 def trace_step(sizes: BaseSizes, config: JobConfig, rows: Sequence[int]) -> Traced:
@@ -139,13 +142,13 @@ def placeholder(config: JobConfig, number: int = 0) -> Member:
 
 
 def _step(pack: Pack, sizes: BaseSizes, rows: int, held: list[Tensor]) -> TracedStep:
-    work = Work()
-    tally = Tally(grain=GRAIN, work=work)
+    work, spots = Work(), Spots(rows)
+    tally = Tally(grain=GRAIN, work=work, spots=spots)
     tally.add(held)
     start = tally.mark()
     with tally:
         run_once(pack, zeros(pack, sizes, [rows]))
-    return TracedStep(peak=tally.peak - start, ops=work.ops, flops=work.flops)
+    return TracedStep(peak=tally.peak - start, ops=work.ops, flops=work.flops, spots=spots)
 
 
 def _tensors(denoiser: Denoiser) -> list[Tensor]:
