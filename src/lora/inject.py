@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -65,7 +66,7 @@ def inject(base: nn.Module, name: str, spec: AdapterSpec) -> None:
         ValueError: When a target is not in the base, is no linear layer or convolution, or has groups.
     """
     wanted = dict.fromkeys(spec.targets)
-    modules = {n.replace(".base_layer", ""): m for n, m in base.named_modules()}
+    modules = {n: m for n, m in base.named_modules() if not n.endswith(".base_layer")}
     missing = [target for target in wanted if target not in modules]
     if missing:
         msg = f"adapter {name!r}: got targets that the base lacks: {', '.join(missing[:5])}"
@@ -81,14 +82,35 @@ def inject(base: nn.Module, name: str, spec: AdapterSpec) -> None:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # Several adapters in one base are the point here, and PEFT warns of them.
         warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute.*")
-        inject_adapter_in_model(spec.peft(), base, adapter_name=handle(name))
+        config = spec.peft()
+        init, config.init_lora_weights = config.init_lora_weights, False  # drawn below, from streams of their own
+        _add(base, handle(name), config, {target: modules[target] for target in wanted})
+        config.init_lora_weights = init
         for module_name, layer in packed_layers(base).items():
+            layer.set_adapter(handle(name))
             if handle(name) in layer.lora_A:
                 # On the CPU in fp32 whatever the base is, so that every device and precision starts alike.
                 for holder in (layer.lora_A[handle(name)], layer.lora_B[handle(name)]):
                     holder.to("cpu", torch.float32)
-                torch.manual_seed(stream_key(spec.seed, "init", module_name))
-                layer.reset_lora_parameters(handle(name), spec.peft().init_lora_weights)
+                # torch.manual_seed would seed every GPU as well, which takes a millisecond for each of 133 layers.
+                torch.default_generator.manual_seed(stream_key(spec.seed, "init", module_name))
+                layer.reset_lora_parameters(handle(name), init)
+
+
+def _add(base: nn.Module, adapter: str, config: PeftConfig, targets: Mapping[str, nn.Module]) -> None:
+    """Give every target the adapter: through PEFT where a layer is to be replaced, else through the layer itself.
+
+    PEFT looks at every module of the base once for each adapter, tens of times as long as the layers take.
+    """
+    plain = [target for target, module in targets.items() if not isinstance(module, (PackedLinear, PackedConv2d))]
+    if plain:
+        config.target_modules = set(plain)
+        inject_adapter_in_model(config, base, adapter_name=adapter)
+    for module in targets.values():
+        if isinstance(module, (PackedLinear, PackedConv2d)):
+            module.update_layer(adapter, config.r, lora_alpha=config.lora_alpha, config=config)
+    config.target_modules = set(targets)
+    base.peft_config[adapter] = config  # type: ignore[index,operator]  # PEFT's own attribute
 
 
 def eject(base: nn.Module, name: str) -> None:

@@ -6,6 +6,8 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,14 +123,20 @@ def read_config(folder: Path, *, as_asked: bool = False) -> JobConfig:
     """
     path = folder / ".hydra" / "config.yaml"
     try:
-        config = OmegaConf.load(path)
-        for key, value in ({} if as_asked else read_changes(folder)).items():
-            OmegaConf.update(config, key, value)
-        return parse(config)  # type: ignore[arg-type]  # a mapping, or parse says so
+        changes = {} if as_asked else read_changes(folder)
+        return _config_of(path.read_text(encoding="utf-8"), json.dumps(changes))
     except (OSError, ValueError, OmegaConfBaseException) as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError([f"{path}: {error}"]) from error
+
+
+@lru_cache(maxsize=64)  # a job's is read for its check, its member and its checkpoints; YAML takes 15 ms each time
+def _config_of(text: str, changes: str) -> JobConfig:
+    config = OmegaConf.load(StringIO(text))
+    for key, value in json.loads(changes).items():
+        OmegaConf.update(config, key, value)
+    return parse(config)  # type: ignore[arg-type]  # a mapping, or parse says so
 
 
 def read_changes(folder: Path) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from src.lora.bank import AdapterBank
-from src.lora.inject import AdapterSpec, handle, inject
+from src.lora.bank import AdapterBank, clear
+from src.lora.inject import AdapterSpec, handle, inject, packed_layers
 from src.lora.rows import DropoutKey, RowPlan
 
 RANKS = {"a": 3, "b": 1, "c": 5}
@@ -214,3 +214,45 @@ def test_initialisation_depends_on_seed_and_layer_alone() -> None:
     assert not torch.equal(alone["linear.A"][0], alone["linear.A"][1])
     assert not torch.equal(alone["linear.A"], alone["twin.A"])
     assert float(alone["linear.B"].abs().max()) == 0
+
+
+def _spec(*targets: str, seed: int) -> AdapterSpec:
+    return AdapterSpec(rank=2, alpha=2.0, dropout=0.0, targets=targets, use_rslora=False, init="gaussian", seed=seed)
+
+
+def test_an_adapter_is_the_same_in_new_layers_in_packed_ones_and_in_some_of_each() -> None:
+    """PEFT replaces layers once; later adapters are given to the layers themselves."""
+    specs = {"a": _spec("linear", "conv", seed=1), "b": _spec("conv", "twin", seed=2), "c": _spec("linear", seed=3)}
+    together = Layers()
+    for name, spec in specs.items():
+        inject(together, name, spec)
+    bank = AdapterBank(together, list(specs), dtype=torch.float32, device=torch.device("cpu"))
+    for name, spec in specs.items():
+        base = Layers()
+        inject(base, name, spec)
+        alone = AdapterBank(base, [name], dtype=torch.float32, device=torch.device("cpu"))
+        expected = alone.unpack(alone.weights[0], name)
+        got = bank.unpack(bank.weights[bank.place(name)], name)
+        assert got.keys() == expected.keys() == {f"{layer}.{part}" for layer in spec.targets for part in "AB"}
+        assert all(torch.equal(got[key], value) for key, value in expected.items())
+        assert any(value.any() for value in expected.values())
+
+
+def test_layers_whose_adapters_have_all_left_take_new_ones() -> None:
+    base = Layers()
+    inject(base, "a", _spec("linear", seed=1))
+    clear(base, ["a"])
+    inject(base, "b", _spec("linear", "twin", seed=2))
+    layers = packed_layers(base)
+    assert {layer for layer, module in layers.items() if handle("b") in module.lora_A} == {"linear", "twin"}
+    assert not any(handle("a") in module.lora_A for module in layers.values())
+
+
+def test_putting_an_adapter_in_leaves_the_streams_of_others_alone() -> None:
+    base = Layers()
+    torch.manual_seed(5)
+    inject(base, "a", _spec("linear", seed=1))
+    inject(base, "b", _spec("linear", seed=2))
+    drawn = torch.randn(3)
+    torch.manual_seed(5)
+    assert torch.equal(drawn, torch.randn(3))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Callback
 from PIL import Image
 
-from src.config.files import write_atomic
+from src.config.files import write_all
 from src.training.pictures import Painter, Picture
 
 if TYPE_CHECKING:
@@ -54,28 +54,33 @@ class Pictures(Callback):
         for name, pictures in self._painter.draw(drawing).items():
             member = next(m for m in drawing if m.name == name)
             try:
-                for picture in pictures:
-                    self._store(member, picture)
+                self._store(member, pictures)
             except OSError as error:
                 message = f"{member.name}: pictures of step {member.count.step} were not stored ({error})"
                 self._sink.emit("log", member.job, level="warning", message=message)
 
-    def _store(self, member: Member, picture: Picture) -> None:
-        path = picture_path(member.folder, member.count.step, picture)
-        buffer = io.BytesIO()
-        Image.fromarray(picture.pixels.numpy()).save(buffer, format="PNG")
-        write_atomic(path, buffer.getvalue())
-        self._sink.emit(
-            "image",
-            member.job,
-            step=member.count.step,
-            samples=member.samples,
-            key=f"samples/{slug(picture.prompt)}-s{picture.seed}/scale {picture.scale:g}",
-            prompt=picture.prompt,
-            seed=picture.seed,
-            scale=picture.scale,
-            path=str(path.relative_to(self._sink.root)),
-        )
+    def _store(self, member: Member, pictures: Sequence[Picture]) -> None:
+        paths = [picture_path(member.folder, member.count.step, picture) for picture in pictures]
+        files = {path.name: _png(picture) for path, picture in zip(paths, pictures, strict=True)}
+        write_all(paths[0].parent, files)
+        for path, picture in zip(paths, pictures, strict=True):
+            self._sink.emit(
+                "image",
+                member.job,
+                step=member.count.step,
+                samples=member.samples,
+                key=f"samples/{slug(picture.prompt)}-s{picture.seed}/scale {picture.scale:g}",
+                prompt=picture.prompt,
+                seed=picture.seed,
+                scale=picture.scale,
+                path=str(path.relative_to(self._sink.root)),
+            )
+
+
+def _png(picture: Picture) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture.pixels.numpy()).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def picture_path(folder: Path, step: int, picture: Picture) -> Path:
