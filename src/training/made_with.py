@@ -12,7 +12,7 @@ from src.config.files import write_atomic
 from src.config.made_with import MadeWith, read_made_with, write_made_with
 from src.config.version import code_version
 from src.data.inventory import write_form
-from src.training.preparing import read_changes, read_config
+from src.training.job_config import read_changes, read_config
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from src.config import ConfigError, JobConfig, parse
-from src.config.files import write_json
+from src.config import ConfigError, JobConfig
 from src.config.paths import locate
 from src.data.cache import TensorCache
 from src.data.checks import CheckedData, check_data, validation_view
@@ -26,7 +20,7 @@ from src.data.order import SampleOrder
 from src.data.records import DataError
 from src.models.protocol import BaseError
 from src.training.bases import device_of
-from src.training.checkpoint import parts
+from src.training.job_config import read_config
 from src.training.member import Member, Prompts, Provenance, total_steps
 from src.training.pack import StoppedError, never
 from src.training.precision import DTYPES
@@ -45,7 +39,6 @@ if TYPE_CHECKING:
 # fp16 VAEs of this field overflow, and jobs of different precision then share one cache.
 _CACHE_DTYPE = torch.float32
 _DRAWN_BY_DEFAULT = 4
-CHANGES = "memory.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,47 +102,6 @@ def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink, too_small: L
 def _refuse(problem: str | None) -> None:
     if problem is not None:
         raise ConfigError([problem])
-
-
-def read_config(folder: Path, *, as_asked: bool = False) -> JobConfig:
-    """The configuration in a job's folder, with what a shortage of memory changed since (:func:`write_changes`).
-
-    Args:
-        folder: The job's folder.
-        as_asked: Leave those changes out.
-
-    Raises:
-        ConfigError: When it is missing or wrong.
-    """
-    path = folder / ".hydra" / "config.yaml"
-    try:
-        changes = {} if as_asked else read_changes(folder)
-        return _config_of(path.read_text(encoding="utf-8"), json.dumps(changes))
-    except (OSError, ValueError, OmegaConfBaseException) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError([f"{path}: {error}"]) from error
-
-
-@lru_cache(maxsize=64)  # a job's is read for its check, its member and its checkpoints; YAML takes 15 ms each time
-def _config_of(text: str, changes: str) -> JobConfig:
-    config = OmegaConf.load(StringIO(text))
-    for key, value in json.loads(changes).items():
-        OmegaConf.update(config, key, value)
-    return parse(config)  # type: ignore[arg-type]  # a mapping, or parse says so
-
-
-def read_changes(folder: Path) -> dict[str, Any]:
-    """What was changed of a job, key to value; empty as a rule."""
-    path = folder / CHANGES
-    return dict(json.loads(path.read_text())) if path.exists() else {}
-
-
-def write_changes(folder: Path, changes: dict[str, Any]) -> None:
-    """Let the job in ``folder`` begin anew with ``changes``; what it trained so far is not of the new job."""
-    write_json(folder / CHANGES, read_changes(folder) | changes)
-    for old in parts(folder / "checkpoints"):
-        old.unlink()
 
 
 class Encoders:

@@ -18,8 +18,9 @@ from src.memory.peak import Peak
 from src.memory.record import note_error
 from src.memory.watch import GIB, Watch, taken_bytes
 from src.training.bases import Bases, device_of
+from src.training.job_config import read_config, write_changes
 from src.training.pack import StoppedError
-from src.training.preparing import Checked, Encoders, check_jobs, read_config, write_changes
+from src.training.preparing import Checked, Encoders, check_jobs
 from src.training.requests import Arrival, Requests
 from src.training.shortage import is_out_of_memory
 from src.training.validation import device_name
