@@ -20,12 +20,12 @@ from src.launch.results import read_results
 
 def test_lines_are_whole_on_the_disk_before_write_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
-    monkeypatch.setattr("src.launch.journal.os.fsync", lambda _: synced.append(len(read_journal(tmp_path))))
+    monkeypatch.setattr("src.config.appending.os.fsync", lambda _: synced.append(len(read_journal(tmp_path))))
     with Journal(tmp_path) as journal:
         for job in range(2):
             journal.write("job", job=job, state="RUNNING", error=None, summary=None)
         assert [line["job"] for line in read_journal(tmp_path)] == [0, 1]
-    assert synced == [0, 1, 2], "the first line tells the format, and each line is synced after it was written"
+        assert synced == [0, 1, 2], "the first line tells the format, and each line is synced after it was written"
 
 
 def test_a_torn_line_is_passed_over_and_the_next_one_is_whole(tmp_path: Path) -> None:
