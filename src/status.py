@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from src.launch.errors import NewerFormatError
-from src.launch.ledger import NotFoundError, columns, find, read_ledger, read_sweep_state
+from src.launch.finding import NotFoundError, find
+from src.launch.ledger import columns, read_ledger, read_sweep_state
 
 WRONG_INPUT = 2
 

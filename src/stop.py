@@ -9,8 +9,9 @@ from pathlib import Path
 
 from src.config.control import ask_to_stop
 from src.launch.errors import NewerFormatError
+from src.launch.finding import NotFoundError, find
 from src.launch.journal import ENDED
-from src.launch.ledger import NotFoundError, find, is_held, read_sweep_state
+from src.launch.ledger import is_held, read_sweep_state
 
 OK, NOT_YET, WRONG_INPUT = 0, 1, 2
 
@@ -34,10 +35,11 @@ def main(words: list[str] | None = None) -> int:
     if problem is not None:
         sys.stderr.write(f"{problem}\n")
         return WRONG_INPUT
+    what = folder if job is None else options.what
     deadline = time.monotonic() + options.wait
     while time.monotonic() < deadline:
         if _ended(folder, job):
-            print(f"stopped; to go on: python -m src.resume {folder}")
+            print(f"stopped; to go on{_when(folder, job)}: python -m src.resume {what}")
             return OK
         time.sleep(0.2)
     sys.stderr.write(
@@ -51,6 +53,10 @@ def _problem(folder: Path, job: int | None) -> str | None:
     if not is_held(folder):
         return f"{folder} is not running"
     return f"job {job} of {folder} has ended already" if job is not None and _ended(folder, job) else None
+
+
+def _when(folder: Path, job: int | None) -> str:
+    return " when the others are done" if job is not None and is_held(folder) else ""
 
 
 def _ended(folder: Path, job: int | None) -> bool:

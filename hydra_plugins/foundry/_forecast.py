@@ -26,7 +26,7 @@ class TracedForecast:
 
     def __init__(self) -> None:
         self._curves: dict[JobConfig, Curve | None] = {}  # a plan asks for the same jobs again and again
-        self._factors: dict[str, float] = {}
+        self._factors: dict[tuple[str, str], float] = {}
         self._paces: Paces | None = None
         self._rates: dict[object, Rate] = {}
         self._images: dict[object, int] = {}
@@ -97,9 +97,10 @@ class TracedForecast:
         """What earlier runs took more than predicted; less is no reason to take more."""
         from src.memory.record import correction  # noqa: PLC0415 - imported at every start of Hydra: late
 
-        if model not in self._factors:
-            self._factors[model] = max(1.0, correction(config, model)[0])
-        return self._factors[model]
+        key = config.model.name, model
+        if key not in self._factors:
+            self._factors[key] = max(1.0, correction(config, model)[0])
+        return self._factors[key]
 
 
 def _images_of(data: DataConfig) -> int:

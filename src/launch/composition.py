@@ -168,6 +168,12 @@ class Composition:
         self._screen.line(f"no room in {sweep_dir}: free some space, {task.pack.name} goes on then", "yellow")
         return True
 
+    def restarted(self, task: Task, numbers: Sequence[int]) -> None:
+        """Count one more start for jobs whose worker died."""
+        self._journal.write("restart", pack=task.pack.name, jobs=list(numbers))
+        for number in numbers:
+            self._members[number].restarts += 1
+
     def settle(self, member: Member, state: str, *, error: str | None = None, summary: dict | None = None) -> None:
         """Take in a job's new state."""
         member.settle(state, error=error, summary=summary)

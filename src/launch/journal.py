@@ -61,7 +61,8 @@ class Journal:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 if time.monotonic() > deadline:
-                    msg = f"{sweep_dir} is in use by another process; wait for its end (or end it), then try again"
+                    msg = f"{sweep_dir} is in use by another process{_named(sweep_dir)}; wait for its end (or end it), "
+                    msg += "then try again"
                     raise SweepBusyError(msg) from error
                 time.sleep(0.02)
             else:
@@ -96,6 +97,16 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _named(sweep_dir: Path) -> str:
+    """The sweep's workers that are still there, for who has to end one that hangs."""
+    pids: list[int] = []
+    for line in read_journal(sweep_dir):
+        if line.get("event") == "worker" and isinstance(pid := line.get("pid"), int):
+            pids = [other for other in pids if other != pid] + ([pid] if line.get("state") == "started" else [])
+    there = [str(pid) for pid in pids if Path(f"/proc/{pid}").exists()]
+    return f" (worker process {', '.join(there)})" if there else ""
 
 
 def read_journal(sweep_dir: Path) -> list[dict[str, Any]]:

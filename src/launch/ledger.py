@@ -42,7 +42,7 @@ class Job:
         val_loss_rel: The same over the base's.
         started: Unix seconds of its first start.
         ended: Unix seconds of its end.
-        restarts: How often it was begun again.
+        restarts: How often it was started again after its worker died.
         memory_changes: What was done when memory ran out, in order.
         error: Why it failed.
     """
@@ -120,7 +120,7 @@ def read_sweep_state(folder: Path) -> Sweep | None:
     Raises:
         NewerFormatError: When a newer version of this program wrote it.
     """
-    record = _record(folder)
+    record = record_of(folder)
     if record is None:
         return None
     check_format(folder / SWEEP_FILE, record.get("format"))
@@ -137,11 +137,7 @@ def read_sweep_state(folder: Path) -> Sweep | None:
             waiting = tuple(map(str, line.get("lines", ())))
         if line.get("event") == "began":
             began |= dict.fromkeys(line.get("jobs", ()), float(line.get("t", 0.0)))
-    if any(job.state not in ENDED for job in jobs.values()):
-        for event in _tails(folder):
-            job = jobs.get(event.get("job"))  # type: ignore[arg-type]
-            if job is not None and job.state not in ENDED and float(event.get("t", 0.0)) >= began.get(job.job, 0.0):
-                _progress(event, job)
+    _fold_tails(folder, jobs, began)
     if not running:
         for job in jobs.values():
             job.state = job.state if job.state in ENDED else "LOST"
@@ -172,7 +168,8 @@ def is_held(folder: Path) -> bool:
         os.close(descriptor)
 
 
-def _record(folder: Path) -> dict[str, Any] | None:
+def record_of(folder: Path) -> dict[str, Any] | None:
+    """The sweep's own record; null where there is none that can be read."""
     try:
         record = json.loads((folder / SWEEP_FILE).read_text())
     except (OSError, ValueError):
@@ -181,38 +178,56 @@ def _record(folder: Path) -> dict[str, Any] | None:
 
 
 def _created(folder: Path) -> float:
-    record = _record(folder)
+    record = record_of(folder)
     return float(record.get("created", 0.0)) if record else 0.0
 
 
 def _fold(line: dict[str, Any], jobs: dict[int, Job]) -> None:
-    event, at = line.get("event"), float(line.get("t", 0.0))
-    if event == "began":
-        for number in line.get("jobs", ()):
-            if (job := jobs.get(number)) is not None:
-                job.restarts += job.device is not None
-                job.device = line.get("slot")
-                if job.state in ENDED:  # resumed
-                    job.state, job.ended, job.error = "PENDING", None, None
-        return
+    event = line.get("event")
+    several = [jobs[number] for number in line.get("jobs", ()) if number in jobs]
     job = jobs.get(line.get("job"))  # type: ignore[arg-type]
-    if job is None:
-        return
-    if event == "memory":
+    if event == "began":
+        for one in several:
+            one.device = line.get("slot")
+            if one.state in ENDED:  # resumed
+                one.state, one.ended, one.error = "PENDING", None, None
+    elif event == "restart":
+        for one in several:
+            one.restarts += 1
+    elif event == "memory" and job is not None:
         job.memory_changes.append(str(line.get("rung")))
-    elif event == "job":
-        job.state, job.error = str(line.get("state")), line.get("error")
-        if job.state == "RUNNING":
-            job.started = job.started or at
-        elif job.state in ENDED:
-            job.ended = at
-            _results(job, line.get("summary") or {})
+    elif event == "job" and job is not None:
+        _fold_state(line, job)
+
+
+def _fold_state(line: dict[str, Any], job: Job) -> None:
+    at = float(line.get("t", 0.0))
+    job.state, job.error = str(line.get("state")), line.get("error")
+    if job.state == "RUNNING":
+        job.started = job.started or at
+    elif job.state in ENDED:
+        job.ended = at
+        _results(job, line.get("summary") or {})
 
 
 def _results(job: Job, summary: dict[str, Any]) -> None:
     job.val_loss, job.val_loss_rel = summary.get("val_loss"), summary.get("val_loss_rel")
     job.samples_per_s, job.memory_gib = summary.get("samples_per_s"), summary.get("peak_mem_gib")
     job.step = job.total = summary.get("steps", job.step)
+
+
+def _fold_tails(folder: Path, jobs: dict[int, Job], began: dict[int, float]) -> None:
+    """What the journal does not tell: how far open jobs are, and where those stood that were stopped or failed."""
+    open_jobs = {number for number, job in jobs.items() if job.state not in ENDED}
+    stepless = {number for number, job in jobs.items() if job.step is None and job.device is not None}
+    if open_jobs or stepless:
+        for event in _tails(folder):
+            number = event.get("job")
+            if number is None:
+                continue
+            lately = number in open_jobs and float(event.get("t", 0.0)) >= began.get(number, 0.0)
+            if lately or (number in stepless and event.get("kind") == "progress"):
+                _progress(event, jobs[number])
 
 
 def _tails(folder: Path) -> Iterator[dict[str, Any]]:
@@ -240,58 +255,6 @@ def _progress(event: dict[str, Any], job: Job) -> None:
     elif event.get("kind") == "state" and event.get("state") in ENDED:
         job.state, job.error, job.ended = str(event["state"]), event.get("error"), float(event["t"])
         _results(job, event.get("summary") or {})
-
-
-class NotFoundError(ValueError):
-    """No sweep and no job is meant by what was given; the message says what there is."""
-
-
-def find(word: str | None, root: Path) -> tuple[Path, int | None]:
-    """The sweep's folder, and the job's number where a job is meant.
-
-    Args:
-        word: A sweep's or a job's folder, a sweep's id or its last part, an adapter's name in the newest sweep that
-            has it; null takes the newest sweep.
-        root: Where sweeps lie.
-
-    Raises:
-        NotFoundError: When nothing is meant.
-    """
-    folders = sweep_dirs(root)
-    if word is None:
-        if not folders:
-            raise NotFoundError(f"got no sweep, and there is none in {root}; allowed is a sweep's or a job's folder")
-        return folders[0], None
-    path = Path(word).expanduser().absolute()
-    if path.is_dir():
-        return _inside(path, word)
-    for folder in folders:
-        record = _record(folder) or {"id": "", "jobs": []}
-        if word in (record["id"], record["id"].rsplit("-", 1)[-1]):
-            return folder, None
-        for entry in record["jobs"]:
-            if entry["name"] == word:
-                return folder, int(entry["job"])
-    known = ", ".join(str((_record(folder) or {}).get("id")) for folder in folders[:3])
-    raise NotFoundError(
-        f"got {word!r}, which is no folder, no sweep's id and no adapter's name in {root}"
-        f"{f' (the newest are {known})' if known else ''}"
-    )
-
-
-def _inside(path: Path, word: str) -> tuple[Path, int | None]:
-    sweep = next((folder for folder in (path, *path.parents) if (folder / SWEEP_FILE).is_file()), None)
-    record = _record(sweep) if sweep is not None else None
-    if sweep is None or record is None:
-        raise NotFoundError(
-            f"got {word!r}, which holds no sweep; allowed is a folder such as multirun/<date>/<time>-<id>"
-        )
-    if sweep == path:
-        return sweep, None
-    for entry in record["jobs"]:
-        if (sweep / entry["dir"]).resolve() == path.resolve():
-            return sweep, int(entry["job"])
-    raise NotFoundError(f"got {word!r}, which is no job of the sweep in {sweep}")
 
 
 def columns(jobs: Sequence[Job]) -> list[dict[str, Any]]:

@@ -236,8 +236,7 @@ class Supervisor:
         station.task = None
         task.deaths += 1
         left = self._packs.unsettled(task)
-        for number in left:
-            self._members[number].restarts += 1
+        self._packs.restarted(task, left)
         pause = self._settings.pause_s(task.deaths)
         halve = task.deaths > 1 and len(left) > 1
         then = "in two halves" if halve else "from its last checkpoint"

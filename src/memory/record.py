@@ -38,14 +38,23 @@ def note_error(configs: Sequence[JobConfig], rows: int, *, measured: int, beside
         return None
     needs = curve_of(largest).needs(rows, [config.optimizer.name for config in configs])
     predicted = needs.tensors - (needs.weights if beside else 0)
-    line = {"t": time.time(), "device": device, "predicted": predicted, "measured": measured - beside}
+    line = {
+        "t": time.time(),
+        "base": largest.model.name,
+        "device": device,
+        "predicted": predicted,
+        "measured": measured - beside,
+    }
     with _path(largest).open("a") as file:
         file.write(json.dumps(line) + "\n")
     return predicted + beside
 
 
 def correction(config: JobConfig, device: str) -> tuple[float, int]:
-    """Measured over predicted, the median of the last runs on ``device``, and of how many; 1 below three."""
+    """Measured over predicted, the median of the last runs of ``config``'s base on ``device``, and of how many.
+
+    1 below three. A small base's share of what no tensor shows is no measure for a large one.
+    """
     ratios = []
     path = _path(config)
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -53,7 +62,8 @@ def correction(config: JobConfig, device: str) -> tuple[float, int]:
             record = json.loads(line)
         except ValueError:
             continue  # torn by a kill
-        if record["device"] == device and record["predicted"] > 0:
+        kind = record.get("base"), record["device"]
+        if kind == (config.model.name, device) and record["predicted"] > 0:
             ratios.append(record["measured"] / record["predicted"])
     ratios = ratios[-_LAST:]
     return (statistics.median(ratios), len(ratios)) if len(ratios) >= _LEAST else (1.0, len(ratios))

@@ -9,6 +9,7 @@ from typing import Any
 
 from src.config.control import ask_to_stop
 from src.launch.journal import read_journal
+from src.launch.ledger import read_sweep_state
 from tests.commands.ran import Command, Ran
 
 QUICK = "hydra.launcher.backoff_s=0.05"
@@ -49,6 +50,27 @@ def test_no_restart_is_tried_where_none_is_allowed(command: Command) -> None:
     ran = command("seed=66", QUICK, "hydra.launcher.max_restarts=0")
     assert ran.code == 1
     assert len(packs_sent(ran)) == 1
+
+
+def test_the_ledger_counts_deaths_and_keeps_the_steps_of_those_that_were_stopped(
+    command: Command, tmp_path: Path
+) -> None:
+    asking = _ask_when_running(tmp_path / "sweep", 0)
+    ran = command("seed=77,67,1", "-m", QUICK)
+    asking.join()
+    sweep = read_sweep_state(ran.sweep_dir)
+    assert sweep is not None
+    assert [job.restarts for job in sweep.jobs][1:] == [1, 1]
+    assert sweep.jobs[0].state == "KILLED"
+    assert sweep.jobs[0].step is not None
+
+
+def test_a_job_that_joins_or_is_handed_back_was_not_restarted(command: Command) -> None:
+    ran = command("seed=31,0", "lora.rank=1,2,3", "-m", "data.batch_size=1")
+    sweep = read_sweep_state(ran.sweep_dir)
+    assert sweep is not None
+    assert len(events(ran, "gain")) == 1
+    assert {job.restarts for job in sweep.jobs} == {0}
 
 
 def test_a_worker_that_stands_still_is_ended_and_its_pack_goes_on(command: Command) -> None:

@@ -159,3 +159,14 @@ def test_the_first_end_of_a_spool_counts_and_the_latest_spool(tmp_path: Path) ->
     )
     (sweep / "spool" / "resume-0.jsonl").write_text(_event(5, 1, "FINISHED"))
     assert [result.state for result in read_results(sweep)][:2] == ["FINISHED", "FINISHED"]
+
+
+def test_a_busy_sweep_names_the_worker_that_holds_it(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.write("worker", state="started", pid=os.getpid(), slot="cpu")
+        journal.write("worker", state="started", pid=2**22 + 1, slot="cpu-1")  # gone: larger than any process id
+        with pytest.raises(SweepBusyError, match=rf"worker process {os.getpid()}\)"):
+            Journal(tmp_path)
+        journal.write("worker", state="left", pid=os.getpid(), code=0)
+        with pytest.raises(SweepBusyError, match="another process; wait"):
+            Journal(tmp_path)

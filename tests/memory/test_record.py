@@ -24,6 +24,8 @@ def test_a_correction_is_the_median_of_what_runs_took(tmp_path: Path) -> None:
     assert correction(config, "card") == (1.0, 2)
     note_error([config], 4, measured=predicted * 9, beside=0, device="card")
     note_error([config], 4, measured=predicted * 9, beside=0, device="another card")
+    other = compose_job(f"data.cache_dir={tmp_path}", "model=sd15", "data.resolution=512")
+    assert correction(other, "card") == (1.0, 0), "what a small base is off by is no measure for a large one"
     factor, runs = correction(config, "card")
     assert runs == 3
     assert factor == pytest.approx(1.2, abs=1e-6)
