@@ -107,6 +107,9 @@ class Composition:
         if event.get("state") == "refused":
             task.closed = True
             self._screen.line(f"{task.pack.name}: no room for {len(back)} more ({event.get('reason')})", "yellow")
+        self.regroup(task, [number for number in task.pack.jobs if number not in back])
+        self._screen.regrouped(task.pack)
+        back = self._not_stopped(back)
         if not back:
             return
         for number in back:
@@ -119,12 +122,13 @@ class Composition:
         for made in tasks:
             self._journal.write("pack", pack=made.pack.name, jobs=list(made.pack.jobs), rows=made.pack.rows)
         self.waiting.put_first(tasks)
-        self.regroup(task, [number for number in task.pack.jobs if number not in back])
-        self._screen.regrouped(task.pack)
 
     def again(self, task: Task, left: Sequence[int], *, halve: bool) -> None:
         """Put the jobs that are left back into the queue, before all others."""
         self._screen.over(task.pack)
+        left = self._not_stopped(left)
+        if not left:
+            return
         for number in left:
             self._members[number].resume = has_checkpoint(self._members[number].record.dir)
         middle = (len(left) + 1) // 2
@@ -138,6 +142,13 @@ class Composition:
             tasks.append(Task(pack=pack, spool=spool, deaths=task.deaths, not_before=task.not_before, closed=True))
             self._journal.write("pack", pack=name, jobs=list(jobs), rows=rows)
         self.waiting.put_first(tasks)
+
+    def _not_stopped(self, numbers: Sequence[int]) -> list[int]:
+        """Without those that were asked to stop, which end here: whoever was told so is gone."""
+        for member in (self._members[number] for number in numbers):
+            if member.stopping:
+                self.settle(member, "KILLED", error="stopped on request")
+        return [number for number in numbers if not self._members[number].ended]
 
     def fold(self, event: Event) -> None:
         """Take in what a worker told of a job, or said."""

@@ -25,6 +25,7 @@ class Member:
         summary: Results of a finished job.
         error: Why it failed.
         restarts: How often it was started again after its worker died.
+        stopping: Whether it was asked to stop; a worker that dies then takes the request along.
     """
 
     record: JobRecord
@@ -37,6 +38,7 @@ class Member:
     summary: dict[str, Any] | None = None
     error: str | None = None
     restarts: int = 0
+    stopping: bool = False
     _seen: list[tuple[float, int]] = field(default_factory=list)
 
     @property

@@ -93,7 +93,7 @@ def write_results(sweep_dir: Path, results: list[JobOutcome]) -> None:
 def _spooled(sweep_dir: Path) -> dict[int, dict[str, Any]]:
     """Ends that a worker wrote and a killed launcher did not journal: the first of a spool, of the latest spool.
 
-    A job that has FINISHED stays so: by a clock that was set back its end may seem the earlier one.
+    A later spool's FINISHED counts whatever its time: by a clock that was set back it may seem the earlier one.
     """
     found: dict[int, tuple[float, dict[str, Any]]] = {}
     for spool in sorted((sweep_dir / "spool").glob("*.jsonl")):
@@ -103,7 +103,6 @@ def _spooled(sweep_dir: Path) -> dict[int, dict[str, Any]]:
                 state = {key: event.get(key) for key in ("state", "error", "summary")}
                 ends.setdefault(event["job"], (float(event.get("t", 0.0)), state))
         for job, (at, state) in ends.items():
-            before, known = found.get(job, (0.0, {"state": None}))
-            if known["state"] != "FINISHED" and (at >= before or state["state"] == "FINISHED"):
+            if at >= found.get(job, (0.0, {}))[0] or state["state"] == "FINISHED":
                 found[job] = (at, state)
     return {job: state for job, (_, state) in found.items()}

@@ -281,7 +281,7 @@ class Supervisor:
     def _stop_job(self, member: Member) -> None:
         if member.ended:
             return
-        number = member.record.index
+        number, member.stopping = member.record.index, True
         self._journal.write("asked", job=number, to="stop")
         for station in self._stations:
             if station.task and number in station.task.pack.jobs and station.worker is not None:

@@ -118,6 +118,14 @@ def test_one_job_is_stopped_and_the_others_go_on(command: Command, tmp_path: Pat
     assert ran.code == 1
 
 
+def test_a_job_stays_stopped_although_its_worker_died_of_it(command: Command, tmp_path: Path) -> None:
+    asking = _ask_when_running(tmp_path / "sweep", 0)
+    ran = command("seed=34,1", "-m", QUICK)
+    asking.join()
+    assert list(ran.states().values()) == ["KILLED", "FINISHED"]
+    assert ran.results()[0]["error"] == "stopped on request"
+
+
 def test_a_waiting_job_is_stopped_before_it_starts(command: Command, tmp_path: Path) -> None:
     first, second = (_ask_when_running(tmp_path / "sweep", job) for job in (1, 0))
     ran = command("seed=77,1,2", "-m", "hydra.launcher.pack_size=1")

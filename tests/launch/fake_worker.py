@@ -6,7 +6,8 @@ Seed 55: its pack ends without a word about it.
 Seed 67: the process dies in the middle, the first time. Seed 33: it does nothing more, the first time.
 Seed 99: its pack breaks unless it is alone in it.
 Seed 31: its pack, when it is told to try, finds that training together gains nothing, and hands the others back.
-Seed 32: its pack has no room for any other. Seed 44: it finishes, and a later fault of the pack claims that it failed.
+Seed 32: its pack has no room for any other. Seed 34: the process dies when it is told to stop this job, the first time.
+Seed 44: it finishes, and a later fault of the pack claims that it failed.
 """
 
 from __future__ import annotations
@@ -219,6 +220,8 @@ class Pack:
 
     def end(self, number: int) -> None:
         seed = self.configs[number].seed
+        if number in self.stopped and seed == 34 and first_time(Path(self.jobs[number]["dir"])):
+            os.kill(os.getpid(), signal.SIGKILL)
         if number in self.stopped:
             self.tell("state", number, state="KILLED", error="stopped on request", summary=None)
         elif seed == 13 and self.steps == 2:
@@ -230,7 +233,7 @@ class Pack:
         self.alive.discard(number)
 
     def endless(self, seed: int) -> bool:
-        return seed in (77, 88) and not (self.sweep_dir / "let-end").exists()
+        return seed in (34, 77, 88) and not (self.sweep_dir / "let-end").exists()
 
     def finish(self, number: int) -> None:
         entry, rank, total = self.jobs[number], self.configs[number].lora.rank, self.total(number)

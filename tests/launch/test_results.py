@@ -27,7 +27,7 @@ def test_the_latest_spool_counts(tmp_path: Path) -> None:
     assert _state(tmp_path) == "FAILED"
 
 
-def test_what_has_finished_stays_so_although_a_clock_was_set_back(tmp_path: Path) -> None:
+def test_what_finished_at_last_has_finished_although_a_clock_was_set_back(tmp_path: Path) -> None:
     _spool(tmp_path, "pack-0", (5000.0, "KILLED"))
     _spool(tmp_path, "resume-0", (20.0, "FINISHED"))
     assert _state(tmp_path) == "FINISHED"

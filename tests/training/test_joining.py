@@ -13,9 +13,10 @@ from src.training.callbacks.pacing import Pacing
 from src.training.checkpoint import load_newest
 from src.training.gain import LEAST_STEPS
 from src.training.pack import Pack
+from src.training.pack_step import run_step
 from src.training.requests import Arrival, Requests
 from tests.training.test_equality_contract import DIFFERENCES, LIMIT, PLAIN
-from tests.training.world import Spec, Trained, distance, make_member, train
+from tests.training.world import Spec, Trained, distance, make_denoiser, make_member, train
 
 LONGER = Spec("longer", ("trainer.max_steps=14", "trainer.accumulate=2", "lora.rank=3"))
 
@@ -195,3 +196,18 @@ def test_a_trial_ends_when_someone_leaves_and_begins_anew_when_someone_joins(tmp
     trained = train(FOUR[:3], tmp_path, requests=Requests(arriving=door, least_gain=lambda: 0.01))
     assert _gain(trained)["members"] == 4
     assert {trained.states(job)[-1] for job in (0, 1, 2, 10)} == {"FINISHED"}
+
+
+def test_who_rests_takes_no_step_and_keeps_its_gradient(tmp_path: Path) -> None:
+    members = [make_member(spec, tmp_path, job) for job, spec in enumerate((PLAIN, LONGER))]
+    pack = Pack(make_denoiser(), members)
+    run_step(pack)
+    before, gradient = pack.bank.state("longer"), pack.bank.gradients[pack.bank.place("longer")].clone()
+    assert gradient.any(), "it is in the middle of an accumulation"
+    pack.resting = frozenset({"longer"})
+    result = run_step(pack)
+    assert [member.name for member in result.stepped] == ["plain"]
+    assert (members[0].count.step, members[1].count.micro) == (2, 1)
+    assert all(torch.equal(before[key], value) for key, value in pack.bank.state("longer").items())
+    assert torch.equal(pack.bank.gradients[pack.bank.place("longer")], gradient)
+    pack.close()
