@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.launch.clock import NoPace, shape
+from src.launch.machine import cores
 
 if TYPE_CHECKING:
     from src.config.schema import DataConfig, JobConfig
@@ -31,19 +32,23 @@ class TracedForecast:
         self._rates: dict[object, Rate] = {}
         self._images: dict[object, int] = {}
 
-    def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool, corrected: bool = True) -> int | None:
+    def bytes_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> int | None:
         """See the protocol."""
-        tensors, weights, fixed = 0, 0, 0
+        on_cpu = slot.device == "cpu"
+        threads = (slot.threads or cores()) if on_cpu else None
+        rows = sum(config.data.batch_size for config in configs)
+        weights = stays = fixed = activations = kernels = 0
         for config in configs:
             curve = self._curve(config, trace=trace)
             if curve is None:
                 return None
-            alone = curve.needs(config.data.batch_size, [config.optimizer.name])
             weights, fixed = max(weights, curve.weights), max(fixed, curve.fixed)
-            tensors += alone.tensors - curve.weights - curve.fixed
-        context = _CPU_PROGRAM if model == "cpu" else _GPU_CONTEXT
-        factor = self._factor(configs[0], model) if corrected else 1.0
-        return int((tensors + weights + fixed) * factor) + context
+            stays += curve.needs(0, [config.optimizer.name]).stays
+            activations += curve.row * config.data.batch_size
+            kernels = max(kernels, curve.inside_kernels(rows, threads))
+        factor = self._factor(configs[0], slot.model) if corrected else 1.0
+        tensors = weights + stays + max(fixed + activations, kernels)
+        return int(tensors * factor) + (_CPU_PROGRAM if on_cpu else _GPU_CONTEXT)
 
     def step_s(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool) -> tuple[float, Basis] | None:
         """See the protocol: measured, or carried over from what was, or estimated from the base's operations."""

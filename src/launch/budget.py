@@ -16,12 +16,12 @@ GIB = 2**30
 class Forecast(Pace, Protocol):
     """What packs will take, in memory and in time. The launcher is given one: predictions are made in another room."""
 
-    def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool, corrected: bool = True) -> int | None:
+    def bytes_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> int | None:
         """Bytes at the peak of a pack, context included; null where nothing is known.
 
         Args:
             configs: Of its members.
-            model: The slot's.
+            slot: Where they train.
             trace: Whether to take the seconds that an unknown kind of step costs.
             corrected: Whether what earlier runs took beyond what was predicted for them is expected again.
         """
@@ -33,7 +33,7 @@ class NoForecast(NoPace):
     def bytes_of(
         self,
         configs: Sequence[JobConfig],  # noqa: ARG002
-        model: str,  # noqa: ARG002
+        slot: Slot,  # noqa: ARG002
         *,
         trace: bool,  # noqa: ARG002
         corrected: bool = True,  # noqa: ARG002
@@ -69,7 +69,7 @@ class Budget:
 
     def needs(self, configs: Sequence[JobConfig]) -> int | None:
         """Bytes that they take together; null where it is not known."""
-        return self.forecast.bytes_of(configs, self.slots[0].model, trace=self.trace)
+        return self.forecast.bytes_of(configs, self.slots[0], trace=self.trace)
 
     def clock(self) -> Clock:
         """Times of packs here."""

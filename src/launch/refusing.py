@@ -92,7 +92,7 @@ def _least(config: JobConfig, slot: Slot, room: int, budget: Budget) -> int | No
     """Bytes at the first rung that fits, else at the last; a trace is not made before it is needed."""
     needs = None
     for rung in (config, _one_row(config), last_rung(config)):
-        needs = budget.forecast.bytes_of([rung], slot.model, trace=budget.trace, corrected=False)
+        needs = budget.forecast.bytes_of([rung], slot, trace=budget.trace, corrected=False)
         if needs is None or needs <= room:
             return needs
     return needs
@@ -171,7 +171,7 @@ def _smaller(config: JobConfig, place: _Place, budget: Budget) -> Iterator[tuple
     bf16 = [("trainer.precision=bf16-mixed", replace(config.trainer, precision="bf16-mixed"))] if precise else []
 
     def needed(words: Sequence[str], changed: JobConfig) -> Iterator[tuple[str, int]]:
-        needs = budget.forecast.bytes_of([last_rung(changed)], place.slot.model, trace=budget.trace, corrected=False)
+        needs = budget.forecast.bytes_of([last_rung(changed)], place.slot, trace=budget.trace, corrected=False)
         if needs is not None and needs <= place.room:
             yield " ".join(words), needs
 

@@ -54,9 +54,14 @@ class Needs:
     context: int = 0
 
     @property
+    def stays(self) -> int:
+        """Bytes that the members themselves keep from step to step."""
+        return self.adapters + self.gradients + self.optimizer
+
+    @property
     def tensors(self) -> int:
         """Bytes of tensors: what ``torch.cuda.max_memory_allocated`` reports."""
-        return self.weights + self.adapters + self.gradients + self.optimizer + self.activations
+        return self.weights + self.stays + self.activations
 
     @property
     def total(self) -> int:
@@ -102,15 +107,18 @@ class Curve:
             cpu_threads: Of torch where it trains on a CPU, whose kernels allocate for themselves; null for a GPU.
         """
         one = self.floats * self.adapter_bytes
-        inside = max((spot.peak(rows, cpu_threads) for spot in self.spots), default=0) if cpu_threads and rows else 0
         return Needs(
             weights=self.weights,
             adapters=one * len(optimizers),
             gradients=one * len(optimizers),
             optimizer=int(sum(one * _STATES[name] for name in optimizers)),
-            activations=max(self.fixed + self.row * rows, inside),
+            activations=max(self.fixed + self.row * rows, self.inside_kernels(rows, cpu_threads)),
             context=context,
         )
+
+    def inside_kernels(self, rows: int, cpu_threads: int | None) -> int:
+        """Bytes beyond what stays while a CPU kernel of the step has scratch memory of its own; 0 for a GPU (null)."""
+        return max((spot.peak(rows, cpu_threads) for spot in self.spots), default=0) if cpu_threads and rows else 0
 
     def most_rows(self, budget: int, optimizers: Sequence[str], context: int = 0) -> int:
         """Most rows of a forward that stay within ``budget`` bytes; 0 where not even one does."""

@@ -20,7 +20,15 @@ _LAST = 21  # records that a correction is taken from
 _LEAST = 3  # below that nothing is corrected
 
 
-def note_error(configs: Sequence[JobConfig], rows: int, *, measured: int, beside: int, device: str) -> int | None:
+def note_error(  # what is known of a run
+    configs: Sequence[JobConfig],
+    rows: int,
+    *,
+    measured: int,
+    beside: int,
+    device: str,
+    cpu_threads: int | None = None,
+) -> int | None:
     """Record what a pack really took beside what was predicted for it.
 
     Args:
@@ -29,6 +37,7 @@ def note_error(configs: Sequence[JobConfig], rows: int, *, measured: int, beside
         measured: Bytes at the peak.
         beside: Bytes of it that were there before; where there are any, the base's weights are among them.
         device: Name of the device.
+        cpu_threads: Of torch where that is a CPU.
 
     Returns:
         The predicted bytes at the peak, or None where nothing was predicted for this kind of step.
@@ -36,7 +45,8 @@ def note_error(configs: Sequence[JobConfig], rows: int, *, measured: int, beside
     largest = max(configs, key=lambda config: config.lora.rank)
     if not is_known(largest):
         return None
-    needs = curve_of(largest).needs(rows, [config.optimizer.name for config in configs])
+    optimizers = [config.optimizer.name for config in configs]
+    needs = curve_of(largest).needs(rows, optimizers, cpu_threads=cpu_threads)
     predicted = needs.tensors - (needs.weights if beside else 0)
     line = {
         "t": time.time(),

@@ -193,7 +193,14 @@ class _PackRun:
         measured, beside = peak.read()
         configs = [member.config for member in members]
         try:
-            predicted = note_error(configs, rows, measured=measured, beside=beside, device=peak.device_name)
+            predicted = note_error(
+                configs,
+                rows,
+                measured=measured,
+                beside=beside,
+                device=peak.device_name,
+                cpu_threads=torch.get_num_threads() if device_of(configs[0]).type == "cpu" else None,
+            )
         except OSError as error:
             _log.warning("what the prediction was off by was not kept: %s", error)
             predicted = None

@@ -26,8 +26,8 @@ class ARowAGib(NoPace):
     def __init__(self) -> None:
         self.traced: list[bool] = []
 
-    def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool) -> int | None:
-        assert model in ("A card", "cpu")
+    def bytes_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool) -> int | None:
+        assert slot.model in ("A card", "cpu")
         self.traced.append(trace)
         return GIB * (2 + sum(config.data.batch_size for config in configs))
 

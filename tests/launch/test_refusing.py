@@ -23,14 +23,16 @@ class SquareGib(NoPace):
     def __init__(self) -> None:
         self.asked: list[tuple[int, bool]] = []
 
-    def bytes_of(self, configs: Sequence[JobConfig], model: str, *, trace: bool, corrected: bool = True) -> int | None:
+    def bytes_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> int | None:
         (config,) = configs
         assert not corrected, "what ran before is no reason to refuse"
         self.asked.append((config.data.batch_size, config.trainer.gradient_checkpointing))
         base = 2.0 if config.trainer.precision.startswith("bf16") else 4.0
         row = (config.data.resolution / 512) ** 2 * (0.5 if config.trainer.gradient_checkpointing else 1.0)
         return (
-            int(GIB * (base + config.lora.rank / 32 + config.data.batch_size * row)) if trace or model == "x" else None
+            int(GIB * (base + config.lora.rank / 32 + config.data.batch_size * row))
+            if trace or slot.model == "x"
+            else None
         )
 
 

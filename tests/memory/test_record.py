@@ -62,3 +62,12 @@ def test_a_peak_begins_anew() -> None:
     second = torch.ones(128 * 2**20)
     highest, before = peak.read()
     assert highest - before == pytest.approx(second.nbytes, rel=0.2)
+
+
+def test_what_kernels_of_a_cpu_take_is_no_error_of_the_prediction(tmp_path: Path) -> None:
+    words = ("data.batch_size=8", "trainer.precision=bf16-mixed", "trainer.gradient_checkpointing=true")
+    config = compose_job(f"data.cache_dir={tmp_path}", "lora.target_modules=all", *words)
+    needs = curve_of(config).needs(8, ["adamw"], cpu_threads=2)
+    assert needs.tensors > curve_of(config).needs(8, ["adamw"]).tensors
+    told = note_error([config], 8, measured=needs.tensors, beside=0, device="cpu", cpu_threads=2)
+    assert told == needs.tensors
