@@ -27,6 +27,7 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
     from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415  # --help needs none of these
     from src.launch.engines import ENGINES  # noqa: PLC0415
     from src.launch.finding import NotFoundError, find  # noqa: PLC0415
+    from src.launch.folders import refuse_empty  # noqa: PLC0415
     from src.launch.points import SweepError  # noqa: PLC0415
     from src.launch.resume import find_unfinished, stored_launcher  # noqa: PLC0415
     from src.launch.settings import Settings  # noqa: PLC0415
@@ -35,6 +36,7 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
     OUTCOME.exit_code = OK
     try:
         folder, job = find(options.what, options.root)
+        refuse_empty(folder)
         resumed = find_unfinished(
             folder.absolute(),
             failed=options.failed or job is not None,

@@ -98,6 +98,18 @@ def read_sweep(sweep_dir: Path) -> dict[str, Any]:
     return record
 
 
+def refuse_empty(sweep_dir: Path) -> None:
+    """A sweep that was ended before its jobs were written has trained nothing and cannot go on.
+
+    Raises:
+        SweepError: For such a sweep, with the command that starts it.
+    """
+    record = read_sweep(sweep_dir)
+    if not record["jobs"]:
+        advice = f"start it again: {record['command']}"
+        raise SweepError([f"{sweep_dir}: ended before any job of it was written, so nothing was trained; {advice}"])
+
+
 def add_jobs(sweep_dir: Path, record: dict[str, Any], jobs: Sequence[JobRecord]) -> None:
     """Enter ``jobs`` in the sweep's record."""
     for job in jobs:

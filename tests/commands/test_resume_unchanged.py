@@ -8,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from src import resume
+from src.launch.folders import create_sweep
 from tests.commands.ran import Command
 from tests.commands.stopping import began, ends, stopped_after
 
@@ -163,3 +164,12 @@ def test_a_damaged_record_is_no_reason_to_lose_a_sweep(stopped: Path, capsys: py
         (stopped / str(job) / "made_with.json").write_text("{")
     assert resume.main([str(stopped)]) == 0
     assert "skipped, finished with its files in place: photos-rank8-seed1" in capsys.readouterr().out
+
+
+def test_a_sweep_that_never_got_its_jobs_says_how_to_start_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create_sweep(tmp_path / "sweep", "abc123")  # and killed before the jobs' folders were written
+    assert resume.main([str(tmp_path / "sweep")]) == 2
+    told = capsys.readouterr().err
+    assert "nothing was trained; start it again: python -m src.train" in told
