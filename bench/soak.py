@@ -91,11 +91,13 @@ def say(show: Console, name: str, one: dict[str, Any]) -> None:
 
 
 def keep(kind: str, totals: dict[str, dict[str, Any]]) -> None:
-    """Write what is known so far into bench/results/soak.json; other faults keep what they had."""
+    """Write what is known so far into bench/results/soak.json; other faults keep the counts that they had."""
     path = reliability.RESULT
     known = json.loads(path.read_text()) if path.exists() else {}
     when = {**circumstances("soak"), "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")}
-    known[kind] = known.get(kind, {}) | {name: {**total, **when} for name, total in totals.items()}
+    known[kind] = (known.get(kind, {}) if kind == COUNTED else {}) | {
+        name: {**total, **when} for name, total in totals.items()
+    }
     write_json(path, known)
 
 

@@ -19,22 +19,22 @@ WORDS = {"separate": "8 separate processes of this project", "example": "8 runs 
 def measure(steps: int, options: Namespace, folder: Path) -> dict[str, float]:
     """Wall seconds of the sweep and of 8 of each other kind.
 
-    The sweep runs between the others, so that none has the quiet end of the machine's day to itself. With
-    ``--runs`` below 8 the later ones, which find the caches filled, stand for those that were not run.
+    Rounds of one sweep and one run of each other kind, so that all see the same hours of the machine. The sweep's
+    time is the median of the rounds. With ``--runs`` below 8 the median of the later runs, which find the caches
+    filled, stands for those that were not run.
     """
     runs = options.runs or (1 if options.quick else JOBS)
-    seconds: dict[str, float] = {}
     example = Example(options.example, folder / "example", options.example_packages) if options.example else None
     if example:
         example.run(Training(steps=2))  # it converts its data set once; that is not counted against it
+    sweeps: list[float] = []
     ours: list[float] = []
     theirs: list[float] = []
     for seed in range(runs):
         ours.append(run_sweep(folder / "separate", Training(steps=steps), seeds=[seed], fresh=not ours)[0])
+        sweeps.append(run_sweep(folder / "together", Training(steps=steps), seeds=range(JOBS))[0])
         theirs += [example.run(Training(steps=steps, seed=seed))] if example else []
-        if seed == runs // 2:
-            seconds["sweep"] = run_sweep(folder / "together", Training(steps=steps), seeds=range(JOBS))[0]
-    seconds["separate"] = _all(ours)
+    seconds = {"sweep": statistics.median(sweeps), "separate": _all(ours)}
     if example:
         seconds["example"] = _all(theirs)
     return seconds
@@ -43,7 +43,7 @@ def measure(steps: int, options: Namespace, folder: Path) -> dict[str, float]:
 def _all(measured: list[float]) -> float:
     """Seconds of all eight: the first fills the caches, those not run are as the later ones were."""
     first, later = measured[0], measured[1:] or measured
-    return first + statistics.mean(later) * (JOBS - 1)
+    return first + statistics.median(later) * (JOBS - 1)
 
 
 def main() -> None:
@@ -60,8 +60,9 @@ def main() -> None:
         how=(
             "Wall time from the command to its end, start-up, caching, training, export and tracking included: eight "
             "jobs (seeds 0 to 7, rank 8 on attention, batch 1, fp32) on the embedded base. The caches of latents and "
-            "text states are empty at the start of both. Of the separate runs of each kind "
-            f"{options.runs or (1 if options.quick else JOBS)} were measured. The example trains the same base, data, "
+            "text states are empty at the start of every sweep and of the first separate run. Rounds of one sweep and "
+            "one run of each other kind, "
+            f"{options.runs or (1 if options.quick else JOBS)} of them; medians. The example trains the same base, data, "
             "batch, steps and precision; its data set was converted before."
         ),
         quick=options.quick,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from src.lora.formats.adapter import ExportError
+from src.lora.formats.adapter import Adapter, ExportError
 from src.lora.formats.read import read_adapter
 from src.training import export as exporting
 from src.training.export import export, live_adapter, start_from
@@ -74,6 +76,37 @@ def test_a_wrong_file_does_not_count(fault: str, message: str, tmp_path: Path, m
         monkeypatch.setattr(exporting, "live_adapter", swapped)
     with pytest.raises(ExportError, match=message):
         export(pack, pack.members[0], tmp_path, "x")
+
+
+@pytest.mark.parametrize("written", ["write_kohya", "write_diffusers"])
+def test_each_file_is_tried_on_the_base(written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One trial stands for both files only where both hold the same numbers."""
+    pack = _pack(tmp_path)
+    write = getattr(exporting, written)
+
+    def halved(path: Path, adapter: Adapter, *rest: Any) -> None:
+        weights = {name: replace(one, alpha=one.alpha / 2) for name, one in adapter.unet.items()}
+        write(path, Adapter(unet=weights), *rest)
+
+    monkeypatch.setattr(exporting, "check_written", lambda *_: None)
+    export(pack, pack.members[0], tmp_path, "sound")
+    monkeypatch.setattr(exporting, written, halved)
+    with pytest.raises(ExportError, match="differ from the live adapter"):
+        export(pack, pack.members[0], tmp_path, "x")
+
+
+def test_members_that_share_a_forward_have_the_outputs_that_each_has_alone(tmp_path: Path) -> None:
+    specs = [Spec(f"m{rank}", ("trainer.precision=64-true", f"lora.rank={rank}")) for rank in (2, 3, 5)]
+    pack = Pack(make_denoiser(torch.float64), [make_member(spec, tmp_path) for spec in specs])
+    pack.bank.weights.copy_(torch.randn(pack.bank.weights.shape, generator=torch.Generator().manual_seed(2)) * 0.1)
+    before = pack.bank.weights.clone()
+    together = exporting.live_outputs(pack, pack.members)
+    for member in pack.members:
+        alone = exporting.live_outputs(pack, [member])[member.name]
+        assert torch.allclose(together[member.name].exact, alone.exact, rtol=0, atol=1e-12)
+        assert torch.allclose(together[member.name].rounded, alone.rounded, rtol=0, atol=1e-12)
+        assert 1e-6 < float((alone.exact - alone.rounded).abs().max()) < 1e-2
+    assert torch.equal(pack.bank.weights, before)
 
 
 def test_a_strong_adapter_is_exported_although_fp16_rounds_it(tmp_path: Path) -> None:

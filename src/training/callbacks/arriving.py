@@ -77,7 +77,7 @@ class Arrivals(Callback):
             if member.done and member.state == "active":  # resumed after its last step: only its files are made again
                 self._others.validation.score([member])
                 self._others.pictures.begin([member])
-                self._others.exports.end_step(pack, member)
+                self._others.exports.end_steps(pack, [member])
         self._others.departures.depart(pack)
 
     def _take_in(self, pack: Pack, arrivals: Sequence[Arrival]) -> None:

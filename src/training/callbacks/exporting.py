@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 from src.config.files import write_json
 from src.lora.formats.adapter import AdapterError
 from src.training.callbacks.metrics import peak_memory_gib
-from src.training.export import ROUNDING_TOLD, Exported, export
+from src.training.export import ROUNDING_TOLD, Exported, Outputs, export, live_outputs
 from src.training.made_with import note_end
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ class Exports(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Export members that are due."""
-        for member in pl_module.result.stepped:
-            self.end_step(pl_module.pack, member)
+        self.end_steps(pl_module.pack, pl_module.result.stepped)
 
     def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
         """Export members that were stopped before it."""
@@ -50,24 +49,24 @@ class Exports(Callback):
 
     def begin(self, pack: Pack, members: Sequence[Member]) -> None:
         """Export those of ``members`` that are due and were stopped before it."""
-        for member in members:
-            if member.untold:
-                self.end_step(pack, member)
+        self.end_steps(pack, [member for member in members if member.untold])
 
-    def end_step(self, pack: Pack, member: Member) -> None:
+    def end_steps(self, pack: Pack, members: Sequence[Member]) -> None:
         """Export what is due; this is the last that a step's end is told with."""
-        step, every = member.count.step, member.config.trainer.save_every
-        if step and every is not None and step % every == 0:
-            self._along_the_way(pack, member)
-        if member.done:
-            self._finish(pack, member)
-        member.count.told = step
+        due = [member for member in members if member.done or _on_the_way(member)]
+        live = live_outputs(pack, due) if due else {}
+        for member in members:
+            if _on_the_way(member):
+                self._along_the_way(pack, member, live[member.name])
+            if member.done:
+                self._finish(pack, member, live[member.name])
+            member.count.told = member.count.step
 
-    def _finish(self, pack: Pack, member: Member) -> None:
+    def _finish(self, pack: Pack, member: Member, live: Outputs) -> None:
         """Write the final files and the summary; without them the member is FAILED, its mates go on."""
         folder = member.folder / "adapter"
         try:
-            files = self._export(pack, member, folder, member.name)
+            files = self._export(pack, member, folder, member.name, live)
             self._mark_best(member, folder, files.kohya)
             note_end(member)
         except (AdapterError, OSError) as error:
@@ -77,11 +76,11 @@ class Exports(Callback):
             self._sink.emit("artifact", member.job, path=self._relative(path), folder="adapter")
         self.summaries[member.name] = self._summary(pack, member, files)
 
-    def _along_the_way(self, pack: Pack, member: Member) -> None:
+    def _along_the_way(self, pack: Pack, member: Member, live: Outputs) -> None:
         """One of several files: when it cannot be written the training goes on and the user is told."""
         folder = member.folder / "adapter" / "steps"
         try:
-            files = self._export(pack, member, folder, f"{member.name}-step{member.count.step:06d}")
+            files = self._export(pack, member, folder, f"{member.name}-step{member.count.step:06d}", live)
             self._mark_best(member, member.folder / "adapter", files.kohya)
         except (AdapterError, OSError) as error:
             message = f"{member.name}: no adapter was exported at step {member.count.step}: {error}"
@@ -89,8 +88,10 @@ class Exports(Callback):
             return
         self._sink.emit("artifact", member.job, path=self._relative(files.kohya), folder="adapter/steps")
 
-    def _export(self, pack: Pack, member: Member, folder: Path, stem: str) -> Exported:
-        files = export(pack, member, folder, stem)
+    def _export(  # what is written of whom, where, against what
+        self, pack: Pack, member: Member, folder: Path, stem: str, live: Outputs
+    ) -> Exported:
+        files = export(pack, member, folder, stem, live)
         if files.rounding > ROUNDING_TOLD:
             message = f"{stem}: rounding to fp16 moves the base's outputs by {files.rounding:.1e} (relative)"
             self._sink.emit("log", member.job, level="warning", message=message)
@@ -125,3 +126,8 @@ class Exports(Callback):
 
     def _relative(self, path: Path) -> str:
         return str(path.relative_to(self._sink.root))
+
+
+def _on_the_way(member: Member) -> bool:
+    step, every = member.count.step, member.config.trainer.save_every
+    return bool(step and every is not None and step % every == 0)
