@@ -6,6 +6,8 @@ PY     := $(BIN)/python
 STAMP  := $(VENV)/.ready
 # `make test ARGS="tests/config -x"`, `make demo ARGS="trainer.max_steps=50"`, `make bench ARGS=--quick`
 ARGS   ?=
+# `make test WORKERS=8`: tests side by side, each process on one thread of torch
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test ui bench soak lint docs clean-venv
@@ -26,7 +28,7 @@ demo: $(STAMP)  ## train LoRA ranks 4, 8 and 16 together on real drawings
 	$(PY) -m src.train lora.rank=4,8,16 -m $(ARGS)
 
 test: $(STAMP)  ## every test
-	$(PY) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 ui: $(STAMP)  ## MLflow UI on http://127.0.0.1:5000 over mlruns/
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db $(ARGS)

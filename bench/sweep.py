@@ -62,8 +62,8 @@ def main() -> None:
             "jobs (seeds 0 to 7, rank 8 on attention, batch 1, fp32) on the embedded base. The caches of latents and "
             "text states are empty at the start of every sweep and of the first separate run. Rounds of one sweep and "
             "one run of each other kind, "
-            f"{options.runs or (1 if options.quick else JOBS)} of them; medians. The example trains the same base, data, "
-            "batch, steps and precision; its data set was converted before."
+            f"{options.runs or (1 if options.quick else JOBS)} of them; medians. The example trains the same base, "
+            "data, batch, steps and precision; its data set was converted before."
         ),
         quick=options.quick,
     )

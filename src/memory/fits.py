@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from src.config import JobConfig
 
 MOST_RANK, MOST_RESOLUTION, MOST_BATCH = 1024, 4096, 4096
+_LOW_RANK, _HIGH_RANK = 4, 16
+_LINES = 8  # sides that are asked for by a line; after them the rest is halved
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,29 +47,28 @@ def most_that_fits(config: JobConfig, budget: int, *, checkpointing: bool, conte
     optimizer, batch = config.optimizer.name, config.data.batch_size
     curve = curve_of(config)
 
-    def fits(changed: JobConfig) -> bool:
-        return curve_of(changed).needs(batch, [optimizer], context).total <= budget
-
     stride = config.model.stride
+
+    def total(cells: int) -> int:
+        return curve_of(_at(config, cells * stride)).needs(batch, [optimizer], context).total
+
+    asked = max(1, config.data.resolution // stride)
     return Most(
         checkpointing=checkpointing,
         batch=min(MOST_BATCH, curve.most_rows(budget, [optimizer], context)),
-        rank=_largest(1, MOST_RANK, _by_rank(config, budget, context)),
-        resolution=stride * _largest(1, MOST_RESOLUTION // stride, lambda n: fits(_at(config, n * stride))),
+        rank=_most_rank(config, budget, context),
+        resolution=stride * largest_within(budget, total, asked, MOST_RESOLUTION // stride),
         members=curve.most_members(budget, batch, optimizer, context),
     )
 
 
-def _by_rank(config: JobConfig, budget: int, context: int) -> Callable[[int], bool]:
+def _most_rank(config: JobConfig, budget: int, context: int) -> int:
     """Everything about a rank is a straight line, so two traces tell of all."""
-    low, high = (curve_of(_ranked(config, rank)) for rank in (4, 16))
     optimizer, batch = config.optimizer.name, config.data.batch_size
-
-    def total(rank: int) -> int:
-        one, other = (curve.needs(batch, [optimizer], context).total for curve in (low, high))
-        return one + (other - one) * (rank - 4) // 12
-
-    return lambda rank: total(rank) <= budget
+    curves = [curve_of(_ranked(config, rank)) for rank in (_LOW_RANK, _HIGH_RANK)]
+    low, high = (curve.needs(batch, [optimizer], context).total for curve in curves)
+    most = _LOW_RANK + (budget - low) * (_HIGH_RANK - _LOW_RANK) // (high - low)
+    return max(0, min(MOST_RANK, most))
 
 
 def _ranked(config: JobConfig, rank: int) -> JobConfig:
@@ -77,18 +79,37 @@ def _at(config: JobConfig, resolution: int) -> JobConfig:
     return replace(config, data=replace(config.data, resolution=resolution))
 
 
-def _largest(low: int, high: int, holds: Callable[[int], bool]) -> int:
-    """The largest number from ``low`` to ``high`` at which ``holds``, which once false stays so; else 0."""
-    if not holds(low):
-        return 0
-    size = low
-    while size < high and holds(min(high, 2 * size)):
-        size = min(high, 2 * size)
-    bad = min(high, 2 * size) if size < high else high + 1
-    while bad - size > 1:
-        middle = (size + bad) // 2
-        if holds(middle):
-            size = middle
-        else:
-            bad = middle
-    return size
+def largest_within(budget: int, total: Callable[[int], int], start: int, high: int) -> int:
+    """The largest side from 1 to ``high`` whose ``total`` is within ``budget``; 0 where none is.
+
+    ``total`` grows with the side, and costs seconds: nearly a straight line in the area, it is asked where such a line
+    through the two nearest known sides meets the budget, and by halves where that has not come near in time.
+
+    Args:
+        budget: Bytes.
+        total: Bytes by side.
+        start: A side to begin with.
+        high: The largest that is allowed.
+    """
+    known = {side: total(side) for side in {1, min(start, high)}}
+    good, bad = 0, high + 1
+    while True:
+        good = max([good, *(side for side, size in known.items() if size <= budget)])
+        bad = min([bad, *(side for side, size in known.items() if size > budget)])
+        if bad - good <= 1:
+            return good
+        crossing = _on_the_line(budget, known) if len(known) < _LINES else None
+        side = min(bad - 1, max(good + 1, (good + bad) // 2 if crossing is None else crossing))
+        known[side] = total(side)
+
+
+def _on_the_line(budget: int, known: Mapping[int, int]) -> int | None:
+    """The largest side within ``budget`` on the line through the two known sides nearest to it."""
+    near = sorted(known, key=lambda side: abs(known[side] - budget))[:2]
+    if len(near) < 2:  # a line takes two points
+        return None
+    (one, other), (size, more) = near, (known[near[0]], known[near[1]])
+    if size == more:
+        return None
+    area = one**2 + (budget - size) * (other**2 - one**2) / (more - size)
+    return math.isqrt(int(area)) if area > 0 else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from src.config import JobConfig
 from src.config.compose import compose_job
 from src.lora.inject import inject
 from src.memory import predict as prediction
-from src.memory.fits import most_that_fits
+from src.memory.fits import largest_within, most_that_fits
 from src.memory.predict import GIB, Curve, curve_of, is_known, predict
 from src.memory.tally import Tally
 from src.memory.trace import GRAIN, placeholder, run_once, trace_step, zeros
@@ -161,6 +162,44 @@ def test_the_most_that_fits_does_fit_and_one_more_does_not(cache: Path) -> None:
     assert most.members > 1
     again = most_that_fits(config, budget, checkpointing=True, context=0)
     assert again.batch > most.batch
+
+
+@pytest.mark.parametrize("start", [1, 64, 512])
+@pytest.mark.parametrize(
+    "total",
+    [
+        lambda side: 10**9 + 40_000 * side**2,
+        lambda side: 10**9 + 40_000 * side**2 + 3 * side**4,
+        lambda side: 10**9 + 10**6 * (side // 7),
+        lambda side: 10**9 + (10**12 if side > 100 else side),
+        lambda _: 10**9,
+        lambda _: 10**14,
+    ],
+    ids=["area", "attention", "stairs", "cliff", "flat", "nothing fits"],
+)
+def test_the_largest_side_is_found_whatever_the_curve(total: Callable[[int], int], start: int) -> None:
+    budget, high = 2 * 10**9, 512
+    asked: list[int] = []
+
+    def counted(side: int) -> int:
+        asked.append(side)
+        return total(side)
+
+    best = max((side for side in range(1, high + 1) if total(side) <= budget), default=0)
+    assert largest_within(budget, counted, start, high) == best
+    assert len(asked) == len(set(asked)), "a side costs seconds"
+    assert len(asked) <= 18
+
+
+def test_a_line_in_the_area_takes_few_looks() -> None:
+    asked: list[int] = []
+
+    def total(side: int) -> int:
+        asked.append(side)
+        return 10**9 + 40_000 * side**2 + side**3
+
+    assert total(largest_within(2 * 10**9, total, 64, 512)) <= 2 * 10**9
+    assert len(asked) <= 7
 
 
 def test_a_base_without_configs_is_an_error() -> None:
