@@ -155,9 +155,9 @@ def judge(  # what a result is made of
     tensors = [guess / real["tensors"] - 1 for guess, real in zip(predicted, measured, strict=True)]
     wide = [n for n, case in enumerate(table) if not case.precision.startswith("bf16")]
     narrow = [n for n in range(len(table)) if n not in wide]
-    factor = statistics.median(measured[n]["process"] / predicted[n] for n in wide)
-    scratch = statistics.median([measured[n]["process"] - factor * predicted[n] for n in narrow] or [0.0])
-    guesses = [factor * guess + (scratch if n in narrow else 0.0) for n, guess in enumerate(predicted)]
+    factor, fixed = calibrated([predicted[n] for n in wide], [measured[n]["process"] for n in wide])
+    scratch = statistics.median([measured[n]["process"] - factor * predicted[n] - fixed for n in narrow] or [0.0])
+    guesses = [factor * guess + fixed + (scratch if n in narrow else 0.0) for n, guess in enumerate(predicted)]
     processes = [guess / real["process"] - 1 for guess, real in zip(guesses, measured, strict=True)]
     rows = [
         [
@@ -176,7 +176,8 @@ def judge(  # what a result is made of
             "Peak of one training step. Tensors: what stays, and every allocation of a step that torch's profiler saw. "
             "Process: peak resident memory less what the imports had taken, median of "
             f"{rounds} rounds with fixed malloc settings. The prediction for the process is calibrated once for this "
-            f"machine: the tensors' times {factor:.3f}, and {scratch / MIB:.0f} MiB more in bf16, which is what the "
+            f"machine: the tensors' times {factor:.3f}, {fixed / MIB:.0f} MiB of the process's own, "
+            f"and {scratch / MIB:.0f} more in bf16, which is what the "
             "CPU's bf16 kernels keep for themselves and no tensor shows. What convolutions allocate inside themselves "
             f"is predicted by oneDNN's own formula (src/memory/scratch.py), for the {_threads()} that torch had. "
             f"Tracing all {len(table)} kinds took {tracing:.0f} s."
@@ -188,6 +189,21 @@ def judge(  # what a result is made of
         ],
         tables=[Table(title="Predicted and measured", columns=columns, rows=rows)],
     )
+
+
+def calibrated(predicted: Sequence[float], measured: Sequence[float]) -> tuple[float, float]:
+    """The line ``factor * predicted + fixed`` with the least squares of its relative errors: one for a machine.
+
+    From fewer than three kinds no more than a factor can be had.
+    """
+    if len(predicted) < 3:  # a line through two points fits whatever they are
+        return statistics.median(real / guess for guess, real in zip(predicted, measured, strict=True)), 0.0
+    weights = [1.0 / real**2 for real in measured]
+    x, y = (sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights) for values in (predicted, measured))
+    spread = sum(w * (guess - x) ** 2 for w, guess in zip(weights, predicted, strict=True))
+    slope = sum(w * (guess - x) * (real - y) for w, guess, real in zip(weights, predicted, measured, strict=True))
+    factor = slope / spread
+    return factor, y - factor * x
 
 
 def measure(task: dict[str, object]) -> None:

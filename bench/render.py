@@ -9,7 +9,19 @@ from src.config.files import write_atomic
 from src.config.paths import PROJECT_ROOT
 
 PAGE = PROJECT_ROOT / "docs" / "benchmarks.md"
-ORDER = ("startup", "step", "sweep", "one_job", "precision", "overhead", "memory", "farm", "gpu_memory", "gpu")
+ORDER = (
+    "startup",
+    "step",
+    "sweep",
+    "one_job",
+    "precision",
+    "overhead",
+    "prediction",
+    "memory",
+    "farm",
+    "gpu_memory",
+    "gpu",
+)
 HEAD = """# Benchmarks
 
 <!-- Written by `python -m bench.render` from bench/results/*.json: measure again with `make bench`, do not edit. -->
