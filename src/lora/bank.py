@@ -52,11 +52,18 @@ class Span:
         return int(self.layer.r.get(handle(member), 0))
 
     def cut(self, block: Tensor) -> tuple[Tensor, Tensor]:
-        """A and B as views of ``block [..., P]``."""
-        lead = block.shape[:-1]
-        down = block[..., self.start : self.middle].unflatten(-1, self.down_shape)
-        up = block[..., self.middle : self.end].unflatten(-1, self.up_shape)
-        return down.view(*lead, *self.down_shape), up.view(*lead, *self.up_shape)
+        """A and B as views of ``block [..., P]``, whose rows are whole."""
+        return _view(block, self.start, self.down_shape), _view(block, self.middle, self.up_shape)
+
+
+def _view(block: Tensor, start: int, shape: tuple[int, ...]) -> Tensor:
+    """``block[..., start : start + n]`` in ``shape``, by one operation: a trace (src/memory/trace.py) pays for each."""
+    strides = [block.stride(-1)]
+    for size in reversed(shape[1:]):
+        strides.insert(0, strides[0] * size)
+    return block.as_strided(
+        (*block.shape[:-1], *shape), (*block.stride()[:-1], *strides), block.storage_offset() + start
+    )
 
 
 class AdapterBank:

@@ -12,7 +12,10 @@ from typing import Self
 from src.training.shortage import OutOfMemoryError
 
 GIB = 2**30
-EVERY_S = 0.02
+# Pages are written at tens of GiB a second at most, so far from a bound there is nothing to see for a while; each look
+# takes the interpreter from the training.
+EVERY_S, SELDOM_S = 0.02, 0.25
+_BYTES_A_SECOND = 20 * GIB
 _SPARE_SHARE, _LEAST_SPARE = 0.02, 192 * 2**20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -54,7 +57,7 @@ class Watch:
             OutOfMemoryError: With what is taken or left.
         """
         if self._short:
-            problem = self._problem()
+            _, problem = self._room()
             self._short = problem is not None
             if problem is not None:
                 raise OutOfMemoryError(problem)
@@ -68,17 +71,25 @@ class Watch:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._end.wait(EVERY_S):
-            if self._problem() is not None:
+        wait = EVERY_S
+        while not self._end.wait(wait):
+            room, problem = self._room()
+            if problem is not None:
                 self._short = True
+            wait = min(SELDOM_S, max(EVERY_S, room / _BYTES_A_SECOND))
 
-    def _problem(self) -> str | None:
-        if self.limit is not None and (taken := self._taken()) > self.limit:
-            return f"{taken / GIB:.2f} GiB are taken, memory.limit_gib allows {self.limit / GIB:.2f}"
+    def _room(self) -> tuple[int, str | None]:
+        """Bytes until something is wrong, and what is wrong already."""
+        rooms: list[int] = []
+        if self.limit is not None:
+            taken = self._taken()
+            if taken > self.limit:
+                return 0, f"{taken / GIB:.2f} GiB are taken, memory.limit_gib allows {self.limit / GIB:.2f}"
+            rooms.append(self.limit - taken)
         left = self._available()
         if left < self._spare:
-            return f"{left / GIB:.2f} GiB are left on this machine, {self._spare / GIB:.2f} are to stay free"
-        return None
+            return 0, f"{left / GIB:.2f} GiB are left on this machine, {self._spare / GIB:.2f} are to stay free"
+        return min([*rooms, left - self._spare]), None
 
 
 def taken_bytes() -> int:

@@ -58,6 +58,19 @@ def test_a_real_process_is_seen_to_take_memory() -> None:
     assert 0 < available_bytes() < total_bytes()
 
 
+@pytest.mark.parametrize(("left", "fewest", "most"), [(100.0, 1, 6), (1.05, 12, 60)])
+def test_it_looks_seldom_while_there_is_room_and_often_near_a_bound(left: float, fewest: int, most: int) -> None:
+    looks: list[float] = []
+
+    def available() -> int:
+        looks.append(left)
+        return int(left * GIB)
+
+    with Watch(available=available, spare=GIB):
+        time.sleep(1.0)
+    assert fewest <= len(looks) <= most
+
+
 def test_looking_costs_next_to_nothing() -> None:
     start = time.perf_counter()
     for _ in range(50):
