@@ -116,7 +116,8 @@ def live_outputs(pack: Pack, members: Sequence[Member]) -> dict[str, Outputs]:
 
     def with_most(most: int) -> list[Tensor]:
         groups = [members[first : first + most] for first in range(0, len(members), most)]
-        return [rows for group in groups for rows in _of_live(pack, group)]
+        with pack.wary(unless=most == 1):
+            return [rows for group in groups for rows in _of_live(pack, group)]
 
     places = [pack.bank.place(member.name) for member in members]
     exact, most = in_fewer_rows(with_most, len(members), pack.device)

@@ -16,6 +16,7 @@ from src.lora.formats.read import read_adapter
 from src.training import export as exporting
 from src.training.export import export, live_adapter, start_from
 from src.training.pack import Pack
+from src.training.shortage import OutOfMemoryError
 from tests.training.world import Spec, make_denoiser, make_member, train
 
 VARIANTS = {
@@ -107,6 +108,24 @@ def test_members_that_share_a_forward_have_the_outputs_that_each_has_alone(tmp_p
         assert torch.allclose(together[member.name].rounded, alone.rounded, rtol=0, atol=1e-12)
         assert 1e-6 < float((alone.exact - alone.rounded).abs().max()) < 1e-2
     assert torch.equal(pack.bank.weights, before)
+
+
+def test_members_share_fewer_forwards_where_memory_is_short(tmp_path: Path) -> None:
+    specs = [Spec(f"m{n}", ("trainer.precision=64-true",)) for n in range(4)]
+    pack = Pack(make_denoiser(torch.float64), [make_member(spec, tmp_path) for spec in specs])
+    plenty = exporting.live_outputs(pack, pack.members)
+    refused: list[int] = []
+
+    def alarm() -> None:
+        if (members := len(pack.bank._plan.places)) > 1:  # type: ignore[union-attr]
+            refused.append(members)
+            raise OutOfMemoryError("short")
+
+    pack.bank.alarm = alarm
+    short = exporting.live_outputs(pack, pack.members)
+    assert refused == [4, 2], "found out once"
+    for name, outputs in plenty.items():
+        assert torch.allclose(short[name].rounded, outputs.rounded, rtol=0, atol=1e-12)
 
 
 def test_a_strong_adapter_is_exported_although_fp16_rounds_it(tmp_path: Path) -> None:
