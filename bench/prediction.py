@@ -102,7 +102,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as cache:
                 traced[name].append(apart("trace", words, Path(cache)))
                 looked[name].append(apart("look-up", words, Path(cache)))
-    step_ms, watching = watch_ratio(*((4, 10) if options.quick else (30, 40)))
+    step_ms, watching = watch_ratio(*((4, 10) if options.quick else (16, 40)))
     rows = [
         [name, *(f"{value:.1f}" for value in (statistics.median(traced[name]), max(traced[name])))]
         + [f"{value * 1e3:.0f}" for value in (statistics.median(looked[name]), max(looked[name]))]
