@@ -31,7 +31,7 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
     from src.launch.points import SweepError  # noqa: PLC0415
     from src.launch.resume import find_unfinished, stored_launcher  # noqa: PLC0415
     from src.launch.settings import Settings  # noqa: PLC0415
-    from src.launch.sweep import run_resumed  # noqa: PLC0415
+    from src.launch.sweep import run_resumed, settle_sweep  # noqa: PLC0415
 
     OUTCOME.exit_code = OK
     try:
@@ -44,6 +44,8 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
             changed=data_changes,
         )
         sys.stderr.write("".join(f"Left out: {line}\n" for line in resumed.refused))
+        if not resumed.jobs and job is None and settle_sweep(folder.absolute(), draw_picture):
+            return OUTCOME.exit_code
         if not resumed.jobs:
             print(*resumed.notes, f"Nothing is left to do in {folder} (python -m src.status {folder})", sep="\n")
             return OK

@@ -23,8 +23,9 @@ from src.launch.planboard import say
 from src.launch.points import Overrides, Point, SweepError, all_sound, compose_points
 from src.launch.results import JobOutcome, read_results
 from src.launch.resume import find_resumed
+from src.launch.run import Finish
 from src.launch.settings import Settings
-from src.launch.sweep import Finish, run_resumed, run_sweep, show_plan
+from src.launch.sweep import run_resumed, run_sweep, settle_sweep, show_plan
 from src.launch.unchanged import DataCheck
 
 
@@ -157,6 +158,8 @@ class Launching:
             say([*again.notes, "Nothing is left to train (hydra.launcher.skip_finished=true)."])
         if again.whole is None:
             return [*again.finished.values(), *(self._run_new(left, again.notes) if left else ())]
+        if not left:
+            settle_sweep(again.whole.sweep_dir, self._finish)
         if left:
             resumed = again.whole.recorded_in(_tracking(points[0]))
             run_resumed(resumed, self._settings, self._finish, forecast=self._forecast)

@@ -144,6 +144,21 @@ def find_unfinished(
     )
 
 
+def is_settled(sweep_dir: Path) -> bool:
+    """Whether the launcher that last began a pack in it lived to its end."""
+    last = [line["event"] for line in read_journal(sweep_dir) if line.get("event") in ("began", "resumed", "ended")]
+    return not last or last[-1] == "ended"
+
+
+def stored_jobs(sweep_dir: Path) -> list[JobRecord]:
+    """All jobs of a sweep, with their stored configurations.
+
+    Raises:
+        SweepError: When one cannot be read.
+    """
+    return [_stored_job(sweep_dir, entry) for entry in read_sweep(sweep_dir)["jobs"]]
+
+
 def is_finished(sweep_dir: Path, result: JobOutcome) -> bool:
     """Whether the job finished and its adapter lies there, whole."""
     file = sweep_dir / str((result.summary or {}).get("file"))

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from src.config.schema import JobConfig, TrackingConfig
+from src.config.schema import JobConfig
 from src.launch.budget import Budget, Forecast, budget_for
 from src.launch.clock import BASIS, Basis, in_words
 from src.launch.engines import ENGINES
-from src.launch.engines.protocol import WORKER_LOST
 from src.launch.folders import add_jobs, create_sweep, read_sweep, refuse_taken, write_jobs
-from src.launch.journal import Journal, SweepBusyError, read_journal
+from src.launch.journal import Journal, SweepBusyError
 from src.launch.members import Member
-from src.launch.names import Named, name_jobs, show_value, swept_keys
-from src.launch.outcome import FAILED, INTERRUPTED, OUTCOME
+from src.launch.names import Named, name_jobs
 from src.launch.plan import Pack, Plan, make_plan
 from src.launch.planboard import print_plan
 from src.launch.points import Point, SweepError
 from src.launch.refusing import refuse_hopeless
-from src.launch.results import JobOutcome, read_results, write_results
-from src.launch.resume import Resumed, has_checkpoint
-from src.launch.screen import PatientConsole, Screen
+from src.launch.results import JobOutcome, read_results
+from src.launch.resume import Resumed, has_checkpoint, is_settled, stored_jobs
+from src.launch.run import Finish, Run
+from src.launch.screen import PatientConsole
 from src.launch.settings import Settings
-from src.launch.sharing import Sharing, check_locks
-from src.launch.signals import Interrupts
-from src.launch.sizes import Sizes
-from src.launch.supervise import Supervisor
-from src.launch.table import near, plain, print_results, ui_command
+from src.launch.sharing import check_locks
 from src.launch.waiting import Task
-from src.launch.writer import SafeWriter
 from src.tracking.records import JobRecord
-
-Finish = Callable[[Path, list[JobOutcome]], Path | None]
 
 
 def plan_of(
@@ -123,7 +114,7 @@ def run_sweep(  # noqa: PLR0913  # what a sweep is made of
         journal.write("sweep", id=record["id"], jobs=sorted(members))
         for pack, seconds in zip(plan.packs, plan.seconds, strict=True):
             journal.write("pack", pack=pack.name, jobs=list(pack.jobs), rows=pack.rows, predicted_s=round(seconds, 1))
-        run = _Run(sweep_dir, record, members, journal, settings, finish)
+        run = Run(sweep_dir, record, members, journal, settings, finish)
         run.notes = [*notes, *named.notes, *plan.reasons]
         if basis == "measured":
             run.notes.append(f"predicted to take {in_words(plan.ends_s)}, {BASIS[basis]}")
@@ -151,7 +142,7 @@ def run_resumed(resumed: Resumed, settings: Settings, finish: Finish, *, forecas
                     journal.write("resumed", job=job, spool=spool.name)
                 rows = sum(members[job].record.config.data.batch_size for job in jobs)
                 tasks.append(Task(pack=Pack(name=name, jobs=jobs, rows=rows), spool=spool))
-            run = _Run(resumed.sweep_dir, resumed.sweep, members, journal, settings, finish)
+            run = Run(resumed.sweep_dir, resumed.sweep, members, journal, settings, finish)
             run.notes, configs = list(resumed.notes), {n: one.record.config for n, one in members.items()}
             run.train(tasks, resumed.cwd, budget_of(configs, settings, forecast))
     except SweepBusyError as error:
@@ -159,129 +150,30 @@ def run_resumed(resumed: Resumed, settings: Settings, finish: Finish, *, forecas
     return [result for result in run.results if result.index in members]
 
 
-class _Run:
-    """Members of one sweep on their way through the worker."""
+def settle_sweep(sweep_dir: Path, finish: Finish) -> bool:
+    """Give a sweep its results, picture and runs' ends whose workers ended every job after its launcher was killed.
 
-    def __init__(
-        self,
-        sweep_dir: Path,
-        sweep: Mapping[str, Any],
-        members: dict[int, Member],
-        journal: Journal,
-        settings: Settings,
-        finish: Finish,
-    ) -> None:
-        self.notes: list[str] = []
-        self.results: list[JobOutcome] = []
-        self._sweep_dir = sweep_dir
-        self._sweep = sweep
-        self._members = members
-        self._journal = journal
-        self._settings = settings
-        self._finish = finish
-        self._console = PatientConsole(highlight=False)
+    Returns:
+        Whether that was left to do.
 
-    def train(self, tasks: Sequence[Task], cwd: Path, budget: Budget) -> None:
-        """Run the packs on the budget's slots, then settle results, runs and picture."""
-        jobs = [member.record for member in self._members.values()]
-        engine = ENGINES[self._settings.engine](self._settings)
-        accelerator = jobs[0].config.trainer.accelerator
-        writer = SafeWriter(self._sweep_dir, jobs, self._sweep["id"], self._sweep["command"])
-        with Interrupts() as interrupts:
-            with Screen(self._console, self._members) as screen:
-                self._greet(screen)
-                screen.watch(lambda: writer.problem)
-                writer.start()
-                with Sharing(
-                    self._sweep_dir,
-                    lambda: engine.slots(accelerator),
-                    lambda lines: self._say_waiting(screen, lines),
-                    share=self._settings.share,
-                ) as sharing:
-                    Supervisor(
-                        sweep_dir=self._sweep_dir,
-                        engine=engine,
-                        slots=budget.slots,
-                        settings=self._settings,
-                        cwd=cwd,
-                        members=self._members,
-                        sizes=Sizes(self._settings.pack_size, self._settings.least_gain, read_journal(self._sweep_dir)),
-                        fits=lambda configs: budget.on(sharing.known(budget.slots)).fits(configs),
-                        journal=self._journal,
-                        screen=screen,
-                        interrupts=interrupts,
-                        sharing=sharing,
-                    ).run(tasks)
-                code = self._exit_code(interrupted=interrupts.asked)
-                OUTCOME.worsen(code)
-                interrupts.finishing = True
-                self.results = read_results(self._sweep_dir)
-                self._write_results(screen)
-                picture = self._finish(self._sweep_dir, self.results)  # before the writer ends, which takes it along
-                if writer.active:
-                    screen.phase("writing the last of the runs to MLflow")
-                writer.close({number: member.state for number, member in self._members.items()})
-            if not interrupts.hung_up:
-                self._say_results(picture, writer, jobs[0].config.tracking)
-        self._journal.write("ended", exit_code=code)
-
-    def _write_results(self, screen: Screen) -> None:
-        try:
-            write_results(self._sweep_dir, self.results)
-        except OSError as error:
-            screen.line(f"results.json was not written ({error}); python -m src.status shows them", "yellow")
-
-    def _exit_code(self, *, interrupted: bool) -> int:
-        if interrupted:
-            return INTERRUPTED
-        return FAILED if any(member.state != "FINISHED" for member in self._members.values()) else 0
-
-    def _greet(self, screen: Screen) -> None:
-        count = len(self._members)
-        screen.line(f"Sweep of {count} {'jobs' if count > 1 else 'job'} in {near(self._sweep_dir)}", "bold")
-        for note in self.notes:
-            screen.line(f"  {note}", "dim")
-
-    def _say_waiting(self, screen: Screen, lines: Sequence[str]) -> None:
-        """Other sweeps have devices that this one could train on, or no longer."""
-        self._journal.write("waiting", lines=list(lines))
-        for line in lines:
-            screen.line(line, "yellow")
-        if lines and all(member.state == "PENDING" for member in self._members.values()):
-            screen.phase("waiting for a device")
-
-    def _say_results(self, picture: Path | None, writer: SafeWriter, tracking: TrackingConfig) -> None:
-        console = self._console
-        overrides = {result.index: result.overrides for result in self.results}
-        keys = swept_keys(list(overrides.values()))
-        swept = {index: {key: self._shown(index, key, given) for key in keys} for index, given in overrides.items()}
-        try:
-            print_results(console, self._sweep_dir, self.results, swept)
-            if picture is not None:
-                plain(console, f"Picture:  {near(picture)}")
-            finished = [result for result in self.results if result.state == "FINISHED"]
-            if finished:
-                folder = finished[0].dir if len(finished) == 1 else self._sweep_dir / "*"
-                plain(console, f"Adapters: {near(folder / 'adapter')}")
-            if writer.problem:
-                plain(console, f"MLflow:   {writer.problem}")
-            elif writer.active:
-                plain(console, f"MLflow:   {ui_command(tracking)}")
-            self._say_unfinished()
-        except OSError:
-            return  # the reader of our output has gone; everything said stands in results.json
-
-    def _say_unfinished(self) -> None:
-        for member in self._members.values():
-            if member.state == "FAILED":
-                plain(self._console, f"FAILED:   {member.record.name}: {member.error}")
-            lost = member.state == "KILLED" or (member.error or "").startswith(WORKER_LOST)
-            if lost and has_checkpoint(member.record.dir):
-                plain(self._console, f"Continue: python -m src.train resume={near(member.record.dir)}")
-
-    def _shown(self, index: int, key: str, given: Mapping[str, str]) -> str:
-        member = self._members.get(index)
-        return show_value(member.record.config, key, given.get(key)) if member else given.get(key, "")
+    Raises:
+        SweepError: When another process works in it, or a configuration cannot be read.
+    """
+    if is_settled(sweep_dir):
+        return False
+    results = {result.index: result for result in read_results(sweep_dir)}
+    members = {}
+    for job in stored_jobs(sweep_dir):
+        members[job.index] = Member(record=job)
+        members[job.index].settle(results[job.index].state, error=results[job.index].error)
+    try:
+        with Journal(sweep_dir) as journal:
+            run = Run(sweep_dir, read_sweep(sweep_dir), members, journal, Settings(), finish)
+            run.notes = ["its workers ended every job after its launcher had gone: only the end is made up for"]
+            run.settle()
+    except SweepBusyError as error:
+        raise SweepError([f"resume: {error}"]) from error
+    return True
 
 
 def _members(points: Sequence[Point], named: Named, plan: Plan) -> dict[int, Member]:

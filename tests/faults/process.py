@@ -68,7 +68,9 @@ def _begins(sweep: RealSweep, since: float) -> bool:
 
 
 def _resumed(sweep: RealSweep, since: float) -> bool:
-    return any(float(line["t"]) >= since for line in sweep.journal("resumed"))
+    """Jobs went on, or the workers had ended them all and only the sweep's own end was left to do."""
+    lines = [*sweep.journal("resumed"), *sweep.journal("ended")]
+    return any(float(line["t"]) >= since for line in lines)
 
 
 def _gone_before_the_resume(orphans: list[int]) -> None:
