@@ -22,6 +22,7 @@ from bench.measure import circumstances
 from src.config.files import write_json
 from src.config.paths import PROJECT_ROOT
 from tests.faults.catalogue import FAULTS, Fault
+from tests.faults.injections import can_mount
 from tests.faults.lab import Lab
 from tests.faults.sweeps import LostError
 
@@ -120,6 +121,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
     options = parser.parse_args()
     show = Console()
+    if not can_mount():
+        options.only = [name for name in options.only if not FAULTS[name].mounts]
+        show.print("[yellow]disks are not filled: that takes the right to mount one (root)[/]")
     root = Path(tempfile.mkdtemp(prefix="soak-"))
     lab = Lab(root)
     if options.counts:

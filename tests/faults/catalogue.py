@@ -25,6 +25,7 @@ class Fault:
         seen: What a user sees of it.
         often: How often it is tried when tries are counted.
         many: The story as it is told then, where that is another.
+        mounts: Whether it takes the right to mount a disk.
     """
 
     title: str
@@ -32,6 +33,7 @@ class Fault:
     seen: str
     often: int = 3
     many: Story | None = None
+    mounts: bool = False
 
 
 FAULTS: dict[str, Fault] = {
@@ -91,11 +93,13 @@ FAULTS: dict[str, Fault] = {
     "disk-full": Fault(
         title="a full disk (a small tmpfs) while checkpoints are written, then SIGKILL of the worker",
         story=storage.disk_full,
+        mounts=True,
         seen="`no checkpoint was written (...); the training goes on`; the last good one serves",
     ),
     "disk-full-for-a-while": Fault(
         title="the whole sweep's disk (a small tmpfs) full to the last byte for a while",
         story=storage.disk_full_for_a_while,
+        mounts=True,
         seen="`MLflow is away`, `no checkpoint was written`; the training goes on, what there was to tell comes later",
     ),
     "checkpoint-spoilt": Fault(
