@@ -62,6 +62,9 @@ def resume_once_free(sweep: RealSweep) -> None:
 def _begins(sweep: RealSweep, since: float) -> bool:
     until(lambda: sweep.ended() or _resumed(sweep, since), "the resume to begin or to be refused")
     if sweep.ended() and not _resumed(sweep, since):
+        if sweep.running().returncode == 0:  # the blow fell on a launcher that had done everything
+            ensure("Nothing is left to do" in sweep.said(), f"the resume did nothing:\n{sweep.said()[-2000:]}")
+            return True
         ensure("in use by another process" in sweep.said(), f"the resume was refused:\n{sweep.said()[-2000:]}")
         return False
     return True
