@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from bench.render import as_table
@@ -60,10 +61,10 @@ def _compared(one: dict[str, Any]) -> str:
     return ", ".join([*parts, f"{one['points']} metric points"])
 
 
-def runs(results: dict[str, dict[str, Any]]) -> str:
+def runs(results: Sequence[dict[str, Any]]) -> str:
     """Commands and dates."""
-    seen = dict.fromkeys(f"`{one['command']}`, {one['date']}; {one['machine']}" for one in results.values())
-    versions = next(iter(results.values()))["versions"]
+    seen = dict.fromkeys(f"`{one['command']}`, {one['date']}; {one['machine']}" for one in results)
+    versions = results[-1]["versions"]
     return "\n".join([*(f"- {line}" for line in seen), f"- {versions}"])
 
 
@@ -88,7 +89,7 @@ def page(known: dict[str, dict[str, Any]]) -> str:
         parts += [lost] if (lost := losses(known["counts"])) else []
     if known.get("random"):
         parts += [at_random(known["random"]) + "\n"]
-    every = known.get("counts", {}) | known.get("random", {})
+    every = [one for kind in ("counts", "random") for one in known.get(kind, {}).values()]
     parts += [f"Measured by:\n\n{runs(every)}\n"] if every else ["Nothing is measured yet.\n"]
     return "\n".join(parts)
 
