@@ -129,6 +129,7 @@ def test_a_resumed_sweep_goes_on_in_the_same_runs_and_logs_no_step_twice(
     assert [result.state for result in read_results(folder)] == ["KILLED"] * 3
 
     resumed = start("resume", str(folder))
+    _until(lambda: len(began(folder)) == 4, "the packs to begin again")  # by the first: a second would wait for nothing
     _until(lambda: store.statuses("sweep") == {"RUNNING": 1} and store.statuses("job") == {"RUNNING": 3}, "RUNNING")
     second = start("resume", str(folder))
     told, _ = second.communicate(timeout=_PATIENCE_S)
