@@ -95,8 +95,7 @@ def export(pack: Pack, member: Member, folder: Path, stem: str, outputs: Outputs
     live = outputs or live_outputs(pack, [member])[member.name]
     allowed, tried = _TOLERANCE[pack.dtypes.base], None
     for path in (kohya, diffusers):
-        check_written(path, adapter)
-        in_file = read_adapter(path, _layer_names(pack))
+        in_file = check_written(path, adapter, _layer_names(pack))
         if tried is not None and _same(in_file, tried):
             continue  # the same numbers for the same layers, which were tried just now
         tried = in_file

@@ -79,11 +79,10 @@ def _apply(model: nn.Module, modules: Mapping[str, LoraWeights], scale: float) -
 
 
 def _weights(model: nn.Module, modules: Mapping[str, LoraWeights]) -> dict[str, Tensor]:
-    live = dict(model.named_modules())
     found: dict[str, Tensor] = {}
     problems: list[str] = []
     for name, lora in modules.items():
-        module = live.get(name) or live.get(name.removeprefix("text_model."))
+        module = _module(model, name) or _module(model, name.removeprefix("text_model."))
         module = getattr(module, "base_layer", module)  # a layer that PEFT wrapped
         weight = getattr(module, "weight", None)
         shape = (lora.up.shape[0], *lora.down.shape[1:])
@@ -96,3 +95,10 @@ def _weights(model: nn.Module, modules: Mapping[str, LoraWeights]) -> dict[str, 
     if problems:
         raise AdapterError(listing("The adapter does not fit the model", problems))
     return found
+
+
+def _module(model: nn.Module, name: str) -> nn.Module | None:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        return None

@@ -12,20 +12,28 @@ from src.lora.formats.kohya import for_readers
 from src.lora.formats.read import read_with_format
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from torch import Tensor
 
 
-def check_written(path: Path, adapter: Adapter) -> None:
+def check_written(path: Path, adapter: Adapter, module_names: Collection[str] | None = None) -> Adapter:
     """Compare the file at ``path`` with ``adapter``: every key, shape, alpha and value within the file's rounding.
+
+    Args:
+        path: What was written.
+        adapter: What it was written from.
+        module_names: As :func:`src.lora.formats.read.read_adapter` has them.
+
+    Returns:
+        What is in the file.
 
     Raises:
         ExportError: Listing all that differs.
         AdapterFileError: When the file cannot be read at all.
     """
-    in_file, is_kohya = read_with_format(path)
+    in_file, is_kohya = read_with_format(path, module_names)
     found = {(component, name): weights for component, name, weights in in_file.modules()}
     written = for_readers(adapter) if is_kohya else adapter
     wanted = {(component, name): weights for component, name, weights in written.modules()}
@@ -43,6 +51,7 @@ def check_written(path: Path, adapter: Adapter) -> None:
         raise ExportError(
             listing(f"{path}: the file differs from the adapter; it does not count as exported", problems)
         )
+    return in_file
 
 
 def _differences(found: LoraWeights, expected: LoraWeights) -> Iterator[str]:

@@ -28,10 +28,13 @@ def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     Both are sha256 of everything after the header, so adding them does not change them.
     """
     content = save(dict(tensors))
-    digest = hashlib.sha256(content[_LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little") :]).hexdigest()
+    end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
+    digest = hashlib.sha256(content[end:]).hexdigest()
     hashes = {"sshs_model_hash": digest, "modelspec.hash_sha256": f"0x{digest}"}
-    packed: bytes = save(dict(tensors), metadata={**metadata, **hashes})
-    return packed
+    # The metadata go into the header that is there: to serialise the tensors again takes as long as to write them.
+    header = json.dumps({"__metadata__": {**metadata, **hashes}, **json.loads(content[_LENGTH_BYTES:end])}).encode()
+    header += b" " * (-len(header) % _LENGTH_BYTES)
+    return len(header).to_bytes(_LENGTH_BYTES, "little") + header + content[end:]
 
 
 def cast(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
