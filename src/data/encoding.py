@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -130,12 +131,14 @@ def encode_captions(
     missing = [text for text in keys if text not in states]
     report = _Progress("text states", total=len(keys), missing=len(missing), log=log)
     with ThreadPoolExecutor(_THREADS) as pool:
-        for chunk in _chunks(missing, _ROWS):
-            encoded = captions.encode(_filled(chunk, _ROWS))
-            for index, text in enumerate(chunk):
-                states[text] = {name: _stored(rows[index], dtype, repr(text)) for name, rows in encoded.items()}
-            list(pool.map(lambda text: cache.put(keys[text], states[text]), chunk))
-            report.advance(len(chunk))
+        for texts in _shared_out(missing, _ROWS):
+            states.update((text, found) for text in texts if (found := cache.get(keys[text])) is not None)
+            if chunk := [text for text in texts if text not in states]:
+                encoded = captions.encode(_filled(chunk, _ROWS))
+                for index, text in enumerate(chunk):
+                    states[text] = {name: _stored(rows[index], dtype, repr(text)) for name, rows in encoded.items()}
+                list(pool.map(lambda text: cache.put(keys[text], states[text]), chunk))
+            report.advance(len(texts))
     names = states[prompts[0]].keys()
     return {name: torch.stack([states[text][name] for text in prompts]) for name in names}
 
@@ -168,13 +171,15 @@ def _encode_images(
     report = _Progress("latents", total=len(found) + len(work), missing=len(work), log=log)
     rows = max(1, min(_ROWS, _PIXELS // data.resolution**2))
     with ThreadPoolExecutor(_THREADS) as pool:
-        for chunk in _chunks(list(work), rows):
-            pixels = list(pool.map(lambda key: _pixels(work[key], data), chunk))
-            encoded = images.encode(torch.stack(_filled(pixels, rows)))
-            for index, key in enumerate(chunk):
-                found[key] = _stored(encoded[index], dtype, str(work[key][0].image))
-            list(pool.map(lambda key: cache.put(key, {"latents": found[key]}), chunk))
-            report.advance(len(chunk))
+        for wanted_keys in _shared_out(list(work), rows):
+            found.update((key, entry["latents"]) for key in wanted_keys if (entry := cache.get(key)) is not None)
+            if chunk := [key for key in wanted_keys if key not in found]:
+                pixels = list(pool.map(lambda key: _pixels(work[key], data), chunk))
+                encoded = images.encode(torch.stack(_filled(pixels, rows)))
+                for index, key in enumerate(chunk):
+                    found[key] = _stored(encoded[index], dtype, str(work[key][0].image))
+                list(pool.map(lambda key: cache.put(key, {"latents": found[key]}), chunk))
+            report.advance(len(wanted_keys))
     return torch.stack([torch.stack([found[key] for key in row]) for row in keys])
 
 
@@ -183,8 +188,15 @@ def _pixels(job: tuple[Record, Variant], data: DataConfig) -> Tensor:
     return load_pixels(record.image, data, variant, digest=record.digest)
 
 
-def _chunks(items: list[T], rows: int) -> list[list[T]]:
-    return [items[start : start + rows] for start in range(0, len(items), rows)]
+def _shared_out(items: list[T], rows: int) -> list[list[T]]:
+    """``items`` in batches, in an order of this process's own.
+
+    The workers of a farm begin a sweep together and lack the same entries: each looks again before a batch, and as no
+    two take the batches in the same order, they share the work without knowing of each other.
+    """
+    chunks = [items[start : start + rows] for start in range(0, len(items), rows)]
+    random.SystemRandom().shuffle(chunks)
+    return chunks
 
 
 def _filled(items: list[T], rows: int) -> list[T]:

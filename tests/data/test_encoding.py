@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -156,6 +158,32 @@ def test_an_encoder_always_sees_the_same_number_of_rows(
     assert len(set(images.calls)) == 1
     assert len(set(captions.calls)) == 1
     assert len(images.calls) == len(captions.calls) - 1 == 2
+
+
+def test_processes_that_encode_the_same_data_at_once_share_the_work(
+    config: MakeConfig, folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    class Slow(Pool):
+        def encode(self, pixels: Tensor) -> Tensor:
+            time.sleep(0.02)
+            return super().encode(pixels)
+
+    folder(tmp_path / "train", [f"{number}.png" for number in range(30)])
+    folder(tmp_path / "val", ["y.png"])
+    data = config(resolution=1024)  # an image a batch
+    records = check_data(data, count_tokens=None, max_tokens=None).train
+    workers = [(Slow(), TensorCache(tmp_path / "cache")) for _ in range(3)]
+    alone = encode_data(
+        records, data, images=Pool(), captions=Letters(), cache=TensorCache(tmp_path / "b"), dtype=torch.float32
+    )
+    with ThreadPoolExecutor(3) as pool:
+        running = [
+            pool.submit(encode_data, records, data, images=images, captions=Letters(), cache=cache, dtype=torch.float32)
+            for images, cache in workers
+        ]
+        together = [one.result() for one in running]
+    assert all(torch.equal(one.latents, alone.latents) for one in together)
+    assert 30 <= sum(len(images.calls) for images, _ in workers) < 60  # 90 where each does all
 
 
 def test_large_images_go_in_small_batches(config: MakeConfig, checked: CheckedData, cache: TensorCache) -> None:
