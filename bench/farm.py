@@ -27,6 +27,7 @@ JOB_MS, STATUS_S, PLAN_S, WARM_S = 250.0, 1.0, 5.0, 0.5
 START_S, FIRST_MS = 1.0, 20.0  # until the first pack is sent: a start, and each job's check (no number is asked for)
 GAP_S, LONG_GAP_S = 0.1, 0.5
 SHARE = "hydra.launcher.share=true"  # another sweep on this machine is no reason to wait
+ONE_SLOT = "hydra.launcher.slots=1"  # its packs follow one another, and what lies between them is measured
 IDLE_WORKER = f"hydra.launcher.worker_command=[{sys.executable},-m,bench.idle_worker]"
 GRID = ("lora.rank=4,8,16,32", "data.batch_size=1,2,4", "optimizer.lr=1e-4,5e-4,1e-3")  # 36 points a seed
 
@@ -56,7 +57,7 @@ def launch(count: int, folder: Path) -> Launched:
     """
     sweep = folder / "sweep"
     words = [f"seed={','.join(map(str, range(count)))}", "sample=none", f"data.cache_dir={folder / 'cache'}"]
-    words += [f"tracking.root={folder / 'mlruns'}", f"hydra.sweep.dir={sweep}", IDLE_WORKER, SHARE, "-m"]
+    words += [f"tracking.root={folder / 'mlruns'}", f"hydra.sweep.dir={sweep}", IDLE_WORKER, SHARE, ONE_SLOT, "-m"]
     started = time.time()
     total = run_timed([sys.executable, "-m", "src.train", *words], folder=folder)
     with closing(sqlite3.connect(folder / "mlruns" / "mlflow.db")) as store:

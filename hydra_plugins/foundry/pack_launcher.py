@@ -35,7 +35,7 @@ class PackLauncherConf:
     worker_command: list[str] | None = None
     engine: str = "local"
     devices: list[int] | None = None
-    slots: int = 1
+    slots: int | None = None
     reserve: float = 0.2
     stall_s: float = 600.0
     max_restarts: int = 3

@@ -155,10 +155,10 @@ def _more_room(config: JobConfig, place: _Place, settings: Settings) -> Iterator
         yield f"memory.limit_gib={math.ceil((place.needs / GIB + _SPARE_GIB) * 10) / 10:g}", place.needs
     if memory is None or place.needs <= memory or (limit is not None and limit * GIB < place.needs):
         return
-    free = memory * settings.slots / (1.0 - settings.reserve)
-    if settings.slots > 1 and place.needs <= memory * settings.slots:
+    free = memory * settings.slots_each / (1.0 - settings.reserve)
+    if settings.slots_each > 1 and place.needs <= memory * settings.slots_each:
         yield "hydra.launcher.slots=1", place.needs
-    reserve = math.floor((1.0 - place.needs * settings.slots / free) * 100) / 100
+    reserve = math.floor((1.0 - place.needs * settings.slots_each / free) * 100) / 100
     if 0.0 <= reserve < settings.reserve:
         yield f"hydra.launcher.reserve={reserve:g}", place.needs
 

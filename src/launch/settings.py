@@ -24,7 +24,7 @@ class Settings:
         worker_command: The worker's command line; null for ``python -m src.worker``.
         engine: What starts workers.
         devices: Numbers of the GPUs to use, as nvidia-smi counts; null takes all.
-        slots: Workers a device.
+        slots: Workers a device; null is one, and on the CPU what :mod:`src.launch.workers` says.
         reserve: Share of a device's free memory that packs leave alone.
         stall_s: Seconds without any progress after which a worker is ended and started again.
         max_restarts: How often a job is started again after its worker died.
@@ -41,7 +41,7 @@ class Settings:
     worker_command: tuple[str, ...] | None = None
     engine: str = "local"
     devices: tuple[int, ...] | None = None
-    slots: int = 1
+    slots: int | None = None
     reserve: float = 0.2
     stall_s: float = 600.0
     max_restarts: int = 3
@@ -51,6 +51,11 @@ class Settings:
     share: bool = False
     plan_only: bool = False
     skip_finished: bool = False
+
+    @property
+    def slots_each(self) -> int:
+        """Workers a device, one where nothing was said."""
+        return self.slots or 1
 
     def pause_s(self, deaths: int) -> float:
         """Seconds to wait after so many deaths of a pack's workers."""
@@ -73,7 +78,7 @@ class Settings:
             (self.pack_size is not None and self.pack_size < 1, "pack_size", "at least 1, or null for the default"),
             (self.least_gain is not None and self.least_gain <= 0, "least_gain", "more than 0, or null for no trial"),
             (self.engine not in engines, "engine", f"one of {', '.join(engines)}"),
-            (self.slots < 1, "slots", "at least 1"),
+            (self.slots is not None and self.slots < 1, "slots", "at least 1, or null for the default"),
             (not 0 <= self.reserve < 1, "reserve", "a share from 0 to below 1"),
             (self.stall_s <= 0, "stall_s", "more than 0 seconds"),
             (self.max_restarts < 0, "max_restarts", "0 or more"),

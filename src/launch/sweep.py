@@ -24,6 +24,7 @@ from src.launch.screen import PatientConsole
 from src.launch.settings import Settings
 from src.launch.sharing import check_locks
 from src.launch.waiting import Task
+from src.launch.workers import with_slots
 from src.tracking.records import JobRecord
 
 
@@ -60,7 +61,7 @@ def show_plan(points: Sequence[Point], settings: Settings, forecast: Forecast) -
         SweepError: When the devices that were asked for are not there, or none has the memory for a job.
     """
     configs = {point.index: point.config for point in points}
-    plan, budget, basis = plan_of(configs, settings, forecast)
+    plan, budget, basis = plan_of(configs, with_slots(settings, list(configs.values())), forecast)
     names = name_jobs(list(configs.values()), [point.overrides() for point in points], []).names
     print_plan(PatientConsole(highlight=False), plan, configs, dict(zip(configs, names, strict=True)), budget, basis)
 
@@ -100,6 +101,7 @@ def run_sweep(  # noqa: PLR0913  # what a sweep is made of
     overrides = [point.overrides() for point in points]
     named = name_jobs([point.config for point in points], overrides, [job["name"] for job in earlier])
     configs = {point.index: point.config for point in points}
+    settings = with_slots(settings, list(configs.values()))
     plan, budget, basis = plan_of(configs, settings, forecast, first_pack=len({job["pack"] for job in earlier}))
     check_locks(share=settings.share)
     record = read_sweep(sweep_dir) if begun else create_sweep(sweep_dir, token)
@@ -133,6 +135,7 @@ def run_resumed(resumed: Resumed, settings: Settings, finish: Finish, *, forecas
         SweepError: When another process works in their sweep.
     """
     members = {job.index: Member(record=job, resume=has_checkpoint(job.dir)) for job in resumed.jobs}
+    settings = with_slots(settings, [job.config for job in stored_jobs(resumed.sweep_dir)])
     check_locks(share=settings.share)
     try:
         with Journal(resumed.sweep_dir) as journal:

@@ -51,7 +51,7 @@ class LocalEngine:
         room = card.free if holder is None else _once_gone(card, holder)
         return [
             Slot(
-                name=_numbered(f"cuda-{card.label}", n, self._settings.slots),
+                name=_numbered(f"cuda-{card.label}", n, self._settings.slots_each),
                 device=f"cuda:{card.label}",
                 visible=card.uuid,
                 model=card.name,
@@ -59,11 +59,11 @@ class LocalEngine:
                 lock=lock,
                 about=card.about() if holder is None else f"{card.about()}; {holder.about()}",
             )
-            for n in range(self._settings.slots)
+            for n in range(self._settings.slots_each)
         ]
 
     def _of_cpu(self) -> list[Slot]:
-        share, there = self._settings.slots, cores()
+        share, there = self._settings.slots_each, cores()
         holder, room = self._other("cpu"), memory_left()
         if holder is not None and room is not None:
             room += holder.resident()
@@ -86,7 +86,7 @@ class LocalEngine:
         return None if holder is None or holder.pid == os.getpid() else holder
 
     def _share(self, room: int | None) -> int | None:
-        return None if room is None else int(room * (1.0 - self._settings.reserve) / self._settings.slots)
+        return None if room is None else int(room * (1.0 - self._settings.reserve) / self._settings.slots_each)
 
     def _chosen(self, found: list[Gpu]) -> list[Gpu]:
         wanted = self._settings.devices
