@@ -13,14 +13,15 @@ from bench.measure import Claim, Result, Table, arguments
 
 JOBS = 8
 LIMITS = {100: {"separate": 3.5, "example": 3.0}, 500: {"separate": 2.1, "example": 2.0}}
+ONE_WORKER = "hydra.launcher.slots=1"
 WORDS = {"separate": "8 separate processes of this project", "example": "8 runs of diffusers' example"}
 
 
 def measure(steps: int, options: Namespace, folder: Path) -> dict[str, float]:
-    """Wall seconds of the sweep and of 8 of each other kind.
+    """Wall seconds of the sweep, of the same with one worker, and of 8 of each other kind.
 
-    Rounds of one sweep and one run of each other kind, so that all see the same hours of the machine. The sweep's
-    time is the median of the rounds. With ``--runs`` below 8 the median of the later runs, which find the caches
+    Rounds of one sweep and one run of each other kind, so that all see the same hours of the machine. The sweeps'
+    times are the medians of the rounds. With ``--runs`` below 8 the median of the later runs, which find the caches
     filled, stands for those that were not run.
     """
     runs = options.runs or (1 if options.quick else JOBS)
@@ -28,13 +29,15 @@ def measure(steps: int, options: Namespace, folder: Path) -> dict[str, float]:
     if example:
         example.run(Training(steps=2))  # it converts its data set once; that is not counted against it
     sweeps: list[float] = []
+    alone: list[float] = []
     ours: list[float] = []
     theirs: list[float] = []
     for seed in range(runs):
         ours.append(run_sweep(folder / "separate", Training(steps=steps), seeds=[seed], fresh=not ours)[0])
         sweeps.append(run_sweep(folder / "together", Training(steps=steps), seeds=range(JOBS))[0])
+        alone.append(run_sweep(folder / "alone", Training(steps=steps), seeds=range(JOBS), extra=[ONE_WORKER])[0])
         theirs += [example.run(Training(steps=steps, seed=seed))] if example else []
-    seconds = {"sweep": statistics.median(sweeps), "separate": _all(ours)}
+    seconds = {"sweep": statistics.median(sweeps), "alone": statistics.median(alone), "separate": _all(ours)}
     if example:
         seconds["example"] = _all(theirs)
     return seconds
@@ -60,20 +63,22 @@ def main() -> None:
         how=(
             "Wall time from the command to its end, start-up, caching, training, export and tracking included: eight "
             "jobs (seeds 0 to 7, rank 8 on attention, batch 1, fp32) on the embedded base. The caches of latents and "
-            "text states are empty at the start of every sweep and of the first separate run. Rounds of one sweep and "
-            "one run of each other kind, "
-            f"{options.runs or (1 if options.quick else JOBS)} of them; medians. The example trains the same base, "
-            "data, batch, steps and precision; its data set was converted before."
+            "text states are empty at the start of every sweep and of the first separate run. A sweep is run with the "
+            "defaults, which give so small a base a worker on each of two cores, and with one worker "
+            f"(`{ONE_WORKER}`), for which all eight make one pack. Rounds of one of each and one run of each other "
+            f"kind, {options.runs or (1 if options.quick else JOBS)} of them; medians. The example trains the same "
+            "base, data, batch, steps and precision; its data set was converted before."
         ),
         quick=options.quick,
     )
-    columns = ["steps a job", "one sweep, s", "8 processes, s", "8 x example, s", "over processes", "over example"]
+    columns = ["steps a job", "one sweep, s", "with one worker, s", "8 processes, s", "8 x example, s"]
+    columns += ["over processes", "over example"]
     table = Table(title="Eight jobs", columns=columns)
     for steps in lengths:
         with tempfile.TemporaryDirectory() as folder:
             seconds = measure(steps, options, Path(folder))
         times = {kind: seconds[kind] / seconds["sweep"] for kind in WORDS if kind in seconds}
-        cells = [f"{seconds[kind]:.0f}" if kind in seconds else "" for kind in ("sweep", *WORDS)]
+        cells = [f"{seconds[kind]:.0f}" if kind in seconds else "" for kind in ("sweep", "alone", *WORDS)]
         table.rows.append([str(steps), *cells, *(f"{times[kind]:.2f}x" if kind in times else "" for kind in WORDS)])
         for kind, limit in LIMITS.get(steps, {}).items():
             if kind in times:
