@@ -38,14 +38,14 @@ def with_slots(settings: Settings, configs: Sequence[JobConfig]) -> Settings:
     if settings.slots is not None:
         return settings
     one = replace(settings, slots=1)
-    slots = ENGINES[settings.engine](one).slots(configs[0].trainer.accelerator)
-    if [slot.device for slot in slots] != ["cpu"] or settings.pack_size is not None:
+    several = min(_threads(), len(configs) // _JOBS_EACH, _in_memory(settings))
+    limited = any(config.memory.limit_gib is not None for config in configs)  # a limit is of one worker
+    if several < 2 or settings.pack_size is not None or limited:
         return one
-    if any(config.memory.limit_gib is not None for config in configs):
-        return one  # a limit is of one worker
     if not all(_is_small(model) for model in {config.model for config in configs}):
         return one
-    return replace(settings, slots=max(1, min(_threads(), len(configs) // _JOBS_EACH, _in_memory(settings))))
+    slots = ENGINES[settings.engine](one).slots(configs[0].trainer.accelerator)
+    return replace(settings, slots=several) if [slot.device for slot in slots] == ["cpu"] else one
 
 
 def _is_small(model: ModelConfig) -> bool:

@@ -10,7 +10,7 @@ from random import Random
 from tests.faults import inside, process, storage, store
 from tests.faults.checks import Verdict
 from tests.faults.lab import Lab
-from tests.faults.sweeps import EIGHT, FOUR
+from tests.faults.sweeps import EIGHT, FOUR, TWO_PAIRS
 
 Story = Callable[[Lab, Random], Verdict]
 
@@ -50,6 +50,18 @@ FAULTS: dict[str, Fault] = {
         seen="the workers save and end within seconds; resuming continues every job and its run",
         often=10,
         many=partial(process.launcher_killed, recipe=FOUR, times=10),
+    ),
+    "one-of-two-killed": Fault(
+        title="SIGKILL of one of two workers that train side by side",
+        story=partial(process.worker_killed, recipe=TWO_PAIRS),
+        seen="a yellow line; its pack goes on from its last checkpoint, the other worker does not notice",
+        often=10,
+    ),
+    "launcher-of-two-killed": Fault(
+        title="SIGKILL of the launcher of two workers, `python -m src.resume` at once",
+        story=partial(process.launcher_killed, recipe=TWO_PAIRS),
+        seen="both workers save and end within seconds; resuming continues every job and its run",
+        often=5,
     ),
     "worker-frozen": Fault(
         title="SIGSTOP of a worker",

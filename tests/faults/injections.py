@@ -34,7 +34,7 @@ def kill_worker(sweep: RealSweep, draw: random.Random, *, within_s: float = 2.5)
     if sweep.ended() or not pids:
         return None
     step = sweep.step()
-    os.kill(pids[-1], signal.SIGKILL)
+    os.kill(draw.choice(pids), signal.SIGKILL)
     until(lambda: sweep.ended() or len(sweep.journal("began")) > before, "the pack to begin again")
     return step
 

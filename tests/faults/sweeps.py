@@ -74,6 +74,7 @@ class Recipe:
 PAIR = Recipe(seeds=(1, 2), pack_size=2)
 FOUR = Recipe(seeds=(1, 2, 3, 4), pack_size=4, steps=24)
 EIGHT = Recipe(seeds=tuple(range(8)), pack_size=4, steps=24)
+TWO_PAIRS = Recipe(seeds=(1, 2, 3, 4), pack_size=2, words=("hydra.launcher.slots=2",))  # side by side
 
 
 class RealSweep:
