@@ -14,8 +14,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from bench import reliability
 from bench.measure import circumstances
@@ -104,7 +105,10 @@ def keep(kind: str, totals: dict[str, dict[str, Any]]) -> None:
 
 def as_table(totals: dict[str, dict[str, Any]]) -> Table:
     """For the terminal."""
-    table = Table("fault", "tries", "lost", "adapters", "bitwise", "else apart by", "points", "seconds")
+    fault = Column("fault", min_width=max(map(len, totals)))
+    table = Table(
+        fault, "tries", "lost", "adapters", "bitwise", "apart", "points", "s", box=SIMPLE, padding=(0, 1, 0, 0)
+    )
     for name, one in totals.items():
         lost = f"[red]{len(one['lost'])}[/]" if one["lost"] else "0"
         cells = [one["tries"], lost, one["jobs"], one["bitwise"], f"{one['apart']:.0e}", one["points"]]
