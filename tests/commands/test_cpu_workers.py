@@ -30,7 +30,7 @@ def test_eight_jobs_have_two_workers_and_so_has_one_of_them_that_goes_on(command
     assert _slots(ran)[2:] == ["cpu-0"], "one of two: the threads that it has decide how its numbers are rounded"
 
 
-def test_fewer_jobs_and_jobs_one_at_a_time_have_one(command: Command) -> None:
+def test_fewer_jobs_have_one(command: Command) -> None:
     assert set(_slots(command(SEVEN, "-m"))) == {"cpu"}
 
 
