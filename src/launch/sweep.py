@@ -135,7 +135,7 @@ def run_resumed(resumed: Resumed, settings: Settings, finish: Finish, *, forecas
         SweepError: When another process works in their sweep.
     """
     members = {job.index: Member(record=job, resume=has_checkpoint(job.dir)) for job in resumed.jobs}
-    settings = with_slots(settings, [job.config for job in stored_jobs(resumed.sweep_dir)])
+    settings = with_slots(settings, [job.config for job in resumed.jobs], jobs=len(resumed.sweep["jobs"]))
     check_locks(share=settings.share)
     try:
         with Journal(resumed.sweep_dir) as journal:

@@ -23,15 +23,16 @@ _JOBS_EACH = 4  # fewer than that do not pay for another start
 _MEMORY_EACH = 2 * 2**30  # a worker with everything imported takes 0.7 GiB with the embedded base and 8 adapters
 
 
-def with_slots(settings: Settings, configs: Sequence[JobConfig]) -> Settings:
+def with_slots(settings: Settings, configs: Sequence[JobConfig], jobs: int | None = None) -> Settings:
     """``settings`` with the number of workers a device decided: one, except for small bases on the CPU.
 
-    It depends on all jobs of a sweep, on cores and free memory, and on nothing that was timed: a sweep that is resumed
-    on the same machine decides alike, unless its memory is taken by others now.
+    It depends on the number of all jobs of a sweep, on cores and free memory, and on nothing that was timed: a sweep that
+    is resumed on the same machine decides alike, unless its memory is taken by others now.
 
     Args:
         settings: What the launcher's configuration says; a number there is kept.
-        configs: Of all jobs of the sweep.
+        configs: Of the jobs that are to train.
+        jobs: How many the sweep has in all; null where these are all.
 
     Raises:
         SweepError: When the devices that were asked for are not there.
@@ -39,7 +40,7 @@ def with_slots(settings: Settings, configs: Sequence[JobConfig]) -> Settings:
     if settings.slots is not None:
         return settings
     one = replace(settings, slots=1)
-    several = min(_threads(), len(configs) // _JOBS_EACH, _in_memory(settings))
+    several = min(_threads(), (jobs or len(configs)) // _JOBS_EACH, _in_memory(settings))
     limited = any(config.memory.limit_gib is not None for config in configs)  # a limit is of one worker
     if several < 2 or settings.pack_size is not None or limited:
         return one

@@ -30,6 +30,13 @@ def test_eight_jobs_have_two_workers_and_so_has_one_of_them_that_goes_on(command
     assert _slots(ran)[2:] == ["cpu-0"], "one of two: the threads that it has decide how its numbers are rounded"
 
 
+def test_a_job_goes_on_where_the_configuration_of_another_is_gone(command: Command) -> None:
+    ran = command(f"{SEVEN},6", "-m")
+    (ran.sweep_dir / "0" / ".hydra" / "config.yaml").unlink()
+    assert resume.main([str(ran.sweep_dir / "6")], failed=True) == 1, "it was tried, and fails again"
+    assert _slots(ran)[2:] == ["cpu-0"]
+
+
 def test_fewer_jobs_have_one(command: Command) -> None:
     assert set(_slots(command(SEVEN, "-m"))) == {"cpu"}
 
