@@ -26,8 +26,8 @@ _MEMORY_EACH = 2 * 2**30  # a worker with everything imported takes 0.7 GiB with
 def with_slots(settings: Settings, configs: Sequence[JobConfig], jobs: int | None = None) -> Settings:
     """``settings`` with the number of workers a device decided: one, except for small bases on the CPU.
 
-    It depends on the number of all jobs of a sweep, on cores and free memory, and on nothing that was timed: a sweep that
-    is resumed on the same machine decides alike, unless its memory is taken by others now.
+    It depends on the number of all jobs of a sweep, on cores and free memory, and on nothing that was timed: a sweep
+    that is resumed on the same machine decides alike, unless its memory is taken by others now.
 
     Args:
         settings: What the launcher's configuration says; a number there is kept.
