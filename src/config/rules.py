@@ -9,6 +9,7 @@ from typing import Any
 from src.config.schema import (
     PRESETS,
     DataConfig,
+    JobConfig,
     LoraConfig,
     ModelConfig,
     OptimizerConfig,
@@ -16,6 +17,7 @@ from src.config.schema import (
     SchedulerConfig,
     TrainerConfig,
 )
+from src.config.warned import Warned
 
 _BETAS = 2
 _MOST_SCALE = 10.0
@@ -34,6 +36,11 @@ def broken_rules(groups: Mapping[str, Any]) -> list[str]:
         if all(name in groups for name in needed):
             problems.extend(rule(*(groups[name] for name in needed)))
     return problems
+
+
+def warnings_about(job: JobConfig) -> list[Warned]:
+    """What a sound job is warned of before it trains, as far as its configuration tells."""
+    return [one for rule in _WARNINGS for one in rule(job)]
 
 
 def _length(trainer: TrainerConfig, scheduler: SchedulerConfig) -> list[str]:
@@ -129,3 +136,5 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., list[str]]], ...] = (
     (("data",), _held_out),
     (("optimizer",), _prodigy),
 )
+
+_WARNINGS: tuple[Callable[[JobConfig], list[Warned]], ...] = ()

@@ -122,6 +122,7 @@ def add_jobs(sweep_dir: Path, record: dict[str, Any], jobs: Sequence[JobRecord])
                 "overrides": job.overrides,
                 "pack": job.pack,
                 "config": config_digest(job.config),
+                "warnings": job.warnings,
             }
         )
     write_json(sweep_dir / SWEEP_FILE, record)

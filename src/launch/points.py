@@ -14,7 +14,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.parse import ConfigError, parse
+from src.config.rules import warnings_about
 from src.config.schema import JobConfig
+from src.config.warned import Warned
 from src.launch.composing import Composer
 from src.launch.errors import SweepError
 
@@ -32,6 +34,7 @@ class Point:
         values: What Hydra composed, without the ``hydra`` node, interpolations resolved.
         hydra_cfg: The whole of it, for the job's ``.hydra/hydra.yaml``.
         dir: The job's folder.
+        warnings: What the user is warned of before it trains.
     """
 
     index: int
@@ -40,6 +43,7 @@ class Point:
     values: dict[str, Any]
     hydra_cfg: DictConfig
     dir: Path
+    warnings: tuple[Warned, ...] = ()
 
     @property
     def cfg(self) -> DictConfig:
@@ -140,8 +144,15 @@ def _compose(composed: DictConfig, master: DictConfig, words: Overrides, index: 
         }
     finally:
         HydraConfig.instance().cfg = before
+    config = parse(raw)
     return Point(
-        index=index, words=tuple(words), config=parse(raw), values=raw, hydra_cfg=_only_hydra(composed), dir=folder
+        index=index,
+        words=tuple(words),
+        config=config,
+        values=raw,
+        hydra_cfg=_only_hydra(composed),
+        dir=folder,
+        warnings=tuple(warnings_about(config)),
     )
 
 

@@ -216,6 +216,7 @@ def _stored_job(sweep_dir: Path, entry: Mapping[str, Any]) -> JobRecord:
         config=_stored_config(folder / HYDRA_FOLDER / "config.yaml"),
         overrides=entry["overrides"],
         pack=entry["pack"],
+        warnings=entry.get("warnings", {}),
     )
 
 

@@ -34,6 +34,7 @@ class Run:
 
     Attributes:
         notes: What the user is told first.
+        warnings: What the user is warned of then.
         results: Of every job of the sweep, once it has ended.
     """
 
@@ -47,6 +48,7 @@ class Run:
         finish: Finish,
     ) -> None:
         self.notes: list[str] = []
+        self.warnings: list[str] = []
         self.results: list[JobOutcome] = []
         self._sweep_dir = sweep_dir
         self._sweep = sweep
@@ -132,6 +134,8 @@ class Run:
         screen.line(f"Sweep of {count} {'jobs' if count > 1 else 'job'} in {near(self._sweep_dir)}", "bold")
         for note in self.notes:
             screen.line(f"  {note}", "dim")
+        for warning in self.warnings:
+            screen.line(f"  {warning}", "yellow")
 
     def _say_waiting(self, screen: Screen, lines: Sequence[str]) -> None:
         """Other sweeps have devices that this one could train on, or no longer."""

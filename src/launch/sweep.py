@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from src.config.schema import JobConfig
+from src.config.warned import tags_of, told
 from src.launch.budget import Budget, Forecast, budget_for
 from src.launch.clock import BASIS, Basis, in_words
 from src.launch.engines import ENGINES
@@ -14,7 +15,7 @@ from src.launch.journal import Journal, SweepBusyError
 from src.launch.members import Member
 from src.launch.names import Named, name_jobs
 from src.launch.plan import Pack, Plan, make_plan
-from src.launch.planboard import print_plan
+from src.launch.planboard import print_plan, say
 from src.launch.points import Point, SweepError
 from src.launch.refusing import refuse_hopeless
 from src.launch.results import JobOutcome, read_results
@@ -64,6 +65,7 @@ def show_plan(points: Sequence[Point], settings: Settings, forecast: Forecast) -
     plan, budget, basis = plan_of(configs, with_slots(settings, list(configs.values())), forecast)
     names = name_jobs(list(configs.values()), [point.overrides() for point in points], []).names
     print_plan(PatientConsole(highlight=False), plan, configs, dict(zip(configs, names, strict=True)), budget, basis)
+    say(_told(points, names))
 
 
 def run_sweep(  # noqa: PLR0913  # what a sweep is made of
@@ -118,6 +120,7 @@ def run_sweep(  # noqa: PLR0913  # what a sweep is made of
             journal.write("pack", pack=pack.name, jobs=list(pack.jobs), rows=pack.rows, predicted_s=round(seconds, 1))
         run = Run(sweep_dir, record, members, journal, settings, finish)
         run.notes = [*notes, *named.notes, *plan.reasons]
+        run.warnings = _told(points, named.names)
         if basis == "measured":
             run.notes.append(f"predicted to take {in_words(plan.ends_s)}, {BASIS[basis]}")
         run.train(
@@ -179,6 +182,10 @@ def settle_sweep(sweep_dir: Path, finish: Finish) -> bool:
     return True
 
 
+def _told(points: Sequence[Point], names: Sequence[str]) -> list[str]:
+    return told({name: point.warnings for name, point in zip(names, points, strict=True)})
+
+
 def _members(points: Sequence[Point], named: Named, plan: Plan) -> dict[int, Member]:
     return {
         point.index: Member(
@@ -189,6 +196,7 @@ def _members(points: Sequence[Point], named: Named, plan: Plan) -> dict[int, Mem
                 config=point.config,
                 overrides=point.overrides(),
                 pack=plan.pack_of(point.index).name,
+                warnings=tags_of(point.warnings),
             )
         )
         for point, name in zip(points, named.names, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from src.config.schema import JobConfig
@@ -19,6 +19,7 @@ class JobRecord:
         config: The composed and checked configuration.
         overrides: What the command line set, key to value, without the sweep's commas.
         pack: Name of the pack that the job trains in.
+        warnings: Tags of its run that say what the user was warned of (:func:`src.config.warned.tags_of`).
     """
 
     index: int
@@ -27,3 +28,4 @@ class JobRecord:
     config: JobConfig
     overrides: dict[str, str]
     pack: str
+    warnings: dict[str, str] = field(default_factory=dict)

@@ -94,6 +94,7 @@ class SweepRuns:
             "mlflow.parentRunId": self.parent().id,
             "overrides": json.dumps(job.overrides, ensure_ascii=False)[:LONGEST_TAG],
             "job_dir": str((self.sweep_dir / job.dir).resolve()),
+            **{key: text[:LONGEST_TAG] for key, text in job.warnings.items()},
         }
         run = self._create(index, job.name, tags, at)
         self._log_missing_params(run.id, job.params, set())

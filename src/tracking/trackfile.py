@@ -37,6 +37,7 @@ class TrackedJob:
         pack: Name of its pack.
         overrides: What the command line set.
         params: The flattened configuration.
+        warnings: Tags that say what the user was warned of.
     """
 
     name: str
@@ -44,6 +45,7 @@ class TrackedJob:
     pack: str
     overrides: dict[str, str]
     params: dict[str, str]
+    warnings: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -97,6 +99,7 @@ class TrackFile:
                 pack=record.pack,
                 overrides=dict(record.overrides),
                 params=flatten(record.config, record.name),
+                warnings=dict(record.warnings),
             )
             self.states.pop(str(record.index), None)
             self.ended.pop(str(record.index), None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from src.config.warned import Warned, tags_of
+
 if TYPE_CHECKING:
     from src.config.events import Kind
 
@@ -20,6 +22,19 @@ class Sink(Protocol):
 
     def keeps_up(self) -> bool:
         """Whether all events are kept already; False while a full disk makes them wait."""
+
+
+def warn(sink: Sink, job: int, topic: str, text: str) -> None:
+    """Warn of something while a job is prepared or trains: a line, and the tag ``warning.<topic>`` on its run.
+
+    Args:
+        sink: Takes both.
+        job: The job's number.
+        topic: A slug, ``captions``; a later warning of the same topic takes the place of an earlier one on the run.
+        text: What was got, and what it leads to, in one line.
+    """
+    sink.emit("log", job, level="warning", message=text)
+    sink.emit("tags", job, values=tags_of([Warned(topic=topic, text=text)]))
 
 
 class ListSink:

@@ -47,6 +47,16 @@ def test_a_sweep_is_a_parent_run_with_a_child_for_each_job(make_sweep: MakeSweep
     assert [item.path for item in config] == ["config/config.yaml"]
 
 
+def test_what_a_job_is_warned_of_is_a_tag_on_its_run(make_sweep: MakeSweep, record: Record) -> None:
+    sweep = make_sweep(jobs=2)
+    sweep.records[0].warnings["warning.warmup"] = "the peak is never reached"
+    for job in range(2):
+        sweep.state(job, "FINISHED")
+    record(sweep, dict.fromkeys(range(2), "FINISHED"))
+    tags = [child.data.tags.get("warning.warmup") for child in Recorded(sweep).children.values()]
+    assert sorted(tags, key=str) == [None, "the peak is never reached"]
+
+
 def test_curves_have_samples_seen_as_steps_and_the_events_times(make_sweep: MakeSweep, record: Record) -> None:
     sweep = make_sweep(jobs=1)
     for step in range(3):
