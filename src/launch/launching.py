@@ -12,6 +12,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
+from src.config.best import score
 from src.config.schema import TRAINED_FAMILIES, TrackingConfig
 from src.launch.again import Again, earlier_sweeps, find_again, unfinished_note
 from src.launch.budget import Forecast, NoForecast
@@ -191,7 +192,7 @@ class Launching:
         outcome = outcomes[one.index]
         ret.cfg, ret.hydra_cfg = one.cfg, one.hydra_cfg
         if outcome.state == "FINISHED":
-            ret.status, ret.return_value = JobStatus.COMPLETED, outcome.number("val_loss")
+            ret.status, ret.return_value = JobStatus.COMPLETED, score(outcome.summary)
         else:
             ret.status = JobStatus.FAILED
             ret.return_value = JobFailedError(

@@ -10,6 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from src.config.best import best
 from src.config.paths import PROJECT_ROOT
 from src.config.schema import TrackingConfig
 from src.launch.results import JobOutcome
@@ -29,22 +30,22 @@ def print_results(
         results: The sweep's jobs.
         swept: Job number to swept key to value.
     """
-    best = best_of(results) if len(results) > 1 else None
-    rows = [_cells(sweep_dir, result, swept.get(result.index, {}), best=result is best) for result in results]
+    first = best_of(results) if len(results) > 1 else None
+    rows = [_cells(sweep_dir, result, swept.get(result.index, {}), best=result is first) for result in results]
     heads = list(rows[0]) if rows else []
     lesser = [_FILE, "size", "seconds", *(_head(key) for key in _swept_keys(swept)), "rank"]  # the name tells the last
-    table = _table(rows, heads, results, best)
+    table = _table(rows, heads, results, first)
     while lesser and Measurement.get(console, console.options.update(max_width=10_000), table).maximum > console.width:
         heads = [head for head in heads if head != lesser[0]]
         lesser = lesser[1:]
-        table = _table(rows, heads, results, best)
+        table = _table(rows, heads, results, first)
     console.print(table)
     if _FILE not in heads:
         for row, result in zip(rows, results, strict=True):
             if row[_FILE]:
                 plain(console, f"  {result.name}: {row[_FILE]}")
-    if best is not None:
-        console.print(Text(f"Best by validation loss: {best.name}", style="green"))
+    if first is not None:
+        console.print(Text(f"Best by validation loss over the base's: {first.name}", style="green"))
 
 
 def plain(console: Console, text: str) -> None:
@@ -53,10 +54,10 @@ def plain(console: Console, text: str) -> None:
 
 
 def best_of(results: Sequence[JobOutcome]) -> JobOutcome | None:
-    """The finished job with the lowest validation loss."""
-    scored = [(result.number("val_loss"), result) for result in results if result.state == "FINISHED"]
-    known = [(loss, result.index, result) for loss, result in scored if loss is not None]
-    return min(known)[2] if known else None
+    """The finished job that is best, by :mod:`src.config.best`."""
+    finished = {result.index: result for result in results if result.state == "FINISHED"}
+    first = best({index: finished[index].summary for index in sorted(finished)})
+    return None if first is None else finished[first]
 
 
 def ui_command(tracking: TrackingConfig) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.config.best import best, score
 from src.config.files import write_atomic
 from src.report.drawings import Drawing
 from src.report.lettering import ACCENT, BAD, FAINT, INK, Canvas, font
@@ -31,7 +32,7 @@ class Column:
         note: The line below it.
         colour: Of the note.
         cells: The picture of each row; a missing key is drawn as an empty cell.
-        best: Whether it has the lowest validation loss.
+        best: Whether it is the best, by :mod:`src.config.best`.
     """
 
     title: str
@@ -71,33 +72,29 @@ def _base_column(drawings: Sequence[Drawing]) -> list[Column]:
 
 
 def _member_columns(drawings: Sequence[Drawing], results: Sequence[JobResult]) -> list[Column]:
-    best = min((loss for result in results if (loss := _loss(result)) is not None), default=None)
+    finished = {result.index: result.summary for result in results if result.state == "FINISHED"}
+    first = best(finished)
     columns = []
     for result in sorted(results, key=lambda result: (result.rank, result.name, result.index)):
         own = [drawing for drawing in drawings if drawing.job == result.index and drawing.scale > 0.0]
         top = max((drawing.scale for drawing in own), default=0.0)
-        loss = _loss(result)
-        note, colour = _note(result, loss)
+        note, colour = _note(result)
         columns.append(
             Column(
                 title=result.name,
                 note=note,
                 colour=colour,
                 cells={(drawing.prompt, drawing.seed): drawing.path for drawing in own if drawing.scale == top},
-                best=loss is not None and loss == best,
+                best=result.index == first,
             )
         )
     return columns
 
 
-def _loss(result: JobResult) -> float | None:
-    value = (result.summary or {}).get("val_loss_rel")
-    return None if value is None else float(value)
-
-
-def _note(result: JobResult, loss: float | None) -> tuple[str, str]:
+def _note(result: JobResult) -> tuple[str, str]:
     if result.state != "FINISHED":
         return result.state.lower(), BAD
+    loss = score(result.summary)
     return (f"val loss {loss:.3f} of base", INK) if loss is not None else ("", INK)
 
 

@@ -44,7 +44,7 @@ def test_each_override_list_gets_its_return_in_order_and_none_raises(launching: 
     returns = launching.launch([[*words, "tracking=none"] for words in batch], 0)
     assert [ret.overrides[0] for ret in returns if ret.overrides] == ["seed=13", "seed=-1", "seed=2"]
     assert [ret.status for ret in returns] == [JobStatus.FAILED, JobStatus.FAILED, JobStatus.COMPLETED]
-    assert returns[2].return_value == pytest.approx(0.28), "the validation loss, for sweepers that search"
+    assert returns[2].return_value == pytest.approx(0.88), "what adapters are compared by, for sweepers that search"
     with pytest.raises(JobFailedError, match="not finite at step 2"):
         _ = returns[0].return_value
     with pytest.raises(SweepError, match="seed: got -1"):
@@ -98,7 +98,7 @@ def test_skipped_points_have_returns_too_in_order_with_their_stored_loss(launchi
     returns = again.launch(turned, 0)
     assert [ret.overrides[0] for ret in returns if ret.overrides] == ["lora.rank=8", "lora.rank=4", "seed=13"]
     assert [ret.status for ret in returns] == [JobStatus.COMPLETED, JobStatus.COMPLETED, JobStatus.FAILED]
-    assert [ret.return_value for ret in returns[:2]] == [pytest.approx(0.28), pytest.approx(0.24)]
+    assert [ret.return_value for ret in returns[:2]] == [pytest.approx(0.88), pytest.approx(0.84)]
     with pytest.raises(JobFailedError, match="not finite at step 2"):
         _ = returns[2].return_value
     assert len(seen) == 1, "nothing was trained again"

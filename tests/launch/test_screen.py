@@ -98,10 +98,12 @@ def test_a_terminal_that_went_away_ends_the_showing_only(members: dict[int, Memb
         screen.refresh()
 
 
-def _outcome(number: int, *, state: str = "FINISHED", loss: float | None = 0.5) -> JobOutcome:
+def _outcome(
+    number: int, *, state: str = "FINISHED", loss: float | None = 0.5, relative: float | None = 0.9
+) -> JobOutcome:
     summary = {
         "val_loss": loss,
-        "val_loss_rel": 0.9,
+        "val_loss_rel": relative,
         "bytes": 3 * 2**20,
         "seconds": 61.4,
         "file": f"{number}/a.safetensors",
@@ -126,12 +128,12 @@ def _table(results: list[JobOutcome], width: int) -> str:
 
 
 def test_the_table_holds_swept_values_results_and_files_where_they_fit() -> None:
-    shown = _table([_outcome(0), _outcome(1, loss=0.25), _outcome(2, state="FAILED")], 200)
+    shown = _table([_outcome(0), _outcome(1, loss=0.75, relative=0.8), _outcome(2, state="FAILED")], 200)
     rows = {cells[0]: cells[1:] for line in shown.splitlines() if (cells := [c.strip() for c in line.split("│")[1:-1]])}
-    assert rows["n1 *"] == ["4", "0.001", "0.2500", "0.900", "3.0 MiB", "61", "/far/1/a.safetensors"]
+    assert rows["n1 *"] == ["4", "0.001", "0.7500", "0.800", "3.0 MiB", "61", "/far/1/a.safetensors"]
     assert rows["n0"][-1] == "/far/0/a.safetensors"
     assert rows["n2"] == ["4", "0.002", "FAILED", "", "", "", ""]
-    assert "Best by validation loss: n1" in shown
+    assert "Best by validation loss over the base's: n1" in shown
 
 
 def test_files_that_do_not_fit_are_printed_below_whole() -> None:
@@ -140,12 +142,12 @@ def test_files_that_do_not_fit_are_printed_below_whole() -> None:
     assert "  n1: /far/1/a.safetensors\n" in shown
 
 
-def test_the_best_is_the_finished_job_with_the_lowest_loss() -> None:
+def test_the_best_is_the_finished_job_with_the_lowest_loss_over_the_bases() -> None:
     results = [
-        _outcome(0, loss=0.5),
-        _outcome(1, loss=None),
-        _outcome(2, loss=0.4),
-        _outcome(3, state="KILLED", loss=0.1),
+        _outcome(0, loss=0.3, relative=0.5),
+        _outcome(1, relative=None),
+        _outcome(2, loss=0.4, relative=0.4),
+        _outcome(3, state="KILLED", relative=0.1),
     ]
     best = best_of(results)
     assert best is not None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback
 
+from src.config.best import best
 from src.config.files import write_json
 from src.lora.formats.adapter import AdapterError
 from src.training.callbacks.metrics import peak_memory_gib
@@ -98,13 +98,12 @@ class Exports(Callback):
         return files
 
     def _mark_best(self, member: Member, folder: Path, file: Path) -> None:
-        """``best.json`` names the exported file with the lowest validation loss."""
-        step, score = self._validation.scores[member.name]
+        """``best.json`` names the exported file that is best so far; of equals the latest."""
+        step, found = self._validation.scores[member.name]
         mark = folder / "best.json"
-        lowest = json.loads(mark.read_text())["val_loss"] if mark.exists() else math.inf
-        if score.loss <= lowest:
-            best = {"step": step, "val_loss": score.loss, "val_loss_rel": score.relative}
-            write_json(mark, best | {"file": str(file.relative_to(folder))})
+        new = {"step": step, "val_loss": found.loss, "val_loss_rel": found.relative}
+        if best({"new": new, "before": _read(mark)}) == "new":
+            write_json(mark, new | {"file": str(file.relative_to(folder))})
 
     def _summary(self, pack: Pack, member: Member, files: Exported) -> dict[str, Any]:
         _, score = self._validation.scores[member.name]
@@ -126,6 +125,15 @@ class Exports(Callback):
 
     def _relative(self, path: Path) -> str:
         return str(path.relative_to(self._sink.root))
+
+
+def _read(mark: Path) -> dict[str, Any]:
+    """What an earlier ``best.json`` says; empty where there is none that can be read."""
+    try:
+        told = json.loads(mark.read_text())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _on_the_way(member: Member) -> bool:
