@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from src.config.paths import locate
 from src.config.schema import DataConfig
+from src.config.warned import Warned
 from src.data.decode import UnreadableImageError, background_rgb, inspect_image
-from src.data.folder import read_folder
+from src.data.listing import list_data
 from src.data.records import DataError, Findings, Record, Row
 from src.data.transform import transform_settings
 
@@ -36,14 +36,14 @@ class CheckedData:
     Attributes:
         train: Images to train on, ordered by content, whatever their names and the rows' order.
         val: Held-out images, ordered by content, so that the first n are a fixed choice.
-        warnings: Things to know that stop nothing, a line each.
+        warnings: What the user is warned of, which stops nothing.
         skipped: Rows left out by ``data.on_bad=skip``, a line each.
         data_hash: sha256 over images, captions and transform of both sets, hexadecimal.
     """
 
     train: tuple[Record, ...]
     val: tuple[Record, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[Warned, ...]
     skipped: tuple[str, ...]
     data_hash: str
 
@@ -63,20 +63,21 @@ def check_data(data: DataConfig, *, count_tokens: CountTokens | None, max_tokens
     Raises:
         DataError: With every problem of both folders and the settings at once.
     """
-    findings = Findings()
+    listed = list_data(data)
+    findings = listed.findings
     try:
         background_rgb(data.background)
     except ValueError as error:
-        findings.faults.append(f"data.background: {error}")
-    train = _read_set(data.path, "data.path", data, findings)
-    held_out = None if data.val_path is None else _read_set(data.val_path, "data.val_path", data, findings)
+        findings.faults.insert(0, f"data.background: {error}")
+    train = _read_set(listed.train, "data.path", data, findings)
+    held_out = None if listed.val is None else _read_set(listed.val, "data.val_path", data, findings)
     if findings.faults or (findings.bad_rows and data.on_bad == "error"):
         raise DataError(findings.faults + findings.bad_rows)
     if held_out is None:
         train, held_out = _split(train, data.val_fraction)
     if not train or not held_out:
         raise DataError([_nothing_left(train, held_out, data), *findings.bad_rows])
-    notes = [*findings.notes, *_overlap(train, held_out), *_repeats(train)]
+    notes = [*findings.notes, *_overlap(train, held_out), *_equal(train)]
     notes.extend(_too_long([*train, *held_out], count_tokens, max_tokens))
     return CheckedData(
         train=tuple(train),
@@ -93,9 +94,8 @@ def validation_view(data: DataConfig) -> DataConfig:
     return dataclasses.replace(data, crop=crop, flip=False, caption_dropout=0.0)
 
 
-def _read_set(path: str, key: str, data: DataConfig, findings: Findings) -> list[Record]:
+def _read_set(rows: Sequence[Row], key: str, data: DataConfig, findings: Findings) -> list[Record]:
     """The sound images of one folder, ordered by content."""
-    rows = read_folder(locate(path), key, findings)
     with warnings.catch_warnings(), ThreadPoolExecutor(min(_MAX_READERS, os.cpu_count() or 1)) as pool:
         # Pillow warns at its pixel limit and refuses at twice that; both are too large here.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -110,7 +110,7 @@ def _read_set(path: str, key: str, data: DataConfig, findings: Findings) -> list
         small += min(size) < data.resolution
         records.append(Record(image=row.image, caption=_prefixed(row.caption, data.caption_prefix), digest=digest))
     if small:
-        findings.notes.append(f"{key}: {small} of {len(rows)} images are smaller than {data.resolution} px: enlarged")
+        findings.note("images", f"{key}: {small} of {len(rows)} images are smaller than {data.resolution} px: enlarged")
     return sorted(records, key=lambda record: (record.digest, record.caption))
 
 
@@ -153,28 +153,32 @@ def _nothing_left(train: Sequence[Record], held_out: Sequence[Record], data: Dat
     return f"{key}: {path} leaves no usable image, allowed is at least 1; repair the rows that were skipped"
 
 
-def _overlap(train: Sequence[Record], held_out: Sequence[Record]) -> list[str]:
+def _overlap(train: Sequence[Record], held_out: Sequence[Record]) -> list[Warned]:
     known = {record.digest for record in train}
     shared = [record.image.name for record in held_out if record.digest in known]
     if not shared:
         return []
-    return [f"{len(shared)} of {len(held_out)} held-out images are trained on too ({_few(shared)}): val/loss flatters"]
+    text = f"{len(shared)} of {len(held_out)} held-out images are trained on too ({_few(shared)}): val/loss flatters"
+    return [Warned(topic="held-out", text=text)]
 
 
-def _repeats(train: Sequence[Record]) -> list[str]:
+def _equal(train: Sequence[Record]) -> list[Warned]:
     times = Counter(record.digest for record in train)
-    repeated = [record.image.name for record in train if times[record.digest] > 1]
-    return [f"{len(repeated)} training images have equal bytes ({_few(repeated)})"] if repeated else []
+    equal = [record.image.name for record in train if times[record.digest] > 1]
+    if not equal:
+        return []
+    return [Warned(topic="images", text=f"{len(equal)} training images have equal bytes ({_few(equal)})")]
 
 
-def _too_long(records: Sequence[Record], count_tokens: CountTokens | None, max_tokens: int | None) -> list[str]:
+def _too_long(records: Sequence[Record], count_tokens: CountTokens | None, max_tokens: int | None) -> list[Warned]:
     if count_tokens is None or max_tokens is None:
         return []
     lengths = {caption: count_tokens(caption) for caption in sorted({record.caption for record in records})}
     long = [f"{r.image.name}: {lengths[r.caption]}" for r in records if lengths[r.caption] > max_tokens]
     if not long:
         return []
-    return [f"{len(long)} captions are longer than the tokenizer's {max_tokens} tokens and are cut ({_few(long)})"]
+    text = f"{len(long)} captions are longer than the tokenizer's {max_tokens} tokens and are cut ({_few(long)})"
+    return [Warned(topic="captions", text=text)]
 
 
 def _few(names: Sequence[str]) -> str:

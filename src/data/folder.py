@@ -59,7 +59,7 @@ def _read_table(root: Path, name: str, label: str, findings: Findings) -> list[R
     rows, named = _from_cells(cells, root, findings)
     unlisted = [image for image in _scan(root)[0] if _real(image) not in named]
     if unlisted and named:
-        findings.notes.append(f"{label}: does not list {_few(unlisted)}; not used")
+        findings.note("images", f"{label}: does not list {_few(unlisted)}; not used")
     return rows
 
 
@@ -102,7 +102,7 @@ def _from_texts(images: list[Path], texts: list[Path], root: Path, folder: Path,
         except TextError as error:
             findings.bad_rows.append(str(error))
     if left:
-        findings.notes.append(f"{folder}: no image lies beside {_few(sorted(left))}")
+        findings.note("captions", f"{folder}: no image lies beside {_few(sorted(left))}")
 
 
 def _real(path: Path) -> Path:

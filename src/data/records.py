@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from src.config.warned import Warned
+
 _SHOWN = 50
 
 
@@ -57,9 +59,13 @@ class Findings:
     Attributes:
         faults: Problems of a whole folder or setting; they stop a job whatever ``data.on_bad`` says.
         bad_rows: Problems of single rows, which ``data.on_bad=skip`` passes over.
-        notes: Things to know that stop nothing.
+        notes: What the user is warned of, which stops nothing.
     """
 
     faults: list[str] = field(default_factory=list)
     bad_rows: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Warned] = field(default_factory=list)
+
+    def note(self, topic: str, text: str) -> None:
+        """Warn of something."""
+        self.notes.append(Warned(topic=topic, text=text))

@@ -49,7 +49,7 @@ def read_text(path: Path, label: str, findings: Findings) -> str:
         if content.startswith(mark):
             raise TextError(f"{label}: begins with the byte order mark of {name}, allowed is UTF-8; save it as UTF-8")
     if content.startswith(codecs.BOM_UTF8):
-        findings.notes.append(f"{label}: begins with a UTF-8 byte order mark, which was passed over")
+        findings.note("captions", f"{label}: begins with a UTF-8 byte order mark, which was passed over")
         content = content[len(codecs.BOM_UTF8) :]
     try:
         text = content.decode("utf-8")
@@ -94,7 +94,7 @@ def _pair(header: list[str], label: str, findings: Findings) -> tuple[str, str] 
     if len(found) == 1 and len(set(header)) == len(header):
         extra = [column for column in header if column not in found[0]]
         if extra:
-            findings.notes.append(f"{label}: columns {', '.join(extra)} are not used")
+            findings.note("captions", f"{label}: columns {', '.join(extra)} are not used")
         return found[0]
     got = ",".join(header) or "no header"
     hint = "; separate columns with commas" if any(mark in got for mark in ";\t|") else ""

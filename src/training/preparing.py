@@ -25,6 +25,7 @@ from src.training.member import Member, Prompts, Provenance, total_steps
 from src.training.pack import StoppedError, never
 from src.training.precision import DTYPES
 from src.training.shortage import in_fewer_rows
+from src.training.sink import warn_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,11 +89,12 @@ def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink, too_small: L
             weights = files.denoiser_bytes(DTYPES[config.trainer.precision].base)
             _refuse(too_small(config.memory.limit_gib, weights, device))
             key = (_data_key(config.data), config.model)
-            if key not in seen:
+            first = key not in seen
+            if first:
                 seen[key] = check_data(config.data, count_tokens=files.count_tokens, max_tokens=files.max_tokens)
-                for level, lines in (("warning", seen[key].warnings), ("warning", seen[key].skipped)):
-                    for line in lines:
-                        sink.emit("log", job.job, level=level, message=line)
+                for line in seen[key].skipped:
+                    sink.emit("log", job.job, level="warning", message=line)
+            warn_all(sink, job.job, seen[key].warnings, aloud=first)
             checked.append(Checked(job=job, config=config, files=files, data=seen[key]))
         except (ConfigError, DataError, BaseError, ValueError, OSError) as error:
             sink.emit("state", job.job, state="FAILED", error=str(error), summary=None)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from src.config.warned import Warned, tags_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from src.config.events import Kind
 
 
@@ -35,6 +37,21 @@ def warn(sink: Sink, job: int, topic: str, text: str) -> None:
     """
     sink.emit("log", job, level="warning", message=text)
     sink.emit("tags", job, values=tags_of([Warned(topic=topic, text=text)]))
+
+
+def warn_all(sink: Sink, job: int, warnings: Sequence[Warned], *, aloud: bool = True) -> None:
+    """Warn of several things at once: a line each, and a tag for each topic, in which none takes another's place.
+
+    Args:
+        sink: Takes both.
+        job: The job's number.
+        warnings: In the order in which they are said.
+        aloud: False leaves out the lines, where they were said of another job already.
+    """
+    for one in warnings if aloud else ():
+        sink.emit("log", job, level="warning", message=one.text)
+    if warnings:
+        sink.emit("tags", job, values=tags_of(warnings))
 
 
 class ListSink:

@@ -131,9 +131,9 @@ def test_captions_over_the_tokenizers_length_are_counted(config: MakeConfig, set
     Image.new("RGB", (20, 20)).save(sets / "train" / "long.png")
     checked = check_data(config(), count_tokens=lambda text: len(text.split()) + 2, max_tokens=77)
     assert len(checked.warnings) == 1
-    assert "1 captions" in checked.warnings[0]
-    assert "long.png: 92" in checked.warnings[0]
-    assert "77" in checked.warnings[0]
+    assert "1 captions" in checked.warnings[0].text
+    assert "long.png: 92" in checked.warnings[0].text
+    assert "77" in checked.warnings[0].text
     assert check_data(config(), count_tokens=None, max_tokens=77).warnings == ()
     just_fits = check_data(config(), count_tokens=lambda text: len(text.split()) + 2, max_tokens=92)
     assert just_fits.warnings == ()
@@ -158,6 +158,7 @@ def test_small_images_equal_images_and_leaks_are_warned_of(config: MakeConfig, s
     (sets / "train" / "b.png").write_bytes((sets / "train" / "a.png").read_bytes())
     (sets / "val" / "z.png").write_bytes((sets / "train" / "c.png").read_bytes())
     warnings = check_data(config(resolution=32), count_tokens=None, max_tokens=None).warnings
+    warnings = [one.text for one in warnings]
     assert any("10 of 10 images are smaller than 32 px" in line for line in warnings)
     assert any("2 training images have equal bytes" in line for line in warnings)
     assert any("1 of 2 held-out images" in line and "z.png" in line for line in warnings)

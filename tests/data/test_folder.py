@@ -69,7 +69,7 @@ def test_an_image_without_txt_and_a_txt_without_image_are_named(images: Path) ->
     rows, findings = read(images)
     assert set(captions(rows)) == {"a.png", "b.png"}
     assert [line for line in findings.bad_rows if "c.png" in line and "c.txt" in line]
-    assert [line for line in findings.notes if "lonely.txt" in line]
+    assert [note for note in findings.notes if "lonely.txt" in note.text]
 
 
 def test_hidden_files_are_no_images(images: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_utf8_mark_is_read_over_and_noted(images: Path) -> None:
     (images / "metadata.csv").write_bytes("\ufefffilename,prompt\na.png,żółw\n".encode())
     rows, findings = read(images)
     assert captions(rows) == {"a.png": "żółw"}
-    assert "byte order mark" in findings.notes[0]
+    assert "byte order mark" in findings.notes[0].text
     assert not findings.faults
 
 
@@ -219,8 +219,8 @@ def test_two_tables_are_ambiguous(images: Path) -> None:
 def test_images_that_a_table_leaves_out_and_further_columns_are_noted(images: Path) -> None:
     (images / "metadata.csv").write_text("filename,prompt,author\na.png,x,me\n")
     _, findings = read(images)
-    assert any("author" in note for note in findings.notes)
-    assert any("b.png" in note and "c.png" in note for note in findings.notes)
+    assert any("author" in note.text for note in findings.notes)
+    assert any("b.png" in note.text and "c.png" in note.text for note in findings.notes)
 
 
 @given(
