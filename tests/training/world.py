@@ -42,6 +42,9 @@ QUICK = (
 )
 
 
+DIFFUSION = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear"}
+
+
 @cache
 def _state() -> dict[str, torch.Tensor]:
     torch.manual_seed(5)
@@ -63,15 +66,21 @@ def _unet() -> UNet2DConditionModel:
     )
 
 
-def make_denoiser(dtype: torch.dtype = torch.float64, *, checkpointing: bool = False) -> SdDenoiser:
-    """An untrained UNet with a v-prediction schedule, always of the same weights."""
+def plain_unet() -> UNet2DConditionModel:
+    """The small base as diffusers makes it, always of the same weights."""
     unet = _unet()
     unet.load_state_dict(_state())
-    unet.requires_grad_(requires_grad=False).eval()
+    return unet
+
+
+def make_denoiser(
+    dtype: torch.dtype = torch.float64, *, checkpointing: bool = False, predicts: str = "v_prediction"
+) -> SdDenoiser:
+    """An untrained UNet, always of the same weights."""
+    unet = plain_unet().requires_grad_(requires_grad=False).eval()
     for tensor in (*unet.parameters(), *unet.buffers()):
         tensor.data = tensor.data.to(dtype)
-    schedule = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear", "prediction_type": "v_prediction"}
-    return SdDenoiser(unet, schedule, "auto", gradient_checkpointing=checkpointing)
+    return SdDenoiser(unet, {**DIFFUSION, "prediction_type": predicts}, "auto", gradient_checkpointing=checkpointing)
 
 
 def make_data(n_images: int = 6, *, seed: int = 0, variants: int = 2) -> EncodedData:
