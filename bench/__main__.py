@@ -11,6 +11,7 @@ from bench.example import add_options
 from src.config.paths import PROJECT_ROOT
 
 WITH_EXAMPLE = {"sweep", "one_job"}
+NO_CARD = 2  # what bench.device ends with where there is none: nothing failed
 
 
 def main() -> int:
@@ -28,7 +29,8 @@ def main() -> int:
             if options.example_packages:
                 command += ["--example-packages", str(options.example_packages.resolve())]
         print(f"\n== {name}", flush=True)
-        if subprocess.run(command, cwd=PROJECT_ROOT, check=False).returncode:
+        code = subprocess.run(command, cwd=PROJECT_ROOT, check=False).returncode
+        if code and not (name == "device" and code == NO_CARD):
             failed.append(name)
     render.main()
     if failed:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from src.config.files import write_json
@@ -80,13 +80,18 @@ class Result:
 
         A quick look never takes the place of a full measurement.
         """
-        path = RESULTS / f"{self.name}{'-quick' if self.quick else ''}.json"
-        write_json(path, {**asdict(self), **circumstances(self.name, self.device)})
+        path = self.keep()
         for claim in self.claims:
             print(f"{'holds ' if claim.holds else 'MISSES'}  {claim.what}: {claim.measured} (limit {claim.limit})")
         for table in self.tables:
             print(f"\n{table.title}\n" + "\n".join(" | ".join(row) for row in [table.columns, *table.rows]))
         print(f"\nwritten to {path.relative_to(PROJECT_ROOT)}")
+        return path
+
+    def keep(self) -> Path:
+        """Write the file alone, as far as the measurement has come."""
+        path = RESULTS / f"{self.name}{'-quick' if self.quick else ''}.json"
+        write_json(path, {**asdict(self), **circumstances(self.name, self.device)})
         return path
 
 
@@ -98,8 +103,16 @@ def circumstances(name: str, device: str = "no GPU used") -> dict[str, object]:
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, {device}",
         "load": f"{os.getloadavg()[2]:.1f}",
-        "versions": f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in packages),
+        "versions": f"Python {platform.python_version()}, " + ", ".join(f"{p} {_version(p)}" for p in packages),
     }
+
+
+def _version(package: str) -> str:
+    """A card may be measured where not all packages are."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _shown(argument: str) -> str:

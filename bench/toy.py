@@ -72,6 +72,11 @@ def make_member(number: int, shape: Shape, data: EncodedData, *overrides: str) -
         f"seed={number}",
         *overrides,
     )
+    return member_of(config, number, data)
+
+
+def member_of(config: JobConfig, number: int, data: EncodedData) -> Member:
+    """A member that trains for ever and writes nothing."""
     return Member(
         job=number,
         name=f"member{number}",
@@ -81,7 +86,7 @@ def make_member(number: int, shape: Shape, data: EncodedData, *overrides: str) -
         validation=data,
         prompts=None,
         provenance=Provenance(base_hash="", data_hash="", started_at=0.0),
-        order=SampleOrder.of(config.data, seed=number, n_images=IMAGES),
+        order=SampleOrder.of(config.data, seed=number, n_images=len(data.caption_index)),
         total_steps=MANY_STEPS,
     )
 

@@ -16,7 +16,7 @@ from src.memory.record import correction
 if TYPE_CHECKING:
     from src.config import JobConfig
 
-GPU_CONTEXT = int(0.5 * GIB)  # of CUDA and its libraries in one process; bench/gpu_memory.py measures a card's own
+GPU_CONTEXT = int(0.5 * GIB)  # of CUDA and its libraries in one process; bench.device measures a card's own
 
 
 _SHORT = {

@@ -1,0 +1,88 @@
+"""Whether a pack on the card trains what it trains on the CPU, and what its members would train alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.device.stage import Stage
+from bench.toy import Shape, make_member, random_data
+from src.config.compose import compose_job
+from src.config.schema import Precision
+from src.models.opening import open_base
+from src.training.pack import Pack
+from src.training.pack_step import run_step
+from src.training.precision import DTYPES
+
+_STEPS = 3
+_SHAPES = ((0, Shape(batch=1, rank=4)), (1, Shape(batch=2, rank=8)), (2, Shape(batch=4, rank=16)), (3, Shape(batch=1)))
+_EXACT = 1e-9  # of whole trajectories in 64 bit: rounding is far below, a wrong computation far above
+_DROPOUT = "lora.dropout=0.1"
+_CHECKPOINTING = "trainer.gradient_checkpointing=true"
+
+Adapters = dict[str, Tensor]
+
+
+def correctness(stage: Stage) -> None:
+    """Trajectories of four members that differ, compared as whole adapters."""
+    table = stage.table("Correctness on the embedded base, three steps", "what", "relative distance", "wanted")
+    cpu, card = torch.device("cpu"), stage.device
+    packed = trained(card, "64-true")
+
+    def compare(what: str, one: Adapters, other: Adapters, *, exact: bool) -> None:
+        distance = apart(one, other)
+        stage.row(table, what, f"{distance:.1e}", f"under {_EXACT:g}" if exact else "")
+        if exact:
+            stage.claim(what, f"{distance:.1e}", f"under {_EXACT:g}", holds=distance < _EXACT)
+
+    if not stage.small:
+        compare("fp64: card against CPU", packed, trained(cpu, "64-true"), exact=True)
+    compare("fp64: pack against solo", packed, _alone(card, "64-true"), exact=True)
+    compare("fp64: forwards of three rows against one", trained(card, "64-true", rows=3), packed, exact=True)
+    compare("fp64: checkpointed against not", trained(card, "64-true", _CHECKPOINTING), packed, exact=True)
+    dropped = trained(card, "64-true", _DROPOUT)
+    compare("fp64, dropout: pack against solo", dropped, _alone(card, "64-true", _DROPOUT), exact=True)
+    if not stage.small:
+        compare("fp64, dropout: card against CPU", dropped, trained(cpu, "64-true", _DROPOUT), exact=True)
+    coarse: tuple[Precision, ...] = ("32-true", "bf16-mixed")
+    for precision in coarse:
+        here = trained(card, precision)
+        compare(f"{precision}: pack against solo", here, _alone(card, precision), exact=False)
+        compare(f"{precision}: twice the same (0 is bitwise)", here, trained(card, precision), exact=False)
+
+
+def trained(
+    device: torch.device,
+    precision: Precision,
+    *overrides: str,
+    rows: int | None = None,
+    shapes: tuple[tuple[int, Shape], ...] = _SHAPES,
+) -> Adapters:
+    """Each member's adapter after three steps, as one vector."""
+    base = open_base(compose_job().model).load_denoiser(dtype=DTYPES[precision].base, device=device)
+    if _CHECKPOINTING in overrides:
+        base.set_gradient_checkpointing(enabled=True)
+    data = random_data(base)
+    asked = (f"trainer.precision={precision}", "optimizer.lr=1e-3", *overrides)
+    pack = Pack(base, [make_member(number, shape, data, *asked) for number, shape in shapes])
+    pack.rows = rows
+    for _ in range(_STEPS):
+        failed = run_step(pack).failed
+        if failed:
+            raise RuntimeError(failed[0].error)
+    adapters = {m.name: torch.cat([t.flatten() for t in pack.bank.state(m.name).values()]) for m in pack.members}
+    adapters = {name: adapter.double().cpu() for name, adapter in adapters.items()}
+    pack.close()
+    return adapters
+
+
+def apart(one: Adapters, other: Adapters) -> float:
+    """The largest distance of two adapters of a name, over the second's norm."""
+    return max(float((one[name] - other[name]).norm() / other[name].norm()) for name in one)
+
+
+def _alone(device: torch.device, precision: Precision, *overrides: str) -> Adapters:
+    found: Adapters = {}
+    for shape in _SHAPES:
+        found |= trained(device, precision, *overrides, shapes=(shape,))
+    return found
