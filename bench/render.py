@@ -24,8 +24,8 @@ ORDER = (
 NOT_MEASURED = """## On a card
 
 Not measured yet: nothing here ever ran on CUDA. `python -m bench.device` measures a card in under nine minutes,
-offline, from the tree, with torch 2.11 or newer: a pack on the card against the CPU in 64 bit and against solo; one job,
-K processes and a pack of K on Stable Diffusion 1.5's size, with memory against its prediction; the most expensive
+offline, from the tree, with torch 2.11 or newer: a pack on the card against the CPU in 64 bit and against solo; one
+job, K processes and a pack of K on Stable Diffusion 1.5's size, with memory against its prediction; the most expensive
 kernels and the share of a step in which the card waits; the memory ladder under limits; two workers through the
 launcher."""
 HEAD = """# Benchmarks
