@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from src.config.collector import before_exit
+from src.config.paths import home_path
 from src.launch.outcome import FAILED, OK, OUTCOME, WRONG_INPUT
 
 
@@ -20,7 +21,7 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
     parser = argparse.ArgumentParser(prog="python -m src.resume", description=__doc__)
     parser.add_argument("what", nargs="?", help="a sweep's or job's folder, id or name (default: the newest sweep)")
     parser.add_argument("--failed", action="store_true", default=failed, help="try failed jobs again, too")
-    parser.add_argument("--root", type=Path, default=Path("multirun"), help="where sweeps lie (default: multirun)")
+    parser.add_argument("--root", type=home_path, default=Path("multirun"), help="where sweeps lie (default: multirun)")
     options = parser.parse_args(words)
     from hydra_plugins.foundry._data import data_changes  # noqa: PLC0415
     from hydra_plugins.foundry._forecast import TracedForecast  # noqa: PLC0415

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from src.config.paths import home_path
 from src.launch.errors import NewerFormatError
 from src.launch.finding import NotFoundError, find
 from src.launch.ledger import columns, read_ledger, read_sweep_state
@@ -20,7 +21,7 @@ def main(words: list[str] | None = None) -> int:
     """Print the ledger; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m src.status", description=__doc__)
     parser.add_argument("sweep", nargs="?", help="a sweep's folder or id (default: all in --root)")
-    parser.add_argument("--root", type=Path, default=Path("multirun"), help="where sweeps lie (default: multirun)")
+    parser.add_argument("--root", type=home_path, default=Path("multirun"), help="where sweeps lie (default: multirun)")
     parser.add_argument("--watch", action="store_true", help="refresh until Ctrl-C")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON array of jobs")

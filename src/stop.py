@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from src.config.control import ask_to_stop
+from src.config.paths import home_path
 from src.launch.errors import NewerFormatError
 from src.launch.finding import NotFoundError, find
 from src.launch.journal import ENDED
@@ -20,7 +21,7 @@ def main(words: list[str] | None = None) -> int:
     """Ask, then wait until it is done; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m src.stop", description=__doc__)
     parser.add_argument("what", help="a sweep's folder or id, a job's folder, or an adapter's name")
-    parser.add_argument("--root", type=Path, default=Path("multirun"), help="where sweeps lie (default: multirun)")
+    parser.add_argument("--root", type=home_path, default=Path("multirun"), help="where sweeps lie (default: multirun)")
     parser.add_argument("--wait", type=float, default=120.0, metavar="S", help="seconds to wait for the end (120)")
     options = parser.parse_args(words)
     try:

@@ -70,6 +70,11 @@ class Between:
 
 
 @dataclass(frozen=True, slots=True)
+class IsPath:
+    """No limit: the text is a path, and ``~`` at its beginning somebody's home folder."""
+
+
+@dataclass(frozen=True, slots=True)
 class NonEmpty:
     """A text with something in it."""
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config.constraints import Constraint
+from src.config.constraints import Constraint, IsPath
+from src.config.paths import expand_home
 from src.config.rules import broken_rules
 from src.config.schema import JobConfig
 
@@ -91,6 +92,14 @@ def known_keys(cls: type = JobConfig, prefix: str = "") -> list[str]:
     return keys
 
 
+def hint_of(key: str) -> Any:  # noqa: ANN401  # an annotation
+    """The annotation of a dotted key of the schema, a group's class included; None where there is no such key."""
+    hint: Any = JobConfig
+    for part in key.split("."):
+        hint = _hints(hint).get(part) if dataclasses.is_dataclass(hint) and isinstance(hint, type) else None
+    return hint
+
+
 @functools.cache
 def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
@@ -132,7 +141,7 @@ def _convert(hint: Any, value: object) -> Any:  # noqa: ANN401
         except _WrongValueError as wrong:
             raise _WrongValueError(value_words(hint)) from wrong
         if all(limit.holds(converted) for limit in limits if isinstance(limit, Constraint)):
-            return converted
+            return expand_home(converted) if IsPath() in limits else converted
         raise _WrongValueError(value_words(hint))
     if origin is Literal:
         choices = get_args(hint)

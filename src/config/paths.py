@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+_SQLITE = "sqlite:///"
+
+
+def expand_home(text: str) -> str:
+    """A path, or a database by its path, with ``~`` and ``~name`` at its beginning as the home folder that it is."""
+    if text.startswith(f"{_SQLITE}~"):
+        return _SQLITE + os.path.expanduser(text.removeprefix(_SQLITE))  # noqa: PTH111  # Path() would tidy the rest
+    return os.path.expanduser(text)  # noqa: PTH111
+
+
+def home_path(text: str) -> Path:
+    """A path as a person gives it; ``~`` of somebody who has no home here stays, and is then missing by that name."""
+    return Path(expand_home(text))
 
 
 def locate(path: str, start: Path | None = None) -> Path:
@@ -17,7 +31,7 @@ def locate(path: str, start: Path | None = None) -> Path:
         path: As a configuration has it.
         start: Another folder than the working folder.
     """
-    given = Path(path).expanduser()
+    given = home_path(path)
     here = given if start is None else start / given
     if given.is_absolute() or here.exists():
         return here

@@ -36,6 +36,11 @@ def override(key: str, value: Value | os.PathLike[str]) -> str:
     return f"{key}={_value(os.fspath(value) if isinstance(value, os.PathLike) else value)}"
 
 
+def quoted(text: str) -> str:
+    """``text`` in the quotes of Hydra's grammar, as it was written: ``${`` begins an interpolation still."""
+    return f"'{_BEFORE_QUOTE.sub(_before_quote, text)}'"
+
+
 def _word(word: str) -> str:
     if word.isprintable():
         return shlex.quote(word)
@@ -62,8 +67,7 @@ def _value(value: Value) -> str:
 def _text(text: str) -> str:
     if _PLAIN.fullmatch(text) and not _VALUES.fullmatch(text):
         return text
-    literal = _INTERPOLATION.sub(r"\1\1\\${", text)
-    return f"'{_BEFORE_QUOTE.sub(_before_quote, literal)}'"
+    return quoted(_INTERPOLATION.sub(r"\1\1\\${", text))
 
 
 def _before_quote(found: re.Match[str]) -> str:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from src.config.constraints import AtLeast, Between, MoreThan, NonEmpty, Pattern
+from src.config.constraints import AtLeast, Between, IsPath, MoreThan, NonEmpty, Pattern
 
 Precision = Literal["32-true", "bf16-true", "bf16-mixed", "64-true"]
 TRAINED_FAMILIES = ("sd",)  # the others are known by their sizes alone
+PathText = Annotated[str, NonEmpty(), IsPath()]
 PRESETS = ("attention", "attention-mlp", "all-linear", "all")
 
 
@@ -34,8 +35,8 @@ class ModelConfig:
 
     name: Annotated[str, NonEmpty()]
     family: Literal["sd", "sdxl"]
-    path: Annotated[str, NonEmpty()]
-    config: str | None
+    path: PathText
+    config: PathText | None
     revision: str | None
     version: Annotated[str, NonEmpty()]
     stride: Annotated[int, AtLeast(1)]
@@ -64,9 +65,9 @@ class DataConfig:
         cache_dir: Folder of the content-addressed cache.
     """
 
-    name: Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "letters, digits, '.', '_' and '-'")]
-    path: Annotated[str, NonEmpty()]
-    val_path: str | None
+    name: Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "letters a to z, digits, '.', '_' and '-'")]
+    path: PathText
+    val_path: PathText | None
     val_fraction: Annotated[float, Between(0.0, 0.5)]
     batch_size: Annotated[int, Between(1, 4096)]
     resolution: Annotated[int, Between(8, 4096)]
@@ -77,7 +78,7 @@ class DataConfig:
     caption_dropout: Annotated[float, Between(0.0, 1.0)]
     caption_prefix: str
     on_bad: Literal["error", "skip"]
-    cache_dir: Annotated[str, NonEmpty()]
+    cache_dir: PathText
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +101,7 @@ class LoraConfig:
     target_modules: str | tuple[str, ...]
     use_rslora: bool
     init: Literal["kaiming", "gaussian"]
-    init_from: str | None
+    init_from: PathText | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,8 +252,8 @@ class TrackingConfig:
     """
 
     enabled: bool
-    uri: str | None
-    root: Annotated[str, NonEmpty()]
+    uri: PathText | None
+    root: PathText
     experiment: Annotated[str, NonEmpty()]
     flush_s: Annotated[float, Between(0.1, 60.0)]
 
@@ -267,9 +268,9 @@ class JobConfig:
         resume: Job folder to continue; null starts a new job.
     """
 
-    name: Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "letters, digits, '.', '_' and '-'")] | None
+    name: Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "letters a to z, digits, '.', '_' and '-'")] | None
     seed: Annotated[int, Between(0, 2**63 - 1)]
-    resume: str | None
+    resume: PathText | None
     model: ModelConfig
     data: DataConfig
     lora: LoraConfig

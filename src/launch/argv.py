@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.launch.texts import as_texts
+
 _SWEEP = ("-m", "--multirun")
 _RUN = ("-r", "--run")
 _INFO = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
@@ -73,4 +75,4 @@ def arrange(words: list[str]) -> CommandLine:
                 flags.append(rest.pop(0))
         else:
             overrides.append(word)
-    return CommandLine(flags=tuple(flags), overrides=tuple(overrides), sweep=sweep, info=info)
+    return CommandLine(flags=tuple(flags), overrides=tuple(as_texts(overrides)), sweep=sweep, info=info)

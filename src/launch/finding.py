@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from src.config.paths import home_path
 from src.launch.ledger import SWEEP_FILE, record_of, sweep_dirs
 
 
@@ -27,7 +28,7 @@ def find(word: str | None, root: Path) -> tuple[Path, int | None]:
         if not folders:
             raise NotFoundError(f"got no sweep, and there is none in {root}; allowed is a sweep's or a job's folder")
         return folders[0], None
-    path = Path(word).expanduser().absolute()
+    path = home_path(word).absolute()
     if path.is_dir():
         return _inside(path, word)
     for folder in folders:

@@ -13,6 +13,7 @@ from src.config.paths import PROJECT_ROOT
 from src.launch.check import group_options, problems_of
 from src.launch.points import Point, SweepError, all_sound, compose_points
 from src.launch.sweeping import points_of
+from src.launch.texts import as_texts
 
 
 def compose_all(overrides: Sequence[str]) -> list[Point]:
@@ -22,6 +23,7 @@ def compose_all(overrides: Sequence[str]) -> list[Point]:
         ConfigError: With every wrong key and value.
         hydra.errors.HydraException: When a word cannot be read.
     """
+    overrides = as_texts(overrides)
     problems = problems_of(overrides, group_options(), sweeping=True)
     if problems:
         raise ConfigError(problems)

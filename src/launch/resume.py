@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config.made_with import read_made_with
 from src.config.parse import ConfigError, parse
+from src.config.paths import home_path
 from src.config.schema import JobConfig, TrackingConfig
 from src.launch.errors import SweepError
 from src.launch.folders import HYDRA_FOLDER, SWEEP_FILE, read_sweep
@@ -238,7 +239,7 @@ def _cwd(sweep: dict[str, Any]) -> Path:
 
 def _locate(folder: str) -> tuple[Path, Path, dict[str, Any]]:
     """The job's folder, its sweep's, and the sweep's record."""
-    job_dir = Path(folder).expanduser().absolute()
+    job_dir = home_path(folder).absolute()
     if not job_dir.is_dir():
         raise SweepError([f"resume: got {folder!r}, which is no folder; {_ALLOWED}"])
     if not (job_dir / HYDRA_FOLDER / "config.yaml").is_file():

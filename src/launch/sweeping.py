@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -12,12 +13,14 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
+from src.config.paths import expand_home
 from src.launch.check import group_options, problems_of
 from src.launch.launching import Launching, report
 from src.launch.outcome import OUTCOME, WRONG_INPUT
 from src.launch.points import SweepError, all_sound, compose_points
+from src.launch.texts import as_texts
 
 
 def sweep(
@@ -32,6 +35,7 @@ def sweep(
         params: ``hydra.sweeper.params``.
         arguments: The command line's overrides; they come after ``params``.
     """
+    _leave_home(config)
     try:
         batch = points_of(loader, params, arguments)
         launching = getattr(launcher, "launching", None)
@@ -50,13 +54,20 @@ def sweep(
     return [returned]
 
 
+def _leave_home(config: DictConfig) -> None:
+    """``~`` in the sweep's folder is a home folder; interpolations in it stay."""
+    sweep_node: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    with read_write(config):
+        config.hydra.sweep.dir = expand_home(str(sweep_node["dir"]))
+
+
 def points_of(loader: ConfigLoader, params: Mapping[str, str], arguments: Sequence[str]) -> list[list[str]]:
     """The product of all swept values, last key fastest; a key given twice counts where it came first.
 
     Raises:
         SweepError: For wrong keys of ``params``, intervals, and sweeps without a point.
     """
-    words = [f"{key}={value}" for key, value in params.items()]
+    words = as_texts([f"{key}={value}" for key, value in params.items()])
     wrong = [f"hydra.sweeper.params: {line}" for line in problems_of(words, group_options(), sweeping=True)]
     if wrong:
         raise SweepError(wrong)
@@ -80,6 +91,6 @@ def _values(override: Override) -> list[str]:
             [f"{override.input_line}: an interval is for a search; list values, or use range(start,stop,step)"]
         )
     try:
-        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+        return as_texts([f"{key}={value}" for value in override.sweep_string_iterator()])  # choice() takes quotes away
     except HydraException as error:
         raise SweepError([f"{override.input_line}: {error}"]) from error

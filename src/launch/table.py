@@ -62,7 +62,7 @@ def best_of(results: Sequence[JobOutcome]) -> JobOutcome | None:
 
 def ui_command(tracking: TrackingConfig) -> str:
     """The command that opens MLflow's UI over these runs."""
-    root = Path(tracking.root).expanduser().absolute()
+    root = Path(tracking.root).absolute()
     if tracking.uri is None and root == PROJECT_ROOT / "mlruns":
         return "make ui"
     uri = tracking.uri or f"sqlite:///{root / 'mlflow.db'}"

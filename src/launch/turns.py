@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.config.paths import home_path
+
 VARIABLE = "LORA_FOUNDRY_LOCKS"
 _SILENT_S = 30.0  # a sweep that was not heard of for so long (Ctrl-Z) keeps its place and is passed over
 _READABLE = 4096  # bytes
@@ -30,7 +32,7 @@ def locks_dir() -> Path:
     """
     given = os.environ.get(VARIABLE)
     if given:
-        return Path(given).expanduser()
+        return home_path(given)
     common = Path("/tmp")  # noqa: S108  # owner and mode are checked before it is used
     root = common if common.is_dir() and os.access(common, os.W_OK) else Path(tempfile.gettempdir())
     return root / f"lora-foundry-{os.getuid()}"

@@ -130,7 +130,7 @@ def _path(cache: Path, precision: Precision, threads: int | None) -> Path:
         version("torch"),
     ]
     name = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
-    return cache.expanduser() / "memory" / f"rate-{name[:24]}.json"
+    return cache / "memory" / f"rate-{name[:24]}.json"
 
 
 def _processor() -> str:

@@ -93,4 +93,4 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def path_of(config: JobConfig) -> Path:
     """Where they are kept."""
-    return Path(config.data.cache_dir).expanduser() / "memory" / FILE
+    return Path(config.data.cache_dir) / "memory" / FILE

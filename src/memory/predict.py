@@ -204,7 +204,7 @@ def _path(config: JobConfig, sizes: BaseSizes) -> Path:
         "versions": [version(name) for name in ("torch", "diffusers", "peft")],
     }
     name = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
-    return Path(config.data.cache_dir).expanduser() / "memory" / f"{name[:32]}.json"
+    return Path(config.data.cache_dir) / "memory" / f"{name[:32]}.json"
 
 
 def _read(path: Path) -> Curve | None:

@@ -80,4 +80,4 @@ def correction(config: JobConfig, device: str) -> tuple[float, int]:
 
 
 def _path(config: JobConfig) -> Path:
-    return Path(config.data.cache_dir).expanduser() / "memory" / _FILE
+    return Path(config.data.cache_dir) / "memory" / _FILE

@@ -173,7 +173,7 @@ def store_of(config: TrackingConfig) -> tuple[str, str]:
     Raises:
         TrackingError: When ``tracking.uri`` is a folder, which MLflow 3 no longer writes to.
     """
-    root = Path(config.root).expanduser().absolute()
+    root = Path(config.root).absolute()
     uri = config.uri or f"{SQLITE}{root / 'mlflow.db'}"
     if uri.startswith(SQLITE):
         uri = f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"

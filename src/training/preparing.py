@@ -129,7 +129,7 @@ class Encoders:
         config, device = checked.config, device_of(checked.config)
         images = _Patient(checked.files.image_encoder(dtype=_CACHE_DTYPE, device=device), self._stop, device)
         captions = _Patient(checked.files.caption_encoder(dtype=_CACHE_DTYPE, device=device), self._stop, device)
-        cache = TensorCache(Path(config.data.cache_dir).expanduser())
+        cache = TensorCache(Path(config.data.cache_dir))
         log = self._log(checked.job.job)
         key = (_data_key(config.data), config.model, checked.data.data_hash)
         try:

@@ -115,3 +115,26 @@ def test_levels_on_the_command_line(command: Command) -> None:
         assert line in ran.err
     assert not ran.sweep_dir.exists()
     assert command("hydra.launcher.ionice=idle", "hydra.launcher.nice=1", "-m").code == 0
+
+
+@pytest.mark.parametrize("name", ["müller", "it's", "a(1)", "a=b", "[2024] photos", "кошка"])
+def test_a_folder_of_any_name_is_taken_as_it_stands_on_the_command_line(
+    command: Command, photos: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = photos.rename(photos.with_name(name))
+    monkeypatch.setenv("HOME", str(folder.parent))
+    for path in (str(folder), f"~/{name}"):
+        ran = command(
+            "data=folder", "data.name=x", f"data.path={path}", f"hydra.sweep.dir=~/{name} sweep", sweep_dir=None
+        )
+        assert ran.code == 0, ran.err
+        sweep = folder.with_name(f"{name} sweep")
+        assert (sweep / "results.json").is_file()
+        sweep.rename(folder.with_name("done") if path == str(folder) else folder.with_name("done too"))
+
+
+def test_a_value_that_no_number_can_be_is_named_by_its_key(command: Command) -> None:
+    ran = command("lora.rank=ü", "optimizer.name=адам")
+    assert ran.code == 2
+    assert "lora.rank: got 'ü' (str), allowed is a whole number" in ran.err
+    assert "optimizer.name: got 'адам'" in ran.err

@@ -108,7 +108,7 @@ def test_an_unknown_key_like_no_other_lists_what_is_allowed_there(with_values: C
         ("optimizer.lr", 10**400, "allowed is a finite number"),
         ("optimizer.lr", -1e-4, "allowed is a finite number, more than 0"),
         ("data.batch_size", 0, "from 1 to 4096"),
-        ("data.name", "../up", "allowed is a text, letters, digits, '.', '_' and '-'"),
+        ("data.name", "../up", "allowed is a text, letters a to z, digits, '.', '_' and '-'"),
         ("data.path", "  ", "allowed is a text, not empty"),
         ("sample.seeds", [0, "x"], "allowed is a list of whole numbers"),
         ("sample.seeds", 3, "got 3 (int), allowed is a list of whole numbers"),

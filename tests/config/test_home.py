@@ -1,0 +1,62 @@
+"""``~`` is a home folder wherever a path is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docs.configuration import field_notes
+from src.config import JobConfig, parse
+from src.config.parse import hint_of, known_keys
+from src.config.paths import expand_home, home_path, locate
+
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+PATHS = (
+    "model.path",
+    "model.config",
+    "data.path",
+    "data.val_path",
+    "data.cache_dir",
+    "lora.init_from",
+    "tracking.root",
+)
+
+
+def get(job: JobConfig, key: str) -> Any:
+    value: Any = job
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("key", [*PATHS, "resume", "tracking.uri"])
+def test_a_path_of_a_job_may_begin_with_a_home_folder(with_values: Change, home: Path, key: str) -> None:
+    assert get(parse(with_values({key: "~/x"})), key) == f"{home}/x"
+
+
+def test_every_key_that_names_a_folder_or_a_file_does_so(with_values: Change, home: Path) -> None:
+    groups = [key for key in known_keys() if isinstance(hint_of(key), type) and "." not in key]
+    notes = {f"{group}.{name}": note for group in groups for name, note in field_notes(hint_of(group)).items()}
+    named = {key for key, note in notes.items() if note.startswith(("Folder", "Adapter file", "Tracking server"))}
+    assert set(PATHS) | {"tracking.uri"} <= named
+    for key in named:
+        assert get(parse(with_values({key: "~/x"})), key) == f"{home}/x", key
+
+
+def test_a_database_may_lie_there(home: Path) -> None:
+    assert expand_home("sqlite:///~/runs/mlflow.db") == f"sqlite:///{home}/runs/mlflow.db"
+    assert expand_home("sqlite:////abs/~/mlflow.db") == "sqlite:////abs/~/mlflow.db"
+
+
+def test_the_home_of_somebody_who_has_none_is_missing_by_its_name() -> None:
+    assert home_path("~nobody-here/x") == Path("~nobody-here/x")
+    assert locate("~nobody-here/x") == Path("~nobody-here/x")
