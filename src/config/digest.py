@@ -14,6 +14,14 @@ _ON_THE_WAY = (
     *("log_every", "save_every", "checkpoint_every", "checkpoint_s"),
     *("accelerator", "gradient_checkpointing"),
 )
+_ELSEWHERE_IN_DATA = ("cache_dir", "prompts")
+# Keys that came later, with the values that are left out, so that the digests of earlier versions stay the same: a
+# default, and what a job from before has (src/config/earlier.py).
+_LATER: tuple[tuple[str, str, tuple[object, ...]], ...] = (
+    ("data", "captions", ("auto",)),
+    ("data", "repeats", ("auto", None)),
+    ("data", "follow_links", (False,)),
+)
 
 
 def config_digest(config: JobConfig) -> str:
@@ -23,5 +31,9 @@ def config_digest(config: JobConfig) -> str:
         values.pop(group)
     for key in _ON_THE_WAY:
         values["trainer"].pop(key)
-    values["data"].pop("cache_dir")
+    for key in _ELSEWHERE_IN_DATA:
+        values["data"].pop(key)
+    for group, key, left_out in _LATER:
+        if values[group][key] in left_out:
+            values[group].pop(key)
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()

@@ -15,9 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.constraints import Constraint, IsPath
+from src.config.earlier import completed
 from src.config.paths import expand_home
 from src.config.rules import broken_rules
 from src.config.schema import JobConfig
+from src.config.unicode import is_unicode
 
 _RATIO = re.compile(r"([0-9]*\.?[0-9]+)\s*[xX]")
 _LEAST_LIKENESS = 0.6
@@ -49,12 +51,7 @@ def parse(cfg: DictConfig | dict[str, Any]) -> JobConfig:
     Raises:
         ConfigError: With every unknown key, missing key, wrong type, broken limit and broken rule.
     """
-    try:
-        raw = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg
-    except OmegaConfBaseException as error:
-        raise ConfigError([str(error).splitlines()[0]]) from error
-    if not isinstance(raw, dict):
-        raise ConfigError([f"got a {type(raw).__name__}, allowed is a mapping of keys to values"])
+    raw = _plain(cfg)
     problems: list[str] = []
     resolved = _resolve_alpha({str(k): v for k, v in raw.items() if k != "hydra"}, problems)
     sound = _read_group(JobConfig, resolved, "", problems)
@@ -62,6 +59,25 @@ def parse(cfg: DictConfig | dict[str, Any]) -> JobConfig:
     if problems:
         raise ConfigError(problems)
     return JobConfig(**sound)
+
+
+def parse_stored(cfg: DictConfig | dict[str, Any]) -> JobConfig:
+    """As :func:`parse`, for the configuration of a job that may have begun under an earlier version.
+
+    Raises:
+        ConfigError: As :func:`parse`; a key that the earlier version did not have is no problem.
+    """
+    return parse(completed(_plain(cfg)))
+
+
+def _plain(cfg: object) -> dict[Any, Any]:
+    try:
+        raw = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg
+    except OmegaConfBaseException as error:
+        raise ConfigError([str(error).splitlines()[0]]) from error
+    if not isinstance(raw, dict):
+        raise ConfigError([f"got a {type(raw).__name__}, allowed is a mapping of keys to values"])
+    return raw
 
 
 def nearest(word: str, choices: list[str]) -> str:
@@ -183,7 +199,11 @@ def _convert_scalar(hint: Any, value: object) -> Any:  # noqa: ANN401
         with contextlib.suppress(OverflowError):
             if math.isfinite(value):
                 return float(value)
-    elif (hint is int and isinstance(value, int)) or (hint is str and isinstance(value, str)):
+    elif hint is str and isinstance(value, str):
+        if is_unicode(value):
+            return value
+        raise _WrongValueError("a text of valid Unicode (this one holds half of a surrogate pair, or a raw byte)")
+    elif hint is int and isinstance(value, int):
         return value
     elif hint is str and isinstance(value, (int, float)):
         return str(value)

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from src.config import data_rules
 from src.config.schema import (
     PRESETS,
     DataConfig,
@@ -108,15 +109,6 @@ def _samples(sample: SampleConfig) -> list[str]:
     return problems
 
 
-def _held_out(data: DataConfig) -> list[str]:
-    if data.val_path is None and data.val_fraction == 0:
-        return [
-            "data.val_path=null and data.val_fraction=0: nothing is held out, so no adapter can be judged; "
-            "give a folder or a fraction such as 0.1"
-        ]
-    return []
-
-
 def _prodigy(optimizer: OptimizerConfig) -> list[str]:
     if optimizer.name == "prodigy" and optimizer.lr < _LEAST_PRODIGY_LR:
         return [
@@ -133,8 +125,9 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., list[str]]], ...] = (
     (("lora",), _targets),
     (("optimizer",), _betas),
     (("sample",), _samples),
-    (("data",), _held_out),
+    (("sample",), data_rules.prompts),
+    (("data",), data_rules.without_captions),
     (("optimizer",), _prodigy),
 )
 
-_WARNINGS: tuple[Callable[[JobConfig], list[Warned]], ...] = ()
+_WARNINGS: tuple[Callable[[JobConfig], list[Warned]], ...] = (data_rules.data_warnings,)

@@ -51,7 +51,8 @@ class DataConfig:
         name: Short name, used in adapter names (``flat-rank8``).
         path: Folder with training images and their captions.
         val_path: Folder with held-out images; null holds out ``val_fraction`` of ``path``.
-        val_fraction: Share of the images held out when ``val_path`` is null, chosen by content.
+        val_fraction: Share of the images held out when ``val_path`` is null, chosen by content; 0 trains on all
+            of them and validates on the same.
         batch_size: Samples of one micro-batch.
         resolution: Side of the square training image, pixels.
         crop: ``center`` resizes the short side and crops; ``random`` crops at one of
@@ -61,6 +62,14 @@ class DataConfig:
         background: Colour put behind transparent pixels (any Pillow colour name or ``#rrggbb``).
         caption_dropout: Probability of an empty caption (classifier-free guidance, Ho & Salimans 2022).
         caption_prefix: Text put before each caption (a trigger word); empty for none.
+        captions: Where they come from: ``auto`` is a table, else a file beside each image; ``files`` is the files
+            beside the images whatever table there is; ``folder`` and ``name`` are the folder's and the image's own
+            name; ``prefix`` is ``caption_prefix`` alone.
+        repeats: ``auto`` takes a folder ``10_anna woman`` as kohya's trainers do: ten times as often, and its words
+            for images without a caption; ``none`` takes it as any name, as does null, which jobs have that began
+            before this key was there.
+        follow_links: Read linked images, captions and folders that lie outside the data folder.
+        prompts: Which held-out captions are drawn where ``sample.prompts`` is empty; empty takes the first.
         on_bad: What to do with bad rows: ``error`` stops, ``skip`` lists them and goes on.
         cache_dir: Folder of the content-addressed cache.
     """
@@ -77,6 +86,10 @@ class DataConfig:
     background: Annotated[str, NonEmpty()]
     caption_dropout: Annotated[float, Between(0.0, 1.0)]
     caption_prefix: str
+    captions: Literal["auto", "files", "folder", "name", "prefix"]
+    repeats: Literal["auto", "none"] | None
+    follow_links: bool
+    prompts: tuple[str, ...]
     on_bad: Literal["error", "skip"]
     cache_dir: PathText
 
@@ -222,7 +235,8 @@ class SampleConfig:
 
     Attributes:
         enabled: False draws nothing (``sample=none``).
-        prompts: What is drawn; empty takes the first captions of the held-out images.
+        prompts: What is drawn, as written; empty takes captions of the held-out images (``data.prompts``).
+        with_prefix: Put ``data.caption_prefix`` before each of ``prompts``, as it is before each caption.
         seeds: One picture a prompt and seed.
         scales: Adapter scales; 0 is the base.
         every: Optimizer steps between drawings; null draws at the start and the end only.
@@ -232,6 +246,7 @@ class SampleConfig:
 
     enabled: bool
     prompts: tuple[str, ...]
+    with_prefix: bool
     seeds: tuple[int, ...]
     scales: tuple[float, ...]
     every: Annotated[int, AtLeast(1)] | None

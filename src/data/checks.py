@@ -21,7 +21,7 @@ from src.config.schema import DataConfig
 from src.config.warned import Warned
 from src.data.decode import UnreadableImageError, background_rgb, inspect_image
 from src.data.listing import list_data
-from src.data.records import DataError, Findings, Record, Row
+from src.data.records import DataError, Findings, Record, Row, prefixed
 from src.data.transform import transform_settings
 
 CountTokens = Callable[[str], int]
@@ -35,7 +35,8 @@ class CheckedData:
 
     Attributes:
         train: Images to train on, ordered by content, whatever their names and the rows' order.
-        val: Held-out images, ordered by content, so that the first n are a fixed choice.
+        val: Held-out images, ordered by content, so that the first n are a fixed choice; those of ``train`` where
+            none is held out.
         warnings: What the user is warned of, which stops nothing.
         skipped: Rows left out by ``data.on_bad=skip``, a line each.
         data_hash: sha256 over images, captions and transform of both sets, hexadecimal.
@@ -75,9 +76,13 @@ def check_data(data: DataConfig, *, count_tokens: CountTokens | None, max_tokens
         raise DataError(findings.faults + findings.bad_rows)
     if held_out is None:
         train, held_out = _split(train, data.val_fraction)
+        if train and not held_out:
+            findings.notes.extend(_none_to_spare(train, data.val_fraction))
+            held_out = train
     if not train or not held_out:
-        raise DataError([_nothing_left(train, held_out, data), *findings.bad_rows])
-    notes = [*findings.notes, *_overlap(train, held_out), *_equal(train)]
+        raise DataError([_nothing_left(train, data), *findings.bad_rows])
+    leaks = [] if held_out is train else _overlap(train, held_out)
+    notes = [*findings.notes, *leaks, *_equal(train)]
     notes.extend(_too_long([*train, *held_out], count_tokens, max_tokens))
     return CheckedData(
         train=tuple(train),
@@ -108,7 +113,7 @@ def _read_set(rows: Sequence[Row], key: str, data: DataConfig, findings: Finding
             continue
         digest, size = result
         small += min(size) < data.resolution
-        records.append(Record(image=row.image, caption=_prefixed(row.caption, data.caption_prefix), digest=digest))
+        records.append(Record(image=row.image, caption=prefixed(row.caption, data.caption_prefix), digest=digest))
     if small:
         findings.note("images", f"{key}: {small} of {len(rows)} images are smaller than {data.resolution} px: enlarged")
     return sorted(records, key=lambda record: (record.digest, record.caption))
@@ -125,13 +130,11 @@ def _inspect(row: Row) -> tuple[str, tuple[int, int]] | str:
         return f"{row.where}: {row.image.name} {error}"
 
 
-def _prefixed(caption: str, prefix: str) -> str:
-    gap = " " if prefix and not prefix[-1].isspace() else ""
-    return f"{prefix}{gap}{caption}"
-
-
 def _split(records: Sequence[Record], fraction: float) -> tuple[list[Record], list[Record]]:
-    """Hold out a share by content: the same images whatever their names, equal images on one side."""
+    """Hold out a share by content: the same images whatever their names, equal images on one side.
+
+    At least one image stays on either side, as long as there are two and a share is wanted.
+    """
     digests = sorted({record.digest for record in records}, key=_rank)
     count = min(max(1, round(len(digests) * fraction)), len(digests) - 1) if fraction > 0 else 0
     chosen = set(digests[: max(0, count)])
@@ -143,12 +146,18 @@ def _rank(digest: str) -> str:
     return hashlib.sha256(f"hold-out {digest}".encode()).hexdigest()
 
 
-def _nothing_left(train: Sequence[Record], held_out: Sequence[Record], data: DataConfig) -> str:
-    if data.val_path is None:
-        return (
-            f"data.path: {data.path} leaves {len(train)} images to train on and {len(held_out)} to hold out "
-            f"(data.val_fraction={data.val_fraction:g}), allowed is at least 1 of each; add some or set data.val_path"
-        )
+def _none_to_spare(train: Sequence[Record], fraction: float) -> list[Warned]:
+    """One image cannot be divided; where none was to be held out, the configuration's own warning says so."""
+    if fraction == 0:
+        return []
+    text = (
+        f"data.path: all images are one ({train[0].image.name}), so none is held out: val/loss is taken on it and "
+        "measures fit alone; add images, or set data.val_path"
+    )
+    return [Warned(topic="held-out", text=text)]
+
+
+def _nothing_left(train: Sequence[Record], data: DataConfig) -> str:
     key, path = ("data.path", data.path) if not train else ("data.val_path", data.val_path)
     return f"{key}: {path} leaves no usable image, allowed is at least 1; repair the rows that were skipped"
 

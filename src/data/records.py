@@ -69,3 +69,9 @@ class Findings:
     def note(self, topic: str, text: str) -> None:
         """Warn of something."""
         self.notes.append(Warned(topic=topic, text=text))
+
+
+def prefixed(caption: str, prefix: str) -> str:
+    """``caption`` behind the trigger word, as the base sees it; the prefix alone where there is no caption."""
+    gap = " " if prefix and not prefix[-1].isspace() else ""
+    return f"{prefix}{gap}{caption}" if caption else prefix.strip()

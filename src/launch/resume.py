@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.made_with import read_made_with
-from src.config.parse import ConfigError, parse
+from src.config.parse import ConfigError, parse_stored
 from src.config.paths import home_path
 from src.config.schema import JobConfig, TrackingConfig
 from src.launch.errors import SweepError
@@ -268,6 +268,6 @@ def _stored_config(stored: Path) -> JobConfig:
     if not isinstance(loaded, DictConfig):
         raise SweepError([f"resume: {stored} is no configuration"])
     try:
-        return parse(loaded)
+        return parse_stored(loaded)
     except ConfigError as error:
         raise SweepError([f"resume: {stored}: {problem}" for problem in error.problems]) from error

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config import ConfigError, JobConfig, parse
+from src.config import ConfigError, JobConfig, parse_stored
 from src.config.files import write_json
 from src.training.checkpoint import parts
 
@@ -43,7 +43,7 @@ def _config_of(text: str, changes: str) -> JobConfig:
     config = OmegaConf.load(StringIO(text))
     for key, value in json.loads(changes).items():
         OmegaConf.update(config, key, value)
-    return parse(config)  # type: ignore[arg-type]  # a mapping, or parse says so
+    return parse_stored(config)  # type: ignore[arg-type]  # a mapping, or it says so
 
 
 def read_changes(folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 
 from src.config import ConfigError, JobConfig
 from src.config.paths import locate
+from src.config.warned import Warned
 from src.data.cache import TensorCache
 from src.data.checks import CheckedData, check_data, validation_view
 from src.data.encoding import EncodedData, encode_captions, encode_data
@@ -24,6 +25,7 @@ from src.training.job_config import read_config
 from src.training.member import Member, Prompts, Provenance, total_steps
 from src.training.pack import StoppedError, never
 from src.training.precision import DTYPES
+from src.training.prompts import prompt_warnings, prompts_of
 from src.training.shortage import in_fewer_rows
 from src.training.sink import warn_all
 
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 # Latents and text states are made and kept in fp32 whatever the base trains in: they are made once, the
 # fp16 VAEs of this field overflow, and jobs of different precision then share one cache.
 _CACHE_DTYPE = torch.float32
-_DRAWN_BY_DEFAULT = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +80,7 @@ def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink, too_small: L
     """
     checked: list[Checked] = []
     seen: dict[object, CheckedData] = {}
+    told: set[Warned] = set()
     for job in jobs:
         try:
             config = read_config(job.folder)
@@ -95,6 +97,10 @@ def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink, too_small: L
                 for line in seen[key].skipped:
                     sink.emit("log", job.job, level="warning", message=line)
             warn_all(sink, job.job, seen[key].warnings, aloud=first)
+            captions = [record.caption for record in seen[key].val]
+            warnings = prompt_warnings(config, captions, files.count_tokens, files.max_tokens)
+            warn_all(sink, job.job, warnings, aloud=not told.issuperset(warnings))
+            told.update(warnings)
             checked.append(Checked(job=job, config=config, files=files, data=seen[key]))
         except (ConfigError, DataError, BaseError, ValueError, OSError) as error:
             sink.emit("state", job.job, state="FAILED", error=str(error), summary=None)
@@ -229,10 +235,9 @@ def _encode(
 def _prompts(
     checked: Checked, captions: CaptionEncoder, cache: TensorCache, log: Callable[[str], None]
 ) -> Prompts | None:
-    sample = checked.config.sample
-    if not sample.enabled:
+    if not checked.config.sample.enabled:
         return None
-    texts = sample.prompts or tuple(dict.fromkeys(r.caption for r in checked.data.val))[:_DRAWN_BY_DEFAULT]
+    texts = prompts_of(checked.config, [record.caption for record in checked.data.val])
     states = encode_captions([*texts, ""], captions=captions, cache=cache, dtype=_CACHE_DTYPE, log=log)
     return Prompts(
         texts=texts,
@@ -253,6 +258,9 @@ def _data_key(data: DataConfig) -> tuple[object, ...]:
         data.flip,
         data.background,
         data.caption_prefix,
+        data.captions,
+        data.repeats,
+        data.follow_links,
         data.on_bad,
         data.cache_dir,
     )

@@ -29,7 +29,9 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"sample.scales": []}, "sample.scales: got []"),
     ({"sample.scales": [0.0, 11.0]}, "sample.scales: got [0.0, 11.0], allowed is at least one number from 0 to 10"),
     ({"sample.scales": [-1.0]}, "sample.scales: got [-1.0]"),
-    ({"data.val_path": None, "data.val_fraction": 0}, "nothing is held out"),
+    ({"data.captions": "prefix"}, "data.captions=prefix: data.caption_prefix is the caption of every image then"),
+    ({"data.captions": "prefix", "data.caption_prefix": " "}, "give one such as data.caption_prefix=sks"),
+    ({"sample.prompts": ["a", " "]}, "sample.prompts: got ['a', ' ']"),
     ({"optimizer.name": "prodigy", "optimizer.lr": 1e-3}, "optimizer.lr: got 0.001 with prodigy"),
 ]
 SOUND: list[dict[str, Any]] = [
@@ -44,6 +46,9 @@ SOUND: list[dict[str, Any]] = [
     {"optimizer.betas": [0, 0.9999]},
     {"sample.enabled": False, "sample.seeds": [], "sample.scales": []},
     {"data.val_path": None, "data.val_fraction": 0.1},
+    {"data.val_path": None, "data.val_fraction": 0},
+    {"data.captions": "prefix", "data.caption_prefix": "sks"},
+    {"sample.enabled": False, "sample.prompts": [""]},
     {"optimizer.name": "prodigy", "optimizer.lr": 1.0},
 ]
 

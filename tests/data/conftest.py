@@ -35,6 +35,10 @@ def config(tmp_path: Path) -> MakeConfig:
             "background": "white",
             "caption_dropout": 0.1,
             "caption_prefix": "",
+            "captions": "auto",
+            "repeats": "auto",
+            "follow_links": False,
+            "prompts": (),
             "on_bad": "error",
             "cache_dir": str(tmp_path / "cache"),
         }

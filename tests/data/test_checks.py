@@ -188,10 +188,25 @@ def test_equal_images_are_held_out_together(config: MakeConfig, sets: Path) -> N
         assert not {r.digest for r in checked.train} & {r.digest for r in checked.val}
 
 
-def test_one_image_cannot_be_split(config: MakeConfig, sets: Path) -> None:
+@pytest.mark.parametrize(("fraction", "warned"), [(0.1, True), (0.0, False)])
+def test_one_image_is_trained_on_and_judged_by_itself(
+    config: MakeConfig, sets: Path, fraction: float, *, warned: bool
+) -> None:
+    """With a fraction of 0 it is the configuration that is warned of, before anything starts."""
     (sets / "train" / "metadata.csv").write_text("filename,prompt\na.png,x\n")
-    with pytest.raises(DataError, match="at least 1 of each"):
-        check_data(config(val_path=None), count_tokens=None, max_tokens=None)
+    checked = check_data(config(val_path=None, val_fraction=fraction), count_tokens=None, max_tokens=None)
+    assert [r.image.name for r in checked.train] == [r.image.name for r in checked.val] == ["a.png"]
+    about = [one.text for one in checked.warnings if one.topic == "held-out"]
+    assert len(about) == warned
+    assert all("measures fit alone" in text for text in about)
+
+
+@pytest.mark.usefixtures("sets")
+def test_a_fraction_of_0_trains_on_all_and_is_judged_on_the_same_images(config: MakeConfig) -> None:
+    checked = check_data(config(val_path=None, val_fraction=0.0), count_tokens=None, max_tokens=None)
+    assert len(checked.train) == len(NAMES)
+    assert checked.val == checked.train
+    assert not [one for one in checked.warnings if "trained on too" in one.text]
 
 
 def test_the_hash_follows_what_training_sees_and_nothing_else(config: MakeConfig, sets: Path) -> None:
