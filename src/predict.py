@@ -6,12 +6,14 @@ import argparse
 import sys
 
 from src.config.parse import ConfigError
+from src.config.surroundings import settle
 
 WRONG_INPUT = 2
 
 
 def main() -> int:
     """Print the table that the command line asks for; returns the exit code."""
+    settle()
     parser = argparse.ArgumentParser(
         prog="python -m src.predict",
         description="Peak memory of training, from the base's sizes alone. Values separated by commas make rows.",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from src.config.collector import before_exit
 from src.config.paths import home_path
+from src.config.surroundings import settle
 from src.launch.outcome import FAILED, OK, OUTCOME, WRONG_INPUT
 
 
@@ -18,6 +19,7 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
         words: The command line.
         failed: Whether failed jobs are tried again without being asked for.
     """
+    settle()
     parser = argparse.ArgumentParser(prog="python -m src.resume", description=__doc__)
     parser.add_argument("what", nargs="?", help="a sweep's or job's folder, id or name (default: the newest sweep)")
     parser.add_argument("--failed", action="store_true", default=failed, help="try failed jobs again, too")

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from src.config.paths import home_path
+from src.config.surroundings import settle
 from src.launch.errors import NewerFormatError
 from src.launch.finding import NotFoundError, find
 from src.launch.ledger import columns, read_ledger, read_sweep_state
@@ -19,6 +20,7 @@ WRONG_INPUT = 2
 
 def main(words: list[str] | None = None) -> int:
     """Print the ledger; returns the exit code."""
+    settle()
     parser = argparse.ArgumentParser(prog="python -m src.status", description=__doc__)
     parser.add_argument("sweep", nargs="?", help="a sweep's folder or id (default: all in --root)")
     parser.add_argument("--root", type=home_path, default=Path("multirun"), help="where sweeps lie (default: multirun)")

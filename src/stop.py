@@ -9,6 +9,7 @@ from pathlib import Path
 
 from src.config.control import ask_to_stop
 from src.config.paths import home_path
+from src.config.surroundings import settle
 from src.launch.errors import NewerFormatError
 from src.launch.finding import NotFoundError, find
 from src.launch.journal import ENDED
@@ -19,6 +20,7 @@ OK, NOT_YET, WRONG_INPUT = 0, 1, 2
 
 def main(words: list[str] | None = None) -> int:
     """Ask, then wait until it is done; returns the exit code."""
+    settle()
     parser = argparse.ArgumentParser(prog="python -m src.stop", description=__doc__)
     parser.add_argument("what", help="a sweep's folder or id, a job's folder, or an adapter's name")
     parser.add_argument("--root", type=home_path, default=Path("multirun"), help="where sweeps lie (default: multirun)")

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 from src.config.paths import home_path
+from src.config.surroundings import settle
 
 
 def main(words: list[str] | None = None) -> int:
     """Ingest each folder; 0 when everything is in MLflow, 1 when something is not, 2 for a wrong folder."""
+    settle()
     parser = argparse.ArgumentParser(prog="python -m src.track", description=__doc__)
     parser.add_argument("sweep_dir", nargs="+", type=home_path, help="a sweep's folder, multirun/<date>/<time>-<id>")
     folders = parser.parse_args(words).sweep_dir

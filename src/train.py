@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from src.config.collector import before_exit
 from src.config.paths import PROJECT_ROOT
+from src.config.surroundings import settle
 from src.launch.argv import arrange
 from src.launch.check import CONFIG_DIRS, group_options, problems_of
 from src.launch.outcome import INTERRUPTED, OK, OUTCOME, WRONG_INPUT
@@ -25,6 +26,7 @@ def _hydra(_: DictConfig) -> NoReturn:
 
 def main() -> int:
     """Run the command line in ``sys.argv``; returns the exit code."""
+    settle()
     OUTCOME.exit_code = OK
     line = arrange(sys.argv[1:])
     if line.overrides:

@@ -19,7 +19,7 @@ from src.launch.budget import Forecast, NoForecast
 from src.launch.engines import ENGINES
 from src.launch.folders import command_line, refuse_taken
 from src.launch.outcome import FAILED, OUTCOME, WRONG_INPUT
-from src.launch.places import store_problems, sweep_dir_problems
+from src.launch.places import cache_problems, store_problems, sweep_dir_problems
 from src.launch.planboard import say
 from src.launch.points import Overrides, Point, SweepError, all_sound, compose_points
 from src.launch.results import JobOutcome, read_results
@@ -80,7 +80,7 @@ class Launching:
         Raises:
             SweepError: With a line for each place.
         """
-        problems = store_problems(points[0].config.tracking)
+        problems = store_problems(points[0].config.tracking) + cache_problems(point.config for point in points)
         if points[0].config.resume is None:
             again = self._look_back(points) if self._settings.skip_finished else None
             if again is None or (again.whole is None and again.left(points)):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
-from src.config.schema import TrackingConfig
+from src.config.schema import JobConfig, TrackingConfig
 
 
 def sweep_dir_problems(sweep_dir: Path) -> list[str]:
@@ -35,6 +36,17 @@ def store_problems(tracking: TrackingConfig) -> list[str]:
         folder, why = database, "read-only"
     advice = "give a place that can, or tracking=none to record nothing"
     return [] if why is None else [f"{key}: {folder} cannot be written ({why}); {advice}"]
+
+
+def cache_problems(configs: Iterable[JobConfig]) -> list[str]:
+    """A line for each cache of latents and text states that is not there and cannot be made.
+
+    One that is there may hold all that is needed, and may be somebody else's.
+    """
+    folders = {config.data.cache_dir: Path(config.data.cache_dir).expanduser() for config in configs}
+    missing = {name: _unwritable(folder.absolute()) for name, folder in folders.items() if not folder.is_dir()}
+    advice = "give a folder that can"
+    return [f"data.cache_dir: {name} cannot be written ({why}); {advice}" for name, why in missing.items() if why]
 
 
 def _unwritable(folder: Path) -> str | None:

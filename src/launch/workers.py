@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from src.config.paths import locate
 from src.config.schema import JobConfig, ModelConfig
+from src.config.surroundings import threads_asked
 from src.launch.engines import ENGINES
 from src.launch.machine import cores, memory_left
 from src.launch.settings import Settings
@@ -58,8 +59,7 @@ def _is_small(model: ModelConfig) -> bool:
 
 
 def _threads() -> int:
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores(), int(asked)) if asked.isdigit() and int(asked) else cores()
+    return min(cores(), threads_asked(os.environ.get("OMP_NUM_THREADS")) or cores())
 
 
 def _in_memory(settings: Settings) -> int:

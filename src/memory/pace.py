@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.config.files import write_json
+from src.config.surroundings import threads_asked
 
 if TYPE_CHECKING:
     from src.config.schema import Precision
@@ -125,7 +126,7 @@ def _path(cache: Path, precision: Precision, threads: int | None) -> Path:
     decides = [
         _processor(),
         os.cpu_count(),
-        threads or os.environ.get("OMP_NUM_THREADS") or "torch's own",
+        threads or threads_asked(os.environ.get("OMP_NUM_THREADS")) or "torch's own",
         precision,
         version("torch"),
     ]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src.config.surroundings import past_proxies
 from src.tracking.errors import TrackingError
 from src.tracking.trackfile import SQLITE
 
@@ -75,6 +76,7 @@ def prepare_environment() -> None:
     """Settings that MLflow reads from the environment; what the user has set stays."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    past_proxies()
     # MLflow prints a stack trace for each refused request; the writer reports the same in one line.
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -6,6 +6,7 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -34,13 +35,14 @@ if TYPE_CHECKING:
     from src.training.sink import Sink
 
 # Hints that do not apply: the pack owns its optimizers and draws its own data, the frozen base stays in eval
-# mode, the bank's gradients are views on purpose, and the last is Lightning's own use of torch.
+# mode, the bank's gradients are views on purpose, Lightning's own use of torch, and a cluster's client on the PATH.
 _NOT_FOR_US = (
     ".*configure_optimizers.*returned `None`.*",
     ".*does not have many workers.*",
     r"Found \d+ module\(s\) in eval mode.*",
     "grad and param do not obey the gradient layout contract.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
+    "The `srun` command is available.*",
 )
 
 
@@ -135,7 +137,7 @@ def _train_together(
     ]
     if pack.active and not pack.stop():
         try:
-            _trainer(pack, callbacks).fit(PackModule(pack))
+            _trainer(pack, callbacks, folder).fit(PackModule(pack))
         except (SIGTERMException, StoppedError):
             # Lightning leaves a fit on SIGTERM by itself; for the worker that signal is a stop like any other.
             if not pack.stop():
@@ -147,14 +149,26 @@ def _train_together(
         sink.emit("state", member.job, state="KILLED", error=None, summary=None)
 
 
-def _trainer(pack: Pack, callbacks: list[Callback]) -> Trainer:
+def _trainer(pack: Pack, callbacks: list[Callback], folder: Path) -> Trainer:
+    """One process on one device: what Lightning would look for around it, or take from ``PL_TRAINER_*``, is named."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for hint in _NOT_FOR_US:
         warnings.filterwarnings("ignore", message=hint)
     return Trainer(
         accelerator="gpu" if pack.device.type == "cuda" else "cpu",
+        strategy="auto",
         devices=1,
+        num_nodes=1,
+        precision="32-true",  # the pack has dtypes of its own
+        plugins=[LightningEnvironment()],
+        default_root_dir=folder,
+        fast_dev_run=False,
         max_epochs=1,
+        max_steps=-1,
+        max_time=None,
+        limit_train_batches=1.0,
+        detect_anomaly=False,
+        deterministic=None,
         callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,

@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 from src.config.collector import before_exit, importing
+from src.config.surroundings import forget_foreign, settle
 
 
 def main() -> None:
     """Read commands, run packs, end when told to or when the launcher is gone."""
+    settle()
+    forget_foreign()  # whatever started it, `srun` for one, may have added its own
     parser = argparse.ArgumentParser(prog="python -m src.worker", description=__doc__)
     parser.add_argument("--sweep-dir", type=Path, required=True, help="the sweep's folder")
     arguments = parser.parse_args()

@@ -119,6 +119,18 @@ def test_a_store_that_cannot_be_written(command: Command, locked: tuple[Path, st
     assert not (tmp_path / "sweep").exists()
 
 
+def test_a_cache_that_cannot_be_made_and_one_that_is_there(
+    command: Command, locked: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder, why = locked
+    ran = command("seed=0,1", "-m", f"data.cache_dir={folder}")
+    assert ran.code == 2
+    assert f"data.cache_dir: {folder} cannot be written (" in ran.err
+    assert why in ran.err
+    assert not (tmp_path / "sweep").exists()
+    assert command("seed=0", "data.cache_dir=/proc/sys").code == 0, "it may hold all that is needed"
+
+
 def test_both_are_said_at_once_and_neither_matters_where_it_is_not_used(command: Command, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     bad = tmp_path / "file" / "x"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.config.events import Event, read_events
-from src.config.paths import PROJECT_ROOT
 from src.launch.devices import Gpu, gpus, visible
+from src.launch.engines.environment import worker_environment
 from src.launch.engines.protocol import WORKER_LOST, Slot
 from src.launch.machine import cores, memory_left, quota_bites
 from src.launch.points import SweepError
@@ -24,8 +24,8 @@ from src.launch.turns import Holder, holder_of
 if TYPE_CHECKING:
     from src.launch.settings import Settings
 
-WORKER_COMMAND = (sys.executable, "-m", "src.worker")
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # torch takes the first, and MKL within it the second
+# Without the working folder on its path: a user's own folder `src` there is not ours.
+WORKER_COMMAND = (sys.executable, "-P", "-m", "src.worker")
 _TAIL_LINES = 20
 _TAIL_BYTES = 16_384
 
@@ -167,7 +167,7 @@ class LocalWorker:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
-                env=_environment(slot),
+                env=worker_environment(slot),
                 start_new_session=True,
                 pass_fds=tuple(inherit),
             )
@@ -253,20 +253,3 @@ class LocalWorker:
             msg = "the worker was started without a pipe of its own"
             raise TypeError(msg)
         return pipe
-
-
-def _environment(slot: Slot) -> dict[str, str]:
-    path = os.environ.get("PYTHONPATH")
-    parts = [str(PROJECT_ROOT), *([path] if path else [])]
-    made = {**os.environ, "PYTHONPATH": os.pathsep.join(parts), "PYTHONUNBUFFERED": "1"}
-    kind, _, number = slot.device.partition(":")
-    if kind == "cuda":  # before torch is loaded, or it sees every card
-        made |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": slot.visible or number}
-    if slot.threads is not None:
-        made |= {name: str(_fewer(slot.threads, os.environ.get(name))) for name in _THREADS}
-    return made
-
-
-def _fewer(share: int, asked: str | None) -> int:
-    """The slot's share of the threads, or what the user's own environment asks for where that is less."""
-    return min(share, int(asked)) if asked is not None and asked.isdigit() and int(asked) else share

@@ -1,0 +1,42 @@
+"""Two real jobs in the worst surroundings there are end with the very adapters of quiet ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from src.config.paths import PROJECT_ROOT
+from src.config.surroundings import foreign
+from tests.surroundings import READ_ONLY, hostile
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SHORT = ("lora.rank=2,4", "-m", "trainer.max_steps=4", "scheduler.warmup_steps=1", "validation.max_images=2")
+
+
+def _train(folder: Path, environment: dict[str, str], cwd: str, shell: str) -> subprocess.CompletedProcess[str]:
+    places = {"hydra.sweep.dir": "sweep", "data.cache_dir": "cache", "tracking.root": "runs"}
+    overrides = [*SHORT, "sample=none", *(f"{key}={folder / name}" for key, name in places.items())]
+    command = ["sh", "-c", shell, sys.executable, "-m", "src.train", *overrides, "hydra.launcher.least_gain=null"]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_adapters_are_bitwise_those_of_quiet_surroundings(tmp_path: Path) -> None:
+    clean = {name: value for name, value in os.environ.items() if not foreign(name)} | {"OMP_NUM_THREADS": "1"}
+    quiet = _train(tmp_path / "quiet", clean, str(PROJECT_ROOT), 'exec "$0" "$@"')
+    assert quiet.returncode == 0, quiet.stdout + quiet.stderr
+    worst = _train(tmp_path / "worst", hostile(tmp_path, clean), READ_ONLY, 'umask 077; exec "$0" "$@" <&-')
+    assert worst.returncode == 0, worst.stdout + worst.stderr
+    assert worst.stderr == quiet.stderr == ""
+    names = {row["name"]: row["job"] for row in json.loads((tmp_path / "quiet/sweep/results.json").read_text())}
+    assert len(names) == 2
+    for name, job in names.items():
+        one, other = (load_file(tmp_path / w / f"sweep/{job}/adapter/{name}.safetensors") for w in ("quiet", "worst"))
+        assert one.keys() == other.keys()
+        assert all(one[key].equal(other[key]) for key in one)
