@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from src.config.schema import JobConfig
@@ -30,6 +31,7 @@ _SHORT = {
     "trainer.max_steps": "steps",
     "trainer.precision": "",
 }
+_POWER = re.compile(r"(?<=\d)e\+0*(?=\d)")  # a dash would make 1e-09 of 1e+09
 _IN_THE_NAME_ALREADY = ("data", "data.name", "lora.rank", "name", "sweep")
 
 
@@ -49,21 +51,22 @@ def name_jobs(jobs: Sequence[JobConfig], overrides: Sequence[Mapping[str, str]],
         overrides: What was set for each job, key to value; what differs among them is told in the names.
         taken: Names that earlier jobs of the sweep have.
     """
-    swept = swept_keys(overrides)
+    parts_of = _parts(jobs, overrides)
     wanted = [job.name or f"{job.data.name}-rank{job.lora.rank}" for job in jobs]
     crowded = {name for name in wanted if wanted.count(name) > 1}
     names: list[str] = []
     notes: list[str] = []
     used = {name.lower() for name in taken}  # adapters are often copied to file systems without case
-    for job, given, wish in zip(jobs, overrides, wanted, strict=True):
-        parts = [] if job.name and wish not in crowded else _parts(job, given, swept)
-        if job.name and wish in crowded and "lora.rank" in swept:
-            parts.insert(0, f"rank{job.lora.rank}")
+    ranked = "lora.rank" in swept_keys(overrides)
+    for job, own_parts, wish in zip(jobs, parts_of, wanted, strict=True):
+        parts = [] if job.name and wish not in crowded else own_parts
+        if job.name and wish in crowded and ranked:
+            parts = [f"rank{job.lora.rank}", *parts]
         name = _unique(_cut("-".join([wish, *parts])), used)
         used.add(name.lower())
         names.append(name)
         if job.name and name != job.name:
-            notes.append(f"name={job.name} is shared by several jobs; this one is called {name}")
+            notes.append(f"name={job.name} {_why(job.name, shared=wish in crowded)}; this one is called {name}")
     return Named(names=tuple(names), notes=tuple(notes))
 
 
@@ -78,8 +81,9 @@ def show_value(job: JobConfig, key: str, given: str | None) -> str:
     value: object = job
     for part in key.split("."):
         value = getattr(value, part, None)
-    if key == "lora.alpha" or isinstance(value, float):
-        return f"{value:g}"
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     if value is None or not isinstance(value, (str, int)):
@@ -87,23 +91,57 @@ def show_value(job: JobConfig, key: str, given: str | None) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _parts(job: JobConfig, given: Mapping[str, str], swept: Sequence[str]) -> list[str]:
-    return [_part(job, key, given.get(key)) for key in swept if key not in _IN_THE_NAME_ALREADY]
+def _why(name: str, *, shared: bool) -> str:
+    """What keeps a job from the name that it was given."""
+    if shared:
+        return "is shared by several jobs"
+    if len(name) > _LONGEST:
+        return f"is longer than {_LONGEST} characters"
+    return "is another job's already, small and capital letters aside"
 
 
-def _part(job: JobConfig, key: str, given: str | None) -> str:
-    shown = show_value(job, key, given)
+def _parts(jobs: Sequence[JobConfig], overrides: Sequence[Mapping[str, str]]) -> list[list[str]]:
+    """For each job what tells it from the others, a part a swept key; equal values alone give equal parts."""
+    keys = [key for key in swept_keys(overrides) if key not in _IN_THE_NAME_ALREADY]
+    columns = []
+    for key in keys:
+        shown = [show_value(job, key, given.get(key)) for job, given in zip(jobs, overrides, strict=True)]
+        told = _told_apart(key, dict.fromkeys(shown))
+        columns.append([told[value] for value in shown])
+    return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in jobs]
+
+
+def _told_apart(key: str, values: Iterable[str]) -> dict[str, str]:
+    """Each value of ``key`` to its part: of a path as few folders as will do; a digest where letters do not."""
+    shown = list(values)
+    most = max(value.count("/") for value in shown) + 1 if key.endswith("path") else 1
+    for folders in range(1, most + 1):
+        told = {value: _part(key, _tail(value, folders) if most > 1 else value) for value in shown}
+        if len({part.lower() for part in told.values()}) == len(told):
+            return told
+    parts = [part.lower() for part in told.values()]
+    return {
+        value: part if parts.count(part.lower()) == 1 else f"{part}-{hashlib.sha256(value.encode()).hexdigest()[:6]}"
+        for value, part in told.items()
+    }
+
+
+def _tail(path: str, folders: int) -> str:
+    return "/".join(path.rstrip("/").split("/")[-folders:])
+
+
+def _part(key: str, shown: str) -> str:
     leaf = key.rsplit(".", 1)[-1]
     word = _SHORT.get(key, "" if "." not in key and key != "seed" else leaf.replace("_", ""))
     if shown in ("true", "false"):
         return _slug(word if shown == "true" else f"no-{word}")
-    if key.endswith("path"):
-        shown = shown.rstrip("/").rsplit("/", 1)[-1]
-    return _slug(f"{word}{shown or 'none'}")
+    return _slug(f"{word}{_POWER.sub('e', shown) or 'none'}")
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._") or "x"
+    """Letters that every file system and web UI takes: accents go, and what has no such letter is a dash."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() if not text.isascii() else text
+    return re.sub(r"[^A-Za-z0-9._]+", "-", plain).strip("-._") or "x"
 
 
 def _cut(name: str) -> str:

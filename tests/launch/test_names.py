@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.launch.names import name_jobs
+from src.launch.names import name_jobs, show_value
 from tests.launch.jobs import job
 
 
@@ -37,6 +37,56 @@ def test_what_is_swept_is_told(key: str, values: list, names: list[str]) -> None
     assert name_jobs(jobs, given).names == expected
 
 
+FLOATS = st.floats(min_value=1e-12, max_value=1e12, exclude_min=True)
+NUMBERS = {
+    "optimizer.lr": FLOATS,
+    "optimizer.eps": FLOATS,
+    "lora.alpha": FLOATS,
+    "trainer.epochs": FLOATS,
+    "lora.dropout": st.floats(0.0, 0.99),
+    "trainer.accumulate": st.integers(1, 4096),
+    "seed": st.integers(0, 2**63 - 1),
+    "trainer.max_grad_norm": st.none() | FLOATS,
+}
+
+
+@given(st.data(), st.sampled_from(sorted(NUMBERS)))
+def test_different_numbers_have_different_names_without_being_counted(data: st.DataObject, key: str) -> None:
+    values = data.draw(st.lists(NUMBERS[key], min_size=2, max_size=4, unique=True))
+    names = names_of(key, values)
+    assert len(set(names)) == len(values)
+    assert not any(name == f"{names[0]}-{number}" for number in range(2, 9) for name in names)
+    shown = [show_value(job(**{key.replace(".", "__"): value}), key, "null") for value in values]
+    assert len(set(shown)) == len(values), "and in the table"
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "ends"),
+    [
+        ("optimizer.lr", [1e9, 1e-9], ["lr1e9", "lr1e-09"]),
+        ("optimizer.lr", [1e-4, 1.0000001e-4], ["lr0.0001", "lr0.00010000001"]),
+        ("data.path", ["/a/photos", "/b/photos"], ["patha-photos", "pathb-photos"]),
+        ("data.path", ["x", "/y/z"], ["pathx", "pathz"]),
+        ("data.path", ["müller", "anna"], ["pathmuller", "pathanna"]),
+    ],
+)
+def test_what_is_swept_is_told_apart(key: str, values: list, ends: list[str]) -> None:
+    assert names_of(key, values) == [f"duotone-rank8-{end}" for end in ends]
+
+
+@given(st.lists(st.text(max_size=40).filter(str.strip), min_size=2, max_size=5, unique=True))
+def test_texts_are_told_apart_too_by_a_digest_where_letters_do_not(texts: list[str]) -> None:
+    names = names_of("data.caption_prefix", texts)
+    assert len({name.lower() for name in names}) == len(texts)
+    assert not any(name.endswith(("x-2", "x-3")) for name in names)
+
+
+def names_of(key: str, values: list) -> list[str]:
+    jobs = [job(**{key.replace(".", "__"): value}) for value in values]
+    given = [{key: "null" if value is None else str(value)} for value in values]
+    return list(name_jobs(jobs, given).names)
+
+
 def test_group_choices_are_told_by_their_name() -> None:
     jobs = [job(optimizer__name="adamw"), job(optimizer__name="prodigy", optimizer__lr=1.0)]
     named = name_jobs(jobs, [{"optimizer": "adamw"}, {"optimizer": "prodigy"}])
@@ -55,6 +105,14 @@ def test_a_given_name_is_kept_alone_and_lengthened_with_a_note_when_shared() -> 
     assert named.names == ("anna-rank4", "anna-rank8")
     assert all("name=anna is shared" in note for note in named.notes)
     assert len(named.notes) == 2
+
+
+def test_a_name_that_is_only_too_long_or_differs_in_case_is_not_called_shared() -> None:
+    long = "a" * 100
+    (note,) = name_jobs([job(name=long)], [{"name": long}]).notes
+    assert f"name={long} is longer than 80 characters; this one is called aaa" in note
+    (note,) = name_jobs([job(name="anna")], [{"name": "anna"}], taken=["Anna"]).notes
+    assert note == "name=anna is another job's already, small and capital letters aside; this one is called anna-2"
 
 
 def test_equal_jobs_and_names_that_differ_in_case_only_are_numbered() -> None:
