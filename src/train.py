@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
-
-import hydra
-from omegaconf import DictConfig
 
 from src.config.collector import before_exit
-from src.config.paths import PROJECT_ROOT
 from src.config.surroundings import settle
+from src.config.version import told_version
 from src.launch.argv import arrange
-from src.launch.check import CONFIG_DIRS, group_options, problems_of
+from src.launch.check import problems_of_line
+from src.launch.errors import SweepError
 from src.launch.outcome import INTERRUPTED, OK, OUTCOME, WRONG_INPUT
-
-
-@hydra.main(version_base="1.3", config_path=str(PROJECT_ROOT / "conf"), config_name="train")
-def _hydra(_: DictConfig) -> NoReturn:
-    msg = (
-        "jobs train in worker processes that the launcher starts; hydra/launcher=pack was replaced by one that does not"
-    )
-    raise RuntimeError(msg)
 
 
 def main() -> int:
@@ -29,15 +18,25 @@ def main() -> int:
     settle()
     OUTCOME.exit_code = OK
     line = arrange(sys.argv[1:])
-    if line.overrides:
-        groups = group_options([*CONFIG_DIRS, *line.config_dirs()])
-        problems = problems_of(line.overrides, groups, sweeping=line.sweep or line.info)
-        if problems:
-            sys.stderr.write("\n".join(["The command line is wrong:", *(f"  - {p}" for p in problems), ""]))
-            return WRONG_INPUT
-    sys.argv[1:] = line.words()
+    problems = [*line.problems, *problems_of_line(line)]
+    if problems:
+        sys.stderr.write("\n".join(["The command line is wrong:", *(f"  - {p}" for p in problems), ""]))
+        return WRONG_INPUT
+    if "--version" in line.flags:
+        print(told_version())
+        return OK
+    if "--shell-completion" in line.flags:
+        from src.launch.completion import complete  # noqa: PLC0415  # nothing else needs it
+
+        print(complete(line.overrides[0]))
+        return OK
+    from src.launch.driving import drive  # noqa: PLC0415  # --version needs none of Hydra's parts
+
     try:
-        _hydra()
+        drive(line)
+    except SweepError as error:
+        sys.stderr.write(f"{error}\n")
+        return WRONG_INPUT
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
         return INTERRUPTED

@@ -83,7 +83,7 @@ def _plain(cfg: object) -> dict[Any, Any]:
 def nearest(word: str, choices: list[str]) -> str:
     """``; did you mean 'x'?`` for the closest of ``choices``, or an empty text.
 
-    A dotted key is compared by its last part, and only with dotted keys; of equals, one in the same group wins.
+    A dotted key is compared by its last part, and only with dotted keys; of equals, the one in the likest group wins.
     """
     group, _, leaf = word.rpartition(".")
 
@@ -92,7 +92,8 @@ def nearest(word: str, choices: list[str]) -> str:
         if group and not other_group:
             return 0.0
         same = difflib.SequenceMatcher(None, leaf, other).ratio()
-        return same + _SAME_GROUP if same >= _LEAST_LIKENESS and group == other_group else same
+        groups = difflib.SequenceMatcher(None, group, other_group).ratio() if group else float(group == other_group)
+        return same + _SAME_GROUP * groups if same >= _LEAST_LIKENESS else same
 
     best = max(choices, key=likeness, default="")
     return f"; did you mean {best!r}?" if best and likeness(best) >= _LEAST_LIKENESS else ""

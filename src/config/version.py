@@ -10,6 +10,7 @@ from src.config.paths import PROJECT_ROOT
 
 _WAIT_S = 5.0
 CHANGES = "+changes"
+_SHORT = 10  # digits that people read
 
 
 @cache
@@ -31,6 +32,20 @@ def code_version() -> str:
         return version("lora-foundry")
     except PackageNotFoundError:
         return "unknown"
+
+
+def told_version() -> str:
+    """What ``--version`` says: the release, and the commit where this is a checkout."""
+    try:
+        release = version("lora-foundry")
+    except PackageNotFoundError:
+        release = "of an unknown release"
+    found = commit()
+    return f"LoRA Foundry {release}" + ("" if found is None else f" ({_short(found)})")
+
+
+def _short(found: str) -> str:
+    return found[:_SHORT] + (CHANGES if found.endswith(CHANGES) else "")
 
 
 def _git(*words: str) -> str | None:

@@ -2,36 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType, QuotedString
 from hydra.errors import OverrideParseException
 
+from src.config.keys import is_group, takes_list
 from src.config.parse import known_keys, nearest
 from src.config.paths import PROJECT_ROOT
+from src.launch.argv import CommandLine
+from src.launch.hydra_keys import hydra_problem, is_hydra
 
 CONFIG_DIRS = (PROJECT_ROOT / "conf", PROJECT_ROOT / "sweeps")
 _RESUME_ALLOWS = ("resume", "tracking")
 
 
 def group_options(dirs: Iterable[Path] = CONFIG_DIRS) -> dict[str, list[str]]:
-    """Group name to its options, from the YAML files below ``dirs`` (Hydra's own groups left out)."""
+    """Group name to its options, from the YAML files below ``dirs``; of Hydra's own groups those that lie there."""
     groups: dict[str, set[str]] = {}
     for folder in dirs:
         for file in sorted(folder.glob("*/**/*.y*ml")):
-            group = file.parent.relative_to(folder).as_posix()
-            if group.split("/")[0] != "hydra":
-                groups.setdefault(group, set()).add(file.stem)
+            groups.setdefault(file.parent.relative_to(folder).as_posix(), set()).add(file.stem)
     return {group: sorted(options) for group, options in groups.items()}
+
+
+def problems_of_line(line: CommandLine) -> list[str]:
+    """A line for each override of a command line that cannot work, and for each folder of configs that is not there."""
+    if "--shell-completion" in line.flags:
+        return []  # its word is checked with the flags
+    folders = folders_of(line)
+    missing = [f"{folder}: no such folder of configs" for folder in folders if not folder.is_dir()]
+    groups = group_options(folders) if line.overrides else {}
+    return [*missing, *problems_of(line.overrides, groups, sweeping=line.sweep or line.info)]
+
+
+def folders_of(line: CommandLine) -> list[Path]:
+    """Where the groups of a command line lie: the project's folders, and the user's own."""
+    return [Path(line.config_path()), PROJECT_ROOT / "sweeps", *line.config_dirs(), *_search_path(line.overrides)]
+
+
+def _search_path(overrides: Sequence[str]) -> list[Path]:
+    """Folders that ``hydra.searchpath`` names; packages (``pkg://``) are left to Hydra."""
+    found: list[object] = []
+    for word in overrides:
+        if word.startswith("hydra.searchpath="):
+            with contextlib.suppress(OverrideParseException):
+                value = OverridesParser.create().parse_overrides([word])[0].value()
+                found = value if isinstance(value, list) else []
+    return [
+        Path(str(one).removeprefix("file://")) for one in found if not str(one).startswith(("pkg://", "structured://"))
+    ]
 
 
 def problems_of(overrides: Sequence[str], groups: Mapping[str, list[str]], *, sweeping: bool) -> list[str]:
     """One line for each override that cannot work; empty when all can.
 
     Args:
-        overrides: Words such as ``lora.rank=4,8``; ``hydra.*`` is left to Hydra.
+        overrides: Words such as ``lora.rank=4,8``.
         groups: What :func:`group_options` found.
         sweeping: Whether lists of values are meant as a sweep (``-m``, or a named sweep).
     """
@@ -43,13 +74,29 @@ def problems_of(overrides: Sequence[str], groups: Mapping[str, list[str]], *, sw
             parsed.extend(parser.parse_overrides([word]))
         except OverrideParseException as error:
             problems.append(_unreadable(word, error))
-    sweeping = sweeping or any(o.key_or_group == "sweep" and o.value() is not None for o in parsed)
+    sweeping = sweeping or any(chooses_files(override, groups) for override in parsed)
     for override in parsed:
-        if not override.is_hydra_override() and override.key_or_group != "hydra":
+        if is_hydra(override.key_or_group):
+            problem = hydra_problem(override, groups)
+        else:
             problem = _problem(override, groups, sweeping=sweeping)
-            problems.extend([problem] if problem else [])
+        problems.extend([problem] if problem else [])
     problems.extend(_resume_problems(parsed))
     return problems
+
+
+def chooses_files(override: Override, groups: Mapping[str, list[str]]) -> bool:
+    """Whether ``override`` chooses a file that may say anything (a named sweep), ``hydra.mode: MULTIRUN`` too."""
+    key = override.key_or_group
+    return key in groups and not is_group(key) and not is_hydra(override.key_or_group) and override.value() is not None
+
+
+def without_m(override: Override) -> str:
+    """What is said of several values where nothing says that they are to be swept."""
+    word = override.input_line or override.key_or_group
+    value = word.partition("=")[2]
+    instead = f", or write [{value}] for one list" if takes_list(override.key_or_group) else ""
+    return f"{word}: several values without -m; add -m to train one adapter for each{instead}"
 
 
 def _unreadable(word: str, error: OverrideParseException) -> str:
@@ -61,23 +108,33 @@ def _unreadable(word: str, error: OverrideParseException) -> str:
 
 def _problem(override: Override, groups: Mapping[str, list[str]], *, sweeping: bool) -> str | None:
     key = override.key_or_group
-    if key in groups and _is_option(override):
+    if key in groups and not isinstance(override.value(), dict):
         return _option_problem(override, groups[key], sweeping=sweeping)
+    if override.package is not None:
+        return f"{override.get_key_element()}: no package can be given here; write {key}=..."
     keys = known_keys()
-    if not _is_known(key, keys):
-        return f"{key}: no such key{nearest(key, [*keys, *groups])}"
+    unknown = [leaf for leaf in _leaves(key, override.value()) if not _is_known(leaf, keys)]
+    if unknown:
+        return f"{unknown[0]}: no such key{nearest(unknown[0], [*keys, *groups])}"
+    return _prefix_problem(override) or (without_m(override) if override.is_sweep_override() and not sweeping else None)
+
+
+def _prefix_problem(override: Override) -> str | None:
+    key = override.key_or_group
     if override.type is OverrideType.DEL:
         return f"~{key}: every key is needed; give another value instead ({key}=null where null is allowed)"
     if override.type is OverrideType.ADD:
         return f"+{key}: the key exists already; write it without the +"
-    if override.is_sweep_override() and not sweeping:
-        return _many_values(override)
     return None
 
 
-def _is_option(override: Override) -> bool:
-    """Whether the value names an option of a group, not a mapping laid over it."""
-    return not isinstance(override.value(), dict)
+def _leaves(key: str, value: Any) -> Iterator[str]:  # noqa: ANN401  # whatever the grammar reads
+    """The keys that a mapping laid over a group sets; otherwise ``key`` itself."""
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _leaves(f"{key}.{name}", inner)
+    else:
+        yield key
 
 
 def _is_known(key: str, keys: list[str]) -> bool:
@@ -86,31 +143,41 @@ def _is_known(key: str, keys: list[str]) -> bool:
 
 
 def _option_problem(override: Override, options: list[str], *, sweeping: bool) -> str | None:
-    key = override.key_or_group
+    problem = _choice_problem(override, options)
+    return problem or (without_m(override) if override.is_sweep_override() and not sweeping else None)
+
+
+def _choice_problem(override: Override, options: list[str]) -> str | None:
+    key, allowed = override.key_or_group, f"allowed is one of {', '.join(options)}"
     if override.type is OverrideType.DEL:
         return f"~{key}: every group is needed; choose another option: {', '.join(options)}"
+    if override.value() is None:
+        return f"{key}: got null, {allowed if is_group(key) else 'leave it out to choose none'}"
     wrong = [name for name in _named(override) if name not in options]
     if wrong:
         got = ", ".join(repr(name) for name in wrong)
-        return f"{key}: got {got}, allowed is one of {', '.join(options)}{nearest(wrong[0], options)}"
-    if override.is_sweep_override() and not sweeping:
-        return _many_values(override)
+        return f"{key}: got {got}, {allowed}{nearest(wrong[0], options)}"
+    if is_group(key) and any(isinstance(item, list) for item in _items(override.value())):
+        return f"{override.input_line}: a job has one {key}; {allowed}, or several with commas and -m, a job for each"
+    if override.type is OverrideType.ADD and is_group(key):
+        return f"+{key}: the group has a choice already; write it without the +"
     return None
 
 
 def _named(override: Override) -> list[str]:
     value = override.value()
-    if isinstance(value, ChoiceSweep):
-        return [item.text if isinstance(item, QuotedString) else str(item) for item in value.list]
-    if override.is_sweep_override() or isinstance(value, list) or value is None:
-        return []  # a glob chooses among what exists; null chooses nothing; Hydra says what a list may be
-    return [str(value)]
+    if override.is_sweep_override() and not isinstance(value, ChoiceSweep):
+        return []  # a glob chooses among what exists
+    return [_text(name) for item in _items(value) for name in (item if isinstance(item, list) else [item])]
 
 
-def _many_values(override: Override) -> str:
-    word = override.input_line or override.key_or_group
-    value = word.partition("=")[2]
-    return f"{word}: several values without -m; add -m to train one adapter for each, or write [{value}] for one list"
+def _items(value: Any) -> list[Any]:  # noqa: ANN401  # whatever the grammar reads
+    """What is chosen among: the parts of a sweep, or the value alone."""
+    return list(value.list) if isinstance(value, ChoiceSweep) else [value]
+
+
+def _text(item: object) -> str:
+    return item.text if isinstance(item, QuotedString) else str(item)
 
 
 def _resume_problems(parsed: list[Override]) -> list[str]:
@@ -124,6 +191,6 @@ def _resume_problems(parsed: list[Override]) -> list[str]:
         f"{override.input_line}: not together with resume=, which takes the job's stored configuration; "
         "allowed beside it are hydra.* and tracking.*"
         for override in parsed
-        if override.key_or_group.split(".")[0] not in _RESUME_ALLOWS and not override.is_hydra_override()
+        if override.key_or_group.split(".")[0] not in _RESUME_ALLOWS and not is_hydra(override.key_or_group)
     )
     return problems

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Any
 from src.config.digest import config_digest
 from src.config.files import write_all, write_json
 from src.config.paths import PROJECT_ROOT
+from src.config.quoting import shell
 from src.launch.errors import FORMAT, SweepError, check_format
 from src.launch.points import Point
 from src.launch.yaml_text import YamlTexts
@@ -31,11 +31,8 @@ def new_token() -> str:
 
 
 def command_line() -> str:
-    """The command as it was typed (``sys.argv`` was put in order for Hydra since)."""
-    typed = sys.orig_argv
-    start = typed.index("src.train") + 1 if "src.train" in typed else None
-    words = typed[start:] if start else ["-m" if word == "--multirun" else word for word in sys.argv[1:]]
-    return shlex.join(["python", "-m", "src.train", *words])
+    """The command as it was typed."""
+    return shell(["python", "-m", "src.train", *sys.argv[1:]])
 
 
 def refuse_taken(sweep_dir: Path, points: Sequence[Point], *, begun: bool = False) -> None:

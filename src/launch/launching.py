@@ -90,6 +90,11 @@ class Launching:
             raise SweepError(problems)
 
     @property
+    def begun(self) -> bool:
+        """Whether a sweep was made."""
+        return self._begun
+
+    @property
     def _folder(self) -> Path:
         return Path(str(self._master.hydra.sweep.dir))
 
@@ -140,17 +145,18 @@ class Launching:
         return self._run_new(points, () if note is None else (note,))
 
     def _run_new(self, points: Sequence[Point], notes: Sequence[str]) -> list[JobOutcome]:
-        begun, self._begun = self._begun, True
-        return run_sweep(
+        outcomes = run_sweep(
             points,
             self._folder,
             self._token(),
             self._settings,
             self._finish,
             forecast=self._forecast,
-            begun=begun,
+            begun=self._begun,
             notes=notes,
         )
+        self._begun = True
+        return outcomes
 
     def _run_again(self, points: Sequence[Point], again: Again) -> list[JobOutcome]:
         """Go on in the sweep that has all points, or train in a new one what no earlier one finished."""

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from hydra.types import RunMode
 
 from src.config.parse import ConfigError
 from src.config.paths import PROJECT_ROOT
 from src.launch.check import group_options, problems_of
+from src.launch.hydra_errors import in_a_line
 from src.launch.points import Point, SweepError, all_sound, compose_points
 from src.launch.sweeping import points_of
 from src.launch.texts import as_texts
@@ -20,8 +22,7 @@ def compose_all(overrides: Sequence[str]) -> list[Point]:
     """Every point of the product of all swept values, last key fastest.
 
     Raises:
-        ConfigError: With every wrong key and value.
-        hydra.errors.HydraException: When a word cannot be read.
+        ConfigError: With every wrong key and value, and what Hydra cannot compose.
     """
     overrides = as_texts(overrides)
     problems = problems_of(overrides, group_options(), sweeping=True)
@@ -33,11 +34,11 @@ def compose_all(overrides: Sequence[str]) -> list[Point]:
             msg = "initialize_config_dir() comes first"
             raise RuntimeError(msg)
         try:
-            batch = points_of(hydra.config_loader, {}, overrides)
-            master = hydra.compose_config(
-                config_name="train", overrides=[], run_mode=RunMode.MULTIRUN, with_log_configuration=False
-            )
+            master = hydra.compose_config("train", list(overrides), RunMode.MULTIRUN)
+            batch = points_of(hydra.config_loader, master.hydra.sweeper.get("params") or {}, overrides)
             found = compose_points(hydra.config_loader, master, batch, 0)
             return all_sound(found, dict(enumerate(batch)))
         except SweepError as error:
             raise ConfigError(list(error.problems)) from error
+        except HydraException as error:
+            raise ConfigError([in_a_line(error)]) from error

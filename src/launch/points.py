@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
 
 from src.config.parse import ConfigError, parse
 from src.config.rules import warnings_about
 from src.config.schema import JobConfig
 from src.config.warned import Warned
-from src.launch.composing import Composer
+from src.launch.composing import Composer, PassedOverError
 from src.launch.errors import SweepError
+from src.launch.hydra_errors import COMPOSING, in_a_line
 
 Overrides = Sequence[str]
 
@@ -69,12 +68,31 @@ def compose_points(
     composer = Composer(loader, master)
     for index, words in enumerate(batch, start=first):
         try:
-            found[index] = _compose(composer.compose(words), master, words, index)
-        except ConfigError as error:
-            found[index] = SweepError(error.problems)
-        except (HydraException, OmegaConfBaseException) as error:
-            found[index] = SweepError([str(error).strip()])
+            composed = composer.compose(words)
+            folder, values = _resolved(composed, master, index)
+        except PassedOverError as error:
+            found[index] = SweepError([_passed_over(error, batch)])
+        except COMPOSING as error:
+            found[index] = SweepError([in_a_line(error)])
+        else:
+            found[index] = _checked(composed, folder, values, words, index)
     return found
+
+
+def _passed_over(error: PassedOverError, batch: Sequence[Overrides]) -> str:
+    """The same for all points that have the same to say to Hydra, so that it is said once."""
+    listed: dict[str, list[str]] = {}
+    for word in dict.fromkeys(word for words in batch for word in words):
+        key, _, value = word.partition("=")
+        if any(own.startswith(f"{key}=") for own in error.words):
+            listed.setdefault(key, []).append(value)
+    given = " ".join(f"{key}={','.join(values)}" for key, values in listed.items())
+    both = " ".join(f"{key}=[{','.join(values)}]" for key, values in listed.items() if len(values) > 1)
+    instead = f"write {both} to have all of it in one sweep, or start" if both else "start"
+    return (
+        f"{given}: what is said there of {', '.join(error.keys)} holds for a whole sweep, not for one of its points; "
+        f"{instead} a command for each"
+    )
 
 
 def all_sound(found: Mapping[int, Point | SweepError], words: Mapping[int, Overrides]) -> list[Point]:
@@ -88,7 +106,21 @@ def all_sound(found: Mapping[int, Point | SweepError], words: Mapping[int, Overr
     problems = _grouped(errors, words, total=len(found)) + _together(points)
     if problems:
         raise SweepError(problems)
-    return points
+    return _equals_told(points)
+
+
+def _equals_told(points: Sequence[Point]) -> list[Point]:
+    """The points, each warned of those that train the same adapter."""
+    alike: dict[JobConfig, list[int]] = {}
+    for point in points:
+        alike.setdefault(replace(point.config, name=None), []).append(point.index)
+    told = []
+    for point in points:
+        others = alike[replace(point.config, name=None)]
+        text = f"points {', '.join(map(str, others))} are equal and train equal adapters; leave all but one out"
+        more = (Warned(topic="equal-points", text=text),) if len(others) > 1 else ()
+        told.append(replace(point, warnings=(*point.warnings, *more)))
+    return told
 
 
 def _grouped(errors: Mapping[int, SweepError], words: Mapping[int, Overrides], *, total: int) -> list[str]:
@@ -124,7 +156,8 @@ def _together(points: Sequence[Point]) -> list[str]:
     return problems
 
 
-def _compose(composed: DictConfig, master: DictConfig, words: Overrides, index: int) -> Point:
+def _resolved(composed: DictConfig, master: DictConfig, index: int) -> tuple[Path, dict[str, Any]]:
+    """The job's folder, and its values without the ``hydra`` node."""
     with read_write(composed.hydra), open_dict(composed.hydra):
         composed.hydra.job.id = str(index)
         composed.hydra.job.num = index
@@ -144,12 +177,21 @@ def _compose(composed: DictConfig, master: DictConfig, words: Overrides, index: 
         }
     finally:
         HydraConfig.instance().cfg = before
-    config = parse(raw)
+    return folder, raw
+
+
+def _checked(
+    composed: DictConfig, folder: Path, values: dict[str, Any], words: Overrides, index: int
+) -> Point | SweepError:
+    try:
+        config = parse(values)
+    except ConfigError as error:
+        return SweepError(error.problems)
     return Point(
         index=index,
         words=tuple(words),
         config=config,
-        values=raw,
+        values=values,
         hydra_cfg=_only_hydra(composed),
         dir=folder,
         warnings=tuple(warnings_about(config)),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from src.launch.points import SweepError
+from src.launch.errors import SweepError
 
 _IONICE = (None, "idle", *range(8))
 

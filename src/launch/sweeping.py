@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.utils import JobReturn
-from hydra.errors import HydraException
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from src.config.files import write_atomic
 from src.config.paths import expand_home
 from src.launch.check import group_options, problems_of
+from src.launch.hydra_errors import COMPOSING, in_a_line
+from src.launch.hydra_keys import is_hydra
 from src.launch.launching import Launching, report
-from src.launch.outcome import OUTCOME, WRONG_INPUT
-from src.launch.points import SweepError, all_sound, compose_points
+from src.launch.outcome import FAILED, OUTCOME, WRONG_INPUT
+from src.launch.points import SweepError
 from src.launch.texts import as_texts
 
 
@@ -38,19 +42,17 @@ def sweep(
     _leave_home(config)
     try:
         batch = points_of(loader, params, arguments)
-        launching = getattr(launcher, "launching", None)
-        if isinstance(launching, Launching):
-            launching.check(batch, 0)
-        else:
-            all_sound(compose_points(loader, config, batch, 0), dict(enumerate(batch)))
+        launching = _launching_of(launcher)
+        launching.check(batch, 0)
     except SweepError as error:
         report(error)
         OUTCOME.worsen(WRONG_INPUT)
         return []
     returned = list(launcher.launch(batch, initial_job_idx=0))
-    folder = Path(str(config.hydra.sweep.dir))
-    if folder.is_dir():
-        OmegaConf.save(config, folder / "multirun.yaml")
+    if any(job.status is not JobStatus.COMPLETED for job in returned):
+        OUTCOME.worsen(FAILED)
+    if launching.begun:
+        _keep(config)
     return [returned]
 
 
@@ -61,6 +63,29 @@ def _leave_home(config: DictConfig) -> None:
         config.hydra.sweep.dir = expand_home(str(sweep_node["dir"]))
 
 
+def _launching_of(launcher: Launcher) -> Launching:
+    """What this project's launcher delegates to.
+
+    Raises:
+        SweepError: For another launcher, which starts no workers.
+    """
+    launching = getattr(launcher, "launching", None)
+    if not isinstance(launching, Launching):
+        raise SweepError(
+            [f"hydra/launcher: got {type(launcher).__name__}, allowed is pack: another trains nothing here"]
+        )
+    return launching
+
+
+def _keep(config: DictConfig) -> None:
+    """Write ``multirun.yaml``, as Hydra's own sweeper does; nothing here reads it, so that its lack is no failure."""
+    path = Path(str(config.hydra.sweep.dir)) / "multirun.yaml"
+    try:
+        write_atomic(path, OmegaConf.to_yaml(config))
+    except OSError as error:
+        sys.stderr.write(f"multirun.yaml was not written ({error.strerror}); the jobs' own configurations are kept\n")
+
+
 def points_of(loader: ConfigLoader, params: Mapping[str, str], arguments: Sequence[str]) -> list[list[str]]:
     """The product of all swept values, last key fastest; a key given twice counts where it came first.
 
@@ -68,9 +93,12 @@ def points_of(loader: ConfigLoader, params: Mapping[str, str], arguments: Sequen
         SweepError: For wrong keys of ``params``, intervals, and sweeps without a point.
     """
     words = as_texts([f"{key}={value}" for key, value in params.items()])
-    wrong = [f"hydra.sweeper.params: {line}" for line in problems_of(words, group_options(), sweeping=True)]
+    there = {key: loader.get_group_options(key, ObjectType.CONFIG) for key in params if "." not in key}
+    groups = {**group_options(), **{key: options for key, options in there.items() if options}}
+    wrong = [f"{key}: stands below hydra: in the file, not in params" for key in params if is_hydra(key)]
+    wrong += problems_of([word for word in words if not is_hydra(word)], groups, sweeping=True)
     if wrong:
-        raise SweepError(wrong)
+        raise SweepError([f"hydra.sweeper.params: {line}" for line in wrong])
     parsed = OverridesParser.create(config_loader=loader).parse_overrides([*words, *arguments])
     values: dict[str, list[str]] = {}
     for override in parsed:
@@ -92,5 +120,5 @@ def _values(override: Override) -> list[str]:
         )
     try:
         return as_texts([f"{key}={value}" for value in override.sweep_string_iterator()])  # choice() takes quotes away
-    except HydraException as error:
-        raise SweepError([f"{override.input_line}: {error}"]) from error
+    except COMPOSING as error:  # range(0,3,0) is a ValueError
+        raise SweepError([f"{override.input_line}: {in_a_line(error)}"]) from error

@@ -130,7 +130,7 @@ def test_changed_data_is_refused_before_anything_starts(train: Command, here: Pa
     ran = train(f"lora.rank={ranks}", SKIP)
     assert ran.code == 2
     assert f"data.path ({photos}): 1 file altered (b.png)" in ran.err
-    assert f"train anew: python -m src.train -m lora.rank={ranks} data=folder" in ran.err.replace("'", "").replace(
+    assert f"train anew: python -m src.train lora.rank={ranks} data=folder" in ran.err.replace("'", "").replace(
         " --multirun", " -m"
     )
     assert SKIP not in ran.err

@@ -30,7 +30,7 @@ sys.exit(code)
         (("--help",), "lora.rank=4,8,16 -m"),
         (("--cfg", "job", "lora.rank=5"), "rank: 5"),
         (("lora.rank=5", "--cfg", "job", "-m"), "rank: 5"),
-        (("--version",), "Hydra"),
+        (("--version",), "LoRA Foundry 0.1.0 ("),
     ],
 )
 def test_info_imports_nothing_heavy(words: tuple[str, ...], shown: str) -> None:
