@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.launch.clock import NoPace, shape
+from src.config.length import known_steps, total_steps
+from src.launch.clock import shape
 from src.launch.machine import cores
 
 if TYPE_CHECKING:
@@ -78,14 +78,13 @@ class TracedForecast:
 
     def steps(self, config: JobConfig) -> int | None:
         """See the protocol; epochs are counted in the rows that the data lists, which no image is opened for."""
-        epochs, data = config.trainer.epochs, config.data
-        if epochs is None:
-            return NoPace().steps(config)
+        if (known := known_steps(config.trainer)) is not None:
+            return known
+        data = config.data
         key = data.path, data.val_path, data.val_fraction
         if key not in self._images:
             self._images[key] = _images_of(data)
-        effective = data.batch_size * config.trainer.accumulate
-        return max(1, math.ceil(epochs * self._images[key] / effective)) if self._images[key] else None
+        return total_steps(config, self._images[key]) if self._images[key] else None
 
     def _curve(self, config: JobConfig, *, trace: bool) -> Curve | None:
         from src.memory.predict import curve_of, is_known  # noqa: PLC0415 - imported at every start of Hydra: late

@@ -7,6 +7,7 @@ import hashlib
 import json
 from typing import Any
 
+from src.config.length import known_steps, warmup_of
 from src.config.schema import JobConfig
 
 _ELSEWHERE = ("tracking", "sample", "memory", "resume", "name")
@@ -36,4 +37,7 @@ def config_digest(config: JobConfig) -> str:
     for group, key, left_out in _LATER:
         if values[group][key] in left_out:
             values[group].pop(key)
+    steps = known_steps(config.trainer)
+    if steps is not None:  # a warm-up is the same whether it was written or left to the length
+        values["scheduler"]["warmup_steps"] = warmup_of(config.scheduler, steps)
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()

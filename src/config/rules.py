@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from src.config import data_rules
+from src.config.length import known_steps, too_long_a_warmup
 from src.config.schema import (
     PRESETS,
     DataConfig,
@@ -45,13 +46,19 @@ def warnings_about(job: JobConfig) -> list[Warned]:
 
 
 def _length(trainer: TrainerConfig, scheduler: SchedulerConfig) -> list[str]:
-    steps, epochs = trainer.max_steps, trainer.epochs
-    if steps is None and epochs is None:
+    steps, warmup = known_steps(trainer), scheduler.warmup_steps
+    if steps is None and trainer.epochs is None:
         return ["trainer.max_steps=null and trainer.epochs=null: one of them must be a number"]
-    warmup = scheduler.warmup_steps
-    if epochs is None and steps is not None and warmup >= steps and scheduler.name != "constant":
+    if steps is not None and warmup is not None and warmup >= steps and scheduler.name != "constant":
         return [f"scheduler.warmup_steps: got {warmup}, allowed is less than trainer.max_steps={steps}"]
     return []
+
+
+def _warmup(job: JobConfig) -> list[Warned]:
+    """Of a constant rate alone: with the others it is refused, and with epochs the worker counts the steps first."""
+    steps = known_steps(job.trainer)
+    text = None if steps is None else too_long_a_warmup(job, steps)
+    return [] if text is None else [Warned(topic="warmup", text=text)]
 
 
 def _resolution(model: ModelConfig, data: DataConfig) -> list[str]:
@@ -130,4 +137,4 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., list[str]]], ...] = (
     (("optimizer",), _prodigy),
 )
 
-_WARNINGS: tuple[Callable[[JobConfig], list[Warned]], ...] = (data_rules.data_warnings,)
+_WARNINGS: tuple[Callable[[JobConfig], list[Warned]], ...] = (data_rules.data_warnings, _warmup)

@@ -155,12 +155,12 @@ class SchedulerConfig:
 
     Attributes:
         name: Shape after the warm-up.
-        warmup_steps: Optimizer steps of linear warm-up.
+        warmup_steps: Optimizer steps of linear warm-up; null takes a tenth of the training, at most 10.
         min_lr_ratio: Final learning rate divided by the peak (cosine and linear).
     """
 
     name: Literal["constant", "linear", "cosine"]
-    warmup_steps: Annotated[int, AtLeast(0)]
+    warmup_steps: Annotated[int, AtLeast(0)] | None
     min_lr_ratio: Annotated[float, Between(0.0, 1.0)]
 
 

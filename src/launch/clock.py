@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from src.config.kinds import kind_of
+from src.config.length import known_steps
 from src.config.schema import JobConfig
 from src.launch.engines.protocol import Slot
 
@@ -48,7 +49,7 @@ class NoPace:
 
     def steps(self, config: JobConfig) -> int | None:
         """What the configuration says outright."""
-        return config.trainer.max_steps if config.trainer.epochs is None else None
+        return known_steps(config.trainer)
 
 
 class Clock:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from src.config.giving_way import last_rung
 from src.config.schema import JobConfig
 from src.launch.budget import GIB, Budget
 from src.launch.engines.protocol import Slot
@@ -15,8 +16,7 @@ from src.launch.settings import Settings
 
 _SHOWN_KINDS, _SHOWN_JOBS = 3, 4
 _SMALLER = (0.75, 0.5, 0.25)  # resolutions to look at, of what was asked for
-_LOWEST_CELLS = 8  # of a latent's side: below that nobody wants a picture
-_CLASSIC_RANK, _CLASSIC_RESOLUTION = 4, 0.5  # where the classic ladder ends
+_LEAST_STRIDES = 2  # of a picture's side: below that nobody wants one
 _SPARE_GIB = 0.1
 # A close call may try: all processes were within 15 % of what was predicted (docs/memory.md), and on a CPU the program
 # itself, taken for 0.75 GiB, was seen to take 0.5.
@@ -102,19 +102,6 @@ def _one_row(config: JobConfig) -> JobConfig:
     return replace(config, data=replace(config.data, batch_size=1))
 
 
-def last_rung(config: JobConfig) -> JobConfig:
-    """``config`` as it trains when memory ran out at every rung before (:mod:`src.memory.ladder`)."""
-    config = _one_row(config)
-    config = replace(config, trainer=replace(config.trainer, gradient_checkpointing=True))
-    memory, stride = config.memory, config.model.stride
-    if memory.mode == "classic":
-        lowest = int(config.data.resolution * _CLASSIC_RESOLUTION) // stride * stride
-        return _ranked(_sized(config, max(stride, lowest)), min(config.lora.rank, _CLASSIC_RANK))
-    if "resolution" in memory.may_change:
-        config = _sized(config, min(config.data.resolution, _LOWEST_CELLS * stride))
-    return _ranked(config, 1) if "rank" in memory.may_change else config
-
-
 def _sized(config: JobConfig, resolution: int) -> JobConfig:
     return replace(config, data=replace(config.data, resolution=resolution))
 
@@ -166,7 +153,7 @@ def _more_room(config: JobConfig, place: _Place, settings: Settings) -> Iterator
 def _smaller(config: JobConfig, place: _Place, budget: Budget) -> Iterator[tuple[str, int]]:
     """Smaller jobs that fit, with what they need at the ladder's end: one value changed, or else several."""
     asked, stride = config.data.resolution, config.model.stride
-    sizes = [size for share in _SMALLER if (size := int(asked * share) // stride * stride) >= _LOWEST_CELLS * stride]
+    sizes = [size for share in _SMALLER if (size := int(asked * share) // stride * stride) >= _LEAST_STRIDES * stride]
     precise = config.trainer.precision.startswith(("32", "64"))
     bf16 = [("trainer.precision=bf16-mixed", replace(config.trainer, precision="bf16-mixed"))] if precise else []
 

@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from src.config.giving_way import next_change
 from src.training.shortage import OutOfMemoryError
 
 Rung = Callable[["Pack"], "tuple[str, str] | None"]
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from src.training.member import Member
     from src.training.pack import Pack
     from src.training.sink import Sink
-
-_LEAST_CLASSIC_RANK = 4
-_CLASSIC_RESOLUTION = 0.5  # of what was asked for
-_NEXT_RESOLUTION = 0.75
 
 
 class Ladder:
@@ -125,36 +122,6 @@ def _set_aside(pack: Pack) -> tuple[str, str] | None:
     pack.set_members_aside(later)
     pack.rows, pack.checkpointing = None, pack.active[0].config.trainer.gradient_checkpointing
     return "set_aside", f"{', '.join(member.name for member in later)} will train afterwards, from where they are"
-
-
-def next_change(config: JobConfig, asked: JobConfig) -> dict[str, Any] | None:
-    """What to change next, key to value; None where nothing may be.
-
-    Args:
-        config: The job as it trained now.
-        asked: The job as it was asked for.
-    """
-    memory, batch = config.memory, config.data.batch_size
-    if memory.mode == "classic":
-        if batch > 1:
-            return {"data.batch_size": batch // 2}
-        least = int(asked.data.resolution * _CLASSIC_RESOLUTION)
-        return _lower_rank(config, _LEAST_CLASSIC_RANK) or _lower_resolution(config, least)
-    if "resolution" in memory.may_change and (changes := _lower_resolution(config, 0)):
-        return changes
-    return _lower_rank(config, 1) if "rank" in memory.may_change else None
-
-
-def _lower_rank(config: JobConfig, least: int) -> dict[str, Any] | None:
-    rank, alpha = config.lora.rank, config.lora.alpha
-    lower = max(least, rank // 2)
-    return {"lora.rank": lower, "lora.alpha": alpha * lower / rank} if lower < rank else None
-
-
-def _lower_resolution(config: JobConfig, least: int) -> dict[str, Any] | None:
-    stride, now = config.model.stride, config.data.resolution
-    lower = max(stride, int(now * _NEXT_RESOLUTION) // stride * stride)
-    return {"data.resolution": lower} if least <= lower < now else None
 
 
 def _rows(pack: Pack) -> int:

@@ -147,18 +147,3 @@ class Member:
     def fail(self, reason: str) -> None:
         """Stop alone; the weights stay as the last good step left them."""
         self.state, self.error = "failed", reason
-
-
-def total_steps(config: JobConfig, n_images: int) -> int:
-    """Optimizer steps of a training on ``n_images`` images.
-
-    Batches run on over the end of an epoch, so each has the same number of samples; the last one is filled
-    up from the next epoch.
-    """
-    if config.trainer.epochs is None:
-        if config.trainer.max_steps is None:
-            msg = "trainer.max_steps and trainer.epochs are both null"
-            raise ValueError(msg)
-        return config.trainer.max_steps
-    effective = config.data.batch_size * config.trainer.accumulate
-    return max(1, math.ceil(config.trainer.epochs * n_images / effective))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from src.config import ConfigError, JobConfig
+from src.config.length import too_long_a_warmup, total_steps
 from src.config.paths import locate
 from src.config.warned import Warned
 from src.data.cache import TensorCache
@@ -22,12 +23,12 @@ from src.data.records import DataError
 from src.models.protocol import BaseError
 from src.training.bases import device_of
 from src.training.job_config import read_config
-from src.training.member import Member, Prompts, Provenance, total_steps
+from src.training.member import Member, Prompts, Provenance
 from src.training.pack import StoppedError, never
 from src.training.precision import DTYPES
 from src.training.prompts import prompt_warnings, prompts_of
 from src.training.shortage import in_fewer_rows
-from src.training.sink import warn_all
+from src.training.sink import warn, warn_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,6 +148,9 @@ class Encoders:
             captions.close()
         shared = self._shared[key]
         count = len(shared.train.records)
+        steps = total_steps(config, count)
+        if config.trainer.epochs is not None and (text := too_long_a_warmup(config, steps)) is not None:
+            warn(self._sink, checked.job.job, "warmup", text)
         return Member(
             job=checked.job.job,
             name=checked.job.name,
@@ -162,7 +166,7 @@ class Encoders:
                 inventory=shared.inventory,
             ),
             order=SampleOrder.of(config.data, seed=config.seed, n_images=count),
-            total_steps=total_steps(config, count),
+            total_steps=steps,
             cache=cache,
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from src.config.length import warmup_of
+
 if TYPE_CHECKING:
     from src.config.schema import OptimizerConfig, SchedulerConfig
 
@@ -18,10 +20,10 @@ def learning_rate(optimizer: OptimizerConfig, scheduler: SchedulerConfig, *, ste
         step: Optimizer steps taken before this one.
         total: The member's optimizer steps in all.
     """
-    if step < scheduler.warmup_steps:
-        return optimizer.lr * (step + 1) / scheduler.warmup_steps
-    span = max(1, total - scheduler.warmup_steps)
-    done = min(1.0, (step - scheduler.warmup_steps) / span)
+    warmup = warmup_of(scheduler, total)
+    if step < warmup:
+        return optimizer.lr * (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, total - warmup))
     low = scheduler.min_lr_ratio
     shapes = {
         "constant": 1.0,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from src.config.compose import compose_job
-from src.memory.ladder import Ladder, next_change
+from src.config.giving_way import next_change
+from src.memory.ladder import Ladder
 from src.training.pack import Pack, never
 from src.training.shortage import OutOfMemoryError
 from src.training.sink import ListSink

@@ -14,13 +14,14 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from src.config import JobConfig
 from src.config.compose import compose_job
+from src.config.length import total_steps
 from src.data.encoding import EncodedData
 from src.data.order import SampleOrder
 from src.data.records import Record
 from src.models.sd.denoiser import SdDenoiser
 from src.training.checkpoint import Part, load_newest
 from src.training.fit import train_pack
-from src.training.member import Member, Provenance, total_steps
+from src.training.member import Member, Provenance
 from src.training.precision import DTYPES
 from src.training.sink import ListSink
 

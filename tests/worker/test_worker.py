@@ -104,6 +104,17 @@ def test_a_pack_trains_and_everything_is_told(tmp_path: Path, bases: Bases) -> N
     assert keys[0] == keys[1]
 
 
+def test_a_warmup_that_outlasts_the_epochs_is_told_and_tagged(tmp_path: Path, bases: Bases) -> None:
+    """Steps of epochs are known once the images are counted: 2 % of 64 at batch 1 are two."""
+    epochs = ("data=emoji-flat", "trainer.epochs=0.02", "scheduler=constant")
+    events = _run(tmp_path, bases, _job(tmp_path, 0, *epochs, "scheduler.warmup_steps=8"), _job(tmp_path, 1, *epochs))
+    said = [e for e in events if e["kind"] == "log" and "warmup_steps" in e["message"]]
+    assert [(e["job"], e["level"]) for e in said] == [(0, "warning")]
+    assert said[0]["message"].startswith("scheduler.warmup_steps=8 with 2 optimizer steps in all")
+    tagged = {e["job"]: e["values"]["warning.warmup"] for e in events if "warning.warmup" in e.get("values", {})}
+    assert tagged == {0: said[0]["message"]}
+
+
 def test_jobs_that_come_later_join_and_those_that_come_too_late_are_the_next_pack(tmp_path: Path, bases: Bases) -> None:
     jobs = [_job(tmp_path, n, f"trainer.max_steps={steps}") for n, steps in enumerate((6, 2, 2))]
     command, commands = _command(tmp_path, jobs[0])
