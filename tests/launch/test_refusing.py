@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from src.config.giving_way import last_rung
 from src.config.schema import JobConfig
 from src.launch.budget import GIB, Budget, NoForecast, budget_for
 from src.launch.clock import NoPace
