@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from src.config.streams import stream_key
+from src.data.kohya import folder_of
 from src.lora.formats.adapter import Adapter, ExportError, LoraWeights, effective_alpha
 from src.lora.formats.apply import apply_adapter
 from src.lora.formats.check import check_written
@@ -197,16 +199,17 @@ def start_from(pack: Pack, member: Member, path: Path) -> None:
 
 def file_metadata(pack: Pack, member: Member) -> FileMetadata:
     """What the files say of themselves."""
-    config, count = member.config, len(member.train.records)
+    config, folders = member.config, _folders(member)
     return FileMetadata(
         base_version=config.model.version,
         base_name=config.model.name,
         prediction_type=pack.denoiser.prediction_type,
         resolution=config.data.resolution,
-        train_images=count,
+        train_images=sum(record.repeats for record in member.train.records),
         started_at=member.provenance.started_at,
         network_args=dataclasses.asdict(config.lora),
-        dataset_dirs={config.data.name: count},
+        dataset_dirs=dict(Counter(name for name, _ in folders)),
+        repeats=dict(folders),
         tag_frequency={config.data.name: _frequencies(member)},
         trigger_phrase=config.data.caption_prefix.strip(),
         description=(
@@ -214,6 +217,15 @@ def file_metadata(pack: Pack, member: Member) -> FileMetadata:
         ),
         notes=f"base {member.provenance.base_hash[:16]}, data {member.provenance.data_hash[:16]}",
     )
+
+
+def _folders(member: Member) -> list[tuple[str, int]]:
+    """For each image the name that its folder has in kohya's header, and how often it repeats."""
+    found = []
+    for record in member.train.records:
+        folder = folder_of("", record.image) if record.repeats > 1 else None
+        found.append((member.config.data.name if folder is None else folder.name, record.repeats))
+    return found
 
 
 def _frequencies(member: Member) -> dict[str, int]:
