@@ -1,4 +1,4 @@
-"""Jobs are checked before a base is loaded: what is wrong fails one alone, what is odd is told once and tagged on all."""
+"""Jobs are checked before a base is loaded: what is wrong fails one alone, what is odd is said once, tagged on all."""
 
 from __future__ import annotations
 
