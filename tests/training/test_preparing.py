@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from src.config.compose import compose_job
+from src.config.length import total_steps
 from src.training.bases import Bases
 from src.training.jobs import PackedJob
-from src.training.member import total_steps
 from src.training.preparing import Checked, Encoders, check_jobs
 from src.training.sink import ListSink
 from tests.training.stored import store
