@@ -54,11 +54,11 @@ def _file_hash(path: str, size: int, mtime_ns: int) -> str:
 
 def _samples(path: str, size: int) -> Iterable[tuple[int, int]]:
     if path.endswith(".safetensors"):
-        header, data = read_header(Path(path))
-        yield 0, data
-        for name in sorted(header):
-            start, end = header[name]["data_offsets"]
-            yield data + start, min(SAMPLE_BYTES, end - start)
+        header = read_header(Path(path))
+        yield 0, header.data
+        for name in sorted(header.tensors):
+            start, end = header.tensors[name]["data_offsets"]
+            yield header.data + start, min(SAMPLE_BYTES, end - start)
     else:
         for block in range(SPREAD_BLOCKS):
             yield block * size // SPREAD_BLOCKS, SAMPLE_BYTES

@@ -102,7 +102,7 @@ class Denoiser(Protocol):
 
     @property
     def scheduler_config(self) -> Mapping[str, Any]:
-        """The base's own, with the prediction type that holds."""
+        """All that a DDIM scheduler is made with, from the base's own scheduler."""
 
     def denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """Prediction [N, C, h, w] for noisy latents [N, C, h, w] at integer timesteps [N]."""
@@ -140,6 +140,10 @@ class BaseFiles(Protocol):
         """Content hash of all weights, configs and the tokenizer; the same wherever the files lie."""
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should know of the files that were found; a line each."""
+
+    @property
     def max_tokens(self) -> int:
         """Most tokens of a caption, begin and end marks included."""
 
@@ -156,6 +160,9 @@ class BaseFiles(Protocol):
 
     def import_libraries(self) -> None:
         """Import what loading needs, so that its memory counts as the program's and not as the base's."""
+
+    def layers(self) -> Mapping[str, tuple[int, ...]]:
+        """Shapes of the weights of the layers that an adapter can target, by dotted name; no weight is read."""
 
     def denoiser_bytes(self, dtype: torch.dtype) -> int:
         """Bytes of the denoiser's weights in ``dtype``, from the files' headers."""

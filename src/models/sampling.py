@@ -103,7 +103,7 @@ def _ddim(
 ) -> Tensor:
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler  # noqa: PLC0415  # half a second that training saves
 
-    scheduler = DDIMScheduler.from_config(dict(denoiser.scheduler_config))
+    scheduler = DDIMScheduler(**denoiser.scheduler_config)
     scheduler.set_timesteps(steps)
     told = {name: rows.to(denoiser.device) for name, rows in told.items()}
     for timestep in scheduler.timesteps.tolist():

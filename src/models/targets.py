@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
 PROJECTIONS = ("proj_in", "proj_out")
+BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.")
 
 
 def target_layers(module: nn.Module) -> dict[str, str]:
@@ -33,12 +34,22 @@ def target_layers(module: nn.Module) -> dict[str, str]:
     return layers
 
 
+def kinds_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+    """What :func:`target_layers` says of the layers, told from the shapes of their weights alone."""
+    return {
+        name: "linear" if len(shape) == 2 else "conv1x1" if shape[2:] == (1, 1) else "conv"
+        for name, shape in shapes.items()
+    }
+
+
 def resolve_targets(layers: Mapping[str, str], target_modules: str | Sequence[str]) -> list[str]:
     """The layers that a preset or a list of endings stands for.
 
     ``attention`` is what the LoRA paper adapts (Hu et al. 2021, section 4.2) with the output projection;
     ``attention-mlp`` adds the feed-forward layers; ``all-linear`` adds the projections into and out of each
-    transformer (1x1 convolutions in Stable Diffusion 1) and the time embeddings; ``all`` adds every convolution.
+    transformer (1x1 convolutions in Stable Diffusion 1) and the time embeddings. ``all-blocks`` is every layer of the
+    down, mid and up blocks, convolutions included: all that every reader of adapter files reads (docs/formats.md).
+    ``all`` is every linear layer and convolution.
 
     Args:
         layers: From :func:`target_layers`.
@@ -71,6 +82,7 @@ def _preset(layers: Mapping[str, str], preset: str) -> list[str]:
         "attention": lambda name, _: _ends(name, ATTENTION),
         "attention-mlp": lambda name, _: _ends(name, ATTENTION + FEED_FORWARD),
         "all-linear": lambda name, kind: kind == "linear" or (kind == "conv1x1" and _ends(name, PROJECTIONS)),
+        "all-blocks": lambda name, _: name.startswith(BLOCKS),
         "all": lambda _name, _kind: True,
     }
     if preset not in chosen:

@@ -14,6 +14,8 @@ BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 """How CLIP splits a text into words (Radford et al. 2021; ``clip/simple_tokenizer.py``)."""
 
+SHORTEST = 3  # tokens: the two marks, and one word
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionTokenizer:
@@ -57,6 +59,15 @@ def tokenizer_files(folder: Path) -> list[Path]:
         raise BaseError(msg)
     extra = [folder / "tokenizer_config.json", folder / "special_tokens_map.json"]
     return words + [path for path in extra if path.is_file()]
+
+
+def most_tokens(folder: Path, positions: int) -> int:
+    """Tokens that a caption is padded and cut to: what the tokenizer says, at most the text encoder's positions."""
+    try:
+        said = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("model_max_length")
+    except (OSError, ValueError, AttributeError):
+        said = None
+    return min(int(said), positions) if isinstance(said, (int, float)) and said >= SHORTEST else positions
 
 
 def read_tokenizer(folder: Path, max_tokens: int) -> CaptionTokenizer:

@@ -159,7 +159,7 @@ def _decides(pack: Pack, member: Member) -> dict[str, object]:
         "steps": sample.steps,
         "guidance": sample.guidance,
         "size": member.config.data.resolution,
-        "prediction": pack.denoiser.prediction_type,
+        "scheduler": dict(pack.denoiser.scheduler_config),
         "dtypes": [str(pack.dtypes.base), str(pack.dtypes.adapter)],
         "device": device_name(pack.device),
         "versions": [version(name) for name in ("torch", "diffusers")],

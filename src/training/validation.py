@@ -149,7 +149,7 @@ class Validator:
                 "kind": "base losses",
                 "base": member.provenance.base_hash,
                 "rows": rows.digest(),
-                "prediction": pack.denoiser.prediction_type,
+                "scheduler": dict(pack.denoiser.scheduler_config),
                 "dtypes": [str(pack.dtypes.base), str(pack.dtypes.adapter)],
                 "device": device_name(pack.device),
                 "torch": torch.__version__,

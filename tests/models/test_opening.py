@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from src.config.paths import PROJECT_ROOT
 from src.models import BaseError, open_base
-from tests.models.conftest import CPU, TOKENS, model_config
+from tests.models.conftest import TOKENS, model_config
 
 
 def test_sizes_are_read_from_the_configs(folder: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_prediction_that_cannot_be_trained_is_refused(own_folder: Path) -> Non
     path = own_folder / "scheduler/scheduler_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"prediction_type": "sample"}))
     with pytest.raises(BaseError, match="prediction_type='sample', allowed is one of epsilon, v_prediction"):
-        open_base(model_config(own_folder)).load_denoiser(dtype=torch.float32, device=CPU)
+        open_base(model_config(own_folder))
 
 
 def test_opening_hashing_and_counting_import_no_torch(folder: Path) -> None:

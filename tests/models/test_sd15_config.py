@@ -11,8 +11,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from src.config.paths import PROJECT_ROOT
-from src.models.sd.denoiser import read_alphas_cumprod
 from src.models.sd.layout import CONFIGS
+from src.models.sd.noise import ddim_config, read_alphas_cumprod
 from src.models.tokens import tokenizer_files
 
 SD15 = PROJECT_ROOT / "assets/sd15-config"
@@ -36,7 +36,7 @@ def test_sizes_are_those_of_stable_diffusion_15() -> None:
 
 def test_the_schedule_is_stable_diffusions() -> None:
     config = json.loads((SD15 / CONFIGS["scheduler"]).read_text())
-    alphas = read_alphas_cumprod(config)
+    alphas = read_alphas_cumprod(ddim_config(config))
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2  # ldm's make_beta_schedule
     expected = torch.cumprod(1 - betas, 0)
     assert torch.allclose(alphas.double(), expected, rtol=1e-4)

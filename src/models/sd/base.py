@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.config.schema import ModelConfig
 from src.models.protocol import BaseError
-from src.models.sd.layout import SdLayout
+from src.models.sd.facts import Configs, config_problems, weight_problems, with_defaults
+from src.models.sd.layout import CONFIGS, STEMS, SdLayout
 from src.models.sd.locating import find_layout
-from src.models.tokens import CaptionTokenizer, read_tokenizer
+from src.models.tokens import CaptionTokenizer, most_tokens, read_tokenizer
 
 if TYPE_CHECKING:
     import torch
 
     from src.models.sd.denoiser import SdDenoiser
     from src.models.sd.encoders import SdCaptionEncoder, SdDecoder, SdImageEncoder
+
+_LINEAR, _CONV = 2, 4  # dimensions of their weights; norms and biases have one
 
 
 def open_files(model: ModelConfig) -> SdBase:
@@ -25,7 +29,16 @@ def open_files(model: ModelConfig) -> SdBase:
     Raises:
         BaseError: As in :func:`src.models.opening.open_base`.
     """
-    base = SdBase(find_layout(model), model.prediction_type)
+    layout = find_layout(model)
+    configs = with_defaults({part: layout.config(part) for part in CONFIGS})
+    problems = config_problems(configs, layout.root, model.prediction_type)
+    problems = problems or weight_problems(configs, {part: layout.shapes_of(part) for part in STEMS})
+    if problems:
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        configs_of = f" with the configs in {layout.root}" if layout.single else ""
+        msg = f"model.path: got {model.path}{configs_of}, no Stable Diffusion that can be trained here:\n{lines}"
+        raise BaseError(msg)
+    base = SdBase(layout, configs, model.prediction_type)
     if model.stride % base.stride:
         msg = f"model.stride: got {model.stride}, allowed is a multiple of {base.stride} (what {model.path} needs)"
         raise BaseError(msg)
@@ -35,14 +48,14 @@ def open_files(model: ModelConfig) -> SdBase:
 class SdBase:
     """Implements :class:`src.models.protocol.BaseFiles`."""
 
-    def __init__(self, layout: SdLayout, prediction_type: str) -> None:
-        """Read the configs of ``layout``; no weights."""
+    def __init__(self, layout: SdLayout, configs: Configs, prediction_type: str) -> None:
+        """Take what was found and checked; no weights are read."""
         self._layout = layout
         self._prediction_type = prediction_type
-        self._text_config = layout.config("text_encoder")
-        self.pixels_per_cell = 2 ** (len(layout.config("vae")["block_out_channels"]) - 1)
-        self.stride = self.pixels_per_cell * 2 ** (len(layout.config("unet")["block_out_channels"]) - 1)
-        self.max_tokens = int(self._text_config.get("max_position_embeddings", 77))
+        self.remarks = layout.remarks
+        self.pixels_per_cell = 2 ** (len(configs["vae"]["block_out_channels"]) - 1)
+        self.stride = self.pixels_per_cell * 2 ** (len(configs["unet"]["block_out_channels"]) - 1)
+        self.max_tokens = most_tokens(layout.root / "tokenizer", configs["text_encoder"]["max_position_embeddings"])
 
     @property
     def path(self) -> Path:
@@ -64,6 +77,27 @@ class SdBase:
         from diffusers.models.unets import unet_2d_condition  # noqa: F401, PLC0415
         from diffusers.schedulers import scheduling_ddim  # noqa: F401, PLC0415
         from transformers.models.clip import modeling_clip  # noqa: F401, PLC0415
+
+    def layers(self) -> Mapping[str, tuple[int, ...]]:
+        """Shapes of the weights of the layers that an adapter can target.
+
+        A folder's are read from the files' headers, without torch; those of a single file, which has other names, from
+        a UNet without weights.
+        """
+        return self._layers
+
+    @cached_property
+    def _layers(self) -> dict[str, tuple[int, ...]]:
+        if self._layout.single is None:
+            ends = {
+                n.removesuffix(".weight"): s for n, s in self._layout.shapes_of("unet").items() if n.endswith(".weight")
+            }
+            return {name: shape for name, shape in ends.items() if len(shape) in (_LINEAR, _CONV)}
+        from src.models.sd.weights import unet_without_weights  # noqa: PLC0415
+        from src.models.targets import target_layers  # noqa: PLC0415
+
+        unet = unet_without_weights(self._layout)
+        return {name: tuple(unet.get_submodule(name).weight.shape) for name in target_layers(unet)}
 
     def denoiser_bytes(self, dtype: torch.dtype) -> int:
         """Bytes of the UNet's weights in ``dtype``, from the files' headers."""

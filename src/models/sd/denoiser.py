@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from src.models.protocol import BaseError, Conditioning
+from src.models.protocol import Conditioning
+from src.models.sd.noise import ddim_config, read_alphas_cumprod, read_prediction_type
 from src.models.targets import resolve_targets, target_layers
-from src.objectives.targets import PREDICTION_TYPES, PredictionType
+from src.objectives.targets import PredictionType
 
 
 class SdDenoiser:
@@ -28,15 +29,18 @@ class SdDenoiser:
 
         Args:
             unet: The UNet, all parameters frozen.
-            scheduler_config: The base's own.
+            scheduler_config: The base's own, of whatever class.
             prediction_type: ``auto`` takes the scheduler's.
             gradient_checkpointing: Recompute activations in the backward pass (Chen et al. 2016).
         """
         self.module = unet
         self.layers: Mapping[str, str] = target_layers(unet)
         self.prediction_type: PredictionType = read_prediction_type(scheduler_config, prediction_type)
-        self.scheduler_config: Mapping[str, Any] = {**scheduler_config, "prediction_type": self.prediction_type}
-        self.alphas_cumprod = read_alphas_cumprod(scheduler_config)
+        self.scheduler_config: Mapping[str, Any] = {
+            **ddim_config(scheduler_config),
+            "prediction_type": self.prediction_type,
+        }
+        self.alphas_cumprod = read_alphas_cumprod(self.scheduler_config)
         self.n_train_timesteps = len(self.alphas_cumprod)
         self.latent_channels: int = self.module.config.in_channels
         self.set_gradient_checkpointing(enabled=gradient_checkpointing)
@@ -98,35 +102,3 @@ def _recompute(module: nn.Module, *arguments: Any) -> Any:  # noqa: ANN401
 
     # No generator state is kept: the UNet has no dropout and the adapters' is a function of counters.
     return checkpoint(module.__call__, *arguments, use_reentrant=False, preserve_rng_state=False)
-
-
-def read_prediction_type(scheduler_config: Mapping[str, Any], wanted: str) -> PredictionType:
-    """What the base predicts: ``wanted``, or the scheduler's word for ``auto``.
-
-    Raises:
-        BaseError: For a kind that cannot be trained here.
-    """
-    found = scheduler_config.get("prediction_type", "epsilon") if wanted == "auto" else wanted
-    if found == "epsilon":
-        return "epsilon"
-    if found == "v_prediction":
-        return "v_prediction"
-    msg = f"the base's scheduler says prediction_type={found!r}, allowed is one of {', '.join(PREDICTION_TYPES)}"
-    raise BaseError(msg)
-
-
-def read_alphas_cumprod(scheduler_config: Mapping[str, Any]) -> Tensor:
-    """The base's noise schedule, [T], fp32 on the CPU, whatever sampler its config names.
-
-    Raises:
-        BaseError: When the config describes no schedule.
-    """
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler  # noqa: PLC0415
-
-    try:
-        scheduler = DDIMScheduler.from_config(dict(scheduler_config))
-    except (NotImplementedError, TypeError, ValueError) as error:
-        msg = f"the base's scheduler_config.json describes no noise schedule ({error})"
-        raise BaseError(msg) from error
-    alphas: Tensor = scheduler.alphas_cumprod
-    return alphas.detach().clone()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from src.config.tensorfile import TensorHeader
 from src.models.hashing import content_hash
 from src.models.header import read_header
 from src.models.protocol import BaseError
@@ -27,6 +28,10 @@ PREFIXES = {
     "text_encoder": ("cond_stage_model.transformer.",),
 }
 """How the names of each part's tensors begin in a single file."""
+MARKERS = ("v_pred", "ztsnr")
+"""Names of empty tensors by which single files say what kind of noise they were trained with."""
+VARIANTS = (None, "fp16", "bf16", "non_ema", "fp8")
+"""Variants of a folder's files that are opened, the best first."""
 STEMS: dict[str, str] = {
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
@@ -42,15 +47,26 @@ class SdLayout:
         root: Folder with the parts' configs and the tokenizer.
         single: One file with all weights; None when they lie beside the configs.
         variants: For each part of a folder, the variant in its file's name (``fp16``), or None.
+        shapes: Shapes of a single file's weights by name; empty for a folder.
+        markers: What a single file says of its noise: ``v_pred`` (it predicts v), ``ztsnr`` (it ends in pure noise).
+        remarks: What a person should know of the files that were found; a line each.
     """
 
     root: Path
     single: Path | None
     variants: dict[str, str | None]
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    markers: frozenset[str] = frozenset()
+    remarks: tuple[str, ...] = ()
 
     def config(self, part: str) -> dict[str, Any]:
-        """A part's configuration (``unet``, ``vae``, ``text_encoder`` or ``scheduler``)."""
-        return read_config(self.root / CONFIGS[part])
+        """A part's configuration (``unet``, ``vae``, ``text_encoder`` or ``scheduler``); a single file has a say."""
+        marked: dict[str, Any] = {}
+        if part == "scheduler" and "v_pred" in self.markers:
+            marked["prediction_type"] = "v_prediction"
+        if part == "scheduler" and "ztsnr" in self.markers:
+            marked["rescale_betas_zero_snr"] = True
+        return read_config(self.root / CONFIGS[part]) | marked
 
     def hash_of(self, *parts: str) -> str:
         """Content hash of the weights and configs of ``parts`` (``tokenizer`` is one too)."""
@@ -58,10 +74,14 @@ class SdLayout:
 
     def numbers_of(self, part: str) -> int:
         """How many numbers a part's weights are, from the files' headers."""
-        files = [self.single] if self.single else _weights(self.root, part, self.variants[part])
-        starts = PREFIXES[part] if self.single else ("",)
-        shapes = [shape for file in files for name, shape in _shapes(file).items() if name.startswith(starts)]
-        return sum(math.prod(shape) for shape in shapes)
+        return sum(math.prod(shape) for shape in self.shapes_of(part).values())
+
+    def shapes_of(self, part: str) -> dict[str, tuple[int, ...]]:
+        """Shapes of a part's weights by their names in the files, from the files' headers."""
+        if self.single:
+            return {name: shape for name, shape in self.shapes.items() if name.startswith(PREFIXES[part])}
+        files = _weights(self.root, part, self.variants[part])
+        return {name: shape for file in files if file.suffix != ".json" for name, shape in _shapes(file).items()}
 
     def _files(self, part: str) -> dict[str, Path]:
         if part == "tokenizer":
@@ -83,7 +103,7 @@ def folder_layout(root: Path) -> SdLayout:
     problems = _config_problems(root)
     variants: dict[str, str | None] = {}
     for part in STEMS:
-        variant = next((v for v in (None, "fp16") if _weights(root, part, v)), "")
+        variant = next((v for v in VARIANTS if _weights(root, part, v)), "")
         if variant == "":
             problems.append(_no_weights(root, part))
         else:
@@ -91,7 +111,8 @@ def folder_layout(root: Path) -> SdLayout:
             problems.extend(_weight_problems(root, part, variant))
     if problems:
         raise BaseError(_incomplete(root, "a Stable Diffusion in diffusers' folder format", problems))
-    return SdLayout(root=root, single=None, variants=variants)
+    remarks = [line for part, variant in variants.items() for line in _remarks(root, part, variant)]
+    return SdLayout(root=root, single=None, variants=variants, remarks=tuple(remarks))
 
 
 def single_layout(file: Path, configs: Path) -> SdLayout:
@@ -103,7 +124,8 @@ def single_layout(file: Path, configs: Path) -> SdLayout:
     problems = _config_problems(configs)
     if problems:
         raise BaseError(_incomplete(configs, f"a folder of configs (model.config) for {file}", problems))
-    names = read_header(file)[0] if file.suffix == ".safetensors" else read_pickled(file)
+    header = read_header(file) if file.suffix == ".safetensors" else None
+    names = _shapes(file) if header is None else header.shapes()
     missing = [part for part, starts in PREFIXES.items() if not any(name.startswith(starts) for name in names)]
     if missing:
         wanted = ", ".join(f"{PREFIXES[part][0]}* ({part})" for part in missing)
@@ -112,7 +134,28 @@ def single_layout(file: Path, configs: Path) -> SdLayout:
             "Stable Diffusion 1.x (an adapter, a UNet alone, or another family such as SDXL is none)"
         )
         raise BaseError(msg)
-    return SdLayout(root=configs, single=file, variants={})
+    markers = {name for name in MARKERS if name in names}
+    if header is not None and header.metadata.get("modelspec.prediction_type") == "v":
+        markers.add("v_pred")
+    remarks = () if header is None else tuple(_rounded(file, header))
+    return SdLayout(root=configs, single=file, variants={}, shapes=names, markers=frozenset(markers), remarks=remarks)
+
+
+def _remarks(root: Path, part: str, variant: str | None) -> list[str]:
+    files = [path for path in _weights(root, part, variant) if path.suffix == ".safetensors"]
+    lines = [line for file in files for line in _rounded(file, read_header(file))]
+    if variant == "non_ema":
+        lines.append(f"{files[0]}: only the weights without averaging (non_ema) are there, so they are used")
+    return lines
+
+
+def _rounded(file: Path, header: TensorHeader) -> list[str]:
+    kept = {str(entry["dtype"]) for entry in header.tensors.values()}
+    if not any(dtype.startswith("F8") for dtype in kept):
+        return []
+    return [
+        f"{file}: it is kept in fp8, which moves the outputs by about a tenth; train on the fp16 file if there is one"
+    ]
 
 
 def _config_problems(root: Path) -> list[str]:
@@ -152,10 +195,8 @@ def _weights(root: Path, part: str, variant: str | None) -> list[Path]:
 
 
 def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    if file.suffix == ".json":  # the index of a model in several files
-        return {}
     if file.suffix == ".safetensors":
-        return {name: tuple(entry["shape"]) for name, entry in read_header(file)[0].items()}
+        return read_header(file).shapes()
     return {name: tuple(tensor.shape) for name, tensor in read_pickled(file).items()}
 
 
@@ -189,6 +230,10 @@ def _said(check: Callable[[Path], object], path: Path) -> list[str]:
 def _no_weights(root: Path, part: str) -> str:
     wanted = root / part / f"{STEMS[part]}.safetensors"
     pickled = sorted(path.name for suffix in ("*.bin", "*.ckpt", "*.pt") for path in (root / part).glob(suffix))
+    others = sorted(path.name for path in (root / part).glob(f"{STEMS[part]}.*.safetensors"))
+    if others:
+        allowed = ", ".join(variant for variant in VARIANTS if variant)
+        return f"{wanted}: missing; there is {', '.join(others[:3])}, allowed is that name, or a variant of {allowed}"
     if pickled:
         return f"{wanted}: missing; {', '.join(pickled)} beside it is pickled code, allowed is safetensors: convert it"
     return f"{wanted}: missing"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from src.models.protocol import BaseError
 if TYPE_CHECKING:
     from torch import Tensor
 
+_LONGEST = 120  # characters of a reason
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -24,12 +26,13 @@ def read_pickled(file: Path) -> Mapping[str, Tensor]:
     import torch  # noqa: PLC0415
 
     try:
-        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+        # Files of torch before 1.6 are no zip archives and cannot be mapped.
+        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, OSError) as error:
         msg = (
-            f"model.path: got {file}, a pickled checkpoint that holds more than tensors, or is broken ({reason}); "
-            "loading it could run code. Allowed is .safetensors: convert it, or download that version of the model"
+            f"model.path: got {file}, a pickled checkpoint that holds more than tensors, or is broken "
+            f"({_reason(error)}); loading it could run code. Allowed is .safetensors: convert it, or download that "
+            "version of the model"
         )
         raise BaseError(msg) from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
@@ -37,3 +40,10 @@ def read_pickled(file: Path) -> Mapping[str, Tensor]:
         msg = f"model.path: got {file}, which holds a {type(loaded).__name__}, allowed is a state dict"
         raise BaseError(msg)
     return state
+
+
+def _reason(error: Exception) -> str:
+    """The cause in a few words: torch adds paragraphs of advice about its own switches."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = next((line for line in lines if "Unsupported" in line or "GLOBAL" in line), lines[0] if lines else "")
+    return cause.split(". ")[0][:_LONGEST] or type(error).__name__

@@ -38,6 +38,15 @@ def load_unet(layout: SdLayout, dtype: torch.dtype) -> nn.Module:
     return _assigned(lambda: UNet2DConditionModel.from_config(config), state, layout, dtype)
 
 
+def unet_without_weights(layout: SdLayout) -> Any:  # noqa: ANN401  # diffusers is untyped
+    """The UNet that the configs describe, in no memory."""
+    import torch  # noqa: PLC0415
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel  # noqa: PLC0415
+
+    with torch.device("meta"):
+        return UNet2DConditionModel.from_config(layout.config("unet"))
+
+
 def load_vae(layout: SdLayout, dtype: torch.dtype) -> nn.Module:
     """``AutoencoderKL`` in eval mode on the CPU.
 
