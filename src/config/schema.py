@@ -15,7 +15,7 @@ from src.config.constraints import AtLeast, Between, IsPath, MoreThan, NonEmpty,
 Precision = Literal["32-true", "bf16-true", "bf16-mixed", "64-true"]
 TRAINED_FAMILIES = ("sd",)  # the others are known by their sizes alone
 PathText = Annotated[str, NonEmpty(), IsPath()]
-PRESETS = ("attention", "attention-mlp", "all-linear", "all")
+PRESETS = ("attention", "attention-mlp", "all-linear", "all-blocks", "all")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +105,8 @@ class LoraConfig:
         target_modules: A preset's name, or a list of module-name endings.
         use_rslora: Scale by alpha/sqrt(rank) instead of alpha/rank (Kalajdzievski 2023).
         init: Initialisation of A (B is zero): ``kaiming`` or ``gaussian``.
-        init_from: Adapter file to continue from, either image format; null starts fresh.
+        init_from: Adapter file to continue from, of either image format, or a folder that PEFT or diffusers saved;
+            null starts fresh.
     """
 
     rank: Annotated[int, Between(1, 1024)]

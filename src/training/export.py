@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from src.config.streams import stream_key
-from src.data.kohya import folder_of
 from src.lora.formats.adapter import Adapter, ExportError, LoraWeights, effective_alpha
 from src.lora.formats.apply import apply_adapter
 from src.lora.formats.check import check_written
 from src.lora.formats.diffusers_file import write_diffusers
 from src.lora.formats.kohya import write_kohya
 from src.lora.formats.metadata import FileMetadata
-from src.lora.formats.read import read_adapter
 from src.lora.formats.sidecar import write_sidecar
 from src.lora.rows import RowPlan
 from src.objectives.noise import sample_noise
@@ -32,6 +29,8 @@ if TYPE_CHECKING:
     from src.training.member import Member
     from src.training.pack import Pack
 
+DIFFUSERS_FOLDER = "diffusers"
+"""Folder for code's file beside people's."""
 _FILE_DTYPE = torch.float16
 # Base + file against the live adapter rounded as the file is: what is left is the readers' own arithmetic. A bf16
 # base rounds its merged weights and outputs an order more coarsely.
@@ -61,11 +60,13 @@ class Exported:
     Attributes:
         kohya: For people's readers.
         diffusers: For code.
+        card: What the web UI shows of it.
         rounding: How far the file's dtype moves the base's outputs from the live adapter's, relative.
     """
 
     kohya: Path
     diffusers: Path
+    card: Path
     rounding: float
 
     @property
@@ -75,7 +76,9 @@ class Exported:
 
 
 def export(pack: Pack, member: Member, folder: Path, stem: str, outputs: Outputs | None = None) -> Exported:
-    """Write ``<stem>.safetensors`` (kohya), ``<stem>.diffusers.safetensors`` and ``<stem>.json``, and check them.
+    """Write ``<stem>.safetensors`` (kohya), ``diffusers/<stem>.safetensors`` and ``<stem>.json``, and check them.
+
+    The second has a folder of its own: in the first one's, web UIs and ComfyUI list it and apply none or half of it.
 
     Args:
         pack: With the base and the live adapter.
@@ -90,10 +93,12 @@ def export(pack: Pack, member: Member, folder: Path, stem: str, outputs: Outputs
         OSError: When the disk is full or the folder cannot be written.
     """
     adapter, meta = live_adapter(pack, member), file_metadata(pack, member)
-    kohya, diffusers = folder / f"{stem}.safetensors", folder / f"{stem}.diffusers.safetensors"
+    kohya, diffusers = folder / f"{stem}.safetensors", folder / DIFFUSERS_FOLDER / f"{stem}.safetensors"
     write_kohya(kohya, adapter, meta, _FILE_DTYPE)
     write_diffusers(diffusers, adapter, meta, _FILE_DTYPE)
-    write_sidecar(folder / f"{stem}.json", meta)
+    (folder / f"{stem}.diffusers.safetensors").unlink(missing_ok=True)  # of an earlier version's export of this job
+    card = folder / f"{stem}.json"
+    write_sidecar(card, meta)
     live = outputs or live_outputs(pack, [member])[member.name]
     allowed, tried = _TOLERANCE[pack.dtypes.base], None
     for path in (kohya, diffusers):
@@ -109,7 +114,7 @@ def export(pack: Pack, member: Member, folder: Path, stem: str, outputs: Outputs
                 f"allowed is under {allowed:g}"
             )
             raise ExportError(msg)
-    return Exported(kohya=kohya, diffusers=diffusers, rounding=_apart(live.rounded, live.exact))
+    return Exported(kohya=kohya, diffusers=diffusers, card=card, rounding=_apart(live.rounded, live.exact))
 
 
 def live_outputs(pack: Pack, members: Sequence[Member]) -> dict[str, Outputs]:
@@ -135,15 +140,19 @@ def live_outputs(pack: Pack, members: Sequence[Member]) -> dict[str, Outputs]:
 
 
 def _same(one: Adapter, other: Adapter) -> bool:
-    """Whether both are the same numbers for the same modules."""
+    """Whether both are the same update of the same modules, a scale being in the up of one rounded with it."""
     ours, theirs = ({(c, name): weights for c, name, weights in adapter.modules()} for adapter in (one, other))
-    return ours.keys() == theirs.keys() and all(
-        weights.scale == theirs[key].scale
-        and weights.dora_scale is theirs[key].dora_scale is None
-        and torch.equal(weights.down, theirs[key].down)
-        and torch.equal(weights.up, theirs[key].up)
-        for key, weights in ours.items()
-    )
+    return ours.keys() == theirs.keys() and all(_same_update(weights, theirs[key]) for key, weights in ours.items())
+
+
+def _same_update(one: LoraWeights, other: LoraWeights) -> bool:
+    if one.dora_scale is not None or other.dora_scale is not None or not torch.equal(one.down, other.down):
+        return False
+    ours, theirs = one.up.float() * one.scale, other.up.float() * other.scale
+    # Each was rounded once; where numbers are smallest, by half of the smallest step.
+    rounding = torch.finfo(_FILE_DTYPE)
+    smallest = rounding.smallest_normal * rounding.eps
+    return torch.allclose(ours, theirs, rtol=rounding.eps, atol=smallest * max(abs(one.scale), abs(other.scale)))
 
 
 def _apart(one: Tensor, other: Tensor) -> float:
@@ -165,51 +174,18 @@ def live_adapter(pack: Pack, member: Member) -> Adapter:
     return Adapter(unet=modules)
 
 
-def start_from(pack: Pack, member: Member, path: Path) -> None:
-    """Set the member's weights to those of an adapter file, at the job's own alpha.
-
-    Raises:
-        ExportError: When the file has other targets or another rank than the job.
-        src.lora.formats.adapter.AdapterFileError: When the file cannot be read.
-    """
-    lora = member.config.lora
-    scale = effective_alpha(lora.alpha, lora.rank, use_rslora=lora.use_rslora) / lora.rank
-    adapter = read_adapter(path, _layer_names(pack))
-    row = pack.bank.weights[pack.bank.place(member.name)]
-    wanted = {key.removesuffix(".A") for key in pack.bank.unpack(row, member.name) if key.endswith(".A")}
-    ranks = {weights.rank for weights in adapter.unet.values()}
-    if adapter.text_encoder or adapter.text_encoder_2 or wanted != set(adapter.unet) or ranks != {lora.rank}:
-        odd = sorted(wanted ^ set(adapter.unet))
-        msg = (
-            f"lora.init_from={path}: got ranks {sorted(ranks)} over {len(adapter.unet)} UNet layers"
-            f"{' and text-encoder layers' if adapter.text_encoder else ''}, allowed is rank {lora.rank} over the "
-            f"{len(wanted)} layers of lora.target_modules{f' (first that differs: {odd[0]})' if odd else ''}"
-        )
-        raise ExportError(msg)
-    tensors: dict[str, Tensor] = {}
-    for name, weights in adapter.unet.items():
-        tensors[f"{name}.A"] = weights.down
-        tensors[f"{name}.B"] = weights.up.flatten(1).transpose(0, 1).double() * (weights.scale / scale)
-    try:
-        pack.bank.fill(row, tensors, member.name)
-    except ValueError as error:
-        msg = f"lora.init_from={path} does not fit this base: {error}"
-        raise ExportError(msg) from error
-
-
 def file_metadata(pack: Pack, member: Member) -> FileMetadata:
     """What the files say of themselves."""
-    config, folders = member.config, _folders(member)
+    config, count = member.config, len(member.train.records)
     return FileMetadata(
         base_version=config.model.version,
         base_name=config.model.name,
         prediction_type=pack.denoiser.prediction_type,
         resolution=config.data.resolution,
-        train_images=sum(record.repeats for record in member.train.records),
+        train_images=count,
         started_at=member.provenance.started_at,
         network_args=dataclasses.asdict(config.lora),
-        dataset_dirs=dict(Counter(name for name, _ in folders)),
-        repeats=dict(folders),
+        dataset_dirs={config.data.name: count},
         tag_frequency={config.data.name: _frequencies(member)},
         trigger_phrase=config.data.caption_prefix.strip(),
         description=(
@@ -217,15 +193,6 @@ def file_metadata(pack: Pack, member: Member) -> FileMetadata:
         ),
         notes=f"base {member.provenance.base_hash[:16]}, data {member.provenance.data_hash[:16]}",
     )
-
-
-def _folders(member: Member) -> list[tuple[str, int]]:
-    """For each image the name that its folder has in kohya's header, and how often it repeats."""
-    found = []
-    for record in member.train.records:
-        folder = folder_of("", record.image) if record.repeats > 1 else None
-        found.append((member.config.data.name if folder is None else folder.name, record.repeats))
-    return found
 
 
 def _frequencies(member: Member) -> dict[str, int]:

@@ -21,7 +21,9 @@ from src.data.inventory import Inventory, take_inventory
 from src.data.order import SampleOrder
 from src.data.records import DataError
 from src.models.protocol import BaseError
+from src.models.targets import kinds_of, resolve_targets
 from src.training.bases import device_of
+from src.training.continuing import check_start
 from src.training.job_config import read_config
 from src.training.member import Member, Prompts, Provenance
 from src.training.pack import StoppedError, never
@@ -89,6 +91,7 @@ def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink, too_small: L
             files = bases.files(config)
             if config.memory.limit_gib is not None:
                 files.import_libraries()
+            unused = _check_adapter(job, config, files)
             weights = files.denoiser_bytes(DTYPES[config.trainer.precision].base)
             _refuse(too_small(config.memory.limit_gib, weights, device))
             key = (_data_key(config.data), config.model)
@@ -99,13 +102,23 @@ def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink, too_small: L
                     sink.emit("log", job.job, level="warning", message=line)
             warn_all(sink, job.job, seen[key].warnings, aloud=first)
             captions = [record.caption for record in seen[key].val]
-            warnings = prompt_warnings(config, captions, files.count_tokens, files.max_tokens)
+            warnings = [
+                *(Warned(topic="base", text=line) for line in files.remarks),
+                *(Warned(topic="init-from", text=line) for line in unused),
+                *prompt_warnings(config, captions, files.count_tokens, files.max_tokens),
+            ]
             warn_all(sink, job.job, warnings, aloud=not told.issuperset(warnings))
             told.update(warnings)
             checked.append(Checked(job=job, config=config, files=files, data=seen[key]))
         except (ConfigError, DataError, BaseError, ValueError, OSError) as error:
             sink.emit("state", job.job, state="FAILED", error=str(error), summary=None)
     return checked
+
+
+def _check_adapter(job: PackedJob, config: JobConfig, files: BaseFiles) -> list[str]:
+    """Whether the base has the layers that are to be adapted, and the file that is begun with fits them."""
+    resolve_targets(kinds_of(files.layers()), config.lora.target_modules)
+    return [] if job.resume else check_start(config.lora, job.folder, files)
 
 
 def _refuse(problem: str | None) -> None:
@@ -147,9 +160,8 @@ class Encoders:
             images.close()
             captions.close()
         shared = self._shared[key]
-        repeats = [record.repeats for record in shared.train.records]
-        order = SampleOrder.of(config.data, seed=config.seed, n_images=len(repeats), repeats=repeats)
-        steps = total_steps(config, order.epoch)
+        count = len(shared.train.records)
+        steps = total_steps(config, count)
         if config.trainer.epochs is not None and (text := too_long_a_warmup(config, steps)) is not None:
             warn(self._sink, checked.job.job, "warmup", text)
         return Member(
@@ -166,7 +178,7 @@ class Encoders:
                 started_at=time.time(),
                 inventory=shared.inventory,
             ),
-            order=order,
+            order=SampleOrder.of(config.data, seed=config.seed, n_images=count),
             total_steps=steps,
             cache=cache,
         )

@@ -33,7 +33,7 @@ def the_problem(raw: Any) -> str:
 
 def test_the_shipped_defaults_parse_to_the_values_in_their_yaml(raw: dict[str, Any]) -> None:
     job = parse(raw)
-    assert (job.lora.rank, job.lora.alpha, job.lora.target_modules) == (8, 8.0, "all")
+    assert (job.lora.rank, job.lora.alpha, job.lora.target_modules) == (8, 8.0, "all-blocks")
     assert (job.trainer.max_steps, job.trainer.epochs, job.trainer.precision) == (400, None, "32-true")
     assert job.optimizer.betas == (0.9, 0.999)
     assert job.sample.scales == (0.0, 0.8, 1.0)

@@ -19,7 +19,10 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"data.resolution": 8}, "nearest: 16"),
     ({"model.path": "./v1-5-pruned.safetensors"}, "model.config=null with model.path=./v1-5-pruned.safetensors"),
     ({"lora.target_modules": "atention"}, "did you mean 'attention'?"),
-    ({"lora.target_modules": "to_q"}, "allowed is one of attention, attention-mlp, all-linear, all, or a list"),
+    (
+        {"lora.target_modules": "to_q"},
+        "attention, attention-mlp, all-linear, all-blocks, all, or a list",
+    ),
     ({"lora.target_modules": []}, "lora.target_modules: got an empty list"),
     ({"lora.target_modules": ["to_q", ""]}, "none of them empty"),
     ({"optimizer.betas": [0.9]}, "optimizer.betas: got [0.9], allowed is two numbers"),

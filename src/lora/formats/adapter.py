@@ -104,7 +104,15 @@ def canonical_text_name(name: str) -> str:
 
 def faults(weights: LoraWeights) -> list[str]:
     """What does not fit in one module's update; empty when it is sound."""
-    down, up = tuple(weights.down.shape), tuple(weights.up.shape)
+    magnitudes = None if weights.dora_scale is None else tuple(weights.dora_scale.shape)
+    found = shape_faults(tuple(weights.down.shape), tuple(weights.up.shape), magnitudes)
+    if not math.isfinite(weights.alpha):
+        found.append(f"alpha is {weights.alpha}, allowed is a finite number")
+    return found
+
+
+def shape_faults(down: tuple[int, ...], up: tuple[int, ...], magnitudes: tuple[int, ...] | None = None) -> list[str]:
+    """What does not fit in the shapes of one module's update."""
     found: list[str] = []
     if len(down) not in (_LINEAR, _CONV) or len(up) != len(down):
         found.append(
@@ -112,11 +120,9 @@ def faults(weights: LoraWeights) -> list[str]:
         )
     elif 0 in down or up[1:] != (down[0], *([1] * (len(down) - 2))):
         found.append(f"down {down} and up {up} do not share a rank of at least 1")
-    if not math.isfinite(weights.alpha):
-        found.append(f"alpha is {weights.alpha}, allowed is a finite number")
-    if weights.dora_scale is not None and tuple(weights.dora_scale.shape) != (up[0], *([1] * (len(down) - 1))):
-        shape = tuple(weights.dora_scale.shape)
-        found.append(f"dora_scale {shape}, allowed is one magnitude an output, {(up[0], *([1] * (len(down) - 1)))}")
+    if magnitudes is not None and magnitudes != (up[:1] + (1,) * (len(down) - 1)):
+        allowed = up[:1] + (1,) * (len(down) - 1)
+        found.append(f"dora_scale {magnitudes}, allowed is one magnitude an output, {allowed}")
     return found
 
 

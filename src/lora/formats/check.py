@@ -8,8 +8,10 @@ import torch
 
 from src.lora.formats.adapter import Adapter, ExportError, LoraWeights, listing
 from src.lora.formats.container import FILE_DTYPES, hash_problem
+from src.lora.formats.contents import read_contents
+from src.lora.formats.diffusers_file import folded
 from src.lora.formats.kohya import for_readers
-from src.lora.formats.read import read_with_format
+from src.lora.formats.read import load_adapter
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -24,7 +26,7 @@ def check_written(path: Path, adapter: Adapter, module_names: Collection[str] | 
     Args:
         path: What was written.
         adapter: What it was written from.
-        module_names: As :func:`src.lora.formats.read.read_adapter` has them.
+        module_names: As :func:`src.lora.formats.contents.read_contents` has them.
 
     Returns:
         What is in the file.
@@ -33,9 +35,10 @@ def check_written(path: Path, adapter: Adapter, module_names: Collection[str] | 
         ExportError: Listing all that differs.
         AdapterFileError: When the file cannot be read at all.
     """
-    in_file, is_kohya = read_with_format(path, module_names)
+    contents = read_contents(path, module_names)
+    in_file = load_adapter(contents)
     found = {(component, name): weights for component, name, weights in in_file.modules()}
-    written = for_readers(adapter) if is_kohya else adapter
+    written = for_readers(adapter) if contents.is_kohya else folded(adapter)
     wanted = {(component, name): weights for component, name, weights in written.modules()}
     problems = [f"{c}.{n}: missing from the file" for c, n in wanted if (c, n) not in found]
     for (component, name), weights in found.items():

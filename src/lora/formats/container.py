@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +14,7 @@ from safetensors.torch import save
 from src.lora.formats.adapter import AdapterFileError, ExportError, listing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -62,23 +63,16 @@ def alpha_tensor(alpha: float, dtype: torch.dtype) -> Tensor:
     return exact.to(dtype) if float(exact.to(dtype)) == float(exact) else exact
 
 
-def unpack(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and header entries of a safetensors file.
+@contextmanager
+def open_tensors(path: Path) -> Iterator[Callable[[str], Tensor]]:
+    """A function that reads one tensor of a safetensors file, inside the block.
 
     Raises:
-        FileNotFoundError: When there is no such file.
-        AdapterFileError: When it is a pickle or no intact safetensors file.
+        AdapterFileError: When it is no intact safetensors file.
     """
-    if path.suffix != ".safetensors":
-        raise AdapterFileError(
-            f"{path}: got a {path.suffix or 'nameless'} file, allowed is .safetensors only (a pickle can run code "
-            "when it is opened); convert it with a tool you trust"
-        )
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such adapter file")
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            yield file.get_tensor
     except SafetensorError as error:
         raise AdapterFileError(f"{path}: not an intact safetensors file ({error}); fetch or export it again") from error
 

@@ -1,61 +1,54 @@
-"""Diffusers' format: PEFT's keys, with the LoRA configuration in the header so that alpha survives."""
+"""Diffusers' format: PEFT's keys, scaled so that a reader needs nothing from the header."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from src.config.files import write_atomic
-from src.lora.formats.adapter import (
-    COMPONENTS,
-    Adapter,
-    AdapterFileError,
-    ExportError,
-    LoraWeights,
-    canonical_text_name,
-)
+from src.lora.formats.adapter import COMPONENTS, Adapter, ExportError, LoraWeights
 from src.lora.formats.container import cast, pack
 from src.lora.formats.metadata import modelspec
-from src.lora.formats.parts import assemble
+from src.lora.formats.peft_config import HEADER_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
+    import torch
     from torch import Tensor
 
     from src.lora.formats.metadata import FileMetadata
 
-HEADER_KEY = "lora_adapter_metadata"
-PREFIXES = {f"{component}.": component for component in COMPONENTS}
-# PEFT's spelling, then the two older ones that diffusers' own scripts still write.
-_PARTS = {
-    ".lora_A.weight": "down",
-    ".lora_B.weight": "up",
-    ".lora_magnitude_vector": "dora_scale",
-    ".lora_magnitude_vector.weight": "dora_scale",
-    ".lora.down.weight": "down",
-    ".lora.up.weight": "up",
-    ".lora_linear_layer.down.weight": "down",
-    ".lora_linear_layer.up.weight": "up",
-}
-
 
 def write_diffusers(path: Path, adapter: Adapter, meta: FileMetadata, dtype: torch.dtype) -> None:
-    """Write ``<name>.diffusers.safetensors`` atomically, for ``pipe.load_lora_weights`` and PEFT.
+    """Write the file for ``pipe.load_lora_weights`` and PEFT, atomically.
 
     Raises:
         ExportError: When a value is not finite in ``dtype``, or the base's version is unknown.
         OSError: When the file cannot be written; an older one at ``path`` is untouched then.
     """
-    header = {"format": "pt", **modelspec(meta, path.stem.removesuffix(".diffusers"))}
-    header[HEADER_KEY] = json.dumps(lora_configs(adapter), indent=2, sort_keys=True)
-    write_atomic(path, pack(cast(_tensors(adapter), dtype), header))
+    written = folded(adapter)
+    header = {"format": "pt", **modelspec(meta, path.stem)}
+    header[HEADER_KEY] = json.dumps(lora_configs(written), indent=2, sort_keys=True)
+    write_atomic(path, pack(cast(_tensors(written), dtype), header))
+
+
+def folded(adapter: Adapter) -> Adapter:
+    """The same update with each scale in its up and an alpha equal to the rank.
+
+    A reader that passes the header over takes alpha for the rank; one that heeds it multiplies by 1.
+    """
+    return Adapter(*({name: _folded(weights) for name, weights in getattr(adapter, c).items()} for c in COMPONENTS))
+
+
+def _folded(weights: LoraWeights) -> LoraWeights:
+    if weights.scale == 1.0:
+        return weights
+    return replace(weights, up=weights.up.double() * weights.scale, alpha=float(weights.rank))
 
 
 def _tensors(adapter: Adapter) -> dict[str, Tensor]:
@@ -104,69 +97,3 @@ def lora_configs(adapter: Adapter) -> dict[str, Any]:
 def _anchored(component: str, name: str) -> str:
     # PEFT reads a pattern as a regular expression behind an optional "anything."; ^ keeps conv_in from others' ends.
     return f"^{re.escape(name)}" if component == "unet" else re.escape(name)
-
-
-def parse_diffusers(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], module_names: Collection[str] | None
-) -> Adapter:
-    """The adapter in a diffusers file; without a configuration in the header every scale is 1.
-
-    Raises:
-        AdapterFileError: Listing keys that name no known module, incomplete modules, or an unreadable header.
-    """
-    configs = _configs(path, metadata)
-    parts: dict[tuple[str, str], dict[str, Tensor]] = {}
-    problems: list[str] = []
-    for key, tensor in tensors.items():
-        prefix = next((p for p in PREFIXES if key.startswith(p)), None)
-        suffix = next((s for s in _PARTS if key.endswith(s)), None)
-        if prefix is None or suffix is None:
-            problems.append(f"{key}: not a key of diffusers' LoRA format")
-            continue
-        component, raw = PREFIXES[prefix], key.removeprefix(prefix).removesuffix(suffix)
-        name = raw if component == "unet" else canonical_text_name(raw)
-        if component == "unet" and module_names is not None and name not in module_names:
-            problems.append(f"{key}: the base has no such module")
-            continue
-        part = parts.setdefault((component, name), {})
-        if part.setdefault(_PARTS[suffix], tensor) is not tensor:
-            problems.append(f"{key}: given twice, under two spellings")
-    for (component, name), part in parts.items():
-        _complete(part, configs.get(component), name)
-    return assemble(path, parts, problems)
-
-
-def _complete(part: dict[str, Tensor], config: Mapping[str, Any] | None, name: str) -> None:
-    down = part.get("down")
-    if down is None or not down.ndim:
-        return
-    if config is not None:
-        part["alpha"] = torch.tensor(_alpha(config, name, down.shape[0]), dtype=torch.float64)
-    magnitude = part.get("dora_scale")
-    if magnitude is not None:
-        part["dora_scale"] = magnitude.reshape(-1, *([1] * (down.ndim - 1)))
-
-
-def _alpha(config: Mapping[str, Any], name: str, rank: int) -> float:
-    patterns: Mapping[str, float] = config.get("alpha_pattern") or {}
-    alpha = float(config.get("lora_alpha", rank))
-    for spelling in (name, name.removeprefix("text_model.")):
-        found = next((p for p in patterns if re.match(rf"(.*\.)?({p})$", spelling)), None)
-        if found is not None:
-            alpha = float(patterns[found])
-            break
-    return alpha * math.sqrt(rank) if config.get("use_rslora") else alpha
-
-
-def _configs(path: Path, metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    configs: dict[str, dict[str, Any]] = {}
-    try:
-        fields = json.loads(metadata.get(HEADER_KEY, "{}"))
-    except json.JSONDecodeError as error:
-        raise AdapterFileError(f"{path}: {HEADER_KEY} in the header is not JSON ({error}); export it again") from error
-    if not isinstance(fields, dict):
-        raise AdapterFileError(f"{path}: {HEADER_KEY} in the header is a {type(fields).__name__}, allowed is an object")
-    for key, value in fields.items():
-        component, _, field = key.partition(".")
-        configs.setdefault(component, {})[field] = value
-    return configs

@@ -9,27 +9,19 @@ from typing import TYPE_CHECKING
 import torch
 
 from src.config.files import write_atomic
-from src.lora.formats.adapter import COMPONENTS, Adapter, AdapterFileError, ExportError, LoraWeights, listing
+from src.lora.formats.adapter import COMPONENTS, Adapter, ExportError, LoraWeights, listing
 from src.lora.formats.container import alpha_tensor, cast, pack
 from src.lora.formats.metadata import kohya_header
-from src.lora.formats.names import by_flat_name, dotted, flat, is_sgm, unwritable
-from src.lora.formats.parts import assemble
+from src.lora.formats.names import flat, unwritable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import Tensor
 
     from src.lora.formats.metadata import FileMetadata
 
-PREFIXES = {
-    "lora_unet_": "unet",
-    "lora_te_": "text_encoder",
-    "lora_te1_": "text_encoder",
-    "lora_te2_": "text_encoder_2",
-}
-_PARTS = {".lora_down.weight": "down", ".lora_up.weight": "up", ".alpha": "alpha", ".dora_scale": "dora_scale"}
 _TOGETHER = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
@@ -107,41 +99,3 @@ def _with_one_alpha(modules: Mapping[str, LoraWeights]) -> dict[str, LoraWeights
         else replace(weights, up=weights.up.to(torch.float32) * (weights.alpha / common), alpha=common)
         for name, weights in modules.items()
     }
-
-
-def parse_kohya(path: Path, tensors: Mapping[str, Tensor], module_names: Collection[str] | None) -> Adapter:
-    """The adapter in a kohya file.
-
-    Args:
-        path: Named in errors.
-        tensors: The file's content.
-        module_names: The live UNet's modules; None takes the grammar of diffusers' names alone.
-
-    Raises:
-        AdapterFileError: Listing keys that name no known module, incomplete modules, or SGM names.
-    """
-    flat_names = None if module_names is None else by_flat_name(module_names)
-    parts: dict[tuple[str, str], dict[str, Tensor]] = {}
-    problems: list[str] = []
-    for key, tensor in tensors.items():
-        prefix = next((p for p in PREFIXES if key.startswith(p)), None)
-        suffix = next((s for s in _PARTS if key.endswith(s)), None)
-        if prefix is None or suffix is None:
-            problems.append(f"{key}: not a key of kohya's LoRA format")
-            continue
-        module = key.removeprefix(prefix).removesuffix(suffix)
-        component = PREFIXES[prefix]
-        if component == "unet" and is_sgm(module):
-            raise AdapterFileError(_SGM_MESSAGE.format(path=path, key=key))
-        name = flat_names.get(module) if component == "unet" and flat_names is not None else dotted(component, module)
-        if name is None:
-            problems.append(f"{key}: the base has no such module")
-        elif parts.setdefault((component, name), {}).setdefault(_PARTS[suffix], tensor) is not tensor:
-            problems.append(f"{key}: given twice, under two prefixes")
-    return assemble(path, parts, problems)
-
-
-_SGM_MESSAGE = (
-    "{path}: names the original (SGM) UNet's blocks ({key}), allowed are diffusers-style blocks (down_blocks, "
-    "mid_block, up_blocks); load it into its own pipeline with diffusers and save it again with save_lora_weights"
-)

@@ -17,6 +17,7 @@ _UNET = re.compile(
     rf"conv_in|conv_out|time_embedding\.linear_[12]|(?:down_blocks\.\d+|mid_block|up_blocks\.\d+)\.(?:{_INSIDE})"
     r"|down_blocks\.\d+\.downsamplers\.0\.conv|up_blocks\.\d+\.upsamplers\.0\.conv"
 )
+_IN_BLOCKS = re.compile(r"(?:down_blocks\.|mid_block\.|up_blocks\.)")
 _TEXT = re.compile(r"text_model\.encoder\.layers\.\d+\.(?:self_attn\.(?:q|k|v|out)_proj|mlp\.fc[12])")
 _GRAMMAR = {"unet": _UNET, "text_encoder": _TEXT, "text_encoder_2": _TEXT}
 
@@ -44,6 +45,11 @@ def dotted(component: str, flat_name: str) -> str | None:
     return name if _GRAMMAR[component].fullmatch(name) else None
 
 
+def component_of(name: str) -> str | None:
+    """Whose module a dotted name is: the UNet's, or the (first) text encoder's; None when it is neither's."""
+    return next((c for c in ("unet", "text_encoder") if _GRAMMAR[c].fullmatch(name)), None)
+
+
 def is_sgm(flat_name: str) -> bool:
     """Whether a kohya UNet name follows the original (SGM) UNet instead of diffusers' blocks."""
     return flat_name.startswith(_SGM)
@@ -55,6 +61,15 @@ def unwritable(component: str, names: Iterable[str]) -> list[str]:
     ``add_embedding`` of SDXL, for example: ComfyUI knows it, diffusers takes it apart at the wrong place.
     """
     return [name for name in names if not _GRAMMAR[component].fullmatch(name)]
+
+
+def unread_by_kohya(names: Iterable[str]) -> list[str]:
+    """Those UNet layers of ``names`` that kohya's own network and merge leave out without an error.
+
+    They look inside ``Transformer2DModel``, ``ResnetBlock2D``, ``Downsample2D`` and ``Upsample2D`` alone
+    (sd-scripts, networks/lora.py and networks/merge_lora.py).
+    """
+    return [name for name in names if not _IN_BLOCKS.match(name)]
 
 
 def by_flat_name(module_names: Collection[str]) -> Mapping[str, str]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Callback
 
 from src.config.files import remove_torn
-from src.config.paths import locate
 from src.lora.formats.adapter import AdapterError
 from src.training.checkpoint import CheckpointError, load_newest, restore
-from src.training.export import start_from
+from src.training.continuing import start_from
 from src.training.made_with import note_start
 from src.training.shortage import is_out_of_memory, let_go, reason_of
+from src.training.sink import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,7 +106,6 @@ class Arrivals(Callback):
         self._sink.emit("worker", None, state="refused", jobs=[member.job for member in members], reason=reason)
 
     def _prepare(self, pack: Pack, member: Member, *, resume: bool) -> None:
-        source = member.config.lora.init_from
         try:
             if resume:
                 part, path, complaints = load_newest(member.folder / "checkpoints")
@@ -114,8 +113,9 @@ class Arrivals(Callback):
                     self._sink.emit("log", member.job, level="warning", message=f"passed over: {complaint}")
                 restore(pack, member, part)
                 self._sink.emit("log", member.job, level="info", message=f"{member.name} continues from {path.name}")
-            elif source is not None:
-                start_from(pack, member, locate(source))
+            elif member.config.lora.init_from is not None:
+                for line in start_from(pack, member):
+                    warn(self._sink, member.job, "init-from-rank", line)
         except (CheckpointError, AdapterError, OSError) as error:
             member.fail(str(error))
             return

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from src.lora.formats.adapter import Adapter, AdapterError, AdapterFileError, LoraWeights
+from src.lora.formats.contents import read_contents
 from src.lora.formats.read import read_adapter
 from tests.lora.formats import builders
 
@@ -118,10 +119,114 @@ def test_names_of_the_original_unet_are_refused_with_the_way_out(key: str, tmp_p
         read_adapter(file(tmp_path, pair(key)))
 
 
+def test_an_embedding_in_the_file_is_no_part_of_the_adapter_and_is_named(tmp_path: Path) -> None:
+    contents = read_contents(file(tmp_path, pair(KOHYA) | {"bundle_emb.tok.string_to_param.*": torch.ones(1)}))
+    assert contents.embeddings == ("bundle_emb.tok.string_to_param.*",)
+    assert list(contents.modules) == [("unet", QUERY)]
+    assert contents.is_kohya
+
+
 def test_a_strange_key_among_kohya_keys_is_named(tmp_path: Path) -> None:
-    # Diffusers does not convert such a file at all, since not every key begins with a known prefix.
-    with pytest.raises(AdapterFileError, match="bundle_emb"):
-        read_adapter(file(tmp_path, pair(KOHYA) | {"bundle_emb.x": torch.ones(1)}))
+    with pytest.raises(AdapterFileError, match=r"optimizer_state\.x: not a key of a LoRA file"):
+        read_adapter(file(tmp_path, pair(KOHYA) | {"optimizer_state.x": torch.ones(1)}))
+
+
+OLD = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
+
+
+@pytest.mark.parametrize(
+    ("start", "names"),
+    [
+        (QUERY, ("lora_A", "lora_B")),
+        (QUERY, ("lora.down", "lora.up")),
+        (f"base_model.model.{QUERY}", ("lora_A", "lora_B")),
+        (f"base_model.model.{QUERY}", ("lora_A.default", "lora_B.default")),
+        (f"base_model.model.unet.{QUERY}", ("lora_A", "lora_B")),
+        (f"{OLD}.processor", ("to_q_lora.down", "to_q_lora.up")),
+        (f"unet.{OLD}.processor", ("to_q_lora.down", "to_q_lora.up")),
+    ],
+)
+def test_bare_peft_and_processor_keys_are_read(start: str, names: tuple[str, str], tmp_path: Path) -> None:
+    weights = read_adapter(file(tmp_path, pair(start, names)))
+    assert list(weights.unet) == [QUERY]
+    assert (tuple(weights.unet[QUERY].down.shape), tuple(weights.unet[QUERY].up.shape)) == ((2, 3), (5, 2))
+
+
+def test_a_processors_output_and_a_text_encoders_projections_get_their_names_of_today(tmp_path: Path) -> None:
+    tensors = pair(f"{OLD}.processor", ("to_out_lora.down", "to_out_lora.up"))
+    text = "text_encoder.text_model.encoder.layers.0.self_attn"
+    tensors |= pair(text, ("to_q_lora.down", "to_q_lora.up")) | pair(text, ("to_out_lora.down", "to_out_lora.up"))
+    adapter = read_adapter(file(tmp_path, tensors))
+    assert list(adapter.unet) == [f"{OLD}.to_out.0"]
+    assert set(adapter.text_encoder) == {TEXT, TEXT.replace("q_proj", "out_proj")}
+
+
+def peft_folder(folder: Path, config: dict[str, object], start: str = f"base_model.model.{QUERY}") -> Path:
+    folder.mkdir()
+    save_file(pair(start, ("lora_A", "lora_B")), folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, **config}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("config", "alpha"),
+    [
+        ({"lora_alpha": 8}, 8.0),
+        ({"lora_alpha": 8, "use_rslora": True}, 8.0 * 2**0.5),
+        ({"lora_alpha": 8, "alpha_pattern": {"to_q": 3}}, 3.0),
+    ],
+)
+def test_a_peft_folder_is_read_with_the_alpha_of_its_configuration(
+    config: dict[str, object], alpha: float, tmp_path: Path
+) -> None:
+    assert read_adapter(peft_folder(tmp_path / "peft", config)).unet[QUERY].alpha == pytest.approx(alpha, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"peft_type": "LOHA"}, "peft_type=LOHA, allowed is LORA"),
+        ({"init_lora_weights": "pissa_niter_16"}, "rewrites the base"),
+        ({"bias": "lora_only"}, "bias=lora_only, allowed is none"),
+        ({"modules_to_save": ["conv_out"]}, "modules_to_save"),
+    ],
+)
+def test_a_peft_folder_of_another_kind_is_refused(config: dict[str, object], says: str, tmp_path: Path) -> None:
+    with pytest.raises(AdapterFileError, match=says):
+        read_adapter(peft_folder(tmp_path / "peft", config))
+
+
+def test_a_peft_folder_without_its_configuration_is_refused(tmp_path: Path) -> None:
+    folder = peft_folder(tmp_path / "peft", {})
+    (folder / "adapter_config.json").unlink()
+    with pytest.raises(AdapterFileError, match=r"adapter_config\.json: missing; alpha stands there"):
+        read_adapter(folder)
+
+
+def test_a_folder_that_diffusers_saved_is_read_and_another_is_refused(tmp_path: Path) -> None:
+    save_file(pair(f"unet.{QUERY}", ("lora_A", "lora_B")), tmp_path / "pytorch_lora_weights.safetensors")
+    assert list(read_adapter(tmp_path).unet) == [QUERY]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "adapter_model.bin").touch()
+    with pytest.raises(AdapterFileError, match=r"folder with adapter_model\.bin; allowed is one with"):
+        read_adapter(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("parts", "kind"),
+    [
+        (("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"), "LoHa"),
+        (("lokr_w1", "lokr_w2_a", "lokr_w2_b"), "LoKr"),
+        (("lora_down.weight", "lora_up.weight", "lora_mid.weight"), r"CP \(LoCon with a Tucker core\)"),
+        (("oft_blocks",), "OFT"),
+        (("diff", "diff_b"), "whole weights"),
+        (("a1.weight", "b1.weight"), "GLoRA"),
+    ],
+)
+def test_other_kinds_of_adapter_are_refused_by_their_kind(parts: tuple[str, ...], kind: str, tmp_path: Path) -> None:
+    tensors = {f"{KOHYA}.{part}": torch.ones(2, 2) for part in (*parts, "alpha")}
+    with pytest.raises(AdapterFileError, match=rf"another kind, {kind}.*allowed is plain LoRA"):
+        read_adapter(file(tmp_path, tensors))
 
 
 def test_a_language_model_adapter_is_no_image_adapter(tmp_path: Path) -> None:

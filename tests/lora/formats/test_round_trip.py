@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 from src.lora.formats.adapter import Adapter, ExportError, LoraWeights
 from src.lora.formats.apply import merged
 from src.lora.formats.check import check_written
-from src.lora.formats.diffusers_file import write_diffusers
+from src.lora.formats.diffusers_file import folded, write_diffusers
 from src.lora.formats.kohya import write_kohya
 from src.lora.formats.read import read_adapter
 from tests.lora.formats import builders
@@ -61,25 +62,31 @@ def assert_same(found: Adapter, wanted: Adapter, dtype: torch.dtype) -> None:
                 torch.testing.assert_close(tensor, original.to(dtype), rtol=0, atol=0)
 
 
-@WRITERS
 @settings(max_examples=20)
 @given(adapter=adapters(one_alpha=True), dtype=st.sampled_from([torch.float16, torch.bfloat16]))
-def test_any_adapter_of_one_alpha_comes_back_bit_for_bit(
-    write: Callable[..., None], adapter: Adapter, dtype: torch.dtype, tmp_path: Path
-) -> None:
+def test_any_adapter_of_one_alpha_comes_back_bit_for_bit(adapter: Adapter, dtype: torch.dtype, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    write(path, adapter, builders.sdxl_metadata(), dtype)
+    write_kohya(path, adapter, builders.sdxl_metadata(), dtype)
     assert_same(read_adapter(path), adapter, dtype)
     check_written(path, adapter)
 
 
 @settings(max_examples=10)
-@given(adapter=adapters(one_alpha=False))
-def test_mixed_alphas_come_back_exactly_from_diffusers(adapter: Adapter, tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    write_diffusers(path, adapter, builders.sdxl_metadata(), torch.float16)
-    assert_same(read_adapter(path), adapter, torch.float16)
+@given(adapter=adapters(one_alpha=False), dtype=st.sampled_from([torch.float16, torch.bfloat16]))
+def test_any_scale_in_a_diffusers_file_is_in_its_up_with_or_without_the_header(
+    adapter: Adapter, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    path, bare = tmp_path / "a.safetensors", tmp_path / "bare.safetensors"
+    write_diffusers(path, adapter, builders.sdxl_metadata(), dtype)
+    assert_same(read_adapter(path), folded(adapter), dtype)
     check_written(path, adapter)
+    with safe_open(path, framework="pt") as file:
+        save_file({key: file.get_tensor(key) for key in file.keys()}, bare)  # noqa: SIM118
+    assert_same(read_adapter(bare), folded(adapter), dtype)
+    for component, name, weights in folded(adapter).modules():
+        before = getattr(adapter, component)[name]
+        assert weights.scale == 1.0
+        torch.testing.assert_close(weights.up.double(), before.up.double() * before.scale, rtol=1e-6, atol=0)
 
 
 def test_mixed_alphas_in_kohya_become_one_alpha_and_the_same_update(tmp_path: Path) -> None:
@@ -138,7 +145,7 @@ def test_a_missing_module_an_extra_module_and_another_alpha_are_found(
     with pytest.raises(ExportError, match="conv_in: in the file but not in the adapter"):
         check_written(path, Adapter({UNET[4]: small().unet[UNET[4]]}, text))
     other = {name: replace(w, alpha=1.5) for name, w in small().unet.items()}
-    with pytest.raises(ExportError, match=r"(?s)alpha is 3\.0, should be 1\.5"):
+    with pytest.raises(ExportError, match=r"(?s)alpha is 3\.0, should be 1\.5|up differs in"):
         check_written(path, Adapter(other, text))
 
 
@@ -151,12 +158,15 @@ def test_a_lost_dora_scale_is_found(write: Callable[..., None], tmp_path: Path) 
         check_written(path, Adapter({UNET[4]: dora}))
 
 
-def test_alpha_of_a_diffusers_file_lives_in_the_header_only(tmp_path: Path) -> None:
+def test_a_header_that_would_apply_alpha_twice_is_found(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     write_diffusers(path, small(), builders.metadata(), torch.float16)
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    save_file(tensors, path, metadata={"format": "pt"})
-    assert {w.scale for _, _, w in read_adapter(path).modules()} == {1.0}
-    with pytest.raises(ExportError, match=r"alpha is 2\.0, should be 3\.0"):
+        header = dict(file.metadata())
+    fields = json.loads(header["lora_adapter_metadata"])
+    assert {value for key, value in fields.items() if key.endswith("lora_alpha")} == {2}, "the rank"
+    header["lora_adapter_metadata"] = json.dumps(fields | {"unet.lora_alpha": 3.0})
+    save_file(tensors, path, metadata=header)
+    with pytest.raises(ExportError, match=r"alpha is 3\.0, should be 2\.0"):
         check_written(path, small())
