@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def merged(weight: Tensor, lora: LoraWeights, scale: float = 1.0) -> Tensor:
-    """``W + scale * alpha / r * up @ down`` in fp64, then in ``weight``'s dtype; with DoRA rescaled per output.
+    """``W + scale * alpha / r * up @ down`` in fp32 or better, then in ``weight``'s dtype; with DoRA rescaled per output.
 
     Args:
         weight: ``[out, in]`` or ``[out, in, kh, kw]``.
@@ -27,15 +27,17 @@ def merged(weight: Tensor, lora: LoraWeights, scale: float = 1.0) -> Tensor:
         scale: Strength of the adapter; 0 is the base.
 
     Returns:
-        The merged weight, shaped like ``weight``. DoRA follows Liu et al. 2024, eq. 5, with the strength
-        applied to the difference from the base, as ComfyUI does.
+        The merged weight, shaped like ``weight``, in memory of its own. DoRA follows Liu et al. 2024, eq. 5, with the
+        strength applied to the difference from the base, as ComfyUI does.
     """
-    down, up = (t.detach().to(weight.device, torch.float64) for t in (lora.down, lora.up))
-    base = weight.detach().to(torch.float64)
-    target = base + lora.scale * (up.flatten(1) @ down.flatten(1)).reshape(base.shape)
-    if lora.dora_scale is not None:
-        norm = target.flatten(1).norm(dim=1).reshape(-1, *([1] * (base.ndim - 1)))
-        target = target * lora.dora_scale.detach().to(base) / norm
+    wide = torch.float64 if weight.dtype == torch.float64 or lora.dora_scale is not None else torch.float32
+    down, up = (t.detach().to(weight.device, wide).flatten(1) for t in (lora.down, lora.up))
+    base = weight.detach().to(wide)
+    if lora.dora_scale is None:  # one pass over the weight, which is most of what a check costs for a large base
+        return torch.addmm(base.flatten(1), up, down, alpha=scale * lora.scale).reshape(base.shape).to(weight.dtype)
+    target = base + lora.scale * (up @ down).reshape(base.shape)
+    norm = target.flatten(1).norm(dim=1).reshape(-1, *([1] * (base.ndim - 1)))
+    target = target * lora.dora_scale.detach().to(base) / norm
     return (base + scale * (target - base)).to(weight.dtype)
 
 
@@ -65,17 +67,17 @@ def apply_adapter(
 
 @contextmanager
 def _apply(model: nn.Module, modules: Mapping[str, LoraWeights], scale: float) -> Iterator[None]:
+    """The weights themselves are set aside and put back: nothing is copied, and afterwards they are what they were."""
     found = _weights(model, modules)
-    kept = {name: parameter.detach().clone() for name, parameter in found.items()}
+    kept = {name: parameter.data for name, parameter in found.items()}
     try:
         with torch.no_grad():
             for name, parameter in found.items():
-                parameter.copy_(merged(kept[name], modules[name], scale))
+                parameter.data = merged(kept[name], modules[name], scale)
         yield
     finally:
-        with torch.no_grad():
-            for name, parameter in found.items():
-                parameter.copy_(kept[name])
+        for name, parameter in found.items():
+            parameter.data = kept[name]
 
 
 def _weights(model: nn.Module, modules: Mapping[str, LoraWeights]) -> dict[str, Tensor]:
