@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from src.memory.watch import taken_bytes
+from src.training.shortage import trim_heap
 
 _BEGIN_A_NEW_PEAK = "5"  # of proc(5), /proc/pid/clear_refs
 
@@ -29,6 +30,7 @@ class Peak:
             torch.cuda.reset_peak_memory_stats(device)
             self._before = 0
         else:
+            trim_heap()  # what earlier work left there is none of this training's
             try:
                 Path("/proc/self/clear_refs").write_text(_BEGIN_A_NEW_PEAK)
                 self.known = True

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from src.training.shortage import OutOfMemoryError
+from src.training.shortage import OutOfMemoryError, trim_heap
 
 GIB = 2**30
 # Pages are written at tens of GiB a second at most, so far from a bound there is nothing to see for a while; each look
@@ -79,7 +79,14 @@ class Watch:
             wait = min(SELDOM_S, max(EVERY_S, room / _BYTES_A_SECOND))
 
     def _room(self) -> tuple[int, str | None]:
-        """Bytes until something is wrong, and what is wrong already."""
+        """Bytes until something is wrong, and what is wrong already; what the heap only keeps is not taken."""
+        room, problem = self._seen()
+        if problem is not None:
+            trim_heap()
+            room, problem = self._seen()
+        return room, problem
+
+    def _seen(self) -> tuple[int, str | None]:
         rooms: list[int] = []
         if self.limit is not None:
             taken = self._taken()

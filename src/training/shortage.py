@@ -78,7 +78,13 @@ def let_go(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    elif sys.platform == "linux":
+    else:
+        trim_heap()
+
+
+def trim_heap() -> None:
+    """Return what the heap keeps of freed memory for later: a worker's keeps all of it (src/launch/engines)."""
+    if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
 
 

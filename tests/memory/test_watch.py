@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
 import pytest
 import torch
 
+from src.launch.engines.environment import worker_environment
+from src.launch.engines.protocol import Slot
 from src.memory.limit import set_limit, too_small
 from src.memory.watch import GIB, Watch, available_bytes, taken_bytes, total_bytes
 from src.training.shortage import OutOfMemoryError
@@ -49,6 +53,33 @@ def test_a_limit_counts_what_the_process_takes() -> None:
         assert "2.00 GiB are taken, memory.limit_gib allows 1.50" in str(_until(watch.check))
         set_limit(None, CPU, watch)
         watch.check()
+
+
+_KEPT = """
+import time, torch
+from src.memory.limit import set_limit
+from src.memory.watch import GIB, Watch, taken_bytes
+with Watch() as watch:
+    before = taken_bytes()
+    blocks = [torch.ones(2**20) for _ in range(128)]  # 512 MiB
+    behind = torch.ones(2**10)  # keeps them from the heap's end
+    del blocks
+    kept = taken_bytes() - before
+    set_limit((before + kept / 2) / GIB, torch.device("cpu"), watch)
+    for _ in range(20):
+        time.sleep(0.02)
+        watch.check()
+print(kept, taken_bytes() - before)
+"""
+
+
+def test_memory_that_a_workers_heap_keeps_for_later_is_no_shortage() -> None:
+    environment = worker_environment(Slot(name="cpu", device="cpu"))
+    done = subprocess.run([sys.executable, "-c", _KEPT], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    kept, left = map(int, done.stdout.split())
+    assert kept > GIB // 4, "nothing was kept, so nothing is told"
+    assert left < GIB // 16
 
 
 def test_a_real_process_is_seen_to_take_memory() -> None:

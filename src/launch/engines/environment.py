@@ -18,7 +18,8 @@ from src.launch.machine import cores
 _PYTHON = frozenset({"PYTHONWARNINGS", "PYTHONIOENCODING", "PYTHONUTF8", "PYTHONINSPECT", "PYTHONSTARTUP"})
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # torch takes the first, and MKL within it the second
 # Blocks of any size come from the heap, which keeps what is freed. glibc's own choice maps blocks of 32 MiB and more
-# anew at every call, and the kernel clears their pages each time.
+# anew at every call, and the kernel clears their pages each time. jemalloc and tcmalloc told to keep as much are as
+# quick, as they come they are not (docs/decisions.md).
 _TUNABLES = "GLIBC_TUNABLES"
 _KEEP_PAGES = ":".join(
     f"glibc.malloc.{name}={value}"

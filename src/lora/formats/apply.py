@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def merged(weight: Tensor, lora: LoraWeights, scale: float = 1.0) -> Tensor:
-    """``W + scale * alpha / r * up @ down`` in fp32 or better, then in ``weight``'s dtype; with DoRA rescaled per output.
+    """``W + scale * alpha / r * up @ down`` in fp32 or better, then in ``weight``'s dtype; DoRA rescales each output.
 
     Args:
         weight: ``[out, in]`` or ``[out, in, kh, kw]``.
