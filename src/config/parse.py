@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.config.constraints import Constraint, IsPath
 from src.config.earlier import completed
+from src.config.elsewhere import our_key, why_not_here
 from src.config.paths import expand_home
 from src.config.rules import broken_rules
 from src.config.schema import JobConfig
@@ -80,6 +81,14 @@ def _plain(cfg: object) -> dict[Any, Any]:
     return raw
 
 
+def key_hint(key: str, choices: list[str]) -> str:
+    """What is said behind "no such key": our key for what other trainers call so, else the nearest of ``choices``."""
+    ours, reason = our_key(key), why_not_here(key)
+    if ours is not None:
+        return f"; did you mean {ours!r}?"
+    return nearest(key, choices) if reason is None else f"; {reason}"
+
+
 def nearest(word: str, choices: list[str]) -> str:
     """``; did you mean 'x'?`` for the closest of ``choices``, or an empty text.
 
@@ -109,6 +118,15 @@ def known_keys(cls: type = JobConfig, prefix: str = "") -> list[str]:
     return keys
 
 
+def keys_called(name: str) -> list[str]:
+    """Keys that a word means which is given like a flag (``--rank``, ``--network_dim``); empty where it is no key."""
+    leaf, keys = name.strip("-").replace("-", "_"), known_keys()
+    ours = our_key(leaf)
+    if leaf in keys or ours is not None:
+        return [leaf if leaf in keys else str(ours)]
+    return [key for key in keys if key.rsplit(".", 1)[-1] == leaf]
+
+
 def hint_of(key: str) -> Any:  # noqa: ANN401  # an annotation
     """The annotation of a dotted key of the schema, a group's class included; None where there is no such key."""
     hint: Any = JobConfig
@@ -130,7 +148,7 @@ def _read_group(cls: type, raw: object, prefix: str, problems: list[str]) -> dic
     hints = _hints(cls)
     for key in raw:
         if key not in hints:
-            hint = nearest(f"{prefix}{key}", known_keys()) or f"; allowed here: {', '.join(sorted(hints))}"
+            hint = key_hint(f"{prefix}{key}", known_keys()) or f"; allowed here: {', '.join(sorted(hints))}"
             problems.append(f"{prefix}{key}: no such key{hint}")
     sound: dict[str, Any] = {}
     for name, hint in hints.items():

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.config.elsewhere import why_not_here
+from src.config.parse import keys_called
 from src.config.paths import PROJECT_ROOT
 from src.launch.texts import as_texts
 
@@ -161,6 +163,12 @@ def _no_such(name: str, rest: list[str]) -> str:
         if rest and "=" not in rest[0]:
             del rest[0]
         return f"{name}: {_DROPPED[name]}"
+    keys, reason = keys_called(name), why_not_here(name)
+    if keys or reason is not None:
+        if rest and "=" not in rest[0] and not rest[0].startswith("-"):
+            del rest[0]  # its value, which would be found wrong too
+        here = f"values are set without dashes: {' or '.join(f'{key}=...' for key in keys)}" if keys else reason
+        return f"{name}: no such flag; {here}"
     dashed = name if name.startswith("--") else f"-{name}"
     near = difflib.get_close_matches(dashed, [flag.name for flag in FLAGS], n=1, cutoff=_LEAST_LIKENESS)
     if near and _BY_NAME[near[0]].value != "never" and rest and "=" not in rest[0] and not rest[0].startswith("-"):

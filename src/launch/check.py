@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
 from hydra.errors import OverrideParseException
 
 from src.config.keys import is_group, takes_list
-from src.config.parse import known_keys, nearest
+from src.config.parse import key_hint, known_keys, nearest
 from src.config.paths import PROJECT_ROOT
 from src.launch.argv import CommandLine
 from src.launch.hydra_keys import hydra_problem, is_hydra
@@ -115,7 +115,7 @@ def _problem(override: Override, groups: Mapping[str, list[str]], *, sweeping: b
     keys = known_keys()
     unknown = [leaf for leaf in _leaves(key, override.value()) if not _is_known(leaf, keys)]
     if unknown:
-        return f"{unknown[0]}: no such key{nearest(unknown[0], [*keys, *groups])}"
+        return f"{unknown[0]}: no such key{key_hint(unknown[0], [*keys, *groups])}"
     return _prefix_problem(override) or (without_m(override) if override.is_sweep_override() and not sweeping else None)
 
 

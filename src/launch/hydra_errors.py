@@ -8,7 +8,7 @@ import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config.parse import known_keys, nearest
+from src.config.parse import key_hint, known_keys
 from src.launch.hydra_keys import hydra_keys
 
 COMPOSING = (
@@ -35,7 +35,7 @@ def in_a_line(error: BaseException) -> str:
     text = _SECOND_CHOICE.sub(r"\1: the group has a choice already; write it without the +", text)
     key = _FULL_KEY.search(text)
     if key is not None:
-        hint = nearest(key[1], [*known_keys(), *hydra_keys()])
+        hint = key_hint(key[1], [*known_keys(), *hydra_keys()])
         text = _UNKNOWN.sub(f"{key[1]}: no such key{hint}", text.replace(f"; {key[0]}", ""))
     return text or type(error).__name__
 

@@ -138,3 +138,15 @@ def test_a_value_that_no_number_can_be_is_named_by_its_key(command: Command) -> 
     assert ran.code == 2
     assert "lora.rank: got 'ü' (str), allowed is a whole number" in ran.err
     assert "optimizer.name: got 'адам'" in ran.err
+
+
+def test_flags_of_other_trainers_are_told_as_our_keys(command: Command) -> None:
+    ran = command("--network_dim=8", "--learning-rate", "1e-4", "--lora.rank=4", "--path", "x", "--keep_tokens", "2")
+    assert ran.code == 2
+    assert ran.err.splitlines()[1:] == [
+        "  - --network_dim: no such flag; values are set without dashes: lora.rank=...",
+        "  - --learning-rate: no such flag; values are set without dashes: optimizer.lr=...",
+        "  - --lora.rank: no such flag; values are set without dashes: lora.rank=...",
+        "  - --path: no such flag; values are set without dashes: model.path=... or data.path=...",
+        "  - --keep_tokens: no such flag; captions are taken as they are, in their order",
+    ]
