@@ -54,7 +54,9 @@ def defaults() -> dict[str, Any]:
     primary = yaml.safe_load((ROOT / "conf/train.yaml").read_text())
     chosen = {k: v for entry in primary["defaults"] if isinstance(entry, dict) for k, v in entry.items()}
     return {"": primary} | {
-        group: load_group(group, name) for group, name in chosen.items() if (ROOT / "conf" / group).is_dir()
+        group: load_group(group, name)
+        for group, name in chosen.items()
+        if name is not None and (ROOT / "conf" / group).is_dir()
     }
 
 

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+OWN_CONFIGS = "LORA_FOUNDRY_CONFIG_DIR"
+"""Environment variable with a user's own folder of configs (``experiment/my_style.yaml`` in it, and other groups)."""
 _SQLITE = "sqlite:///"
 
 
@@ -19,6 +21,12 @@ def expand_home(text: str) -> str:
 def home_path(text: str) -> Path:
     """A path as a person gives it; ``~`` of somebody who has no home here stays, and is then missing by that name."""
     return Path(expand_home(text))
+
+
+def own_configs() -> list[Path]:
+    """The folder of configs that :data:`OWN_CONFIGS` names; it need not exist. Empty where it names none."""
+    given = os.environ.get(OWN_CONFIGS, "").strip()
+    return [home_path(given).absolute()] if given else []
 
 
 def locate(path: str, start: Path | None = None) -> Path:

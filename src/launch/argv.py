@@ -13,7 +13,7 @@ from pathlib import Path
 
 from src.config.elsewhere import why_not_here
 from src.config.parse import keys_called
-from src.config.paths import PROJECT_ROOT
+from src.config.paths import PROJECT_ROOT, home_path
 from src.launch.texts import as_texts
 
 _LEAST_LIKENESS = 0.6
@@ -100,11 +100,11 @@ class CommandLine:
     def config_path(self) -> str:
         """Folder of the primary config."""
         given = self.value("--config-path")
-        return str(PROJECT_ROOT / "conf" if given is None else Path(given).absolute())
+        return str(PROJECT_ROOT / "conf" if given is None else home_path(given).absolute())
 
     def config_dirs(self) -> list[Path]:
         """Folders of one's own configs, which come before the project's."""
-        return [Path(value) for value in self.flags.get("--config-dir", ())]
+        return [home_path(value) for value in self.flags.get("--config-dir", ())]
 
 
 def arrange(words: list[str]) -> CommandLine:

@@ -13,18 +13,21 @@ from hydra.errors import OverrideParseException
 
 from src.config.keys import is_group, takes_list
 from src.config.parse import key_hint, known_keys, nearest
-from src.config.paths import PROJECT_ROOT
+from src.config.paths import OWN_CONFIGS, PROJECT_ROOT, own_configs
 from src.launch.argv import CommandLine
 from src.launch.hydra_keys import hydra_problem, is_hydra
 
-CONFIG_DIRS = (PROJECT_ROOT / "conf", PROJECT_ROOT / "sweeps")
 _RESUME_ALLOWS = ("resume", "tracking")
 
 
-def group_options(dirs: Iterable[Path] = CONFIG_DIRS) -> dict[str, list[str]]:
-    """Group name to its options, from the YAML files below ``dirs``; of Hydra's own groups those that lie there."""
+def group_options(dirs: Iterable[Path] | None = None) -> dict[str, list[str]]:
+    """Group name to its options, from the YAML files below ``dirs``; of Hydra's own groups those that lie there.
+
+    Args:
+        dirs: Folders of configs; by default the project's, and the user's own that the environment names.
+    """
     groups: dict[str, set[str]] = {}
-    for folder in dirs:
+    for folder in [PROJECT_ROOT / "conf", PROJECT_ROOT / "sweeps", *own_configs()] if dirs is None else dirs:
         for file in sorted(folder.glob("*/**/*.y*ml")):
             groups.setdefault(file.parent.relative_to(folder).as_posix(), set()).add(file.stem)
     return {group: sorted(options) for group, options in groups.items()}
@@ -35,14 +38,21 @@ def problems_of_line(line: CommandLine) -> list[str]:
     if "--shell-completion" in line.flags:
         return []  # its word is checked with the flags
     folders = folders_of(line)
-    missing = [f"{folder}: no such folder of configs" for folder in folders if not folder.is_dir()]
+    missing = missing_folders(folders)
     groups = group_options(folders) if line.overrides else {}
     return [*missing, *problems_of(line.overrides, groups, sweeping=line.sweep or line.info)]
 
 
+def missing_folders(folders: Iterable[Path]) -> list[str]:
+    """A line for each folder of configs that is not there."""
+    named = {folder: f" ({OWN_CONFIGS})" for folder in own_configs()}
+    return [f"{folder}{named.get(folder, '')}: no such folder of configs" for folder in folders if not folder.is_dir()]
+
+
 def folders_of(line: CommandLine) -> list[Path]:
     """Where the groups of a command line lie: the project's folders, and the user's own."""
-    return [Path(line.config_path()), PROJECT_ROOT / "sweeps", *line.config_dirs(), *_search_path(line.overrides)]
+    project = [Path(line.config_path()), PROJECT_ROOT / "sweeps"]
+    return [*project, *own_configs(), *line.config_dirs(), *_search_path(line.overrides)]
 
 
 def _search_path(overrides: Sequence[str]) -> list[Path]:

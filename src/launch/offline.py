@@ -10,8 +10,8 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 
 from src.config.parse import ConfigError
-from src.config.paths import PROJECT_ROOT
-from src.launch.check import group_options, problems_of
+from src.config.paths import PROJECT_ROOT, own_configs
+from src.launch.check import group_options, missing_folders, problems_of
 from src.launch.hydra_errors import in_a_line
 from src.launch.points import Point, SweepError, all_sound, compose_points
 from src.launch.sweeping import points_of
@@ -25,7 +25,7 @@ def compose_all(overrides: Sequence[str]) -> list[Point]:
         ConfigError: With every wrong key and value, and what Hydra cannot compose.
     """
     overrides = as_texts(overrides)
-    problems = problems_of(overrides, group_options(), sweeping=True)
+    problems = missing_folders(own_configs()) + problems_of(overrides, group_options(), sweeping=True)
     if problems:
         raise ConfigError(problems)
     with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base="1.3"):

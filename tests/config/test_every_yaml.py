@@ -30,9 +30,14 @@ GROUPS = {
     "validation",
     "sample",
     "tracking",
+    "experiment",
 }
 SWEEP_FILES = sorted(SWEEPS.glob("*.yaml"))
-NEEDS = {"data/folder": ["data.path=./photos", "data.resolution=64"]}  # what only the user can say
+EXPERIMENTS = [file for file in GROUP_FILES if file.parts[0] == "experiment"]
+NEEDS = {  # what only the user can say
+    "data/folder": ["data.path=./photos", "data.resolution=64"],
+    "experiment/sd15_photos": ["data.path=./photos"],
+}
 
 
 def sweep_points(name: str) -> list[list[str]]:
@@ -78,6 +83,20 @@ def test_every_named_sweep_says_its_command_its_cost_and_what_to_expect(file: Pa
     assert text.startswith("#")
     assert "# @package _global_" in text
     assert f"python -m src.train sweep={file.stem}" in comment
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.name)
+def test_every_experiment_says_its_command_its_cost_and_what_to_expect(file: Path) -> None:
+    text = (CONF / file).with_suffix(".yaml").read_text()
+    assert text.startswith("# @package _global_\n")
+    for said in (f"python -m src.train experiment={file.name}", "# Cost: ", "# Expected: "):
+        assert said in text
+
+
+def test_what_the_command_line_says_comes_after_an_experiment() -> None:
+    job = compose_job("experiment=my_style", "lora.rank=16", "data=emoji-duotone", "data.name=other")
+    assert (job.lora.rank, job.lora.alpha, job.data.path) == (16, 8.0, "assets/emoji-duotone/train")
+    assert (job.data.name, job.trainer.max_steps, job.scheduler.name) == ("other", 200, "constant")
 
 
 def test_there_are_named_sweeps_and_a_wrong_name_is_an_error() -> None:
