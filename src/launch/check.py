@@ -45,7 +45,7 @@ def problems_of_line(line: CommandLine) -> list[str]:
 
 def missing_folders(folders: Iterable[Path]) -> list[str]:
     """A line for each folder of configs that is not there."""
-    named = {folder: f" ({OWN_CONFIGS})" for folder in own_configs()}
+    named = dict.fromkeys(own_configs(), f" ({OWN_CONFIGS})")
     return [f"{folder}{named.get(folder, '')}: no such folder of configs" for folder in folders if not folder.is_dir()]
 
 

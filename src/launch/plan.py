@@ -194,13 +194,16 @@ def _difference(groups: Sequence[Sequence[int]], jobs: Mapping[int, JobConfig]) 
         return []
     common = [shared(jobs[group[0]]) for group in groups]
     keys = [key for key in common[0] if len({json.dumps(values[key]) for values in common}) > 1]
-    shown = ["model"] if "model.name" in keys else []
-    shown += [key for key in keys if not (shown and key.startswith("model."))]
+    of_model = [key for key in keys if key.startswith("model.")]
+    bases = {json.dumps([values[key] for key in of_model]) for values in common}
+    named = "model.name" in keys and len({str(values["model.name"]) for values in common}) == len(bases)
     lines = []
-    for key in shown:
-        name = "model.name" if key == "model" else key
-        parts = [f"{values[name]} ({_numbers(group)})" for values, group in zip(common, groups, strict=True)]
-        lines.append(f"{key} cannot differ inside a pack: {', '.join(parts)}")
+    for key in ["model.name", *(key for key in keys if key not in of_model)] if named else keys:
+        numbers: dict[str, list[int]] = {}
+        for values, group in zip(common, groups, strict=True):
+            numbers.setdefault(str(values[key]), []).extend(group)
+        parts = [f"{value} ({_numbers(of_value)})" for value, of_value in numbers.items()]
+        lines.append(f"{'model' if key == 'model.name' else key} cannot differ inside a pack: {', '.join(parts)}")
     return lines
 
 

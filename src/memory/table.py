@@ -27,6 +27,12 @@ _SHORT = {
 }
 
 
+_SIGNS = {
+    "-": "not even the least fits, the other values being as asked for; a lower batch, rank or resolution may",
+    "+": "the most that is allowed, and it fits",
+}
+
+
 class Point(Protocol):
     """One job of a command line."""
 
@@ -81,13 +87,18 @@ def print_fits(points: Sequence[Point], card_gib: float, console: Console | None
         table.add_column(_SHORT.get(key, key.rpartition(".")[2]), justify="right", no_wrap=True)
     for head in ("most batch", "most rank", "most px", "most members"):
         table.add_column(head, justify="right", no_wrap=True)
+    told: list[str] = []
     with _patience(console, points) as tell:
         for point in points:
             for checkpointing in (False, True):
                 tell(point)
                 most = most_that_fits(point.config, budget, checkpointing=checkpointing, context=GPU_CONTEXT)
                 table.add_row(*_values(point, keys), "on" if checkpointing else "off", *_most(most))
+                told.extend(_most(most))
     console.print(table)
+    for sign, meaning in _SIGNS.items():
+        if any(cell.endswith(sign) for cell in told):
+            console.print(f"{sign}: {meaning}", style="dim", highlight=False)
 
 
 def _most(most: Most) -> Iterator[str]:

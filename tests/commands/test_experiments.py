@@ -71,7 +71,7 @@ def test_named_sweeps_and_several_experiments_may_lie_there(
     monkeypatch.setenv("LORA_FOUNDRY_CONFIG_DIR", str(own))
     assert command("sweep=both").states() == {"duotone-rank3": "FINISHED", "duotone-rank5": "FINISHED"}
     ran = command("experiment=mine,my_style", "-m", sweep_dir=tmp_path / "other")
-    assert ran.states() == {"flat-rank3": "FINISHED", "my-style-rank8": "FINISHED"}
+    assert ran.states() == {"flat-rank3-mine": "FINISHED", "my-style-rank8-my_style": "FINISHED"}
 
 
 def test_a_variable_that_names_no_folder_is_refused(

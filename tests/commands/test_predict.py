@@ -45,6 +45,13 @@ def test_what_fits(cache: str) -> None:
     assert int(on[4]) > int(off[4]) > 8
 
 
+def test_a_dash_is_explained_where_nothing_fits(cache: str) -> None:
+    told = _predict(cache, "lora.rank=8", "data.batch_size=1", "--fits", "0.51")
+    assert told.returncode == 0, told.stderr
+    assert _rows(told.stdout)[0][4] == "-"
+    assert "-: not even the least fits" in told.stdout
+
+
 def test_members(cache: str) -> None:
     def peak(*words: str) -> float:
         told = _predict(cache, "data.batch_size=1", "lora.rank=8", *words)

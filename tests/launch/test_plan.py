@@ -93,6 +93,21 @@ def test_what_is_a_members_own_may_differ_inside_a_pack(key: str, one: Any, othe
     assert plan.reasons == ()
 
 
+def test_a_value_that_several_packs_have_is_listed_once() -> None:
+    values = [(name, precision) for precision in ("32-true", "bf16-true") for name in ("one", "two")]
+    jobs = {i: job(model__name=name, trainer__precision=precision) for i, (name, precision) in enumerate(values)}
+    assert make_plan(jobs).reasons[:2] == (
+        "model cannot differ inside a pack: one (jobs 0, 2), two (jobs 1, 3)",
+        "trainer.precision cannot differ inside a pack: 32-true (jobs 0-1), bf16-true (jobs 2-3)",
+    )
+
+
+def test_bases_of_one_name_are_told_by_what_differs() -> None:
+    jobs = {i: job(model__name=name, model__path=path) for i, (name, path) in enumerate(("ax", "ay", "bx"))}
+    assert make_plan(jobs).reasons[0] == "model.name cannot differ inside a pack: a (jobs 0-1), b (job 2)"
+    assert make_plan(jobs).reasons[1] == "model.path cannot differ inside a pack: x (jobs 0, 2), y (job 1)"
+
+
 def test_packs_of_a_cut_group_are_even() -> None:
     jobs = {number: job(seed=number, data__batch_size=1) for number in range(9)}
     assert [len(pack.jobs) for pack in make_plan(jobs).packs] == [5, 4]
