@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-_LONGEST_LINE = 200
+from src.tracking.tags import shortened
+
+_LONGEST_LINE = 400
 
 
 class TrackingError(ValueError):
@@ -27,6 +29,5 @@ def passing_errors() -> tuple[type[Exception], ...]:
 
 
 def in_one_line(error: BaseException) -> str:
-    """The error's text without line breaks, cut to what a terminal shows."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}..."
+    """The error's text without line breaks; of a long one the middle goes, since the advice stands at its end."""
+    return shortened(" ".join(str(error).split()) or type(error).__name__, _LONGEST_LINE)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from src.config.events import Event, read_events
 from src.tracking.images import log_once
-from src.tracking.runs import LONGEST_TAG, Run, SweepRuns
+from src.tracking.runs import Run, SweepRuns
+from src.tracking.tags import shortened
 from src.tracking.trackfile import PARENT, TrackFile
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Ingest:
 
         for event in events:
             if event["kind"] == "tags":
-                values = {key: str(value)[:LONGEST_TAG] for key, value in event["values"].items()}
+                values = {key: shortened(str(value)) for key, value in event["values"].items()}
                 tags = [RunTag(key, value) for key, value in values.items() if self._is_name(key, event)]
                 self._client.log_batch(self._run_of(event).id, tags=tags)
 
@@ -197,7 +198,7 @@ class Ingest:
         if pictures:
             self._client.log_artifacts(run.id, str(pictures[-1]), "samples")
         if event.get("error"):
-            self._client.set_tag(run.id, "error", str(event["error"])[:LONGEST_TAG])
+            self._client.set_tag(run.id, "error", shortened(str(event["error"])))
         self.runs.end(str(event["job"]), run, event["state"], event["t"])
 
     def _run_of(self, event: Event) -> Run:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.config.version import CHANGES, commit
 from src.tracking.images import LoggedImages, list_logged
+from src.tracking.tags import shortened, source_name
 from src.tracking.trackfile import PARENT, TrackFile
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from src.tracking.store import Store
 
-LONGEST_TAG = 5000
 _PARAMS_PER_BATCH = 100
 _CONFIG = "config"
 
@@ -76,7 +76,7 @@ class SweepRuns:
         """The sweep's own run."""
         run = self._runs.get(PARENT)
         if run is None:
-            tags = {"role": "sweep", "command": self.track.command[:LONGEST_TAG], **self._launcher_tags()}
+            tags = {"role": "sweep", **self._launcher_tags()}
             run = self._create(PARENT, self.track.sweep, tags, self.track.launcher.started)
         return run
 
@@ -92,9 +92,9 @@ class SweepRuns:
             "name": job.name,
             "pack": job.pack,
             "mlflow.parentRunId": self.parent().id,
-            "overrides": json.dumps(job.overrides, ensure_ascii=False)[:LONGEST_TAG],
+            "overrides": shortened(json.dumps(job.overrides, ensure_ascii=False)),
             "job_dir": str((self.sweep_dir / job.dir).resolve()),
-            **{key: text[:LONGEST_TAG] for key, text in job.warnings.items()},
+            **{key: shortened(text) for key, text in job.warnings.items()},
         }
         run = self._create(index, job.name, tags, at)
         self._log_missing_params(run.id, job.params, set())
@@ -153,7 +153,8 @@ class SweepRuns:
             self._common = {
                 "sweep": self.track.sweep,
                 "sweep_dir": str(self.sweep_dir.resolve()),
-                "mlflow.source.name": self.track.command[:LONGEST_TAG],
+                "command": shortened(self.track.command),
+                "mlflow.source.name": source_name(self.track.command),
                 "mlflow.source.type": "LOCAL",
                 **git_tags(),
                 **user_tags(),

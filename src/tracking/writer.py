@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from src.config.collector import importing
 from src.config.control import ask_to_stop
+from src.config.quoting import shell
 from src.config.schema import TrackingConfig
 from src.tracking.errors import SweepBusyError, TrackingError, in_one_line, passing_errors
 from src.tracking.records import JobRecord
@@ -188,7 +189,8 @@ class SweepWriter:
         return f"{len(skipped)} not logged in MLflow, the first: {skipped[0]}" if skipped else None
 
     def _give_up(self, why: str) -> None:
-        self._trouble = f"not everything is in MLflow: {why}. Log the rest later with: python -m src.track {self._dir}"
+        later = shell(["python", "-m", "src.track", self._dir])
+        self._trouble = f"not everything is in MLflow: {why}. Log the rest later with: {later}"
 
 
 def _hold(lock: object) -> None:

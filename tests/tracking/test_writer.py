@@ -31,6 +31,7 @@ def test_a_sweep_is_a_parent_run_with_a_child_for_each_job(make_sweep: MakeSweep
     assert recorded.statuses() == {-1: "FINISHED", 0: "FINISHED", 1: "FINISHED", 2: "FINISHED"}
     assert recorded.parent.data.tags["command"] == COMMAND
     child = recorded.children[1]
+    assert child.data.tags["command"] == COMMAND
     assert child.info.run_name == "flat-rank8"
     assert child.data.params["lora.rank"] == "8"
     expected = {
