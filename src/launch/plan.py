@@ -203,7 +203,8 @@ def _difference(groups: Sequence[Sequence[int]], jobs: Mapping[int, JobConfig]) 
         for values, group in zip(common, groups, strict=True):
             numbers.setdefault(str(values[key]), []).extend(group)
         parts = [f"{value} ({_numbers(of_value)})" for value, of_value in numbers.items()]
-        lines.append(f"{'model' if named and key == 'model.name' else key} cannot differ inside a pack: {', '.join(parts)}")
+        what = "model" if named and key == "model.name" else key
+        lines.append(f"{what} cannot differ inside a pack: {', '.join(parts)}")
     return lines
 
 
