@@ -6,6 +6,7 @@ from ``PL_TRAINER_*``, Python makes errors of libraries' warnings. A training is
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -40,8 +41,9 @@ def forget_foreign(environment: MutableMapping[str, str] = os.environ) -> list[s
 
 
 def settle() -> None:
-    """What every command does first: have all three standard streams, and treat no warning as an error."""
+    """What every command does first: have all three standard streams, for any letter; treat no warning as an error."""
     _open_streams()
+    _take_any_letter()
     if any(option.partition(":")[0] and "error".startswith(option.partition(":")[0]) for option in sys.warnoptions):
         warnings.resetwarnings()  # then what Python sets where nobody asks for anything
         for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
@@ -81,6 +83,13 @@ def _open_streams() -> None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def _take_any_letter() -> None:
+    """Write what the terminal's alphabet lacks by its number; without this a path beyond ASCII ends the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _closed(numbers: Iterable[int]) -> list[int]:

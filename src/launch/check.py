@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from src.config.paths import OWN_CONFIGS, PROJECT_ROOT, own_configs
 from src.launch.argv import CommandLine
 from src.launch.hydra_keys import hydra_problem, is_hydra
 
+_KEY = re.compile(r"[A-Za-z_][\w./@:-]*", re.ASCII)
 _RESUME_ALLOWS = ("resume", "tracking")
 
 
@@ -112,6 +114,9 @@ def without_m(override: Override) -> str:
 def _unreadable(word: str, error: OverrideParseException) -> str:
     if "=" not in word and not word.startswith("~"):
         return f"{word!r}: got a word without '=', allowed is key=value (python -m src.train --help shows examples)"
+    key = word.partition("=")[0].lstrip("+~")
+    if not _KEY.fullmatch(key):
+        return f"{word!r}: {key!r} is no key{nearest(key, known_keys())}"
     reason = str(error.message).splitlines()[0] if error.message else "it cannot be read"
     return f"{word!r}: {reason}; quote values with spaces or commas: 'key=\"a, b\"'"
 

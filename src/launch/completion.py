@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from src.config.keys import choices_of, is_group
@@ -16,6 +17,7 @@ from src.config.parse import known_keys
 from src.launch.argv import FLAGS, CommandLine, arrange
 from src.launch.check import folders_of, group_options
 from src.launch.hydra_keys import OURS, hydra_keys
+from src.launch.settings import Settings
 
 _SCRIPT = Path(__file__).with_name("completion.bash")
 _REMOVE = """\
@@ -65,14 +67,17 @@ def _overrides(line: CommandLine, current: str) -> list[str]:
     groups = group_options(folders_of(line))
     key, equals, _ = current.partition("=")
     if equals:
-        return [f"{key}={word}" for word in _values(key, groups)]
+        return [f"{key}={word}" for word in _values(key.lstrip("+"), groups)]
     keys = [*known_keys(), *hydra_keys(), *groups, *(f"hydra/{name}" for name in OURS)]
     return _next(keys, current, groups)
 
 
 def _values(key: str, groups: Mapping[str, Sequence[str]]) -> list[str]:
-    own = OURS.get(key.removeprefix("hydra/"))
-    return [*([own] if own and key.startswith("hydra/") else []), *groups.get(key, choices_of(key))]
+    if key.startswith("hydra/"):
+        own = OURS.get(key.removeprefix("hydra/"))
+        return [*([own] if own else []), *groups.get(key, ())]
+    switches = [f"hydra.launcher.{field.name}" for field in fields(Settings) if isinstance(field.default, bool)]
+    return ["true", "false"] if key in switches else list(groups.get(key, choices_of(key)))
 
 
 def _next(keys: Sequence[str], current: str, groups: Mapping[str, Sequence[str]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import sys
@@ -72,6 +73,9 @@ def create_sweep(sweep_dir: Path, token: str) -> dict[str, Any]:
         msg = f"hydra.sweep.dir: {sweep_dir} holds a sweep already; give another folder, or none for a new one"
         raise SweepError([msg]) from error
     except OSError as error:
+        with contextlib.suppress(OSError):
+            (sweep_dir / SWEEP_FILE).unlink(missing_ok=True)  # an empty record would be a sweep
+            sweep_dir.rmdir()  # nothing, where something else lies there
         msg = f"hydra.sweep.dir: {sweep_dir} cannot be written ({error.strerror}); give a folder that can"
         raise SweepError([msg]) from error
     return record

@@ -46,7 +46,7 @@ def _lines(message: str) -> list[str]:
         line = raw.strip()
         if line.startswith(_REST_IS_PATHS):
             break
-        if not line or line.startswith(_ADVICE):
+        if line in ("", "full_key:") or line.startswith(_ADVICE):
             continue
         if raw.startswith("\t") and kept:  # an entry of the list that the line before announces
             kept[-1] += f" {line}" if kept[-1].endswith(":") else f", {line}"

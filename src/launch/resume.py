@@ -264,7 +264,7 @@ def has_checkpoint(job_dir: Path) -> bool:
 
 
 def _stored_config(stored: Path) -> JobConfig:
-    loaded = OmegaConf.create(stored.read_text())
+    loaded = OmegaConf.create(stored.read_text(encoding="utf-8"))
     if not isinstance(loaded, DictConfig):
         raise SweepError([f"resume: {stored} is no configuration"])
     try:

@@ -47,7 +47,7 @@ class Screen:
         self._phase = ""
         self._muted = False
         self._said_at = time.monotonic()
-        self._spinner = Spinner("dots")
+        self._spinner = Spinner("dots" if console.encoding.startswith("utf") else "line")
         self._said_step: dict[int, int] = {}
         self._last_error = ""
         self._trouble: Callable[[], str | None] = lambda: None
