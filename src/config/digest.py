@@ -10,7 +10,7 @@ from typing import Any
 from src.config.length import known_steps, warmup_of
 from src.config.schema import JobConfig
 
-_ELSEWHERE = ("tracking", "sample", "memory", "resume", "name")
+_ELSEWHERE = ("tracking", "sample", "export", "memory", "resume", "name")
 _ON_THE_WAY = (
     *("log_every", "save_every", "checkpoint_every", "checkpoint_s"),
     *("accelerator", "gradient_checkpointing"),

@@ -8,15 +8,18 @@ from typing import Any
 MEANT: Mapping[str, Mapping[str, Any]] = {
     "data": {"captions": "auto", "repeats": None, "follow_links": False, "prompts": []},
     "sample": {"with_prefix": False},
+    "export": {"copy_to": None},
 }
 """By group and key: the value with which a job trains as it did before the key was there."""
+LATER_GROUPS = ("export",)
+"""Groups that came later as a whole."""
 
 
 def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
     """A stored job's configuration with the keys that were not there yet; what it has stays as it is."""
     groups = {
-        group: {**{key: value for key, value in meant.items() if key not in stored[group]}, **stored[group]}
+        group: {**{key: value for key, value in meant.items() if key not in kept}, **kept}
         for group, meant in MEANT.items()
-        if isinstance(stored.get(group), Mapping)
+        if isinstance(kept := stored.get(group, {} if group in LATER_GROUPS else None), Mapping)
     }
     return {**stored, **groups}

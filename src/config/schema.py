@@ -256,6 +256,18 @@ class SampleConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExportConfig:
+    """Where finished adapters go besides the job's folder.
+
+    Attributes:
+        copy_to: Folder that a finished adapter and its card are copied to, such as a web UI's ``models/Lora``; another
+            adapter's file there is never replaced; null copies nothing.
+    """
+
+    copy_to: PathText | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrackingConfig:
     """Where runs are recorded.
 
@@ -297,4 +309,5 @@ class JobConfig:
     memory: MemoryConfig
     validation: ValidationConfig
     sample: SampleConfig
+    export: ExportConfig
     tracking: TrackingConfig

@@ -16,6 +16,7 @@ from src.config.rules import warnings_about
 from src.config.schema import JobConfig
 from src.config.warned import Warned
 from src.launch.composing import Composer, PassedOverError
+from src.launch.copies import copy_problems
 from src.launch.errors import SweepError
 from src.launch.hydra_errors import COMPOSING, in_a_line
 
@@ -187,6 +188,9 @@ def _checked(
         config = parse(values)
     except ConfigError as error:
         return SweepError(error.problems)
+    problems = copy_problems(config.export)
+    if problems:
+        return SweepError(problems)
     return Point(
         index=index,
         words=tuple(words),

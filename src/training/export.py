@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
+from src.config.digest import config_digest
 from src.config.streams import stream_key
 from src.lora.formats.adapter import Adapter, ExportError, LoraWeights, effective_alpha
 from src.lora.formats.apply import apply_adapter
@@ -192,7 +194,14 @@ def file_metadata(pack: Pack, member: Member) -> FileMetadata:
             f"rank {config.lora.rank}, alpha {config.lora.alpha:g}, {member.count.step} steps, {member.samples} samples"
         ),
         notes=f"base {member.provenance.base_hash[:16]}, data {member.provenance.data_hash[:16]}",
+        job=_job(member),
     )
+
+
+def _job(member: Member) -> str:
+    """The same for a job that is trained again: its name, configuration and base decide it."""
+    decides = f"{member.name}\0{config_digest(member.config)}\0{member.provenance.base_hash}"
+    return hashlib.sha256(decides.encode()).hexdigest()
 
 
 def _frequencies(member: Member) -> dict[str, int]:

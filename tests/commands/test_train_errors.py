@@ -150,3 +150,16 @@ def test_flags_of_other_trainers_are_told_as_our_keys(command: Command) -> None:
         "  - --path: no such flag; values are set without dashes: model.path=... or data.path=...",
         "  - --keep_tokens: no such flag; captions are taken as they are, in their order",
     ]
+
+
+@pytest.mark.parametrize("words", [(), ("lora.rank=4,8", "-m")])
+def test_nothing_is_made_where_the_folder_is_not_there(
+    command: Command,
+    words: tuple[str, ...],
+    tmp_path: Path,
+) -> None:
+    ran = command(*words, f"export.copy_to={tmp_path / 'gone'}")
+    assert ran.code == 2
+    assert "export.copy_to: got" in ran.err
+    assert "where there is nothing" in ran.err
+    assert not ran.sweep_dir.exists()

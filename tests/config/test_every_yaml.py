@@ -29,6 +29,7 @@ GROUPS = {
     "memory",
     "validation",
     "sample",
+    "export",
     "tracking",
     "experiment",
 }

@@ -41,9 +41,16 @@ def test_content_arrives_and_folders_are_made(tmp_path: Path) -> None:
     assert names(tmp_path / "a/b") == ["c.txt"]
 
 
-def test_others_may_read_the_file(tmp_path: Path) -> None:
-    write_atomic(tmp_path / "x", "1")
-    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o644
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664), (0o027, 0o640)])
+def test_who_may_read_a_file_is_the_umasks_to_say(mask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        write_atomic(tmp_path / "made" / "x", "1")
+        write_atomic(tmp_path / "made" / "x", "2")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "made" / "x").stat().st_mode & 0o777 == mode
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o777 & ~mask
 
 
 def test_json_is_written_with_a_last_newline(tmp_path: Path) -> None:

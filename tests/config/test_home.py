@@ -21,6 +21,7 @@ PATHS = (
     "data.val_path",
     "data.cache_dir",
     "lora.init_from",
+    "export.copy_to",
     "tracking.root",
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,34 @@ def test_layers_that_kohyas_tools_leave_out_are_told_with_the_file(targets: str,
     found = [values["warning.kohya"] for values in tags if "warning.kohya" in values]
     assert bool(found) == told
     assert all("time_embedding.linear_1" in text and "lora.target_modules=all-blocks" in text for text in found)
+
+
+def test_a_finished_adapter_is_copied_and_a_copy_that_fails_does_not_fail_the_job(tmp_path: Path) -> None:
+    shelf = tmp_path / "Lora"
+    shelf.mkdir()
+    (shelf / "x.safetensors").write_text("another's")
+    specs = [
+        Spec("x", (f"export.copy_to={shelf}", "trainer.max_steps=3")),
+        Spec("y", (f"export.copy_to={tmp_path / 'gone'}", "trainer.max_steps=3")),
+    ]
+    trained = train(specs, tmp_path / "sweep")
+    assert [trained.states(job)[-1] for job in (0, 1)] == ["FINISHED", "FINISHED"]
+    assert (shelf / "x.safetensors").read_text() == "another's"
+    assert (
+        read_adapter(shelf / "x-2.safetensors").unet.keys()
+        == read_adapter(tmp_path / "sweep/x/adapter/x.safetensors").unet.keys()
+    )
+    told = {e["job"]: e["values"]["warning.copy"] for e in trained.events if "warning.copy" in e.get("values", {})}
+    assert "the copy of x is called x-2.safetensors" in told[0]
+    assert "y: not copied" in told[1]
+
+
+def test_files_of_a_training_are_made_as_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        train([Spec("x", ("trainer.max_steps=3", "trainer.save_every=2"))], tmp_path / "sweep")
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "sweep").rglob("*") if path.is_file()]
+    assert len(files) > 8
+    assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o640"}

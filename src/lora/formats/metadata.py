@@ -10,6 +10,8 @@ from typing import Literal
 
 from src.lora.formats.adapter import Adapter, ExportError
 
+MADE_BY = "lora_foundry.job"
+"""Entry of the header that says which job wrote a file."""
 # Beginning of ss_base_model_version: (ModelSpec's architecture, the web UI's version).
 _BASES = {
     "sd_v1": ("stable-diffusion-v1", "SD1"),
@@ -40,6 +42,7 @@ class FileMetadata:
         description: Text for people.
         notes: Text for people, in the sidecar only.
         preferred_weight: Scale that the web UI proposes.
+        job: Says which job wrote the file: equal for one that is trained again; empty for none.
     """
 
     base_version: str
@@ -56,6 +59,7 @@ class FileMetadata:
     description: str = ""
     notes: str = ""
     preferred_weight: float = 1.0
+    job: str = ""
 
     @property
     def is_sdxl(self) -> bool:
@@ -90,6 +94,7 @@ def kohya_header(meta: FileMetadata, adapter: Adapter, stem: str) -> dict[str, s
         "ss_bucket_info": json.dumps(buckets),
         "ss_training_started_at": f"{meta.started_at:.3f}",
         **modelspec(meta, stem),
+        **({MADE_BY: meta.job} if meta.job else {}),
     }
 
 

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback
 from src.config.best import best
 from src.config.files import write_json
 from src.lora.formats.adapter import AdapterError
+from src.lora.formats.copying import copy_adapter
 from src.lora.formats.names import unread_by_kohya
 from src.training.callbacks.metrics import peak_memory_gib
 from src.training.export import ROUNDING_TOLD, Exported, Outputs, export, live_outputs
@@ -80,6 +81,7 @@ class Exports(Callback):
             place = Path("adapter") / path.parent.relative_to(folder)
             self._sink.emit("artifact", member.job, path=self._relative(path), folder=place.as_posix())
         self._tell_unread(pack, member)
+        self._copy(member, files)
         self.summaries[member.name] = self._summary(pack, member, files)
 
     def _tell_unread(self, pack: Pack, member: Member) -> None:
@@ -92,6 +94,23 @@ class Exports(Callback):
                 "read all. lora.target_modules=all-blocks adapts what every tool reads"
             )
             warn(self._sink, member.job, "kohya", message)
+
+    def _copy(self, member: Member, files: Exported) -> None:
+        """Where somebody wants a copy; the adapter is finished without it."""
+        where = member.config.export.copy_to
+        if where is None:
+            return
+        folder = Path(where).absolute()
+        try:
+            copy = copy_adapter(files.kohya, files.card, folder)
+        except OSError as error:
+            text = f"{member.name}: not copied to {folder} ({error.strerror or error}); it is in {files.kohya}"
+            warn(self._sink, member.job, "copy", text)
+            return
+        if copy.name != files.kohya.name:
+            text = f"{folder / files.kohya.name} is another adapter's; the copy of {member.name} is called {copy.name}"
+            warn(self._sink, member.job, "copy", text)
+        self._sink.emit("log", member.job, level="info", message=f"{member.name} copied to {copy}")
 
     def _along_the_way(self, pack: Pack, member: Member, live: Outputs) -> None:
         """One of several files: when it cannot be written the training goes on and the user is told."""
