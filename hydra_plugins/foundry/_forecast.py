@@ -11,7 +11,7 @@ from src.launch.clock import shape
 from src.launch.machine import cores
 
 if TYPE_CHECKING:
-    from src.config.schema import DataConfig, JobConfig
+    from src.config.schema import JobConfig
     from src.launch.clock import Basis
     from src.launch.engines.protocol import Slot
     from src.memory.pace import Rate
@@ -78,12 +78,14 @@ class TracedForecast:
 
     def steps(self, config: JobConfig) -> int | None:
         """See the protocol; epochs are counted in the rows that the data lists, which no image is opened for."""
+        from src.data.listing import trained_on  # noqa: PLC0415 - imported at every start of Hydra: late
+
         if (known := known_steps(config.trainer)) is not None:
             return known
         data = config.data
-        key = data.path, data.val_path, data.val_fraction
+        key = data.path, data.val_path, data.val_fraction, data.captions, data.repeats, data.follow_links, data.on_bad
         if key not in self._images:
-            self._images[key] = _images_of(data)
+            self._images[key] = trained_on(data)
         return total_steps(config, self._images[key]) if self._images[key] else None
 
     def _curve(self, config: JobConfig, *, trace: bool) -> Curve | None:
@@ -105,14 +107,3 @@ class TracedForecast:
         if key not in self._factors:
             self._factors[key] = max(1.0, correction(config, model)[0])
         return self._factors[key]
-
-
-def _images_of(data: DataConfig) -> int:
-    """Rows that are trained on, as listed; 0 where nothing can be read, which the worker says."""
-    from src.config.paths import locate  # noqa: PLC0415 - imported at every start of Hydra: late
-    from src.data.folder import read_folder  # noqa: PLC0415 - imported at every start of Hydra: late
-    from src.data.records import Findings  # noqa: PLC0415 - imported at every start of Hydra: late
-
-    rows = len(read_folder(locate(data.path), "data.path", Findings()))
-    held_out = 0 if data.val_path is not None else round(rows * data.val_fraction)
-    return max(0, rows - held_out)

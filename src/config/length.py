@@ -14,7 +14,7 @@ _SHARE_BY_ITSELF = 10  # one of so many steps
 
 
 def total_steps(config: JobConfig, n_images: int) -> int:
-    """Optimizer steps of a training on ``n_images`` images.
+    """Optimizer steps of a training on ``n_images`` images, each counted as often as it repeats.
 
     Batches run on over the end of an epoch, so each has the same number of samples; the last one is filled
     up from the next epoch. Epochs are taken as the number that was written: 2.2 of 25 images are 55 samples, though

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from src.config.schema import DataConfig
+from src.config.unicode import printable
 from src.config.warned import Warned
 from src.data.decode import UnreadableImageError, background_rgb, inspect_image
 from src.data.listing import list_data
@@ -88,7 +89,7 @@ def check_data(data: DataConfig, *, count_tokens: CountTokens | None, max_tokens
         train=tuple(train),
         val=tuple(held_out),
         warnings=tuple(notes),
-        skipped=tuple(findings.bad_rows),
+        skipped=tuple(printable(line) for line in findings.bad_rows),
         data_hash=_data_hash(train, held_out, data),
     )
 
@@ -113,7 +114,8 @@ def _read_set(rows: Sequence[Row], key: str, data: DataConfig, findings: Finding
             continue
         digest, size = result
         small += min(size) < data.resolution
-        records.append(Record(image=row.image, caption=prefixed(row.caption, data.caption_prefix), digest=digest))
+        caption = prefixed(row.caption, data.caption_prefix)
+        records.append(Record(image=row.image, caption=caption, digest=digest, repeats=row.repeats))
     if small:
         findings.note("images", f"{key}: {small} of {len(rows)} images are smaller than {data.resolution} px: enlarged")
     return sorted(records, key=lambda record: (record.digest, record.caption))
@@ -195,11 +197,13 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _data_hash(train: Sequence[Record], held_out: Sequence[Record], data: DataConfig) -> str:
+    times = [(record.digest, record.caption, record.repeats) for record in train if record.repeats != 1]
     description = {
         "train": sorted((record.digest, record.caption) for record in train),
         "val": sorted((record.digest, record.caption) for record in held_out),
         "transform": transform_settings(data),
         "flip": data.flip,
         "crops": data.crop_variants if data.crop == "random" else 1,
+        **({"repeats": sorted(times)} if times else {}),  # without any, the hash is what it always was
     }
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()

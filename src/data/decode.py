@@ -8,11 +8,17 @@ import zlib
 
 from PIL import Image, ImageColor, ImageMath, ImageOps, UnidentifiedImageError
 
+from src.data.heic import NEEDED, can_read, is_heic
+
+if can_read():
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener(thumbnails=False)
 Image.init()  # registers every plugin of this build, which Image.open(formats=...) expects
 # Named, because Pillow would otherwise hand a file called a.png to whatever plugin claims its bytes
 # (EPS starts Ghostscript).
 _FORMATS = tuple(
-    name for name in ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP") if name in Image.OPEN
+    name for name in ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP") if name in Image.OPEN
 )
 _WIDE = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _MODES = _WIDE | {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
@@ -91,6 +97,8 @@ def _open(content: bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImageError(_too_large(str(error))) from error
     except UnidentifiedImageError as error:
+        if is_heic(content) and not can_read():
+            raise UnreadableImageError(f"is an HEIC image. {NEEDED}") from error
         raise UnreadableImageError(f"is no image, allowed are {', '.join(_FORMATS)}; replace the file") from error
     except _DAMAGE as error:
         raise UnreadableImageError(f"cannot be opened ({error}); replace the file") from error

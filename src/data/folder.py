@@ -1,160 +1,161 @@
-"""Read a folder of captioned images: a caption table, or a ``.txt`` beside each image."""
+"""Read a folder of captioned images: caption tables, files beside the images, or names."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
+from src.data.beside import caption_in, from_files, from_names
+from src.data.reading import Reading
 from src.data.records import Findings, Row
-from src.data.tables import Cell, TextError, read_csv, read_jsonl, read_text
+from src.data.rows import Rows
+from src.data.scan import Scan, few, real, scan
+from src.data.tables import fits, read_table
 
-IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
-_SHOWN = 3  # names in a note; the rest is counted
-_TABLES = {"metadata.csv": read_csv, "metadata.jsonl": read_jsonl}
+_BY_NAME = ("folder", "name", "prefix")
+AS_BEFORE = Reading()
 
 
-def read_folder(folder: Path, key: str, findings: Findings) -> list[Row]:
+def read_folder(folder: Path, key: str, findings: Findings, reading: Reading = AS_BEFORE) -> list[Row]:
     """The rows of ``folder`` that name an existing file inside it and have a caption.
 
     Args:
         folder: What the configuration points to; it may itself be a link.
         key: The configuration's key, for messages (``data.path``).
         findings: Takes every problem.
+        reading: How it is read.
     """
     if not folder.is_dir():
         kind = "a file" if folder.exists() else "missing"
         findings.faults.append(f"{key}: {folder} is {kind}, allowed is a folder of captioned images")
         return []
-    root = _real(folder)
-    tables = [name for name in _TABLES if (root / name).is_file()]
-    if len(tables) > 1:
-        findings.faults.append(
-            f"{key}: {folder} holds {' and '.join(tables)}, allowed is one of them; remove the other"
-        )
+    found = scan(folder, follow_links=reading.follow_links)
+    rows = Rows(found, reading, findings)
+    _note_unread(found, findings)
+    if reading.captions in _BY_NAME:
+        _refuse_empty(found, key, findings)
+        _refuse_links(found, [], findings)
+        rows.add(from_names(found, reading, findings), found.root)
+        return rows.rows
+    if not _one_a_folder(found, findings):
         return []
-    if tables:
-        return _read_table(root, tables[0], f"{folder}/{tables[0]}", findings)
-    images, texts = _scan(root)
-    if not images:
+    tables = _tables(found, reading, findings)
+    _refuse_links(found, tables, findings)
+    for table in tables:
+        _read_table(found, table, rows, reading, findings)
+    left = [image for image in found.images if not any(image.is_relative_to(table.parent) for table in tables)]
+    if left or not tables:
+        _refuse_empty(found, key, findings)
+        rows.add(from_files(found, left, reading, findings), found.root)
+    return rows.rows
+
+
+def _refuse_empty(found: Scan, key: str, findings: Findings) -> None:
+    if not found.images:
         findings.faults.append(
-            f"{key}: {folder} holds no images, allowed is at least one, with metadata.csv (filename,prompt), "
+            f"{key}: {found.label} holds no images, allowed is at least one, with metadata.csv (filename,prompt), "
             "metadata.jsonl or .csv (file_name,text), or a .txt beside each image"
         )
-    _note_links(root, folder, findings)
-    return _from_cells(_from_texts(images, texts, root, folder, findings), root, findings)[0]
 
 
-def _read_table(root: Path, name: str, label: str, findings: Findings) -> list[Row]:
-    table = root / name
-    if not _real(table).is_relative_to(root):
-        findings.faults.append(f"{label}: leads to {_real(table)}, outside the data folder; put a copy inside it")
-        return []
+def _note_unread(found: Scan, findings: Findings) -> None:
+    """What lies there and is no image, caption or table that is read must not be lost without a word."""
+    if found.other_pictures:
+        findings.note(
+            "images",
+            f"{found.label}: {len(found.other_pictures)} files of kinds that are not read "
+            f"({few(found.other_pictures)}); save them as PNG or JPEG",
+        )
+    if found.other_captions:
+        findings.note(
+            "captions",
+            f"{found.label}: {len(found.other_captions)} files beside images are not read as captions "
+            f"({few(found.other_captions)}); captions are .txt and .caption files",
+        )
+
+
+def _refuse_links(found: Scan, tables: Sequence[Path], findings: Findings) -> None:
+    """Links to folders are not followed, which must not lose images; a table says itself what it wants of them."""
+    for link in found.linked:
+        if not any(link.is_relative_to(table.parent) for table in tables):
+            findings.bad_rows.append(
+                f"{found.shown(link)}: is a link to a folder, which is not followed; set data.follow_links=true, or "
+                "copy the folder"
+            )
+
+
+def _one_a_folder(found: Scan, findings: Findings) -> bool:
+    """Whether no folder has two tables, of which nobody can say which is meant."""
+    places: dict[Path, list[str]] = {}
+    for table in found.tables:
+        places.setdefault(table.parent, []).append(table.name)
+    twice = {place: names for place, names in places.items() if len(names) > 1}
+    for place, names in twice.items():
+        findings.faults.append(
+            f"{found.shown(place)} holds {' and '.join(names)}, allowed is one of them; remove the other"
+        )
+    return not twice
+
+
+def _tables(found: Scan, reading: Reading, findings: Findings) -> list[Path]:
+    """The tables that are read: the outermost ones, or another file where nothing else has captions."""
+    if reading.captions == "files":
+        used = []
+        if found.tables:
+            findings.note("captions", f"{found.label}: data.captions=files passes over {few(found.tables)}")
+    else:
+        folders = {table.parent for table in found.tables}
+        used = [table for table in found.tables if folders.isdisjoint(table.parent.parents)]
+        if inner := [table for table in found.tables if table not in used]:
+            names = ", ".join(found.shown(table) for table in inner[:2])
+            findings.note("captions", f"{found.label}: {len(inner)} tables below another one are not used ({names})")
+    alike = [path for path in found.lists if fits(path)]
+    if not alike:
+        return used
+    if used or found.texts or reading.captions == "files":
+        findings.note(
+            "captions",
+            f"{found.label}: {few(alike)} {'is' if len(alike) == 1 else 'are'} not used: "
+            "captions are read from metadata.csv, metadata.jsonl and the files beside images",
+        )
+        return used
+    if len(alike) > 1:
+        findings.faults.append(
+            f"{found.label} holds {len(alike)} tables of captions ({few(alike)}), allowed is one; call it metadata.csv "
+            "or metadata.jsonl"
+        )
+        return used
+    findings.note("captions", f"{found.label}: captions are read from {alike[0].name}, the only table there")
+    return alike
+
+
+def _read_table(found: Scan, table: Path, rows: Rows, reading: Reading, findings: Findings) -> None:
+    label = found.shown(table)
+    if not reading.follow_links and not real(table).is_relative_to(found.root):
+        findings.faults.append(
+            f"{label}: leads to {real(table)}, outside the data folder; put a copy inside it, or set "
+            "data.follow_links=true"
+        )
+        return
     before = len(findings.faults), len(findings.bad_rows)
-    cells = list(_TABLES[name](table, label, findings))
+    cells = list(read_table(table, label, findings))
     if not cells and before == (len(findings.faults), len(findings.bad_rows)):
         findings.faults.append(f"{label}: lists no images, allowed is at least one row")
-    rows, named = _from_cells(cells, root, findings)
-    unlisted = [image for image in _scan(root)[0] if _real(image) not in named]
-    if unlisted and named:
-        findings.note("images", f"{label}: does not list {_few(unlisted)}; not used")
-    return rows
+    added = rows.add(cells, table.parent)
+    below = [image for image in found.images if image.is_relative_to(table.parent)]
+    unlisted = [image for image in below if not rows.named(image)]
+    if unlisted and len(unlisted) < len(below):
+        findings.note("images", f"{label}: does not list {few(unlisted)}; not used")
+    _note_passed_over(found, label, added, findings)
 
 
-def _scan(root: Path) -> tuple[list[Path], list[Path]]:
-    """Images and texts below ``root``, sorted; hidden files and folders are left out."""
-    images: list[Path] = []
-    texts: list[Path] = []
-    for place, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(place) / name for name in files if not name.startswith(".")]
-        images.extend(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
-        texts.extend(path for path in paths if path.suffix.lower() == ".txt")
-    return sorted(images), sorted(texts)
-
-
-def _note_links(root: Path, folder: Path, findings: Findings) -> None:
-    """Links to folders are not followed, which must not lose images silently."""
-    for place, folders, _ in os.walk(root):
-        for path in (Path(place) / name for name in sorted(folders)):
-            if path.is_symlink() and not path.name.startswith("."):
-                findings.bad_rows.append(
-                    f"{folder / path.relative_to(root)}: is a link to a folder, which is not followed; copy the folder"
-                )
-
-
-def _from_texts(images: list[Path], texts: list[Path], root: Path, folder: Path, findings: Findings) -> Iterator[Cell]:
-    known, left = set(texts), set(texts)
-    for image in images:
-        name, text = image.relative_to(root), image.with_suffix(".txt")
-        label = str(folder / text.relative_to(root))
-        if text not in known:
-            findings.bad_rows.append(f"{folder / name}: has no caption; write one to {text.name} beside it")
-            continue
-        left.discard(text)
-        if not _real(text).is_relative_to(root):
-            findings.bad_rows.append(f"{label}: leads to {_real(text)}, outside the data folder; put a copy inside it")
-            continue
-        try:
-            yield Cell(label, str(name), read_text(text, label, findings).strip())
-        except TextError as error:
-            findings.bad_rows.append(str(error))
-    if left:
-        findings.note("captions", f"{folder}: no image lies beside {_few(sorted(left))}")
-
-
-def _real(path: Path) -> Path:
-    """The absolute path behind all links; unlike Path.resolve it does not raise on a loop of links."""
-    return Path(os.path.realpath(path))
-
-
-def _few(paths: list[Path]) -> str:
-    more = len(paths) - _SHOWN
-    return ", ".join(path.name for path in paths[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _from_cells(cells: Iterable[Cell], root: Path, findings: Findings) -> tuple[list[Row], set[Path]]:
-    """Rows whose image is a file inside ``root``, each once, and every path that was named."""
-    rows: list[Row] = []
-    first: dict[Path, str] = {}
-    for cell in cells:
-        image = _inside(cell, root, findings)
-        if image is None:
-            continue
-        if image in first:
-            findings.bad_rows.append(
-                f"{cell.where}: names {cell.name} a second time (first in {first[image]}), allowed is once; remove one"
-            )
-            continue
-        first[image] = cell.where
-        if not cell.caption:
-            findings.bad_rows.append(f"{cell.where}: {cell.name} has no caption; write one, or remove the row")
-            continue
-        rows.append(Row(where=cell.where, image=image, caption=cell.caption))
-    return rows, set(first)
-
-
-def _inside(cell: Cell, root: Path, findings: Findings) -> Path | None:
-    """The absolute path of an existing file below ``root``, or None when a problem was noted."""
-    if not cell.name:
-        findings.bad_rows.append(f"{cell.where}: names no image; write a file name, or remove the row")
-        return None
-    try:
-        image = _real(root / cell.name)
-        found = image.is_file()
-    except (OSError, ValueError) as error:  # a name too long, a zero byte
-        findings.bad_rows.append(f"{cell.where}: {cell.name[:80]!r} is no usable path ({error})")
-        return None
-    if not image.is_relative_to(root):
-        findings.bad_rows.append(
-            f"{cell.where}: {cell.name} leads to {image}, outside the data folder; allowed are files inside it"
+def _note_passed_over(found: Scan, label: str, added: Sequence[tuple[Path, Row]], findings: Findings) -> None:
+    """Caption files beside listed images, which the table goes before, are named where they say something else."""
+    beside = [(texts[0], row) for image, row in added if (texts := found.captions_of(image))]
+    other = [text for text, row in beside if caption_in(text) != row.caption]
+    if other:
+        findings.note(
+            "captions",
+            f"{label}: {len(beside)} caption files beside its images are not used, {len(other)} of them say something "
+            f"else ({few(other)}); data.captions=files takes them instead",
         )
-        return None
-    if not found:
-        hint = "; write / between folders" if "\\" in cell.name else ""
-        kind = "is not a regular file" if image.exists() else "is missing"
-        findings.bad_rows.append(f"{cell.where}: {cell.name} {kind}; add it, or remove the row{hint}")
-        return None
-    return image

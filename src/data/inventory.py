@@ -5,6 +5,7 @@ Imports neither torch nor PIL, and reads no image whose size and times are as th
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -17,7 +18,9 @@ from typing import Any
 
 from src.config.paths import locate
 from src.config.schema import DataConfig
-from src.data.folder import read_folder
+from src.config.unicode import printable
+from src.data.folder import AS_BEFORE, read_folder
+from src.data.reading import Reading
 from src.data.records import Findings, Record, Row
 
 _FORMAT = 1
@@ -57,11 +60,13 @@ class FileSet:
         path: As the configuration has it.
         files: By name, from the folder on.
         faults: What is wrong with the folder as a whole.
+        reading: How its captions were read.
     """
 
     path: str
     files: Mapping[str, Entry]
     faults: tuple[str, ...] = ()
+    reading: Reading = AS_BEFORE
 
 
 Inventory = Mapping[str, FileSet]
@@ -88,7 +93,7 @@ def take_inventory(data: DataConfig, checked: Iterable[Record]) -> Inventory:
         return Entry(digest=found if digest is None else digest, caption="", stat=stat if same else None)
 
     paths = {"data.path": data.path} | ({} if data.val_path is None else {"data.val_path": data.val_path})
-    return {key: _read_set(key, path, None, look) for key, path in paths.items()}
+    return {key: _read_set(key, path, None, Reading.of(data), look) for key, path in paths.items()}
 
 
 def look_again(before: Inventory, start: Path) -> Inventory:
@@ -107,7 +112,7 @@ def look_again(before: Inventory, start: Path) -> Inventory:
 
         return look
 
-    return {key: _read_set(key, one.path, start, look_in(one.files)) for key, one in before.items()}
+    return {key: _read_set(key, one.path, start, one.reading, look_in(one.files)) for key, one in before.items()}
 
 
 def changes(before: Inventory, now: Inventory) -> list[str]:
@@ -138,12 +143,14 @@ def write_form(inventory: Inventory) -> tuple[str, str]:
     sets = {
         key: {
             "path": one.path,
+            "reading": dataclasses.asdict(one.reading),
             "files": {name: [entry.digest, entry.caption, entry.stat] for name, entry in sorted(one.files.items())},
         }
         for key, one in inventory.items()
     }
     content = {
-        key: [one.path, [(n, e.content) for n, e in sorted(one.files.items())]] for key, one in inventory.items()
+        key: [one.path, dataclasses.astuple(one.reading), [(n, e.content) for n, e in sorted(one.files.items())]]
+        for key, one in inventory.items()
     }
     name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:_CAPTION_DIGITS]
     return f"{name}.json", json.dumps({"format": _FORMAT, "sets": sets}, separators=(",", ":")) + "\n"
@@ -155,7 +162,10 @@ def read_inventory(path: Path) -> Inventory | None:
         stored: dict[str, Any] = json.loads(path.read_text())
         if stored["format"] != _FORMAT:
             return None
-        return {key: FileSet(path=one["path"], files=_entries(one["files"])) for key, one in stored["sets"].items()}
+        return {
+            key: FileSet(path=one["path"], files=_entries(one["files"]), reading=Reading.stored(one.get("reading", {})))
+            for key, one in stored["sets"].items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -167,15 +177,14 @@ def _entries(files: dict[str, Any]) -> dict[str, Entry]:
     }
 
 
-def _read_set(key: str, path: str, start: Path | None, look: _Look) -> FileSet:
+def _read_set(key: str, path: str, start: Path | None, reading: Reading, look: _Look) -> FileSet:
     findings = Findings()
-    folder = locate(path, start)
-    rows = read_folder(folder, key, findings)
-    root = folder.resolve() if rows else folder
+    rows = read_folder(locate(path, start), key, findings, reading)
 
     def entry(row: Row) -> tuple[str, Entry]:
-        name = row.image.relative_to(root).as_posix()
-        caption = hashlib.sha256(row.caption.encode()).hexdigest()[:_CAPTION_DIGITS]
+        name = row.name
+        told = row.caption if row.repeats == 1 else f"{row.repeats} times\0{row.caption}"
+        caption = hashlib.sha256(told.encode()).hexdigest()[:_CAPTION_DIGITS]
         try:
             status = row.image.stat()
             found = look(name, row.image, (status.st_size, status.st_mtime_ns, status.st_ctime_ns))
@@ -184,7 +193,8 @@ def _read_set(key: str, path: str, start: Path | None, look: _Look) -> FileSet:
         return name, Entry(digest=found.digest, caption=caption, stat=found.stat)
 
     with ThreadPoolExecutor(_READERS) as pool:
-        return FileSet(path=path, files=dict(pool.map(entry, rows)), faults=tuple(findings.faults))
+        files = dict(pool.map(entry, rows))
+    return FileSet(path=path, files=files, faults=tuple(findings.faults), reading=reading)
 
 
 def _digest(image: Path) -> str:
@@ -223,4 +233,5 @@ def _without_moved(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> tuple[
 
 def _count(what: str, names: Sequence[str], verb: str) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{len(names)} {what}{'s' if len(names) > 1 else ''} {verb} ({', '.join(names[:_SHOWN])}{more})"
+    shown = printable(", ".join(names[:_SHOWN]))
+    return f"{len(names)} {what}{'s' if len(names) > 1 else ''} {verb} ({shown}{more})"

@@ -10,9 +10,16 @@ from pathlib import Path
 
 from src.config.paths import locate
 from src.config.schema import DataConfig
+from src.config.unicode import printable
 from src.config.warned import Warned
 from src.data.folder import read_folder
+from src.data.heic import NEEDED, SUFFIXES, can_read
+from src.data.kohya import repeats_told
+from src.data.reading import Reading
 from src.data.records import Findings, Row
+
+_LEAST_TO_SHARE = 2  # one image is both trained on and held out
+_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +42,7 @@ class Listed:
     def refused(self) -> tuple[str, ...]:
         """Why no job may train on it, a line each; :func:`src.data.checks.check_data` refuses the same and more."""
         bad_rows = self.findings.bad_rows if self.on_bad == "error" else []
-        return (*self.findings.faults, *bad_rows)
+        return tuple(printable(line) for line in (*self.findings.faults, *bad_rows))
 
     @property
     def warnings(self) -> tuple[Warned, ...]:
@@ -52,7 +59,32 @@ def list_data(data: DataConfig, start: Path | None = None) -> Listed:
         data: Where it is, and how it is read.
         start: Folder that relative paths start from; None is the working folder.
     """
-    findings = Findings()
-    train = read_folder(locate(data.path, start), "data.path", findings)
-    val = None if data.val_path is None else read_folder(locate(data.val_path, start), "data.val_path", findings)
-    return Listed(train=tuple(train), val=None if val is None else tuple(val), findings=findings, on_bad=data.on_bad)
+    findings, reading = Findings(), Reading.of(data)
+    folder = locate(data.path, start)
+    train = _readable(read_folder(folder, "data.path", findings, reading), "data.path", findings)
+    findings.notes.extend(repeats_told("data.path", folder.absolute().name, train) if reading.repeats else [])
+    val = None
+    if data.val_path is not None:
+        rows = read_folder(locate(data.val_path, start), "data.val_path", findings, reading)
+        val = tuple(_readable(rows, "data.val_path", findings))
+    return Listed(train=tuple(train), val=val, findings=findings, on_bad=data.on_bad)
+
+
+def trained_on(data: DataConfig) -> int:
+    """About how many samples an epoch has, as listed; 0 where nothing can be read, which others say."""
+    listed = list_data(data)
+    count = len(listed.train)
+    if count < _LEAST_TO_SHARE or listed.val is not None or data.val_fraction == 0:
+        return sum(row.repeats for row in listed.train)
+    held_out = min(max(1, round(count * data.val_fraction)), count - 1)
+    return round(sum(row.repeats for row in listed.train) * (count - held_out) / count)
+
+
+def _readable(rows: list[Row], key: str, findings: Findings) -> list[Row]:
+    """The rows less those whose image needs a package that is not there, which are one bad row together."""
+    missing = {row.name: row for row in rows if Path(row.name).suffix.lower() in SUFFIXES}
+    if not missing or can_read():
+        return rows
+    names = ", ".join(list(missing)[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+    findings.bad_rows.append(f"{key}: {len(missing)} of {len(rows)} images are HEIC ({names}). {NEEDED}")
+    return [row for row in rows if row.name not in missing]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from src.config.unicode import printable
 from src.config.warned import Warned
 
 _SHOWN = 50
@@ -14,7 +15,7 @@ class DataError(ValueError):
     """One or more problems of a data set; ``problems`` holds a line for each, the message the first fifty."""
 
     def __init__(self, problems: list[str]) -> None:
-        self.problems = list(problems)
+        self.problems = problems = [printable(line) for line in problems]
         count = f"{len(problems)} problems" if len(problems) != 1 else "1 problem"
         lines = [f"  - {line}" for line in problems[:_SHOWN]]
         if len(problems) > _SHOWN:
@@ -28,13 +29,17 @@ class Row:
 
     Attributes:
         where: The place of the row in words, such as ``photos/metadata.csv line 3``.
-        image: Absolute path, inside the data folder, links followed.
+        image: Absolute path, links followed.
+        name: The image's path from the data folder on, parts joined by ``/``.
         caption: Text as written, without surrounding white space.
+        repeats: How often the image counts in an epoch.
     """
 
     where: str
     image: Path
+    name: str
     caption: str
+    repeats: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,11 +50,13 @@ class Record:
         image: Absolute path.
         caption: Text with ``data.caption_prefix`` in front.
         digest: sha256 of the file's bytes, hexadecimal.
+        repeats: How often it counts in an epoch.
     """
 
     image: Path
     caption: str
     digest: str
+    repeats: int = 1
 
 
 @dataclass(slots=True)
@@ -68,7 +75,7 @@ class Findings:
 
     def note(self, topic: str, text: str) -> None:
         """Warn of something."""
-        self.notes.append(Warned(topic=topic, text=text))
+        self.notes.append(Warned(topic=topic, text=printable(text)))
 
 
 def prefixed(caption: str, prefix: str) -> str:

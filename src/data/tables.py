@@ -63,6 +63,18 @@ def read_text(path: Path, label: str, findings: Findings) -> str:
     return text
 
 
+def read_table(path: Path, label: str, findings: Findings) -> Iterator[Cell]:
+    """The rows of a table by its suffix; problems go to ``findings``."""
+    reader = read_jsonl if path.suffix.lower() == ".jsonl" else read_csv
+    return reader(path, label, findings)
+
+
+def fits(path: Path) -> bool:
+    """Whether a file's first row has the columns of a caption table."""
+    first = next(iter(read_table(path, str(path), ignored := Findings())), None)
+    return first is not None or not (ignored.faults or ignored.bad_rows)
+
+
 def read_csv(path: Path, label: str, findings: Findings) -> Iterator[Cell]:
     """The rows of a CSV file with a header of one of :data:`PAIRS`; problems go to ``findings``."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import torch
 
 from src.config.digest import config_digest
 from src.config.streams import stream_key
+from src.data.kohya import folder_of
 from src.lora.formats.adapter import Adapter, ExportError, LoraWeights, effective_alpha
 from src.lora.formats.apply import apply_adapter
 from src.lora.formats.check import check_written
@@ -178,16 +180,17 @@ def live_adapter(pack: Pack, member: Member) -> Adapter:
 
 def file_metadata(pack: Pack, member: Member) -> FileMetadata:
     """What the files say of themselves."""
-    config, count = member.config, len(member.train.records)
+    config, folders = member.config, _folders(member)
     return FileMetadata(
         base_version=config.model.version,
         base_name=config.model.name,
         prediction_type=pack.denoiser.prediction_type,
         resolution=config.data.resolution,
-        train_images=count,
+        train_images=sum(record.repeats for record in member.train.records),
         started_at=member.provenance.started_at,
         network_args=dataclasses.asdict(config.lora),
-        dataset_dirs={config.data.name: count},
+        dataset_dirs=dict(Counter(name for name, _ in folders)),
+        repeats=dict(folders),
         tag_frequency={config.data.name: _frequencies(member)},
         trigger_phrase=config.data.caption_prefix.strip(),
         description=(
@@ -202,6 +205,15 @@ def _job(member: Member) -> str:
     """The same for a job that is trained again: its name, configuration and base decide it."""
     decides = f"{member.name}\0{config_digest(member.config)}\0{member.provenance.base_hash}"
     return hashlib.sha256(decides.encode()).hexdigest()
+
+
+def _folders(member: Member) -> list[tuple[str, int]]:
+    """For each image the name that its folder has in kohya's header, and how often it repeats."""
+    found = []
+    for record in member.train.records:
+        folder = folder_of("", record.image) if record.repeats > 1 else None
+        found.append((member.config.data.name if folder is None else folder.name, record.repeats))
+    return found
 
 
 def _frequencies(member: Member) -> dict[str, int]:

@@ -96,7 +96,8 @@ class Member:
         error: Why it failed.
         loss: Loss of the last optimizer step: the sum over its samples divided by the effective batch.
         grad_norm: Gradient norm of the last step before clipping.
-        rate: Learning rate of the last step.
+        rate: Learning rate of the last step, as the optimizer took it: where it scales rates, the scaled one.
+        scale: What the optimizer multiplied the schedule's rate by (Prodigy's d); None where it takes it as it is.
         measures: What was done for it against a shortage of memory, as tagged; empty as a rule.
     """
 
@@ -117,6 +118,7 @@ class Member:
     loss: float = math.nan
     grad_norm: float = math.nan
     rate: float = 0.0
+    scale: float | None = None
     measures: dict[str, Any] = field(default_factory=dict)
 
     @property

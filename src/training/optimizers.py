@@ -63,6 +63,10 @@ class PackOptimizer:
             self._packed.step(packed)
             yield set(packed)
 
+    def scale(self, member: str) -> float | None:
+        """What the member's last step multiplied its rate by (Prodigy's d); None where it takes it as it is."""
+        return self._own[member].scale if member in self._own else None
+
     def state(self, member: str) -> OptimizerState:
         """A copy of the member's state, on the CPU."""
         return self._of(member).state(member)
@@ -130,10 +134,12 @@ class _OwnOptimizer:
     def __init__(self, bank: AdapterBank, member: str, config: OptimizerConfig) -> None:
         self._views = bank.parameters(member)
         self._optimizer = _build(self._views, config)
+        self.scale: float | None = None
 
     def step(self, rate: float) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
+            self.scale = group.get("d")  # as it is before the step, which raises it for the next one
         before = [view.detach().clone() for view in self._views], deepcopy(self._optimizer.state_dict())
         try:
             self._optimizer.step()

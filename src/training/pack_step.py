@@ -136,26 +136,37 @@ def _update(pack: Pack, full: list[Member], result: StepResult) -> None:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             _end_step(pack, member)
             member.count.ordinal -= member.effective_batch  # the samples that led to no step
-            member.fail(
-                f"the loss is {loss:g} and its gradient norm {norm:g} at step {member.count.step + 1}, allowed are "
-                f"finite numbers; lower optimizer.lr (now {member.config.optimizer.lr:g}) or trainer.max_grad_norm"
-            )
+            member.fail(_not_finite(member))
             result.failed.append(member)
             continue
         limit = member.config.trainer.max_grad_norm
         if limit is not None and norm > limit:
             gradients[place].mul_(limit / norm)
         config = member.config
-        member.rate = learning_rate(
+        rates[member.name] = learning_rate(
             config.optimizer, config.scheduler, step=member.count.step, total=member.total_steps
         )
-        rates[member.name] = member.rate
     for names in pack.optimizer.steps(rates):
         for member in full:
             if member.name in names:
+                member.scale = pack.optimizer.scale(member.name)
+                member.rate = rates[member.name] * (1.0 if member.scale is None else member.scale)
                 _end_step(pack, member)
                 member.count.step += 1
                 result.stepped.append(member)
+
+
+def _not_finite(member: Member) -> str:
+    """What is wrong with the step that was not taken, and what can be done."""
+    rate, limit = member.config.optimizer.lr, member.config.trainer.max_grad_norm
+    what = f"the loss is {member.loss:g} and its gradient norm {member.grad_norm:g} at step {member.count.step + 1}"
+    if member.count.step == 0:
+        advice = "no update was made before, so look at trainer.precision, the base and lora.init_from"
+    elif limit is None:
+        advice = f"lower optimizer.lr (now {rate:g}) or set trainer.max_grad_norm (now null), for instance to 1"
+    else:
+        advice = f"lower optimizer.lr (now {rate:g}) or trainer.max_grad_norm (now {limit:g})"
+    return f"{what}, allowed are finite numbers; {advice}"
 
 
 def _end_step(pack: Pack, member: Member) -> None:

@@ -160,8 +160,9 @@ class Encoders:
             images.close()
             captions.close()
         shared = self._shared[key]
-        count = len(shared.train.records)
-        steps = total_steps(config, count)
+        repeats = [record.repeats for record in shared.train.records]
+        order = SampleOrder.of(config.data, seed=config.seed, n_images=len(repeats), repeats=repeats)
+        steps = total_steps(config, order.epoch)
         if config.trainer.epochs is not None and (text := too_long_a_warmup(config, steps)) is not None:
             warn(self._sink, checked.job.job, "warmup", text)
         return Member(
@@ -178,7 +179,7 @@ class Encoders:
                 started_at=time.time(),
                 inventory=shared.inventory,
             ),
-            order=SampleOrder.of(config.data, seed=config.seed, n_images=count),
+            order=order,
             total_steps=steps,
             cache=cache,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -158,7 +159,47 @@ def test_an_image_that_cannot_be_opened_is_an_entry_of_its_own(
     assert data.path == str(photos)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 2, "sets": {}}', '{"format": 1, "sets": {"a": 1}}'])
+def test_a_folder_is_looked_at_again_as_it_was_read(
+    tmp_path: Path, data: DataConfig, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Captions from names, kohya's repeats and links count as they did, whatever the defaults are by then."""
+    (photos / "metadata.csv").unlink()
+    outside = tmp_path / "elsewhere"
+    photos.rename(outside)
+    photos.mkdir()
+    (photos / "10_anna").symlink_to(outside)
+    read = dataclasses.replace(data, captions="name", repeats="auto", follow_links=True)
+    before = _store(read, tmp_path)
+    monkeypatch.chdir("/")
+    assert changed_since(before, Path.cwd()) == []
+    (photos / "10_anna").unlink()
+    (photos / "9_anna").symlink_to(outside)
+    assert "added" in (changed_since(before, Path.cwd()) or [""])[0], "the same images, nine times instead of ten"
+
+
+def test_an_inventory_of_the_first_version_is_compared_without_repeats(
+    tmp_path: Path, data: DataConfig, photos: Path
+) -> None:
+    kohyas = photos.with_name("10_anna")
+    photos.rename(kohyas)
+    before = _store(dataclasses.replace(data, path=str(kohyas), repeats=None), tmp_path)
+    stored = json.loads(before.read_text())
+    assert stored["sets"]["data.path"].pop("reading") == {"captions": "auto", "repeats": False, "follow_links": False}
+    before.write_text(json.dumps(stored))
+    assert changed_since(before, Path.cwd()) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        '{"format": 1, "sets": {"a": {"path": "", "files": {}, "reading": {"x": 1}}}}',
+        '{"format": 2, "sets": {}}',
+        '{"format": 1, "sets": {"a": 1}}',
+    ],
+)
 def test_a_damaged_or_foreign_inventory_says_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content)
     assert read_inventory(tmp_path / "x.json") is None

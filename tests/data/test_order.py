@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -86,7 +87,24 @@ def test_the_order_is_the_same_on_every_machine() -> None:
     assert [tuple(order.draw(o)[:3]) for o in (0, 1, 2, 7, 8, 1000)] == GOLDEN
 
 
-@pytest.mark.parametrize("wrong", [{"n_images": 0}, {"n_images": 3, "crops": 0}])
+def test_an_image_is_drawn_as_often_as_it_repeats_in_every_epoch() -> None:
+    order = SampleOrder(seed=3, n_images=3, repeats=[10, 1, 2])
+    assert order.epoch == 13
+    for epoch in range(3):
+        drawn = [order.draw(epoch * 13 + place) for place in range(13)]
+        assert Counter(draw.image for draw in drawn) == {0: 10, 1: 1, 2: 2}
+        assert {draw.epoch for draw in drawn} == {epoch}
+
+
+def test_one_repeat_each_is_the_order_that_it_always_was() -> None:
+    plain, once = SampleOrder(seed=3, n_images=7), SampleOrder(seed=3, n_images=7, repeats=[1] * 7)
+    assert [plain.draw(n) for n in range(20)] == [once.draw(n) for n in range(20)]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"n_images": 0}, {"n_images": 3, "crops": 0}, {"n_images": 2, "repeats": [1]}, {"n_images": 1, "repeats": [0]}],
+)
 def test_an_order_of_nothing_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         SampleOrder(seed=0, **wrong)

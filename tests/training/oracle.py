@@ -155,6 +155,7 @@ class Oracle:
         rate = self.rates[self._step]
         for group in self._optimizer.param_groups:
             group["lr"] = rate
+            rate *= group.get("d", 1.0)  # Prodigy's own
         clipped = _named(self.layers, lambda weight: weight.grad)
         self._optimizer.step()
         self._step += 1

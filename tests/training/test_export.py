@@ -15,7 +15,7 @@ from src.lora.formats.adapter import Adapter, ExportError
 from src.lora.formats.read import read_adapter
 from src.training import export as exporting
 from src.training.continuing import start_from
-from src.training.export import export
+from src.training.export import export, file_metadata
 from src.training.pack import Pack
 from src.training.shortage import OutOfMemoryError
 from tests.training.world import Spec, make_denoiser, make_member, train
@@ -59,6 +59,17 @@ def test_files_are_checked_against_the_live_adapter_and_read_back(name: str, tmp
         _begin(other, path)
         error = (other.bank.weights - pack.bank.weights).norm() / pack.bank.weights.norm()
         assert 0 < error < 1e-3  # fp16 in the file
+
+
+def test_a_file_says_how_often_the_images_of_kohyas_folders_counted(tmp_path: Path) -> None:
+    pack = _pack(tmp_path)
+    member = pack.members[0]
+    records = [replace(one, image=Path("/img/10_anna woman") / one.image, repeats=10) for one in member.train.records]
+    member.train = replace(member.train, records=(*records[:4], *member.train.records[4:]))
+    meta = file_metadata(pack, member)
+    assert meta.dataset_dirs == {"10_anna woman": 4, member.config.data.name: 2}
+    assert meta.repeats == {"10_anna woman": 10, member.config.data.name: 1}
+    assert meta.train_images == 42
 
 
 @pytest.mark.parametrize(

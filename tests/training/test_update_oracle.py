@@ -100,7 +100,7 @@ def _hold(specs: tuple[Spec, ...], root: Path, predicts: str = "v_prediction", *
         allowed = limit + by_torch
         assert member.loss == pytest.approx(wanted.loss, rel=allowed)
         assert member.grad_norm == pytest.approx(wanted.grad_norm, rel=allowed)
-        assert member.rate == pytest.approx(wanted.rate, rel=1e-12, abs=1e-18)
+        assert member.rate == pytest.approx(wanted.rate, rel=LIMIT, abs=1e-18)
         assert _apart(watched.clipped[member.name], wanted.clipped) < allowed * _norm(wanted.clipped)
         moved = _apart(wanted.weights, begun[member.name])
         assert moved > 0

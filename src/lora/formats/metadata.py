@@ -32,11 +32,12 @@ class FileMetadata:
         base_name: The base's name, without a path.
         prediction_type: What the base predicts.
         resolution: Side of the training images, pixels.
-        train_images: Number of training images.
+        train_images: Number of training images, each as often as it repeats.
         started_at: Start of training, unix seconds.
         network_args: Further settings of the network (``ss_network_args``).
         tag_frequency: Per image folder, how often each caption tag occurs.
         dataset_dirs: Number of images of each image folder, by the folder's name.
+        repeats: How often the images of a folder count in an epoch, by its name; once where it is not named.
         title: Title for people; empty takes the file's stem.
         trigger_phrase: Text that calls the adapter in a prompt; empty for none.
         description: Text for people.
@@ -54,6 +55,7 @@ class FileMetadata:
     network_args: Mapping[str, object] = field(default_factory=dict)
     tag_frequency: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     dataset_dirs: Mapping[str, int] = field(default_factory=dict)
+    repeats: Mapping[str, int] = field(default_factory=dict)
     title: str = ""
     trigger_phrase: str = ""
     description: str = ""
@@ -76,7 +78,9 @@ def kohya_header(meta: FileMetadata, adapter: Adapter, stem: str) -> dict[str, s
     ranks = {weights.rank for _, _, weights in adapter.modules()}
     alphas = {weights.alpha for _, _, weights in adapter.modules()}
     side = meta.resolution
-    folders = {name: {"n_repeats": 1, "img_count": count} for name, count in meta.dataset_dirs.items()}
+    folders = {
+        name: {"n_repeats": meta.repeats.get(name, 1), "img_count": count} for name, count in meta.dataset_dirs.items()
+    }
     buckets = {"buckets": {"0": {"resolution": [side, side], "count": meta.train_images}}, "mean_img_ar_error": 0.0}
     return {
         "ss_base_model_version": meta.base_version,

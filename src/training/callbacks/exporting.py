@@ -16,6 +16,7 @@ from src.lora.formats.names import unread_by_kohya
 from src.training.callbacks.metrics import peak_memory_gib
 from src.training.export import ROUNDING_TOLD, Exported, Outputs, export, live_outputs
 from src.training.made_with import note_end
+from src.training.shortage import is_out_of_memory, reason_of
 from src.training.sink import warn
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _SHOWN = 4  # layers that a warning names
 
 
 class Exports(Callback):
-    """Exports a member every ``trainer.save_every`` of its steps and at its end.
+    """Exports a member every ``trainer.save_every`` of its steps and at its end, also where that is a failure.
 
     Attributes:
         summaries: What the end of each finished member is reported with.
@@ -47,6 +48,8 @@ class Exports(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Export members that are due."""
         self.end_steps(pl_module.pack, pl_module.result.stepped)
+        for member in pl_module.result.failed:
+            self._last_good(pl_module.pack, member)
 
     def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
         """Export members that were stopped before it."""
@@ -84,6 +87,25 @@ class Exports(Callback):
         self._copy(member, files)
         self.summaries[member.name] = self._summary(pack, member, files)
 
+    def _last_good(self, pack: Pack, member: Member) -> None:
+        """Export what a failed member has learned up to its last good step, and say in its error where that is."""
+        step = member.count.step
+        if step == 0:
+            return
+        folder = member.folder / "adapter" / "steps"
+        try:
+            live = live_outputs(pack, [member])[member.name]
+            files = self._export(pack, member, folder, _stem(member), live)
+        except Exception as error:
+            if not (isinstance(error, (AdapterError, OSError)) or is_out_of_memory(error)):
+                raise
+            why = reason_of(error).rstrip(" :")  # the first line may announce a list
+            member.error = f"{member.error}; its weights of step {step} were not exported: {why}"
+            return
+        path = self._relative(files.kohya)
+        self._sink.emit("artifact", member.job, path=path, folder="adapter/steps")
+        member.error = f"{member.error}; its last good weights, of step {step}, are in {path}"
+
     def _tell_unread(self, pack: Pack, member: Member) -> None:
         """Not every tool reads every layer; whoever shares the file should know."""
         unread = unread_by_kohya(pack.denoiser.target_names(member.config.lora.target_modules))
@@ -116,7 +138,7 @@ class Exports(Callback):
         """One of several files: when it cannot be written the training goes on and the user is told."""
         folder = member.folder / "adapter" / "steps"
         try:
-            files = self._export(pack, member, folder, f"{member.name}-step{member.count.step:06d}", live)
+            files = self._export(pack, member, folder, _stem(member), live)
             self._mark_best(member, member.folder / "adapter", files.kohya)
         except (AdapterError, OSError) as error:
             message = f"{member.name}: no adapter was exported at step {member.count.step}: {error}"
@@ -170,6 +192,10 @@ def _read(mark: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
+
+
+def _stem(member: Member) -> str:
+    return f"{member.name}-step{member.count.step:06d}"
 
 
 def _on_the_way(member: Member) -> bool:

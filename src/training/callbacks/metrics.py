@@ -74,6 +74,8 @@ class Metrics(Callback):
             "perf/peak_mem_gib": peak_memory_gib(pack.device),
             "adapter/norm": float(torch.linalg.vector_norm(row)),
         }
+        if member.scale is not None:
+            values["train/d"] = member.scale
         self._sink.emit("metrics", member.job, step=member.count.step, samples=member.samples, values=values)
 
     def _rate_since(self, member: Member) -> float:

@@ -64,6 +64,16 @@ def test_every_entry_of_the_kohya_header(tmp_path: Path) -> None:
     }
 
 
+def test_repeats_of_folders_are_in_the_header_as_kohya_writes_them(tmp_path: Path) -> None:
+    meta = builders.metadata(dataset_dirs={"10_anna woman": 4, "flat": 2}, repeats={"10_anna woman": 10})
+    write_kohya(tmp_path / "a.safetensors", adapter(), meta, torch.float16)
+    header = raw(tmp_path / "a.safetensors")[0]["__metadata__"]
+    assert json.loads(header["ss_dataset_dirs"]) == {
+        "10_anna woman": {"n_repeats": 10, "img_count": 4},
+        "flat": {"n_repeats": 1, "img_count": 2},
+    }
+
+
 @pytest.mark.parametrize("write", [write_kohya, write_diffusers])
 def test_the_hashes_are_sha256_of_the_bytes_after_the_header(write: Callable[..., None], tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
