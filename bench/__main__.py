@@ -6,11 +6,12 @@ import argparse
 import subprocess
 import sys
 
-from bench import render
+from bench import kohya, render
 from bench.example import add_options
 from src.config.paths import PROJECT_ROOT
 
-WITH_EXAMPLE = {"sweep", "one_job"}
+WITH_EXAMPLE = {"sweep", "one_job", "real_size"}
+WITH_KOHYA = {"real_size"}
 NO_CARD = 2  # what bench.device ends with where there is none: nothing failed
 
 
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a short look at each")
     parser.add_argument("--only", nargs="+", choices=render.ORDER, default=render.ORDER, help="these alone")
     add_options(parser)
+    kohya.add_options(parser)
     options = parser.parse_args()
     failed = []
     for name in options.only:
@@ -28,6 +30,10 @@ def main() -> int:
             command += ["--example", str(options.example.resolve())]
             if options.example_packages:
                 command += ["--example-packages", str(options.example_packages.resolve())]
+        if name in WITH_KOHYA and options.kohya:
+            command += ["--kohya", str(options.kohya.resolve())]
+            if options.kohya_packages:
+                command += ["--kohya-packages", str(options.kohya_packages.resolve())]
         print(f"\n== {name}", flush=True)
         code = subprocess.run(command, cwd=PROJECT_ROOT, check=False).returncode
         if code and not (name == "device" and code == NO_CARD):

@@ -75,10 +75,11 @@ class Example:
         script: A copy of the example.
         folder: For its data, its cache and its outputs.
         packages: A folder with ``datasets``, or None when it is installed.
+        base: Another base, a diffusers folder.
     """
 
-    def __init__(self, script: Path, folder: Path, packages: Path | None) -> None:
-        self.script, self.folder = script.resolve(), folder
+    def __init__(self, script: Path, folder: Path, packages: Path | None, base: Path | None = None) -> None:
+        self.script, self.folder, self.base = script.resolve(), folder, base or locate("assets/tiny-sd")
         folder.mkdir(parents=True, exist_ok=True)
         self.data = self._copy_data()
         self.runner = ["-m", "bench.stand_in.run"] if importlib.util.find_spec("torchvision") is None else []
@@ -96,7 +97,7 @@ class Example:
         shutil.rmtree(output, ignore_errors=True)
         output.mkdir()
         options = {
-            "pretrained_model_name_or_path": locate("assets/tiny-sd"),
+            "pretrained_model_name_or_path": self.base,
             "train_data_dir": self.data,
             "caption_column": "text",
             "resolution": 64,

@@ -20,6 +20,7 @@ from bench.measure import Claim, Result, Table, arguments
 from src.config.compose import compose_job
 from src.config.files import write_json
 from src.config.paths import PROJECT_ROOT
+from src.launch.engines.environment import allocator
 from src.memory.predict import curve_of
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 LIMIT_TENSORS, LIMIT_PROCESS = 0.02, 0.15
 MIB = 2**20
-# Every block of 64 KiB and more gets pages of its own and gives them back when freed, on one arena.
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,7 +174,8 @@ def judge(  # what a result is made of
         how=(
             "Peak of one training step. Tensors: what stays, and every allocation of a step that torch's profiler saw. "
             "Process: peak resident memory less what the imports had taken, median of "
-            f"{rounds} rounds with fixed malloc settings. The prediction for the process is calibrated once for this "
+            f"{rounds} rounds with a worker's own allocator settings, from a trimmed heap. "
+            "The prediction for the process is calibrated once for this "
             f"machine: the tensors' times {factor:.3f}, {fixed / MIB:.0f} MiB of the process's own, "
             f"and {scratch / MIB:.0f} more in bf16, which is what the "
             "CPU's bf16 kernels keep for themselves and no tensor shows. What convolutions allocate inside themselves "
@@ -312,7 +312,7 @@ def _apart(folder: Path, task: dict[str, object]) -> list[dict[str, float]]:
     write_json(path, task)
     command = [sys.executable, "-m", "bench.memory", "--child", str(path)]
     told = subprocess.run(
-        command, cwd=PROJECT_ROOT, env={**os.environ, **MALLOC}, stdout=subprocess.PIPE, text=True, check=True
+        command, cwd=PROJECT_ROOT, env={**os.environ, **allocator({})}, stdout=subprocess.PIPE, text=True, check=True
     )
     return [json.loads(line) for line in told.stdout.splitlines()]
 

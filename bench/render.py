@@ -14,6 +14,7 @@ ORDER = (
     "step",
     "sweep",
     "one_job",
+    "real_size",
     "precision",
     "overhead",
     "prediction",
@@ -38,7 +39,9 @@ strikes both, and a ratio is the median of the ratios round by round.
 
 The comparison with diffusers' example needs a copy of its `train_text_to_image_lora.py`, which is not part of this
 project, and `datasets`: `make bench ARGS="--example ./train_text_to_image_lora.py"`. Where torchvision is not
-installed, the example gets a small stand-in for the seven image transforms it uses (`bench/stand_in`).
+installed, the example gets a small stand-in for the seven image transforms it uses (`bench/stand_in`). In the same way
+`--kohya ./sd-scripts --kohya-packages ./site` takes a checked-out copy of kohya's scripts and a folder with the
+versions that its requirements.txt pins.
 """
 
 

@@ -2,16 +2,16 @@
 
 Transformers, diffusers and datasets must go on believing that there is no torchvision, since they would ask for
 more of it. Each looks once and remembers, so they are made to look before the stand-in is put in its place. The
-script imports all three itself, so this costs it nothing.
+script imports those itself, so this costs it nothing; one that is not installed is not looked at.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import runpy
 import sys
 from types import ModuleType
 
-import datasets.config
 import diffusers.utils.import_utils
 from transformers.utils.import_utils import is_torchvision_available
 
@@ -20,11 +20,11 @@ from bench.stand_in import transforms
 
 def main() -> None:
     """Run the script as ``__main__`` with the rest of the arguments."""
-    seen = (
-        is_torchvision_available(),
-        diffusers.utils.import_utils.is_torchvision_available(),
-        datasets.config.TORCHVISION_AVAILABLE,
-    )
+    seen = [is_torchvision_available(), diffusers.utils.import_utils.is_torchvision_available()]
+    if importlib.util.find_spec("datasets") is not None:
+        import datasets.config  # noqa: PLC0415
+
+        seen.append(datasets.config.TORCHVISION_AVAILABLE)
     if not any(seen):
         package = ModuleType("torchvision")
         package.transforms = transforms  # type: ignore[attr-defined]  # a module made here

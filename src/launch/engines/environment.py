@@ -41,7 +41,7 @@ def worker_environment(slot: Slot, given: Mapping[str, str] = os.environ) -> dic
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",
     }
-    return made | _device(slot) | _threads(slot, given) | (_allocator(given) if slot.device == "cpu" else {})
+    return made | _device(slot) | _threads(slot, given) | (allocator(given) if slot.device == "cpu" else {})
 
 
 def _device(slot: Slot) -> dict[str, str]:
@@ -62,7 +62,7 @@ def _threads(slot: Slot, given: Mapping[str, str]) -> dict[str, str]:
     return made
 
 
-def _allocator(given: Mapping[str, str]) -> dict[str, str]:
+def allocator(given: Mapping[str, str]) -> dict[str, str]:
     """Glibc's memory that is kept for the next step; a user's own choice stands."""
     chosen = _TUNABLES in given or any(name.startswith("MALLOC_") for name in given)
     return {} if chosen else {_TUNABLES: _KEEP_PAGES}
