@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 
 @runtime_checkable
@@ -97,3 +97,6 @@ class Pattern:
 
     def allowed(self) -> str:
         return self.words
+
+
+PathText = Annotated[str, NonEmpty(), IsPath()]

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from src.config.constraints import AtLeast, Between, IsPath, MoreThan, NonEmpty, Pattern
+from src.config.constraints import AtLeast, Between, MoreThan, NonEmpty, PathText, Pattern
+from src.config.schema_results import ExportConfig, ValidationConfig
 
 Precision = Literal["32-true", "bf16-true", "bf16-mixed", "64-true"]
 TRAINED_FAMILIES = ("sd",)  # the others are known by their sizes alone
-PathText = Annotated[str, NonEmpty(), IsPath()]
 PRESETS = ("attention", "attention-mlp", "all-linear", "all-blocks", "all")
 
 
@@ -214,23 +214,6 @@ class MemoryConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ValidationConfig:
-    """The fixed held-out loss, the same for every run.
-
-    Attributes:
-        every: Optimizer steps between validations; null validates at the end only.
-        timesteps: Stratified timesteps an image is scored at.
-        max_images: Most held-out images used (the first by content hash).
-        batch_rows: Most rows of one validation forward; null takes as many as suit the resolution.
-    """
-
-    every: Annotated[int, AtLeast(1)] | None
-    timesteps: Annotated[int, Between(1, 1000)]
-    max_images: Annotated[int, AtLeast(1)]
-    batch_rows: Annotated[int, AtLeast(1)] | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class SampleConfig:
     """The pictures drawn from fixed prompts and seeds.
 
@@ -253,18 +236,6 @@ class SampleConfig:
     every: Annotated[int, AtLeast(1)] | None
     steps: Annotated[int, Between(1, 1000)]
     guidance: Annotated[float, Between(1.0, 50.0)]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExportConfig:
-    """Where finished adapters go besides the job's folder.
-
-    Attributes:
-        copy_to: Folder that a finished adapter and its card are copied to, such as a web UI's ``models/Lora``; another
-            adapter's file there is never replaced; null copies nothing.
-    """
-
-    copy_to: PathText | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

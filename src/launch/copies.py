@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from src.config.schema import ExportConfig
+from src.config.schema_results import ExportConfig
 
 
 def copy_problems(export: ExportConfig) -> list[str]:

@@ -27,7 +27,7 @@ from src.training.shortage import in_fewer_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from src.config.schema import ValidationConfig
+    from src.config.schema_results import ValidationConfig
     from src.data.encoding import EncodedData
     from src.training.member import Member
     from src.training.pack import Pack

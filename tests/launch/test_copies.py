@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.config.schema import ExportConfig
+from src.config.schema_results import ExportConfig
 from src.launch.copies import copy_problems
 
 

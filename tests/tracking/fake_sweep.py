@@ -23,8 +23,8 @@ from src.config.schema import (
     SchedulerConfig,
     TrackingConfig,
     TrainerConfig,
-    ValidationConfig,
 )
+from src.config.schema_results import ExportConfig, ValidationConfig
 from src.tracking import JobRecord
 
 COMMAND = "python -m src.train lora.rank=4,8,16 -m"
@@ -58,6 +58,7 @@ def a_job_config() -> JobConfig:
             save_every=None, checkpoint_every=100, checkpoint_s=600.0, accelerator="auto",
         ),
         memory=MemoryConfig(mode="exact", limit_gib=None, may_change=()),
+        export=ExportConfig(copy_to=None),
         validation=ValidationConfig(every=100, timesteps=8, max_images=16, batch_rows=16),
         sample=SampleConfig(
             enabled=True, prompts=("red heart",), seeds=(0,), scales=(0.0, 0.8, 1.0), every=100, steps=20, guidance=3.0
