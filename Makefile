@@ -31,7 +31,8 @@ test: $(STAMP)  ## every test
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 ui: $(STAMP)  ## MLflow UI on http://127.0.0.1:5000 over mlruns/
-	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db $(ARGS)
+	@store="$$($(PY) -c 'from src.tracking.addresses import default_store; print(default_store())')" && \
+	  $(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$$store" $(ARGS)
 
 bench: $(STAMP)  ## measure the speed figures of docs/benchmarks.md (ARGS=--quick for a short look)
 	$(PY) -m bench $(ARGS)

@@ -27,11 +27,13 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
     options = parser.parse_args(words)
     from hydra_plugins.foundry._data import data_changes  # noqa: PLC0415
     from hydra_plugins.foundry._forecast import TracedForecast  # noqa: PLC0415
-    from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415  # --help needs none of these
+    from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415
+    from hydra_plugins.foundry._preflight import LOOKS  # noqa: PLC0415  # --help needs none of these
     from src.launch.engines import ENGINES  # noqa: PLC0415
     from src.launch.finding import NotFoundError, find  # noqa: PLC0415
     from src.launch.folders import refuse_empty  # noqa: PLC0415
     from src.launch.points import SweepError  # noqa: PLC0415
+    from src.launch.preflight import ready  # noqa: PLC0415
     from src.launch.resume import find_unfinished, stored_launcher  # noqa: PLC0415
     from src.launch.settings import Settings  # noqa: PLC0415
     from src.launch.sweep import run_resumed, settle_sweep  # noqa: PLC0415
@@ -40,12 +42,13 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
     try:
         folder, job = find(options.what, options.root)
         refuse_empty(folder)
-        resumed = find_unfinished(
+        found = find_unfinished(
             folder.absolute(),
             failed=options.failed or job is not None,
             only=None if job is None else {job},
             changed=data_changes,
         )
+        resumed = ready(found, LOOKS)
         sys.stderr.write("".join(f"Left out: {line}\n" for line in resumed.refused))
         if not resumed.jobs and job is None and settle_sweep(folder.absolute(), draw_picture):
             return OUTCOME.exit_code

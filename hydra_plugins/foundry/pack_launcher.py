@@ -63,12 +63,13 @@ class PackLauncher(Launcher):
         from hydra_plugins.foundry._data import data_changes  # noqa: PLC0415 - imported at every start of Hydra: late
         from hydra_plugins.foundry._forecast import TracedForecast  # noqa: PLC0415 - imported at every start of Hydra: late
         from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415 - imported at every start of Hydra: late
+        from hydra_plugins.foundry._preflight import LOOKS  # noqa: PLC0415 - imported at every start of Hydra: late
         from src.launch.launching import Launching  # noqa: PLC0415 - imported at every start of Hydra: late
         from src.launch.settings import Settings  # noqa: PLC0415 - imported at every start of Hydra: late
 
         settings = Settings.of(self._options)
         self._launching = Launching(
-            hydra_context.config_loader, config, settings, draw_picture, TracedForecast(), data_changes
+            hydra_context.config_loader, config, settings, draw_picture, TracedForecast(), data_changes, looks=LOOKS
         )
 
     @property

@@ -244,16 +244,16 @@ class TrackingConfig:
 
     Attributes:
         enabled: False records nothing in MLflow (``tracking=none``).
-        uri: Tracking server or database; null takes ``sqlite`` in ``root``.
+        uri: Tracking server or database; null takes ``MLFLOW_TRACKING_URI``, or ``sqlite`` in ``root``.
         root: Folder of the database and the artifacts.
-        experiment: MLflow experiment's name.
+        experiment: MLflow experiment's name; null takes ``MLFLOW_EXPERIMENT_NAME``, or ``lora-foundry``.
         flush_s: Seconds between two batches sent to MLflow.
     """
 
     enabled: bool
     uri: PathText | None
     root: PathText
-    experiment: Annotated[str, NonEmpty()]
+    experiment: Annotated[str, NonEmpty()] | None
     flush_s: Annotated[float, Between(0.1, 60.0)]
 
 

@@ -41,8 +41,15 @@ class Listed:
     @property
     def refused(self) -> tuple[str, ...]:
         """Why no job may train on it, a line each; :func:`src.data.checks.check_data` refuses the same and more."""
-        bad_rows = self.findings.bad_rows if self.on_bad == "error" else []
-        return tuple(printable(line) for line in (*self.findings.faults, *bad_rows))
+        faults, bad_rows = self.findings.faults, self.findings.bad_rows
+        if self.on_bad == "error":
+            return tuple(printable(line) for line in (*faults, *bad_rows))
+        empty = [] if faults else [key for key, rows in self._rows().items() if not rows]
+        left = [f"{key}: no usable image is left, allowed is at least 1; repair what was skipped" for key in empty]
+        return tuple(printable(line) for line in (*faults, *left, *(bad_rows if left else ())))
+
+    def _rows(self) -> dict[str, tuple[Row, ...]]:
+        return {"data.path": self.train} | ({} if self.val is None else {"data.val_path": self.val})
 
     @property
     def warnings(self) -> tuple[Warned, ...]:

@@ -19,11 +19,12 @@ from src.launch.budget import Forecast, NoForecast
 from src.launch.engines import ENGINES
 from src.launch.folders import command_line, refuse_taken
 from src.launch.outcome import FAILED, OUTCOME, WRONG_INPUT
-from src.launch.places import cache_problems, store_problems, sweep_dir_problems
+from src.launch.places import store_problems, sweep_dir_problems
 from src.launch.planboard import say
-from src.launch.points import Overrides, Point, SweepError, all_sound, compose_points
+from src.launch.points import Overrides, Point, SweepError, compose_points, said_once, sound_ones
+from src.launch.preflight import Looks, full_disk, long_names, ready, unready
 from src.launch.results import JobOutcome, read_results
-from src.launch.resume import find_resumed
+from src.launch.resume import Resumed, find_resumed
 from src.launch.run import Finish
 from src.launch.settings import Settings
 from src.launch.sweep import run_resumed, run_sweep, settle_sweep, show_plan
@@ -45,6 +46,8 @@ class Launching:
         finish: Finish,
         forecast: Forecast | None = None,
         changed: DataCheck | None = None,
+        *,
+        looks: Looks | None = None,
     ) -> None:
         self._loader = loader
         self._master = master
@@ -52,42 +55,64 @@ class Launching:
         self._finish = finish
         self._forecast: Forecast = forecast or NoForecast()
         self._changed = changed
+        self._looks = looks or Looks()
         self._checked: dict[tuple[int, tuple[str, ...]], Point] = {}
         self._again: dict[tuple[int, ...], Again] = {}
         self._begun = False
 
     def check(self, batch: Sequence[Overrides], first: int) -> None:
-        """Compose and check every point; nothing is created.
+        """Compose and check every point, and what the points name; nothing is created.
 
         Raises:
             SweepError: With everything that is wrong with any point.
         """
         self._settings.check(tuple(ENGINES))
-        found = compose_points(self._loader, self._master, batch, first)
-        points = all_sound(found, dict(enumerate(batch, start=first)))
-        if any(point.config.resume is not None for point in points) and len(points) > 1:
+        words = dict(enumerate(batch, start=first))
+        points, problems = sound_ones(compose_points(self._loader, self._master, batch, first), words)
+        resumed = [point for point in points if point.config.resume is not None]
+        if resumed and len(words) > 1:
             raise SweepError(["resume: one job is resumed at a time"])
-        _refuse_untrained(points)
-        self._check_places(points)
-        for point in points:
-            if point.config.resume is not None:
-                find_resumed(point.config.resume, _tracking(point), self._changed)
-            self._checked[(point.index, point.words)] = point
-
-    def _check_places(self, points: Sequence[Point]) -> None:
-        """Refuse what cannot be written, and what an earlier sweep left; with an earlier sweep to go on with, neither.
-
-        Raises:
-            SweepError: With a line for each place.
-        """
-        problems = store_problems(points[0].config.tracking) + cache_problems(point.config for point in points)
-        if points[0].config.resume is None:
-            again = self._look_back(points) if self._settings.skip_finished else None
-            if again is None or (again.whole is None and again.left(points)):
-                problems += sweep_dir_problems(self._folder)
-                refuse_taken(self._folder, points, begun=self._begun)
+        problems += _untrained(points)
+        if resumed and not problems:
+            self._find_resumed(resumed[0])
+        elif not resumed:
+            problems += self._place_problems(points, words, sound=not problems)
         if problems:
             raise SweepError(problems)
+        for point in points:
+            self._checked[(point.index, point.words)] = point
+
+    def _place_problems(self, points: Sequence[Point], words: Mapping[int, Overrides], *, sound: bool) -> list[str]:
+        """What cannot be read or written; with an earlier sweep to go on with, what that one left to do counts.
+
+        Args:
+            points: Those whose configuration is sound.
+            words: Of all points.
+            sound: Whether that is all of them.
+
+        Raises:
+            SweepError: When an earlier sweep left something that is not what it was.
+        """
+        again = self._look_back(points) if self._settings.skip_finished and sound else None
+        left = points if again is None else again.left(points)
+        problems = store_problems(left[0].config.tracking) if left else []
+        found = unready({point.index: point.config for point in left}, self._looks, Path.cwd())
+        problems += said_once(found, words)
+        if sound and left and (again is None or again.whole is None):
+            folder = sweep_dir_problems(self._folder) or long_names([point.dir for point in left], self._folder)
+            problems += folder or full_disk(self._folder, [point.config for point in left], self._looks)
+            if not problems:
+                refuse_taken(self._folder, points, begun=self._begun)
+        return problems
+
+    def _find_resumed(self, point: Point) -> Resumed:
+        """The job that ``resume=`` names, with everything in its place.
+
+        Raises:
+            SweepError: When it cannot go on.
+        """
+        resumed = find_resumed(str(point.config.resume), _tracking(point), self._changed)
+        return ready(resumed, self._looks)
 
     @property
     def begun(self) -> bool:
@@ -136,7 +161,7 @@ class Launching:
     def _run(self, points: list[Point]) -> list[JobOutcome]:
         resume = points[0].config.resume
         if resume is not None:
-            resumed = find_resumed(resume, _tracking(points[0]), self._changed)
+            resumed = self._find_resumed(points[0])
             outcome = run_resumed(resumed, self._settings, self._finish, forecast=self._forecast)[0]
             return [_renumbered(outcome, points[0].index)]
         if self._settings.skip_finished:
@@ -212,15 +237,14 @@ def report(error: SweepError) -> None:
     sys.stderr.write(f"{error}\n")
 
 
-def _refuse_untrained(points: Sequence[Point]) -> None:
+def _untrained(points: Sequence[Point]) -> list[str]:
     problems = [
         f"model.family: got {point.config.model.family}, which can be sized (python -m src.predict "
         f"model={point.config.model.name}) but not trained yet; allowed is one of {', '.join(TRAINED_FAMILIES)}"
         for point in points
         if point.config.model.family not in TRAINED_FAMILIES
     ]
-    if problems:
-        raise SweepError(list(dict.fromkeys(problems)))
+    return list(dict.fromkeys(problems))
 
 
 def _tracking(point: Point) -> TrackingConfig | None:

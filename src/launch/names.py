@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from src.config.schema import JobConfig
 
 _LONGEST = 80  # file systems allow 255 bytes; endings such as -step000100.diffusers.safetensors come on top
+LONGEST_NAME = _LONGEST + len("-9999")
+"""Letters of the longest name, with the number that keeps equal ones apart."""
 _SHORT = {
     "data.batch_size": "batch",
     "data.resolution": "px",

@@ -3,61 +3,70 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
-from src.config.schema import JobConfig, TrackingConfig
+from src.config.schema import TrackingConfig
+from src.launch.disks import no_space, unwritable
+
+_NEW_DATABASE = 2 * 2**20  # bytes: MLflow's tables, and the log that sqlite writes beside them
 
 
 def sweep_dir_problems(sweep_dir: Path) -> list[str]:
     """A line when ``sweep_dir`` can be neither made nor written."""
-    why = _unwritable(sweep_dir.absolute())
+    why = unwritable(sweep_dir.absolute())
     return [] if why is None else [f"hydra.sweep.dir: {sweep_dir} cannot be written ({why}); give a folder that can"]
 
 
 def store_problems(tracking: TrackingConfig) -> list[str]:
-    """A line when the runs cannot be recorded where ``tracking`` says; a server is not asked."""
+    """A line for each reason why runs cannot be recorded where ``tracking`` says; a server is not asked."""
     if not tracking.enabled:
         return []
+    from src.tracking.addresses import database_of, experiment_of, store_of  # noqa: PLC0415 - needed at launch only
+    from src.tracking.checking import address_problems, database_problems, key_of  # noqa: PLC0415 - as above
+
+    problems = address_problems(tracking)
+    if problems:
+        return problems
+    uri, root = store_of(tracking)
+    database = database_of(uri)
+    if database is None:
+        return []
+    why = _unusable(Path(root) if tracking.uri is None else database.parent, database)
+    if why is not None:
+        return [f"{key_of(tracking)}: {why}; give a place that can, or tracking=none to record nothing"]
+    return [f"{key_of(tracking)}: {line}" for line in database_problems(database, experiment_of(tracking))]
+
+
+def recorded_problems(sweep_dir: Path, tracking: TrackingConfig) -> list[str]:
+    """The same for a sweep that goes on: its runs are where its ``tracking.json`` says, from whatever folder."""
+    if not tracking.enabled:
+        return []
+    from src.tracking.addresses import database_of  # noqa: PLC0415 - needed at launch only
+    from src.tracking.checking import database_problems  # noqa: PLC0415 - needed at launch only
     from src.tracking.errors import TrackingError  # noqa: PLC0415 - needed at launch only
-    from src.tracking.trackfile import SQLITE, store_of  # noqa: PLC0415 - needed at launch only
+    from src.tracking.trackfile import open_track_file  # noqa: PLC0415 - needed at launch only
 
     try:
-        uri, root = store_of(tracking)
+        track = open_track_file(sweep_dir, tracking, "", "")
     except TrackingError as error:
         return [str(error)]
-    if not uri.startswith(SQLITE):
+    database = database_of(track.uri)
+    if database is None:
         return []
-    database = Path(uri.removeprefix(SQLITE))
-    key, folder = ("tracking.root", Path(root)) if tracking.uri is None else ("tracking.uri", database.parent)
-    why = _unwritable(folder)
-    if why is None and database.exists() and not os.access(database, os.W_OK):
-        folder, why = database, "read-only"
-    advice = "give a place that can, or tracking=none to record nothing"
-    return [] if why is None else [f"{key}: {folder} cannot be written ({why}); {advice}"]
+    why = _unusable(database.parent, database)
+    return (
+        [f"tracking: {why}"]
+        if why is not None
+        else [f"tracking: {line}" for line in database_problems(database, track.experiment)]
+    )
 
 
-def cache_problems(configs: Iterable[JobConfig]) -> list[str]:
-    """A line for each cache of latents and text states that is not there and cannot be made.
-
-    One that is there may hold all that is needed, and may be somebody else's.
-    """
-    folders = {config.data.cache_dir: Path(config.data.cache_dir).expanduser() for config in configs}
-    missing = {name: _unwritable(folder.absolute()) for name, folder in folders.items() if not folder.is_dir()}
-    advice = "give a folder that can"
-    return [f"data.cache_dir: {name} cannot be written ({why}); {advice}" for name, why in missing.items() if why]
-
-
-def _unwritable(folder: Path) -> str | None:
-    """Why nothing can be written below ``folder``, which need not exist; tried with a file that is gone at once."""
-    place = folder
-    while not os.path.lexists(place):
-        place = place.parent
-    if not place.is_dir():
-        return f"{place} is a file" if place.exists() else f"{place} is a link to nowhere"
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            return None
-    except OSError as error:
-        return error.strerror or str(error)
+def _unusable(folder: Path, database: Path) -> str | None:
+    """Why a database cannot be written in ``folder``."""
+    why = unwritable(folder)
+    if why is not None:
+        return f"{folder} cannot be written ({why})"
+    if database.exists():
+        return None if os.access(database, os.W_OK) else f"{database} cannot be written (read-only)"
+    why = no_space(folder, _NEW_DATABASE)
+    return None if why is None else f"{folder} cannot be written ({why} for a new database)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from src.launch.composing import Composer, PassedOverError
 from src.launch.copies import copy_problems
 from src.launch.errors import SweepError
 from src.launch.hydra_errors import COMPOSING, in_a_line
+from src.tracking.environment import settled
 
 Overrides = Sequence[str]
 
@@ -35,6 +37,7 @@ class Point:
         hydra_cfg: The whole of it, for the job's ``.hydra/hydra.yaml``.
         dir: The job's folder.
         warnings: What the user is warned of before it trains.
+        notes: What the user is told of it first.
     """
 
     index: int
@@ -44,6 +47,7 @@ class Point:
     hydra_cfg: DictConfig
     dir: Path
     warnings: tuple[Warned, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def cfg(self) -> DictConfig:
@@ -102,12 +106,10 @@ def all_sound(found: Mapping[int, Point | SweepError], words: Mapping[int, Overr
     Raises:
         SweepError: With the problems of every broken point, each said once with the points that have it.
     """
-    errors = {index: one for index, one in found.items() if isinstance(one, SweepError)}
-    points = [one for one in found.values() if isinstance(one, Point)]
-    problems = _grouped(errors, words, total=len(found)) + _together(points)
+    points, problems = sound_ones(found, words)
     if problems:
         raise SweepError(problems)
-    return _equals_told(points)
+    return points
 
 
 def _equals_told(points: Sequence[Point]) -> list[Point]:
@@ -124,20 +126,37 @@ def _equals_told(points: Sequence[Point]) -> list[Point]:
     return told
 
 
-def _grouped(errors: Mapping[int, SweepError], words: Mapping[int, Overrides], *, total: int) -> list[str]:
+def sound_ones(
+    found: Mapping[int, Point | SweepError], words: Mapping[int, Overrides]
+) -> tuple[list[Point], list[str]]:
+    """The points that are sound, and a line for each problem of the others, and of all together."""
+    errors = {index: one.problems for index, one in found.items() if isinstance(one, SweepError)}
+    points = [one for one in found.values() if isinstance(one, Point)]
+    return _equals_told(points), said_once(errors, words) + _together(points)
+
+
+def said_once(problems: Mapping[int, Sequence[str]], words: Mapping[int, Overrides]) -> list[str]:
+    """Each problem once, with the points that have it and what is theirs alone; without them where all have it.
+
+    Args:
+        problems: Point's number to its problems.
+        words: Every point's number to what makes it.
+    """
     where: dict[str, list[int]] = {}
-    for index, error in errors.items():
-        for problem in error.problems:
-            where.setdefault(problem, []).append(index)
-    lines = []
-    for problem, indices in where.items():
-        if total == 1 or len(indices) == total:
-            lines.append(problem)
-            continue
-        shown = [f"point {index} ({' '.join(words[index])})" for index in indices[:3]]
-        more = f" and {len(indices) - 3} more" if len(indices) > 3 else ""
-        lines.append(f"{', '.join(shown)}{more}: {problem}")
-    return lines
+    for index, lines in problems.items():
+        for line in dict.fromkeys(lines):
+            where.setdefault(line, []).append(index)
+    shared = set.intersection(*(set(one) for one in words.values())) if words else set()
+    telling = {index: [word for word in one if word not in shared] for index, one in words.items()}
+    return [
+        line if len(indices) == len(words) else f"{_few(indices, telling)}: {line}" for line, indices in where.items()
+    ]
+
+
+def _few(indices: Sequence[int], words: Mapping[int, Overrides]) -> str:
+    shown = [f"point {index} ({' '.join(words[index])})" for index in indices[:3]]
+    more = f" and {len(indices) - 3} more" if len(indices) > 3 else ""
+    return f"{', '.join(shown)}{more}"
 
 
 def _together(points: Sequence[Point]) -> list[str]:
@@ -184,6 +203,8 @@ def _resolved(composed: DictConfig, master: DictConfig, index: int) -> tuple[Pat
 def _checked(
     composed: DictConfig, folder: Path, values: dict[str, Any], words: Overrides, index: int
 ) -> Point | SweepError:
+    recording = settled(values.get("tracking"), split_words(words), os.environ)
+    values["tracking"] = recording.values
     try:
         config = parse(values)
     except ConfigError as error:
@@ -198,7 +219,8 @@ def _checked(
         values=values,
         hydra_cfg=_only_hydra(composed),
         dir=folder,
-        warnings=tuple(warnings_about(config)),
+        warnings=(*warnings_about(config), *recording.warnings),
+        notes=recording.notes,
     )
 
 

@@ -65,7 +65,7 @@ def show_plan(points: Sequence[Point], settings: Settings, forecast: Forecast) -
     plan, budget, basis = plan_of(configs, with_slots(settings, list(configs.values())), forecast)
     names = name_jobs(list(configs.values()), [point.overrides() for point in points], []).names
     print_plan(PatientConsole(highlight=False), plan, configs, dict(zip(configs, names, strict=True)), budget, basis)
-    say(_told(points, names))
+    say([*_noted(points), *_told(points, names)])
 
 
 def run_sweep(  # noqa: PLR0913  # what a sweep is made of
@@ -119,7 +119,7 @@ def run_sweep(  # noqa: PLR0913  # what a sweep is made of
         for pack, seconds in zip(plan.packs, plan.seconds, strict=True):
             journal.write("pack", pack=pack.name, jobs=list(pack.jobs), rows=pack.rows, predicted_s=round(seconds, 1))
         run = Run(sweep_dir, record, members, journal, settings, finish)
-        run.notes = [*notes, *named.notes, *plan.reasons]
+        run.notes = [*notes, *_noted(points), *named.notes, *plan.reasons]
         run.warnings = _told(points, named.names)
         if basis == "measured":
             run.notes.append(f"predicted to take {in_words(plan.ends_s)}, {BASIS[basis]}")
@@ -180,6 +180,10 @@ def settle_sweep(sweep_dir: Path, finish: Finish) -> bool:
     except SweepBusyError as error:
         raise SweepError([f"resume: {error}"]) from error
     return True
+
+
+def _noted(points: Sequence[Point]) -> list[str]:
+    return list(dict.fromkeys(note for point in points for note in point.notes))
 
 
 def _told(points: Sequence[Point], names: Sequence[str]) -> list[str]:

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from src.config.best import best
-from src.config.paths import PROJECT_ROOT
+from src.config.quoting import shell
 from src.config.schema import TrackingConfig
 from src.launch.results import JobOutcome
+from src.tracking.addresses import DATABASES, default_store, scheme_of, shown, store_of
 
 _SHOWN_ALREADY = ("lora.rank", "name", "resume")
 _FILE = "file"
@@ -61,12 +62,11 @@ def best_of(results: Sequence[JobOutcome]) -> JobOutcome | None:
 
 
 def ui_command(tracking: TrackingConfig) -> str:
-    """The command that opens MLflow's UI over these runs."""
-    root = Path(tracking.root).absolute()
-    if tracking.uri is None and root == PROJECT_ROOT / "mlruns":
+    """The command that opens MLflow's UI over these runs; of a server its address."""
+    uri, _ = store_of(tracking)
+    if uri == default_store():
         return "make ui"
-    uri = tracking.uri or f"sqlite:///{root / 'mlflow.db'}"
-    return f"mlflow ui --backend-store-uri {uri}"
+    return shell(["mlflow", "ui", "--backend-store-uri", uri]) if scheme_of(uri) in DATABASES else shown(uri)
 
 
 def near(path: Path) -> str:

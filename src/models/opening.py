@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 from src.config.schema import ModelConfig
 from src.models.protocol import BaseError, BaseFiles, BaseSizes
 
 FAMILIES = {"sd": "src.models.sd.base"}
-"""Name in ``model.family`` to the module whose ``open_files`` takes the model's configuration."""
+"""Name in ``model.family`` to the module with its ``open_files`` and ``file_problems``."""
 SIZES = {"sd": "src.models.sd.sizes", "sdxl": "src.models.sd.sizes"}
 """The same for ``open_sizes``: families whose memory can be predicted."""
 
@@ -31,6 +32,19 @@ def open_base(model: ModelConfig) -> BaseFiles:
         raise BaseError(msg)
     opener: Callable[[ModelConfig], BaseFiles] = import_module(FAMILIES[model.family]).open_files
     return opener(model)
+
+
+def file_problems(model: ModelConfig, start: Path | None = None) -> list[str]:
+    """What is wrong with a base's files, a line each, as far as that shows without torch and without the hub.
+
+    Args:
+        model: The ``model`` group of a job.
+        start: Folder that relative paths start from; None is the working folder.
+    """
+    if model.family not in FAMILIES:
+        return []
+    look: Callable[[ModelConfig, Path | None], list[str]] = import_module(FAMILIES[model.family]).file_problems
+    return look(model, start)
 
 
 def open_sizes(model: ModelConfig) -> BaseSizes:

@@ -23,6 +23,14 @@ class BaseError(ValueError):
     """The base's files are missing, incomplete or of the wrong kind; the message says what to do."""
 
 
+def in_one_line(error: BaseError) -> str:
+    """A message that lists problems below each other, as one line."""
+    head, *rest = str(error).splitlines()
+    listed = [line.strip().removeprefix("- ") for line in rest if line.startswith("  - ")]
+    said = [line.strip() for line in rest if not line.startswith("  - ")]
+    return " ".join([head, *(["; ".join(listed) + "."] if listed else []), *said])
+
+
 class ImageEncoder(Protocol):
     """Pictures to latents. Reads its weights at the first :meth:`encode`."""
 

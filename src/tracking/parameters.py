@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from src.config.schema import JobConfig
+from src.tracking.addresses import shown
 
 LONGEST_VALUE = 6000
 """Characters of a parameter's value that MLflow's stores accept (3.17)."""
@@ -21,6 +22,7 @@ def flatten(config: JobConfig, name: str) -> dict[str, str]:
     values = _walk("", asdict(config))
     values["name"] = name
     values.pop("resume", None)
+    values["tracking.uri"] = shown(values["tracking.uri"])
     return values
 
 

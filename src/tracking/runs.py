@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.config.version import CHANGES, commit
 from src.tracking.images import LoggedImages, list_logged
+from src.tracking.notes import AXIS, NOTE
 from src.tracking.tags import shortened, source_name
 from src.tracking.trackfile import PARENT, TrackFile
 
@@ -156,6 +157,7 @@ class SweepRuns:
                 "command": shortened(self.track.command),
                 "mlflow.source.name": source_name(self.track.command),
                 "mlflow.source.type": "LOCAL",
+                NOTE: AXIS,
                 **git_tags(),
                 **user_tags(),
             }

@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.config.surroundings import past_proxies
+from src.tracking.addresses import address_of, database_of, location_of
 from src.tracking.errors import TrackingError
-from src.tracking.trackfile import SQLITE
+from src.tracking.notes import AXIS, NOTE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _LOCK_WAIT_S = 60.0
+_LONGEST_FOLDER = 100  # MLflow takes names of 500 letters, disks take 255 bytes
 # The UI then opens with runs and charts, not with the pages for language models.
-_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+_TRAINING = {"mlflow.experimentKind": "custom_model_development", NOTE: AXIS}
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -58,18 +60,18 @@ def open_store(uri: str, root: Path, experiment: str) -> Store:
         OSError: When the folder or the database cannot be written.
     """
     prepare_environment()
-    if not uri.startswith(SQLITE):
+    database = database_of(uri)
+    if database is None:
         return _connect(uri, None, experiment)
     from filelock import FileLock  # noqa: PLC0415
 
-    database = Path(uri.removeprefix(SQLITE))
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(database.with_suffix(".lock"), timeout=_LOCK_WAIT_S):
         if not database.exists():
             _create(database, root / "artifacts" / "default")
         _use_write_ahead_log(database)
-        folder = re.sub(r"[^A-Za-z0-9._-]+", "-", experiment)
-        return _connect(uri, str(root / "artifacts" / folder), experiment)
+        folder = re.sub(r"[^A-Za-z0-9._-]+", "-", experiment)[:_LONGEST_FOLDER]
+        return _connect(uri, location_of(root / "artifacts" / folder), experiment)
 
 
 def prepare_environment() -> None:
@@ -89,7 +91,7 @@ def _create(database: Path, artifacts: Path) -> None:
 
     with tempfile.TemporaryDirectory(dir=database.parent, prefix=".new-") as folder:
         fresh = Path(folder) / database.name
-        SqlAlchemyStore(f"{SQLITE}{fresh}", str(artifacts)).engine.dispose()
+        SqlAlchemyStore(address_of(fresh), location_of(artifacts)).engine.dispose()
         fresh.replace(database)
 
 

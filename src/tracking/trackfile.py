@@ -15,6 +15,7 @@ from typing import Any
 
 from src.config.files import write_atomic
 from src.config.schema import TrackingConfig
+from src.tracking.addresses import database_of, experiment_of, store_of
 from src.tracking.errors import TrackingError
 from src.tracking.parameters import flatten
 from src.tracking.processes import ProcessMark
@@ -23,7 +24,6 @@ from src.tracking.records import JobRecord
 FILE = "tracking.json"
 LOCK = "tracking.lock"
 PARENT = "parent"
-SQLITE = "sqlite:///"
 _VERSION = 1
 
 
@@ -140,6 +140,7 @@ def open_track_file(sweep_dir: Path, config: TrackingConfig, sweep_id: str, comm
     A sweep that goes on keeps its runs, unless it is now recorded somewhere else.
     """
     uri, root = store_of(config)
+    experiment = experiment_of(config)
     asked = [config.uri, config.root]
     launcher = ProcessMark.own()
     if not (sweep_dir / FILE).exists():
@@ -149,38 +150,20 @@ def open_track_file(sweep_dir: Path, config: TrackingConfig, sweep_id: str, comm
             asked=asked,
             uri=uri,
             root=root,
-            experiment=config.experiment,
+            experiment=experiment,
             launcher=launcher,
         )
     track = read_track_file(sweep_dir)
     track.launcher = launcher
     # A relative root means the store that the sweep began with, from whatever folder it is continued.
-    same = track.asked == asked and track.experiment == config.experiment and _may_exist(track.uri)
-    if not same and (track.uri, track.experiment) != (uri, config.experiment):
-        track.uri, track.root, track.experiment = uri, root, config.experiment
+    same = track.asked == asked and track.experiment == experiment and _may_exist(track.uri)
+    if not same and (track.uri, track.experiment) != (uri, experiment):
+        track.uri, track.root, track.experiment = uri, root, experiment
         track.forget_store()
     track.asked = asked
     return track
 
 
 def _may_exist(uri: str) -> bool:
-    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
-
-
-def store_of(config: TrackingConfig) -> tuple[str, str]:
-    """The store's address and the absolute folder of its artifacts.
-
-    Raises:
-        TrackingError: When ``tracking.uri`` is a folder, which MLflow 3 no longer writes to.
-    """
-    root = Path(config.root).absolute()
-    uri = config.uri or f"{SQLITE}{root / 'mlflow.db'}"
-    if uri.startswith(SQLITE):
-        uri = f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
-    scheme = uri.split(":", 1)[0] if ":" in uri else ""
-    if scheme in {"", "file"}:
-        raise TrackingError(
-            f"tracking.uri is {uri!r}, a folder; allowed are a server (http://host:5000) and a database "
-            "(sqlite:////folder/mlflow.db); null takes sqlite in tracking.root"
-        )
-    return uri, str(root)
+    database = database_of(uri)
+    return database is None or database.exists()

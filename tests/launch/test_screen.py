@@ -160,7 +160,7 @@ def test_the_command_for_the_ui_fits_the_store(monkeypatch: pytest.MonkeyPatch, 
         return TrackingConfig(enabled=True, uri=uri, root=root, experiment="x", flush_s=1.0)
 
     monkeypatch.chdir(tmp_path)
-    assert ui_command(tracking("http://h:5000", "mlruns")) == "mlflow ui --backend-store-uri http://h:5000"
+    assert ui_command(tracking("http://me:secret@h:5000", "mlruns")) == "http://me:***@h:5000", "it has a UI of its own"
     assert (
         ui_command(tracking(None, "mlruns")) == f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlruns/mlflow.db"
     )

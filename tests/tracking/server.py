@@ -18,9 +18,9 @@ START_S = 90.0
 class Server:
     """MLflow's own server in a process group of its own."""
 
-    def __init__(self, folder: Path, database: Path) -> None:
-        """Find a free port; nothing runs yet."""
-        self._folder, self._database = folder, database
+    def __init__(self, folder: Path, database: Path | None = None, *, address: str | None = None) -> None:
+        """Find a free port; nothing runs yet. The store is a database, or has an address."""
+        self._folder, self._address = folder, address or f"sqlite:///{database}"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -29,7 +29,7 @@ class Server:
 
     def start(self) -> None:
         """Start and wait until it answers."""
-        words = ["--backend-store-uri", f"sqlite:///{self._database}", "--artifacts-destination", str(self._folder)]
+        words = ["--backend-store-uri", self._address, "--artifacts-destination", str(self._folder)]
         words += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(

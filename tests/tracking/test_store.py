@@ -14,8 +14,9 @@ from mlflow import MlflowClient
 
 from src.config.schema import TrackingConfig
 from src.tracking import SweepWriter, TrackingError
+from src.tracking.addresses import store_of
 from src.tracking.store import open_store
-from src.tracking.trackfile import open_track_file, read_track_file, store_of
+from src.tracking.trackfile import open_track_file, read_track_file
 from tests.tracking.fake_sweep import COMMAND, Sweep
 
 MakeSweep = Callable[..., Sweep]

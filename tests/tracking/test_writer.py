@@ -228,7 +228,7 @@ def test_disabled_tracking_leaves_nothing_behind(make_sweep: MakeSweep, tmp_path
 def test_a_folder_as_store_is_refused_before_anything_starts(make_sweep: MakeSweep, tmp_path: Path, uri: str) -> None:
     sweep = make_sweep(jobs=1)
     config = TrackingConfig(enabled=True, uri=uri, root=str(tmp_path), experiment="e", flush_s=0.1)
-    with pytest.raises(TrackingError, match=r"tracking\.uri is .*sqlite:"):
+    with pytest.raises(TrackingError, match=r"tracking\.uri: got .* a folder, .*sqlite:"):
         SweepWriter(sweep.dir, sweep.records, config, sweep.id, COMMAND)
 
 

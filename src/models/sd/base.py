@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src.config.paths import locate
 from src.config.schema import ModelConfig
-from src.models.protocol import BaseError
+from src.models.protocol import BaseError, in_one_line
 from src.models.sd.facts import Configs, config_problems, weight_problems, with_defaults
 from src.models.sd.layout import CONFIGS, STEMS, SdLayout
-from src.models.sd.locating import find_layout
+from src.models.sd.locating import find_layout, is_hub_id
+from src.models.sd.pickled import PICKLED
 from src.models.tokens import CaptionTokenizer, most_tokens, read_tokenizer
 
 if TYPE_CHECKING:
@@ -43,6 +46,26 @@ def open_files(model: ModelConfig) -> SdBase:
         msg = f"model.stride: got {model.stride}, allowed is a multiple of {base.stride} (what {model.path} needs)"
         raise BaseError(msg)
     return base
+
+
+def file_problems(model: ModelConfig, start: Path | None = None) -> list[str]:
+    """As :func:`src.models.opening.file_problems`; a pickled file, which torch reads, is left to the worker."""
+    path = locate(model.path, start)
+    if not path.exists() and is_hub_id(model.path):
+        return []
+    here = replace(model, path=str(path) if path.exists() else model.path)
+    if model.config is not None:
+        here = replace(here, config=str(locate(model.config, start)))
+    if path.is_file() and path.suffix in PICKLED and here.config is not None:
+        return []
+    try:
+        open_files(here)
+    except BaseError as error:
+        line = in_one_line(error).replace(f"{here.path}/", "")
+        return [line if line.startswith("model.") else f"model.path: {line}"]
+    except OSError as error:
+        return [f"model.path: {error.filename or path} cannot be read ({error.strerror})"]
+    return []
 
 
 class SdBase:

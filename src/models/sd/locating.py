@@ -36,10 +36,15 @@ def find_layout(model: ModelConfig) -> SdLayout:
         return folder_layout(path)
     if path.is_file():
         return _single(path, model)
-    if HUB_ID.fullmatch(model.path) and path.suffix not in {".safetensors", *PICKLED}:
+    if is_hub_id(model.path):
         return folder_layout(_from_hub(model))
     msg = f"model.path: got {model.path!r}, where there is nothing ({path.absolute()}); allowed is {ALLOWED}"
     raise BaseError(msg)
+
+
+def is_hub_id(path: str) -> bool:
+    """Whether what is no folder and no file here may be a model on the hub."""
+    return HUB_ID.fullmatch(path) is not None and Path(path).suffix not in {".safetensors", *PICKLED}
 
 
 def _single(path: Path, model: ModelConfig) -> SdLayout:

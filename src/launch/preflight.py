@@ -1,0 +1,139 @@
+"""What jobs name is looked at before anything is made: data, bases, adapter files, and space for what they will write.
+
+The rooms that know these are not imported here; :data:`Looks` come from ``hydra_plugins/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from src.config.schema import JobConfig
+from src.launch.disks import no_space, too_long, unwritable
+from src.launch.errors import SweepError
+from src.launch.places import recorded_problems
+from src.launch.resume import Resumed
+from src.launch.unchanged import refusals
+
+_SHOWN = 50  # problems of one look
+_KINDS = 64  # of adapters whose size is asked for
+_RECORDS = 32 * 2**10  # bytes: a job's configuration, its events and results, in blocks of a disk
+_FILES = 2  # an adapter is written in two formats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """A look at files that a job names.
+
+    Attributes:
+        decides: What of a configuration decides what is found; jobs that agree in it are looked at once.
+        problems: A line for each problem, relative paths starting from a folder; an unreadable file is one, no error.
+    """
+
+    decides: Callable[[JobConfig], Hashable]
+    problems: Callable[[JobConfig, Path], Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Looks:
+    """What other rooms know of a job before it trains.
+
+    Attributes:
+        looks: At what it names.
+        adapter_bytes: Bytes of its adapter's file; None where that is not known yet.
+    """
+
+    looks: tuple[Look, ...] = ()
+    adapter_bytes: Callable[[JobConfig], int | None] = lambda _: None
+
+
+def unready(configs: Mapping[int, JobConfig], looks: Looks, start: Path) -> dict[int, list[str]]:
+    """Job number to what is wrong with what it names; jobs with nothing wrong are left out.
+
+    Args:
+        configs: By job number.
+        looks: What to look at.
+        start: Folder that relative paths start from.
+    """
+    found: dict[int, list[str]] = {}
+    for position, look in enumerate((*looks.looks, _CACHE)):
+        seen: dict[Hashable, Sequence[str]] = {}
+        for number, config in configs.items():
+            key = position, look.decides(config)
+            if key not in seen:
+                seen[key] = _first(look.problems(config, start))
+            if seen[key]:
+                found.setdefault(number, []).extend(seen[key])
+    return found
+
+
+def long_names(folders: Iterable[Path], sweep_dir: Path) -> list[str]:
+    """A line when the disk cannot hold a job's folder and its files."""
+    for folder in folders:
+        why = too_long(folder, for_job=True)
+        if why is not None:
+            key = "hydra.sweep.dir" if too_long(sweep_dir.absolute(), for_job=True) else "hydra.sweep.subdir"
+            return [f"{key}: {folder.name[:20]}... cannot be made ({why}); give a shorter one"]
+    return []
+
+
+def full_disk(sweep_dir: Path, configs: Iterable[JobConfig], looks: Looks) -> list[str]:
+    """A line when the sweep's disk cannot take even what is known to be written."""
+    jobs = list(configs)
+    sizes: dict[Hashable, int | None] = {}
+    for config in jobs:
+        kind = _adapter_kind(config)
+        if kind not in sizes and len(sizes) < _KINDS:
+            sizes[kind] = looks.adapter_bytes(config)
+    adapters = sum(_FILES * (sizes.get(_adapter_kind(config)) or 0) for config in jobs)
+    why = no_space(sweep_dir.absolute(), adapters + _RECORDS * (len(jobs) + 1))
+    what = "records and adapters" if adapters else "records"
+    jobs_in_words = "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
+    advice = "free some space, or give another folder"
+    return [] if why is None else [f"hydra.sweep.dir: {sweep_dir} has {why} for {what} of {jobs_in_words}; {advice}"]
+
+
+def ready(resumed: Resumed, looks: Looks) -> Resumed:
+    """The same without the jobs whose data, base or adapter file is not there any more.
+
+    Raises:
+        SweepError: When none is left, or their runs or files cannot be written.
+    """
+    if not resumed.jobs:
+        return resumed
+    problems = recorded_problems(resumed.sweep_dir, resumed.jobs[0].config.tracking)
+    problems += full_disk(resumed.sweep_dir, [job.config for job in resumed.jobs], looks)
+    if problems:
+        raise SweepError([f"resume: {line}" for line in problems])
+    found = unready({job.index: job.config for job in resumed.jobs}, looks, resumed.cwd)
+    reasons = {job.name: "; ".join(found[job.index]) for job in resumed.jobs if job.index in found}
+    told = (*resumed.refused, *refusals(reasons, str(resumed.sweep.get("command"))))
+    if len(found) == len(resumed.jobs):
+        raise SweepError(told)
+    packs = [(name, tuple(number for number in jobs if number not in found)) for name, jobs in resumed.packs]
+    return replace(
+        resumed,
+        jobs=tuple(job for job in resumed.jobs if job.index not in found),
+        packs=tuple((name, jobs) for name, jobs in packs if jobs),
+        refused=told,
+    )
+
+
+def _first(problems: Sequence[str]) -> Sequence[str]:
+    more = len(problems) - _SHOWN
+    return [*problems[:_SHOWN], f"and {more} more problems of the same files"] if more > 0 else problems
+
+
+def _adapter_kind(config: JobConfig) -> Hashable:
+    return config.model, config.lora.rank, config.lora.target_modules
+
+
+def _cache_problems(config: JobConfig, start: Path) -> list[str]:
+    """A cache that is there may hold all that is needed, and may be somebody else's."""
+    folder = start / config.data.cache_dir
+    why = None if folder.is_dir() else unwritable(folder.absolute())
+    return [] if why is None else [f"data.cache_dir: {folder} cannot be written ({why}); give a folder that can"]
+
+
+_CACHE = Look(decides=lambda config: config.data.cache_dir, problems=_cache_problems)

@@ -1,0 +1,139 @@
+"""Whether a store can take runs, held against real databases and what MLflow itself says of them."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import mlflow.store.db.utils
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from src.config.paths import PROJECT_ROOT
+from src.config.schema import TrackingConfig
+from src.launch.places import store_problems
+from src.tracking.addresses import address_of
+from src.tracking.checking import _schema, database_problems
+from src.tracking.store import open_store
+
+BIN = Path(sys.executable).parent
+BASH = str(shutil.which("bash"))
+
+
+@pytest.fixture
+def database(tmp_path: Path, fresh_database: Path) -> Path:
+    path = tmp_path / "it's 100%?" / "mlflow.db"
+    path.parent.mkdir()
+    shutil.copy(fresh_database, path)
+    return path
+
+
+def _run(database: Path, statement: str) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+def test_a_database_that_mlflow_opens_is_right_and_so_is_none_at_all(database: Path, tmp_path: Path) -> None:
+    MlflowClient(tracking_uri=address_of(database)).search_experiments()
+    assert database_problems(database, "first light") == []
+    assert database_problems(tmp_path / "none.db", "first light") == []
+    (tmp_path / "empty.db").touch()
+    assert database_problems(tmp_path / "empty.db", "first light") == []
+
+
+def test_the_schema_is_the_one_that_the_installed_mlflow_writes() -> None:
+    known, newest = _schema()
+    assert newest == mlflow.store.db.utils._get_latest_schema_revision()
+    assert len(known) > 50
+
+
+def test_an_older_schema_is_refused_with_the_command_that_brings_it_up_to_date(database: Path) -> None:
+    _run(database, "UPDATE alembic_version SET version_num = '0584bdc529eb'")
+    with pytest.raises(MlflowException, match="out-of-date database schema"):
+        MlflowClient(tracking_uri=address_of(database)).search_experiments()
+    (line,) = database_problems(database, "first light")
+    assert "older MLflow (schema 0584bdc529eb, MLflow 3." in line
+    command = line.partition("bring it up to date: ")[2].partition("; or ")[0]
+    assert shlex.split(command) == ["mlflow", "db", "upgrade", address_of(database)]
+
+
+def test_a_newer_schema_is_refused(database: Path) -> None:
+    _run(database, "UPDATE alembic_version SET version_num = 'f00fedf00fed'")
+    (line,) = database_problems(database, "first light")
+    assert "is of a newer MLflow (schema f00fedf00fed, " in line
+    assert "tracking=none" in line
+
+
+def test_what_is_no_database_of_runs_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "text.db"
+    text.write_text("no database at all, but a text of some length" * 50)
+    assert "(file is not a database)" in database_problems(text, "x")[0]
+    assert "cannot be read as a database of runs" in database_problems(tmp_path, "x")[0], "a folder"
+    foreign = tmp_path / "foreign.db"
+    _run(foreign, "CREATE TABLE songs (name TEXT)")
+    assert "is a database of something else (tables songs)" in database_problems(foreign, "x")[0]
+    torn = tmp_path / "torn.db"
+    torn.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 20)
+    assert database_problems(torn, "x")
+
+
+def test_one_that_somebody_writes_to_is_none(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.tracking.checking._PATIENCE_S", 0.1)
+    with closing(sqlite3.connect(database, isolation_level=None)) as writer:
+        writer.execute("PRAGMA journal_mode=DELETE")
+        writer.execute("BEGIN EXCLUSIVE")
+        assert database_problems(database, "first light") == []
+        writer.execute("ROLLBACK")
+
+
+@pytest.mark.slow
+def test_a_deleted_experiment_is_refused_and_the_printed_command_restores_it(database: Path) -> None:
+    store = open_store(address_of(database), database.parent, "it's 'first' light")
+    store.client.delete_experiment(store.experiment_id)
+    (line,) = database_problems(database, "it's 'first' light")
+    command = line.partition("restore it: ")[2].partition("; or ")[0]
+    assert database_problems(database, "another") == []
+    subprocess.run([BASH, "-c", f"PATH={shlex.quote(str(BIN))}:$PATH; {command}"], check=True, capture_output=True)
+    assert database_problems(database, "it's 'first' light") == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("postgresql+psycopg9://h/db", "is no address of a database"),
+        ("mysql://h/db", "needs a package that is not installed"),
+        ("http://", "names no host"),
+    ],
+)
+def test_a_server_is_not_asked_but_its_address_is_read(uri: str, told: str) -> None:
+    def problems(uri: str, name: str = "e") -> list[str]:
+        return store_problems(TrackingConfig(enabled=True, uri=uri, root="mlruns", experiment=name, flush_s=1.0))
+
+    (line,) = problems(uri)
+    assert line.startswith("tracking.uri: ")
+    assert told in line
+    assert problems("http://127.0.0.1:9") == []
+    assert "got a name of 501 letters" in problems("http://127.0.0.1:9", "e" * 501)[0]
+
+
+def test_the_environment_is_named_where_the_address_is_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
+    tracking = TrackingConfig(enabled=True, uri="./mlruns", root="mlruns", experiment="e", flush_s=1.0)
+    assert store_problems(tracking)[0].startswith("tracking.uri (MLFLOW_TRACKING_URI): got './mlruns', a folder")
+
+
+def test_looking_imports_neither_mlflow_nor_torch(database: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom src.tracking.checking import database_problems\n"
+        "assert database_problems(Path(sys.argv[1]), 'x') == []\n"
+        "print(sorted({'mlflow', 'torch', 'sqlalchemy', 'alembic'} & set(sys.modules)))"
+    )
+    words = [sys.executable, "-c", code, str(database)]
+    assert subprocess.run(words, capture_output=True, text=True, check=True, cwd=PROJECT_ROOT).stdout.strip() == "[]"
