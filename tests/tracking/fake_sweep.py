@@ -11,60 +11,27 @@ from typing import Any
 from mlflow import MlflowClient
 from PIL import Image
 
-from src.config.schema import (
-    DataConfig,
-    JobConfig,
-    LoraConfig,
-    MemoryConfig,
-    ModelConfig,
-    ObjectiveConfig,
-    OptimizerConfig,
-    SampleConfig,
-    SchedulerConfig,
-    TrackingConfig,
-    TrainerConfig,
-)
-from src.config.schema_results import ExportConfig, ValidationConfig
+from src.config.schema import JobConfig
 from src.tracking import JobRecord
+from tests.launch.jobs import job
 
 COMMAND = "python -m src.train lora.rank=4,8,16 -m"
 
 
 def a_job_config() -> JobConfig:
     """A whole configuration; only its shape matters here."""
-    return JobConfig(
-        name=None,
-        seed=0,
-        resume=None,
-        model=ModelConfig(
-            name="tiny-sd", family="sd", path="assets/tiny-sd", config=None, revision=None, version="sd_v1",
-            stride=16, prediction_type="auto",
-        ),
-        data=DataConfig(
-            name="flat", path="assets/flat", val_path=None, val_fraction=0.1, batch_size=4, resolution=64,
-            crop="center", crop_variants=1, flip=True, background="white", caption_dropout=0.1, caption_prefix="",
-            on_bad="error", cache_dir=".cache",
-        ),
-        lora=LoraConfig(
-            rank=4, alpha=4.0, dropout=0.0, target_modules=("to_q", "to_v"), use_rslora=False,
-            init="kaiming", init_from=None
-        ),
-        objective=ObjectiveConfig(snr_gamma=None, noise_offset=0.0),
-        optimizer=OptimizerConfig(name="adamw", lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01),
-        scheduler=SchedulerConfig(name="cosine", warmup_steps=10, min_lr_ratio=0.1),
-        trainer=TrainerConfig(
-            max_steps=300, epochs=None, accumulate=1, max_grad_norm=1.0, gradient_checkpointing=False,
-            precision="32-true", log_every=10,
-            save_every=None, checkpoint_every=100, checkpoint_s=600.0, accelerator="auto",
-        ),
-        memory=MemoryConfig(mode="exact", limit_gib=None, may_change=()),
-        export=ExportConfig(copy_to=None),
-        validation=ValidationConfig(every=100, timesteps=8, max_images=16, batch_rows=16),
-        sample=SampleConfig(
-            enabled=True, prompts=("red heart",), seeds=(0,), scales=(0.0, 0.8, 1.0), every=100, steps=20, guidance=3.0
-        ),
-        tracking=TrackingConfig(enabled=True, uri=None, root="mlruns", experiment="lora-foundry", flush_s=2.0),
-    )  # fmt: skip
+    return job(
+        data__name="flat",
+        data__val_path=None,
+        lora__rank=4,
+        lora__alpha=4.0,
+        lora__target_modules=("to_q", "to_v"),
+        lora__init_from=None,
+        optimizer__lr=2e-3,
+        optimizer__betas=(0.9, 0.999),
+        sample__prompts=("red heart",),
+        tracking__experiment="lora-foundry",
+    )
 
 
 class Sweep:
