@@ -28,7 +28,7 @@ class Look:
 
     Attributes:
         decides: What of a configuration decides what is found; jobs that agree in it are looked at once.
-        problems: A line for each problem, relative paths starting from a folder; an unreadable file is one, no error.
+        problems: A line for each problem, relative paths starting from a folder; an ``OSError`` is one more.
     """
 
     decides: Callable[[JobConfig], Hashable]
@@ -62,7 +62,7 @@ def unready(configs: Mapping[int, JobConfig], looks: Looks, start: Path) -> dict
         for number, config in configs.items():
             key = position, look.decides(config)
             if key not in seen:
-                seen[key] = _first(look.problems(config, start))
+                seen[key] = _first(_looked(look, config, start))
             if seen[key]:
                 found.setdefault(number, []).extend(seen[key])
     return found
@@ -120,6 +120,13 @@ def ready(resumed: Resumed, looks: Looks) -> Resumed:
     )
 
 
+def _looked(look: Look, config: JobConfig, start: Path) -> Sequence[str]:
+    try:
+        return look.problems(config, start)
+    except OSError as error:  # a folder that may not be read, a name too long
+        return [f"{error.filename}: cannot be read ({error.strerror})"]
+
+
 def _first(problems: Sequence[str]) -> Sequence[str]:
     more = len(problems) - _SHOWN
     return [*problems[:_SHOWN], f"and {more} more problems of the same files"] if more > 0 else problems
@@ -131,8 +138,8 @@ def _adapter_kind(config: JobConfig) -> Hashable:
 
 def _cache_problems(config: JobConfig, start: Path) -> list[str]:
     """A cache that is there may hold all that is needed, and may be somebody else's."""
-    folder = start / config.data.cache_dir
-    why = None if folder.is_dir() else unwritable(folder.absolute())
+    folder = (start / config.data.cache_dir).absolute()
+    why = too_long(folder) or (None if folder.is_dir() else unwritable(folder))
     return [] if why is None else [f"data.cache_dir: {folder} cannot be written ({why}); give a folder that can"]
 
 

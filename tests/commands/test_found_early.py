@@ -59,6 +59,9 @@ def base(tmp_path: Path) -> Path:
         (("tracking.uri=foo:bar", "tracking=mlflow"), "tracking.uri: got 'foo:bar'"),
         ((f"hydra.sweep.subdir={LONG}",), "hydra.sweep.subdir: .*has 300 bytes, this disk allows 255"),
         ((f"tracking.root=/tmp/{LONG}", "tracking=mlflow"), "tracking.root: .*has 300 bytes"),
+        ((f"data.path=/tmp/{LONG}",), "nnn: cannot be read .File name too long"),
+        ((f"model.path=/tmp/{LONG}",), "nnn: cannot be read .File name too long"),
+        ((f"lora.init_from=/tmp/{LONG}",), "nnn: cannot be read .File name too long"),
         ((f"data.cache_dir=/tmp/{LONG}",), "data.cache_dir: .*has 300 bytes"),
     ],
 )
