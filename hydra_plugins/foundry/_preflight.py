@@ -2,61 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.launch.preflight import Look, Looks
+from src.launch.preflight import Asked, Look, Looks
 
 if TYPE_CHECKING:
-    from src.config.schema import JobConfig
+    from src.config.schema import JobConfig, ModelConfig
 
 _FILE_BYTES = 2  # of a number: adapters are written in fp16
 
 
-def _listed(config: JobConfig) -> Hashable:
+def _listed(job: Asked) -> Hashable:
     """What decides how a data set is listed; how its images are transformed and drawn does not."""
-    return replace(
-        config.data,
-        name="",
-        batch_size=1,
-        resolution=8,
-        crop="none",
-        flip=False,
-        background="white",
-        caption_dropout=0.0,
-    )
+    as_listed = replace(job.config.data, name="", batch_size=1, resolution=8, caption_dropout=0.0)
+    return replace(as_listed, crop="none", flip=False, background="white")
 
 
-def _data_problems(config: JobConfig, start: Path) -> Sequence[str]:
+def _data_problems(job: Asked, start: Path) -> Sequence[str]:
     from src.data.listing import list_data  # noqa: PLC0415 - imported at every start of Hydra: late
 
-    return list_data(config.data, start).refused
+    return list_data(job.config.data, start).refused
 
 
-def _base_problems(config: JobConfig, start: Path) -> list[str]:
+def _base_problems(job: Asked, start: Path) -> list[str]:
     from src.models.opening import file_problems  # noqa: PLC0415 - imported at every start of Hydra: late
 
-    return file_problems(config.model, start)
+    return file_problems(job.config.model, start)
 
 
-def _adapter_problems(config: JobConfig, start: Path) -> list[str]:
-    if config.lora.init_from is None:
-        return []
+def _adapted(job: Asked) -> Hashable:
+    lora = job.config.lora
+    return job.config.model, lora.target_modules, lora.init_from, lora.init_from and (lora.rank, _is_rank_given(job))
+
+
+def _adapter_problems(job: Asked, start: Path) -> Sequence[str]:
+    """Layers that the base does not have, and a file to begin with that does not fit."""
     from src.config.paths import locate  # noqa: PLC0415 - imported at every start of Hydra: late
-    from src.models.header import read_header  # noqa: PLC0415 - imported at every start of Hydra: late
-    from src.models.protocol import BaseError  # noqa: PLC0415 - imported at every start of Hydra: late
+    from src.lora.init_from import Wanted, look_at  # noqa: PLC0415 - imported at every start of Hydra: late
+    from src.models.targets import kinds_of, presets_of, resolve_targets  # noqa: PLC0415 - as above
 
-    file = locate(config.lora.init_from, start)
-    if not file.exists():
-        return [f"lora.init_from: got {config.lora.init_from!r}, where there is nothing ({file.absolute()})"]
+    lora, layers, kinds = job.config.lora, _layers(job.config.model, start), None
     try:
-        if file.is_file():
-            read_header(file)
-    except (BaseError, OSError) as error:
-        return [f"lora.init_from: {error}"]
-    return []
+        kinds = None if layers is None else kinds_of(layers)
+        targets = None if kinds is None else resolve_targets(kinds, lora.target_modules)
+    except ValueError as error:
+        return [str(error)]
+    if lora.init_from is None or job.begun:
+        return []
+    wanted = Wanted(
+        rank=lora.rank,
+        rank_is_given=_is_rank_given(job),
+        layers=layers,
+        targets=targets,
+        presets={} if kinds is None else presets_of(kinds),
+    )
+    return look_at(locate(lora.init_from, start), wanted).problems
+
+
+@lru_cache(maxsize=64)
+def _layers(model: ModelConfig, start: Path) -> Mapping[str, tuple[int, ...]] | None:
+    from src.models.opening import layers_of  # noqa: PLC0415 - imported at every start of Hydra: late
+
+    return layers_of(model, start)
+
+
+def _is_rank_given(job: Asked) -> bool:
+    from src.config.given import is_given  # noqa: PLC0415 - imported at every start of Hydra: late
+
+    return job.words is None or is_given("lora.rank", job.config.lora.rank, job.words)
 
 
 def _adapter_bytes(config: JobConfig) -> int | None:
@@ -72,8 +89,8 @@ def _adapter_bytes(config: JobConfig) -> int | None:
 LOOKS = Looks(
     looks=(
         Look(decides=_listed, problems=_data_problems),
-        Look(decides=lambda config: config.model, problems=_base_problems),
-        Look(decides=lambda config: config.lora.init_from, problems=_adapter_problems),
+        Look(decides=lambda job: job.config.model, problems=_base_problems),
+        Look(decides=_adapted, problems=_adapter_problems),
     ),
     adapter_bytes=_adapter_bytes,
 )

@@ -22,7 +22,7 @@ from src.launch.outcome import FAILED, OUTCOME, WRONG_INPUT
 from src.launch.places import store_problems, sweep_dir_problems
 from src.launch.planboard import say
 from src.launch.points import Overrides, Point, SweepError, compose_points, said_once, sound_ones
-from src.launch.preflight import Looks, full_disk, long_names, ready, unready
+from src.launch.preflight import Asked, Looks, full_disk, long_names, ready, unready
 from src.launch.results import JobOutcome, read_results
 from src.launch.resume import Resumed, find_resumed
 from src.launch.run import Finish
@@ -96,7 +96,8 @@ class Launching:
         again = self._look_back(points) if self._settings.skip_finished and sound else None
         left = points if again is None else again.left(points)
         problems = store_problems(left[0].config.tracking) if left else []
-        found = unready({point.index: point.config for point in left}, self._looks, Path.cwd())
+        asked = {point.index: Asked(config=point.config, words=point.words) for point in left}
+        found = unready(asked, self._looks, Path.cwd())
         problems += said_once(found, words)
         if sound and left and (again is None or again.whole is None):
             folder = sweep_dir_problems(self._folder) or long_names([point.dir for point in left], self._folder)

@@ -13,7 +13,7 @@ from src.config.schema import JobConfig
 from src.launch.disks import no_space, too_long, unwritable
 from src.launch.errors import SweepError
 from src.launch.places import recorded_problems
-from src.launch.resume import Resumed
+from src.launch.resume import Resumed, has_checkpoint
 from src.launch.unchanged import refusals
 
 _SHOWN = 50  # problems of one look
@@ -23,16 +23,31 @@ _FILES = 2  # an adapter is written in two formats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A job before it trains.
+
+    Attributes:
+        config: Its configuration.
+        words: Its override list; None where that is not known any more.
+        begun: Whether it has a checkpoint to go on from.
+    """
+
+    config: JobConfig
+    words: tuple[str, ...] | None = None
+    begun: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
     """A look at files that a job names.
 
     Attributes:
-        decides: What of a configuration decides what is found; jobs that agree in it are looked at once.
+        decides: What of a job decides what is found; jobs that agree in it are looked at once.
         problems: A line for each problem, relative paths starting from a folder; an ``OSError`` is one more.
     """
 
-    decides: Callable[[JobConfig], Hashable]
-    problems: Callable[[JobConfig, Path], Sequence[str]]
+    decides: Callable[[Asked], Hashable]
+    problems: Callable[[Asked, Path], Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,21 +63,21 @@ class Looks:
     adapter_bytes: Callable[[JobConfig], int | None] = lambda _: None
 
 
-def unready(configs: Mapping[int, JobConfig], looks: Looks, start: Path) -> dict[int, list[str]]:
+def unready(jobs: Mapping[int, Asked], looks: Looks, start: Path) -> dict[int, list[str]]:
     """Job number to what is wrong with what it names; jobs with nothing wrong are left out.
 
     Args:
-        configs: By job number.
+        jobs: By job number.
         looks: What to look at.
         start: Folder that relative paths start from.
     """
     found: dict[int, list[str]] = {}
     for position, look in enumerate((*looks.looks, _CACHE)):
         seen: dict[Hashable, Sequence[str]] = {}
-        for number, config in configs.items():
-            key = position, look.decides(config)
+        for number, job in jobs.items():
+            key = position, look.decides(job)
             if key not in seen:
-                seen[key] = _first(_looked(look, config, start))
+                seen[key] = _first(_looked(look, job, start))
             if seen[key]:
                 found.setdefault(number, []).extend(seen[key])
     return found
@@ -106,7 +121,8 @@ def ready(resumed: Resumed, looks: Looks) -> Resumed:
     problems += full_disk(resumed.sweep_dir, [job.config for job in resumed.jobs], looks)
     if problems:
         raise SweepError([f"resume: {line}" for line in problems])
-    found = unready({job.index: job.config for job in resumed.jobs}, looks, resumed.cwd)
+    jobs = {job.index: Asked(config=job.config, begun=has_checkpoint(job.dir)) for job in resumed.jobs}
+    found = unready(jobs, looks, resumed.cwd)
     reasons = {job.name: "; ".join(found[job.index]) for job in resumed.jobs if job.index in found}
     told = (*resumed.refused, *refusals(reasons, str(resumed.sweep.get("command"))))
     if len(found) == len(resumed.jobs):
@@ -120,9 +136,9 @@ def ready(resumed: Resumed, looks: Looks) -> Resumed:
     )
 
 
-def _looked(look: Look, config: JobConfig, start: Path) -> Sequence[str]:
+def _looked(look: Look, job: Asked, start: Path) -> Sequence[str]:
     try:
-        return look.problems(config, start)
+        return look.problems(job, start)
     except OSError as error:  # a folder that may not be read, a name too long
         return [f"{error.filename}: cannot be read ({error.strerror})"]
 
@@ -136,11 +152,11 @@ def _adapter_kind(config: JobConfig) -> Hashable:
     return config.model, config.lora.rank, config.lora.target_modules
 
 
-def _cache_problems(config: JobConfig, start: Path) -> list[str]:
+def _cache_problems(job: Asked, start: Path) -> list[str]:
     """A cache that is there may hold all that is needed, and may be somebody else's."""
-    folder = (start / config.data.cache_dir).absolute()
+    folder = (start / job.config.data.cache_dir).absolute()
     why = too_long(folder) or (None if folder.is_dir() else unwritable(folder))
     return [] if why is None else [f"data.cache_dir: {folder} cannot be written ({why}); give a folder that can"]
 
 
-_CACHE = Look(decides=lambda config: config.data.cache_dir, problems=_cache_problems)
+_CACHE = Look(decides=lambda job: job.config.data.cache_dir, problems=_cache_problems)

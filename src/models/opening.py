@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from src.config.schema import ModelConfig
 from src.models.protocol import BaseError, BaseFiles, BaseSizes
 
 FAMILIES = {"sd": "src.models.sd.base"}
-"""Name in ``model.family`` to the module with its ``open_files`` and ``file_problems``."""
+"""Name in ``model.family`` to the module with its ``open_files``, ``file_problems`` and ``layers_of``."""
 SIZES = {"sd": "src.models.sd.sizes", "sdxl": "src.models.sd.sizes"}
 """The same for ``open_sizes``: families whose memory can be predicted."""
 
@@ -44,6 +44,20 @@ def file_problems(model: ModelConfig, start: Path | None = None) -> list[str]:
     if model.family not in FAMILIES:
         return []
     look: Callable[[ModelConfig, Path | None], list[str]] = import_module(FAMILIES[model.family]).file_problems
+    return look(model, start)
+
+
+def layers_of(model: ModelConfig, start: Path | None = None) -> Mapping[str, tuple[int, ...]] | None:
+    """Shapes of the layers that an adapter can target; None where they show only with torch or the hub, or not at all.
+
+    Args:
+        model: The ``model`` group of a job.
+        start: Folder that relative paths start from; None is the working folder.
+    """
+    if model.family not in FAMILIES:
+        return None
+    look: Callable[[ModelConfig, Path | None], Mapping[str, tuple[int, ...]] | None]
+    look = import_module(FAMILIES[model.family]).layers_of
     return look(model, start)
 
 

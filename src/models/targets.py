@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from src.config.schema import PRESETS
@@ -40,6 +41,19 @@ def kinds_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
         name: "linear" if len(shape) == 2 else "conv1x1" if shape[2:] == (1, 1) else "conv"
         for name, shape in shapes.items()
     }
+
+
+def presets_of(layers: Mapping[str, str]) -> dict[str, list[str]]:
+    """What each preset stands for on a base; it may lack all layers of one, which is left out then.
+
+    Args:
+        layers: From :func:`target_layers`.
+    """
+    found = {}
+    for preset in PRESETS:
+        with suppress(ValueError):
+            found[preset] = resolve_targets(layers, preset)
+    return found
 
 
 def resolve_targets(layers: Mapping[str, str], target_modules: str | Sequence[str]) -> list[str]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from src.config.given import is_given, words_of
 from src.config.paths import locate
-from src.config.schema import PRESETS
 from src.lora.formats.adapter import AdapterError, AdapterFileError, effective_alpha
 from src.lora.formats.read import load_adapter
 from src.lora.formats.values import value_problems
 from src.lora.init_from import Wanted, look_at
 from src.lora.resize import Resized, larger, smaller
-from src.models.targets import kinds_of, resolve_targets
+from src.models.targets import kinds_of, presets_of, resolve_targets
 from src.training.job_config import read_changes
 
 if TYPE_CHECKING:
@@ -106,13 +104,9 @@ def _read(lora: LoraConfig, folder: Path, layers: Mapping[str, tuple[int, ...]])
 
 def _wanted(lora: LoraConfig, folder: Path, layers: Mapping[str, tuple[int, ...]]) -> Wanted:
     kinds = kinds_of(layers)
-    presets = {}
-    for preset in PRESETS:
-        with suppress(ValueError):  # a base may lack all layers of one
-            presets[preset] = resolve_targets(kinds, preset)
     given = is_given("lora.rank", lora.rank, words_of(folder)) or "lora.rank" in read_changes(folder)
     targets = resolve_targets(kinds, lora.target_modules)
-    return Wanted(rank=lora.rank, rank_is_given=given, layers=layers, targets=targets, presets=presets)
+    return Wanted(rank=lora.rank, rank_is_given=given, layers=layers, targets=targets, presets=presets_of(kinds))
 
 
 def _at_rank(weights: LoraWeights, rank: int, fresh: Tensor) -> Resized:

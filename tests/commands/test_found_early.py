@@ -55,6 +55,7 @@ def base(tmp_path: Path) -> Path:
         (("model.stride=24", "data.resolution=48"), "model.stride: got 24, allowed is a multiple of 16"),
         (("lora.init_from=nope.safetensors",), "lora.init_from: .*nope.safetensors"),
         (("lora.init_from=README.md",), "lora.init_from: .*README.md"),
+        (("lora.target_modules=[to_x]",), "to_x"),
         (("tracking.uri=http://", "tracking=mlflow"), "tracking.uri: got 'http://'"),
         (("tracking.uri=foo:bar", "tracking=mlflow"), "tracking.uri: got 'foo:bar'"),
         ((f"hydra.sweep.subdir={LONG}",), "hydra.sweep.subdir: .*has 300 bytes, this disk allows 255"),

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from src.config.schema import JobConfig
 from src.launch.errors import SweepError
 from src.launch.points import said_once
-from src.launch.preflight import Look, Looks, full_disk, ready, unready
+from src.launch.preflight import Asked, Look, Looks, full_disk, ready, unready
 from src.launch.resume import Resumed
 from src.tracking.records import JobRecord
 from tests.launch.jobs import job
+
+
+def _asked(path: str, cache: Path) -> Asked:
+    return Asked(config=job(data__path=path, data__cache_dir=str(cache)))
 
 
 class Counting:
@@ -23,19 +26,19 @@ class Counting:
         self.problems = problems
         self.asked: list[str] = []
 
-    def look(self, config: JobConfig, start: Path) -> Sequence[str]:
+    def look(self, asked: Asked, start: Path) -> Sequence[str]:
         del start
-        self.asked.append(config.data.path)
-        return self.problems.get(config.data.path, ())
+        self.asked.append(asked.config.data.path)
+        return self.problems.get(asked.config.data.path, ())
 
     @property
     def looks(self) -> Looks:
-        return Looks(looks=(Look(decides=lambda config: config.data.path, problems=self.look),))
+        return Looks(looks=(Look(decides=lambda asked: asked.config.data.path, problems=self.look),))
 
 
 def test_a_thousand_jobs_on_one_data_set_are_one_look(tmp_path: Path) -> None:
     counting = Counting(bad=["it is gone"])
-    config = job(data__path="bad", data__cache_dir=str(tmp_path))
+    config = _asked("bad", tmp_path)
     found = unready(dict.fromkeys(range(1000), config), counting.looks, tmp_path)
     assert counting.asked == ["bad"]
     assert len(found) == 1000
@@ -44,7 +47,7 @@ def test_a_thousand_jobs_on_one_data_set_are_one_look(tmp_path: Path) -> None:
 
 def test_each_problem_is_said_once_with_the_points_that_have_it(tmp_path: Path) -> None:
     counting = Counting(a=["gone", "torn"], b=["gone"])
-    configs = {n: job(data__path=path, data__cache_dir=str(tmp_path)) for n, path in enumerate("ab.a")}
+    configs = {n: _asked(path, tmp_path) for n, path in enumerate("ab.a")}
     words = {n: (f"data.path={path}",) for n, path in enumerate("ab.a")}
     assert said_once(unready(configs, counting.looks, tmp_path), words) == [
         "point 0 (data.path=a), point 1 (data.path=b), point 3 (data.path=a): gone",
@@ -54,14 +57,14 @@ def test_each_problem_is_said_once_with_the_points_that_have_it(tmp_path: Path) 
 
 def test_of_many_problems_the_first_are_shown_and_the_rest_is_counted(tmp_path: Path) -> None:
     counting = Counting(a=[f"row {n}" for n in range(60)])
-    (lines,) = unready({0: job(data__path="a", data__cache_dir=str(tmp_path))}, counting.looks, tmp_path).values()
+    (lines,) = unready({0: _asked("a", tmp_path)}, counting.looks, tmp_path).values()
     assert (len(lines), lines[-1]) == (51, "and 10 more problems of the same files")
 
 
 def test_a_cache_that_cannot_be_written_is_a_problem_of_every_job(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    config = job(data__cache_dir="file/cache")
-    (lines,) = unready({0: config}, Looks(), tmp_path).values()
+    asked = Asked(config=job(data__cache_dir="file/cache"))
+    (lines,) = unready({0: asked}, Looks(), tmp_path).values()
     assert lines == [
         f"data.cache_dir: {tmp_path}/file/cache cannot be written ({tmp_path}/file is a file); give a folder that can"
     ]

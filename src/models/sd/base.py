@@ -50,12 +50,10 @@ def open_files(model: ModelConfig) -> SdBase:
 
 def file_problems(model: ModelConfig, start: Path | None = None) -> list[str]:
     """As :func:`src.models.opening.file_problems`; a pickled file, which torch reads, is left to the worker."""
-    path = locate(model.path, start)
+    here = _here(model, start)
+    path = Path(here.path)
     if not path.exists() and is_hub_id(model.path):
         return []
-    here = replace(model, path=str(path) if path.exists() else model.path)
-    if model.config is not None:
-        here = replace(here, config=str(locate(model.config, start)))
     if path.is_file() and path.suffix in PICKLED and here.config is not None:
         return []
     try:
@@ -66,6 +64,22 @@ def file_problems(model: ModelConfig, start: Path | None = None) -> list[str]:
     except OSError as error:
         return [f"model.path: {error.filename or path} cannot be read ({error.strerror})"]
     return []
+
+
+def layers_of(model: ModelConfig, start: Path | None = None) -> Mapping[str, tuple[int, ...]] | None:
+    """As :func:`src.models.opening.layers_of`; a single file has other names, which only torch brings to these."""
+    here = _here(model, start)
+    try:
+        return open_files(here).layers() if Path(here.path).is_dir() else None
+    except (BaseError, OSError):
+        return None
+
+
+def _here(model: ModelConfig, start: Path | None) -> ModelConfig:
+    """The same with paths that are found from any working folder."""
+    path = locate(model.path, start)
+    config = None if model.config is None else str(locate(model.config, start))
+    return replace(model, path=str(path) if path.exists() else model.path, config=config)
 
 
 class SdBase:
