@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from src.config.schema import JobConfig
 
-_LONGEST = 80  # file systems allow 255 bytes; endings such as -step000100.diffusers.safetensors come on top
+_LONGEST = 80  # file systems allow 255 bytes; endings such as -step000100.safetensors come on top
 LONGEST_NAME = _LONGEST + len("-9999")
 """Letters of the longest name, with the number that keeps equal ones apart."""
 _SHORT = {
     "data.batch_size": "batch",
     "data.resolution": "px",
+    "lora.init_from": "from",
     "lora.rank": "rank",
     "lora.target_modules": "",
     "lora.use_rslora": "rslora",
@@ -33,6 +34,8 @@ _SHORT = {
     "trainer.max_steps": "steps",
     "trainer.precision": "",
 }
+_PATHS = ("lora.init_from", "model.config", "export.copy_to")
+_ENDING = re.compile(r"\.(?:safetensors|ckpt|pt|pth)$")
 _POWER = re.compile(r"(?<=\d)e\+0*(?=\d)")  # a dash would make 1e-09 of 1e+09
 _IN_THE_NAME_ALREADY = ("data", "data.name", "lora.rank", "name", "sweep")
 
@@ -116,9 +119,8 @@ def _parts(jobs: Sequence[JobConfig], overrides: Sequence[Mapping[str, str]]) ->
 def _told_apart(key: str, values: Iterable[str]) -> dict[str, str]:
     """Each value of ``key`` to its part: of a path as few folders as will do; a digest where letters do not."""
     shown = list(values)
-    most = max(value.count("/") for value in shown) + 1 if key.endswith("path") else 1
-    for folders in range(1, most + 1):
-        told = {value: _part(key, _tail(value, folders) if most > 1 else value) for value in shown}
+    for folders in range(1, _most_folders(key, shown) + 1):
+        told = {value: _part(key, _tail(key, value, folders)) for value in shown}
         if len({part.lower() for part in told.values()}) == len(told):
             return told
     parts = [part.lower() for part in told.values()]
@@ -128,8 +130,29 @@ def _told_apart(key: str, values: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _tail(path: str, folders: int) -> str:
-    return "/".join(path.rstrip("/").split("/")[-folders:])
+def told_shortly(key: str, values: Iterable[str]) -> dict[str, str]:
+    """Each value of ``key`` as a column has room for it: of paths as few folders as tell them apart."""
+    shown = list(dict.fromkeys(values))
+    for folders in range(1, _most_folders(key, shown) + 1):
+        told = {value: _tail(key, value, folders) for value in shown}
+        if len(set(told.values())) == len(told):
+            return told
+    return {value: value for value in shown}
+
+
+def _is_path(key: str) -> bool:
+    return key.endswith("path") or key in _PATHS
+
+
+def _most_folders(key: str, values: Sequence[str]) -> int:
+    return max((value.count("/") for value in values), default=0) + 1 if _is_path(key) else 1
+
+
+def _tail(key: str, value: str, folders: int) -> str:
+    """The end of a path, without what only says what kind of file it is; any other value as it is."""
+    if not _is_path(key):
+        return value
+    return "/".join(_ENDING.sub("", value.rstrip("/")).split("/")[-folders:])
 
 
 def _part(key: str, shown: str) -> str:

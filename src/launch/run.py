@@ -12,7 +12,7 @@ from src.launch.engines import ENGINES
 from src.launch.engines.protocol import WORKER_LOST
 from src.launch.journal import Journal, read_journal
 from src.launch.members import Member
-from src.launch.names import show_value, swept_keys
+from src.launch.names import show_value, swept_keys, told_shortly
 from src.launch.outcome import FAILED, INTERRUPTED, OUTCOME
 from src.launch.results import JobOutcome, read_results, write_results
 from src.launch.resume import has_checkpoint
@@ -149,7 +149,12 @@ class Run:
         console = self._console
         overrides = {result.index: result.overrides for result in self.results}
         keys = swept_keys(list(overrides.values()))
-        swept = {index: {key: self._shown(index, key, given) for key in keys} for index, given in overrides.items()}
+        swept: dict[int, dict[str, str]] = {index: {} for index in overrides}
+        for key in keys:
+            shown = {index: self._shown(index, key, given) for index, given in overrides.items()}
+            told = told_shortly(key, shown.values())
+            for index, value in shown.items():
+                swept[index][key] = told[value]
         try:
             print_results(console, self._sweep_dir, self.results, swept)
             if picture is not None:

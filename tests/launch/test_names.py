@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.launch.names import name_jobs, show_value
+from src.launch.names import name_jobs, show_value, told_shortly
 from tests.launch.jobs import job
 
 
@@ -68,10 +68,21 @@ def test_different_numbers_have_different_names_without_being_counted(data: st.D
         ("data.path", ["/a/photos", "/b/photos"], ["patha-photos", "pathb-photos"]),
         ("data.path", ["x", "/y/z"], ["pathx", "pathz"]),
         ("data.path", ["müller", "anna"], ["pathmuller", "pathanna"]),
+        ("lora.init_from", ["/a/anna.safetensors", "/a/ben.safetensors"], ["fromanna", "fromben"]),
+        ("lora.init_from", ["/a/x.safetensors", "/b/x.safetensors"], ["froma-x", "fromb-x"]),
+        ("model.path", ["/m/v1-5.safetensors", "/m/v1-4.ckpt"], ["basev1-5", "basev1-4"]),
     ],
 )
 def test_what_is_swept_is_told_apart(key: str, values: list, ends: list[str]) -> None:
     assert names_of(key, values) == [f"duotone-rank8-{end}" for end in ends]
+
+
+def test_paths_take_no_more_room_in_the_table_than_tells_them_apart() -> None:
+    near, far = "/long/way/to/anna.safetensors", "/long/way/to/ben.safetensors"
+    assert told_shortly("lora.init_from", [near, far, near]) == {near: "anna", far: "ben"}
+    other = "/another/way/to/ben.safetensors"
+    assert told_shortly("data.path", [far, other]) == {far: "long/way/to/ben", other: "another/way/to/ben"}
+    assert told_shortly("optimizer.lr", ["0.1", "0.2"]) == {"0.1": "0.1", "0.2": "0.2"}
 
 
 @given(st.lists(st.text(max_size=40).filter(str.strip), min_size=2, max_size=5, unique=True))
