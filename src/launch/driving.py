@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import string
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -31,9 +30,9 @@ from src.launch.argv import CommandLine
 from src.launch.check import folders_of, group_options, without_m
 from src.launch.composing import Composer
 from src.launch.errors import SweepError
-from src.launch.hydra_errors import COMPOSING, in_a_line
+from src.launch.hydra_errors import composing
 from src.launch.hydra_keys import composed_problems, is_hydra
-from src.launch.stacking import lost_choices, stacked_problems
+from src.launch.stacking import lost_in_stacks
 
 _RUN_DIR, _SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
 _RUN_DIR_DEFAULT = "${hydra.sweep.dir}"
@@ -48,7 +47,7 @@ def drive(line: CommandLine) -> None:
     version.setbase("1.3")
     with _hydra(line) as hydra:
         if line.info:
-            with _composing():
+            with composing():
                 _show(hydra, line)
         else:
             _sweep(hydra, line)
@@ -56,7 +55,7 @@ def drive(line: CommandLine) -> None:
 
 @contextmanager
 def _hydra(line: CommandLine) -> Iterator[Hydra]:
-    with _composing():
+    with composing():
         path = create_config_search_path(line.config_path())
         for folder in line.config_dirs():
             anchor = SearchPathQuery(provider="schema")
@@ -68,20 +67,8 @@ def _hydra(line: CommandLine) -> Iterator[Hydra]:
         GlobalHydra.instance().clear()
 
 
-@contextmanager
-def _composing() -> Iterator[None]:
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", ".*is not available", UserWarning)  # a place of the search path
-            yield
-    except SweepError:
-        raise
-    except COMPOSING as error:
-        raise SweepError([in_a_line(error)]) from error
-
-
 def _sweep(hydra: Hydra, line: CommandLine) -> None:
-    with _composing():
+    with composing():
         config = _composed(hydra, line)
         _refuse_what_is_lost(hydra, line, config)
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
@@ -95,8 +82,7 @@ def _refuse_what_is_lost(hydra: Hydra, line: CommandLine, config: DictConfig) ->
     repository: IConfigRepository = hydra.config_loader.repository  # type: ignore[attr-defined]  # of Hydra's one loader
     problems = [
         *composed_problems(config),
-        *stacked_problems(parsed, lambda words: _compose(hydra, line, words), repository),
-        *lost_choices(parsed, config, repository),
+        *lost_in_stacks(parsed, config, lambda words: _compose(hydra, line, words), repository),
     ]
     if problems:
         raise SweepError(problems)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.parse import key_hint, known_keys
+from src.launch.errors import SweepError
 from src.launch.hydra_keys import hydra_keys
 
 COMPOSING = (
@@ -23,6 +27,19 @@ _RAISED = re.compile(r": \w+Error raised while composing config:; ")
 _FULL_KEY = re.compile(r"full_key: (\S+)")
 _UNKNOWN = re.compile(r"Key '[^']*' (is not in struct|not in '\w+')")
 _SECOND_CHOICE = re.compile(r"Multiple values for (\S+?)\. To override a value use .*")
+
+
+@contextmanager
+def composing() -> Iterator[None]:
+    """Whatever composing raises within is a :class:`~src.launch.errors.SweepError` with one line."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", ".*is not available", UserWarning)  # a place of the search path
+            yield
+    except SweepError:
+        raise
+    except COMPOSING as error:
+        raise SweepError([in_a_line(error)]) from error
 
 
 def in_a_line(error: BaseException) -> str:

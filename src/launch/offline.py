@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hydra import initialize_config_dir
+from hydra._internal.config_repository import IConfigRepository
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
+from omegaconf import DictConfig
 
 from src.config.parse import ConfigError
 from src.config.paths import PROJECT_ROOT, own_configs
 from src.launch.check import group_options, missing_folders, problems_of
-from src.launch.hydra_errors import in_a_line
+from src.launch.hydra_errors import composing
 from src.launch.points import Point, SweepError, all_sound, compose_points
+from src.launch.stacking import lost_in_stacks
 from src.launch.sweeping import points_of
 from src.launch.texts import as_texts
 
@@ -34,11 +38,22 @@ def compose_all(overrides: Sequence[str]) -> list[Point]:
             msg = "initialize_config_dir() comes first"
             raise RuntimeError(msg)
         try:
-            master = hydra.compose_config("train", list(overrides), RunMode.MULTIRUN)
-            batch = points_of(hydra.config_loader, master.hydra.sweeper.get("params") or {}, overrides)
+            master, batch = _composed(hydra, list(overrides))
             found = compose_points(hydra.config_loader, master, batch, 0)
             return all_sound(found, dict(enumerate(batch)))
         except SweepError as error:
             raise ConfigError(list(error.problems)) from error
-        except HydraException as error:
-            raise ConfigError([in_a_line(error)]) from error
+
+
+def _composed(hydra: Hydra, words: list[str]) -> tuple[DictConfig, list[list[str]]]:
+    """What all points share, and the words of each."""
+    with composing():
+        master = hydra.compose_config("train", words, RunMode.MULTIRUN)
+        repository: IConfigRepository = hydra.config_loader.repository  # type: ignore[attr-defined]  # of Hydra's one loader
+        parsed = OverridesParser.create().parse_overrides(words)
+        problems = lost_in_stacks(
+            parsed, master, lambda other: hydra.compose_config("train", other, RunMode.MULTIRUN), repository
+        )
+        if problems:
+            raise SweepError(problems)
+        return master, points_of(hydra.config_loader, master.hydra.sweeper.get("params") or {}, words)

@@ -19,14 +19,22 @@ from src.launch.hydra_keys import is_hydra
 Compose = Callable[[list[str]], DictConfig]
 
 
-def stacked_problems(parsed: Sequence[Override], compose: Compose, repository: IConfigRepository) -> list[str]:
-    """Keys that several files of one list sweep differently, where the command line says nothing of them.
+def lost_in_stacks(
+    parsed: Sequence[Override], config: DictConfig, compose: Compose, repository: IConfigRepository
+) -> list[str]:
+    """A line for each thing that one of several chosen files says and that another's word comes before.
 
     Args:
-        parsed: The command line's overrides.
+        parsed: The command line's overrides, which are meant to come before all.
+        config: What they composed.
         compose: Composes a few words alone.
-        repository: Knows the groups.
+        repository: Knows the groups, and reads configs.
     """
+    return [*_swept_twice(parsed, compose, repository), *_chosen_twice(parsed, config, repository)]
+
+
+def _swept_twice(parsed: Sequence[Override], compose: Compose, repository: IConfigRepository) -> list[str]:
+    """Keys that several files of one list sweep differently, where the command line says nothing of them."""
     said = {override.key_or_group for override in parsed}
     problems = []
     for override in parsed:
@@ -47,14 +55,8 @@ def stacked_problems(parsed: Sequence[Override], compose: Compose, repository: I
     return problems
 
 
-def lost_choices(parsed: Sequence[Override], config: DictConfig, repository: IConfigRepository) -> list[str]:
-    """Choices in chosen files (``- override /model: sd15``) that another file's choice of that group came before.
-
-    Args:
-        parsed: The command line's overrides, which are meant to come before all.
-        config: What they composed.
-        repository: Reads configs.
-    """
+def _chosen_twice(parsed: Sequence[Override], config: DictConfig, repository: IConfigRepository) -> list[str]:
+    """Choices in chosen files (``- override /model: sd15``) that another file's choice of that group came before."""
     said = {override.key_or_group for override in parsed}
     given = [(override.key_or_group, override.value()) for override in parsed]  # of a list Hydra keeps no choice
     choices: Mapping[str, object] = config.hydra.runtime.choices

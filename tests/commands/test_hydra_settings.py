@@ -9,9 +9,11 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, RunMode
 
 from src.config.paths import PROJECT_ROOT
+from src.launch.launching import Launching
 from src.launch.outcome import OUTCOME
 from src.launch.sweeping import sweep
 from tests.commands.ran import Command, Ran
@@ -135,6 +137,12 @@ def test_options_on_the_search_path_are_known(command: Command, tmp_path: Path) 
     ran = command("trainer=short", f"hydra.searchpath=['file://{tmp_path}/more']", "--cfg", "job", "-p", "trainer")
     assert ran.code == 0, ran.err
     assert "max_steps: 3" in ran.out
+
+
+def test_failures_that_a_launch_returns_are_looked_at(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever launched: Hydra itself looks at no return of a multirun."""
+    monkeypatch.setattr(Launching, "launch", lambda *_: [JobReturn(status=JobStatus.FAILED)])
+    assert command("seed=1").code == 1
 
 
 def test_a_launcher_that_returns_without_having_trained_is_refused_by_the_sweeper_itself() -> None:

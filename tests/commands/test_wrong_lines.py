@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from src.config.parse import ConfigError
+from src.launch.offline import compose_all
 from tests.commands.ran import Command
 
 _FLAGS = [
@@ -206,3 +212,105 @@ def test_a_list_is_advised_only_where_one_is_allowed(command: Command, word: str
     err = command(word).err
     assert "add -m" in err
     assert "[" not in err
+
+
+_KEYS = [
+    "lora",
+    "lora.rank",
+    "lora.rank.x",
+    "lora.target_modules",
+    "data",
+    "data.path",
+    "model",
+    "seed",
+    "name",
+    "resume",
+    "sweep",
+    "experiment",
+    "hydra",
+    "hydra.run",
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+    "hydra.sweep.subdir",
+    "hydra.mode",
+    "hydra.launcher",
+    "hydra.launcher.pack_size",
+    "hydra.launcher.devices",
+    "hydra.sweeper",
+    "hydra.sweeper.params",
+    "hydra/launcher",
+    "hydra/sweeper",
+    "hydra/help",
+    "hydra.job",
+    "hydra.job.name",
+    "hydra.verbose",
+    "hydra.searchpath",
+]
+_VALUES = [
+    "",
+    *[
+        "4",
+        "4,8",
+        "null",
+        "true",
+        "''",
+        "abc",
+        "-1",
+        "1e9",
+        "nan",
+        "???",
+        "[]",
+        "[a,b]",
+        "[1,[2]]",
+        "{}",
+        "{a:1}",
+        "{a:{b:2}}",
+        "glob(*)",
+        "range(0,3)",
+        "range(3)",
+        "interval(0,1)",
+        "choice(1,2)",
+        "[rank,seeds]",
+        "rank,seeds",
+        "pack",
+        "basic",
+        "${seed}",
+        "${x}",
+        "${",
+        "${hydra:job.num}",
+        "${now:%Y}",
+        "${oc.env:HOME}",
+        "~",
+        "$",
+        "\\",
+        ",",
+        "=",
+        "@",
+        "ü",
+        "file:///x",
+    ],
+]
+_word = st.builds(
+    "{}{}={}".format, st.sampled_from(["", "", "", "+", "++", "~"]), st.sampled_from(_KEYS), st.sampled_from(_VALUES)
+)
+_flag = st.sampled_from(
+    [["-m"], ["-r"], ["--cfg", "job"], ["--cfg", "all"], ["--resolve"], ["-p", "lora"], ["--info", "defaults"], ["-h"]]
+)
+
+
+@settings(max_examples=80)
+@given(words=st.lists(_word, min_size=1, max_size=3), flags=st.lists(_flag, max_size=2))
+def test_no_line_whatever_ends_in_a_traceback(command: Command, words: list[str], flags: list[list[str]]) -> None:
+    given = [*(word for flag in flags for word in flag), *words]
+    ran = command(*given, "hydra.launcher.plan_only=true", sweep_dir=None)
+    assert ran.code in (0, 2), (given, ran)
+    assert "Traceback" not in ran.err, given
+    assert ran.code == 0 or ran.err.startswith(("The command line is wrong:\n  - ", "Nothing was started:\n  - "))
+
+
+@settings(max_examples=40)
+@given(words=st.lists(_word, min_size=1, max_size=3))
+def test_predicting_refuses_such_lines_as_well(words: list[str]) -> None:
+    with contextlib.suppress(ConfigError):
+        assert compose_all(words)
+    GlobalHydra.instance().clear()
