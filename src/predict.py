@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from src.config.ending import run
 from src.config.parse import ConfigError
 from src.config.surroundings import settle
 
@@ -60,4 +61,4 @@ def _gib(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

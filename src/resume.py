@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from src.config.collector import before_exit
+from src.config.ending import run
 from src.config.paths import home_path
 from src.config.surroundings import settle
-from src.launch.outcome import FAILED, OK, OUTCOME, WRONG_INPUT
+from src.launch.outcome import FAILED, INTERRUPTED, OK, OUTCOME, WRONG_INPUT
 
 
 def main(words: list[str] | None = None, *, failed: bool = False) -> int:
@@ -17,58 +17,63 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
 
     Args:
         words: The command line.
-        failed: Whether failed jobs are tried again without being asked for.
+        failed: Whether failed jobs are tried again without being asked for: ``src.retry``.
     """
     settle()
-    parser = argparse.ArgumentParser(prog="python -m src.resume", description=__doc__)
+    about = "Try failed jobs of a sweep again, and go on with what is left of it." if failed else __doc__
+    parser = argparse.ArgumentParser(prog=f"python -m src.{'retry' if failed else 'resume'}", description=about)
     parser.add_argument("what", nargs="?", help="a sweep's or job's folder, id or name (default: the newest sweep)")
-    parser.add_argument("--failed", action="store_true", default=failed, help="try failed jobs again, too")
+    if not failed:
+        parser.add_argument("--failed", action="store_true", help="try failed jobs again, too")
     parser.add_argument("--root", type=home_path, default=Path("multirun"), help="where sweeps lie (default: multirun)")
     options = parser.parse_args(words)
-    from hydra_plugins.foundry._data import data_changes  # noqa: PLC0415
-    from hydra_plugins.foundry._forecast import TracedForecast  # noqa: PLC0415
-    from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415
-    from hydra_plugins.foundry._preflight import LOOKS  # noqa: PLC0415  # --help needs none of these
-    from src.launch.engines import ENGINES  # noqa: PLC0415
-    from src.launch.finding import NotFoundError, find  # noqa: PLC0415
-    from src.launch.folders import refuse_empty  # noqa: PLC0415
+    from src.launch.finding import NotFoundError  # noqa: PLC0415  # --help needs none of these
     from src.launch.points import SweepError  # noqa: PLC0415
-    from src.launch.preflight import ready  # noqa: PLC0415
-    from src.launch.resume import find_unfinished, stored_launcher  # noqa: PLC0415
-    from src.launch.settings import Settings  # noqa: PLC0415
-    from src.launch.sweep import run_resumed, settle_sweep  # noqa: PLC0415
 
     OUTCOME.exit_code = OK
     try:
-        folder, job = find(options.what, options.root)
-        refuse_empty(folder)
-        found = find_unfinished(
-            folder.absolute(),
-            failed=options.failed or job is not None,
-            only=None if job is None else {job},
-            changed=data_changes,
-        )
-        resumed = ready(found, LOOKS)
-        sys.stderr.write("".join(f"Left out: {line}\n" for line in resumed.refused))
-        if not resumed.jobs and job is None and settle_sweep(folder.absolute(), draw_picture):
-            return OUTCOME.exit_code
-        if not resumed.jobs:
-            print(*resumed.notes, f"Nothing is left to do in {folder} (python -m src.status {folder})", sep="\n")
-            return OK
-        settings = Settings.of(stored_launcher(resumed))
-        settings.check(tuple(ENGINES))
-        outcomes = run_resumed(resumed, settings, draw_picture, forecast=TracedForecast())
+        return _go_on(options.what, options.root, failed=failed or options.failed)
     except (NotFoundError, SweepError) as error:
         sys.stderr.write(f"{error}\n")
         return WRONG_INPUT
-    if any(outcome.state == "FAILED" for outcome in outcomes):
-        OUTCOME.worsen(FAILED)
-    if resumed.refused:
-        OUTCOME.worsen(WRONG_INPUT)
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        return INTERRUPTED
+
+
+def _go_on(what: str | None, root: Path, *, failed: bool) -> int:
+    from hydra_plugins.foundry._data import data_changes  # noqa: PLC0415
+    from hydra_plugins.foundry._forecast import TracedForecast  # noqa: PLC0415
+    from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415
+    from hydra_plugins.foundry._preflight import LOOKS  # noqa: PLC0415
+    from src.launch.finding import find  # noqa: PLC0415
+    from src.launch.folders import refuse_empty  # noqa: PLC0415
+    from src.launch.launching import tell_left_out  # noqa: PLC0415
+    from src.launch.leftover import wait_until_free  # noqa: PLC0415
+    from src.launch.points import SweepError  # noqa: PLC0415
+    from src.launch.preflight import ready  # noqa: PLC0415
+    from src.launch.resume import find_unfinished  # noqa: PLC0415
+    from src.launch.sweep import run_resumed, settings_of, settle_sweep  # noqa: PLC0415
+
+    found, job = find(what, root)
+    folder = found.absolute()
+    refuse_empty(folder)
+    wait_until_free(folder)
+    only = None if job is None else {job}
+    resumed = ready(find_unfinished(folder, failed=failed or job is not None, only=only, changed=data_changes), LOOKS)
+    if resumed.jobs:
+        tell_left_out(resumed.left_out)
+        outcomes = run_resumed(resumed, settings_of(resumed), draw_picture, forecast=TracedForecast())
+        if any(outcome.state == "FAILED" for outcome in outcomes):
+            OUTCOME.worsen(FAILED)
+        return OUTCOME.exit_code
+    settled = job is None and settle_sweep(folder, draw_picture)
+    if resumed.left_out:
+        raise SweepError(resumed.left_out)
+    if not settled:
+        print(*resumed.notes, f"Nothing is left to do in {found} (python -m src.status {found})", sep="\n")
     return OUTCOME.exit_code
 
 
 if __name__ == "__main__":
-    code = main()
-    before_exit()
-    sys.exit(code)
+    run(main)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 
-from src.config.collector import before_exit
+from src.config.ending import run
 from src.resume import main
 
 if __name__ == "__main__":
-    code = main(failed=True)
-    before_exit()
-    sys.exit(code)
+    run(partial(main, failed=True))

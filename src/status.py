@@ -6,14 +6,14 @@ import argparse
 import csv
 import json
 import sys
-import time
 from pathlib import Path
 
+from src.config.ending import run
 from src.config.paths import home_path
 from src.config.surroundings import settle
-from src.launch.errors import NewerFormatError
+from src.launch.errors import SweepError
 from src.launch.finding import NotFoundError, find
-from src.launch.ledger import columns, read_ledger, read_sweep_state
+from src.launch.ledger import Sweep, columns, read_ledger, read_sweep_state
 
 WRONG_INPUT = 2
 
@@ -24,47 +24,44 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m src.status", description=__doc__)
     parser.add_argument("sweep", nargs="?", help="a sweep's folder or id (default: all in --root)")
     parser.add_argument("--root", type=home_path, default=Path("multirun"), help="where sweeps lie (default: multirun)")
+    parser.add_argument("--all", action="store_true", help="show the jobs of finished sweeps, too")
     parser.add_argument("--watch", action="store_true", help="refresh until Ctrl-C")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON array of jobs")
     form.add_argument("--csv", action="store_true", help="one line a job")
     options = parser.parse_args(words)
-    newer: list[str] = []
+    unread: list[str] = []
     try:
         folder = None if options.sweep is None else find(options.sweep, options.root)[0]
-        sweeps = read_ledger(options.root, newer) if folder is None else [read_sweep_state(folder)]
-    except (NotFoundError, NewerFormatError) as error:
-        sys.stderr.write(f"sweep: {error.problems[0] if isinstance(error, NewerFormatError) else error}\n")
+        sweeps = _look(folder, options.root, unread)
+    except (NotFoundError, SweepError) as error:
+        sys.stderr.write(f"sweep: {error.problems[0] if isinstance(error, SweepError) else error}\n")
         return WRONG_INPUT
-    sys.stderr.write("".join(f"left out: {line}\n" for line in newer))
-    known = [sweep for sweep in sweeps if sweep is not None]
+    sys.stderr.write("".join(f"left out: {line}\n" for line in unread))
     if options.json or options.csv:
-        rows = columns([job for sweep in known for job in sweep.jobs])
-        if options.json:
-            print(json.dumps(rows, indent=1))
-        elif rows:
-            writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        _write_rows(sweeps, as_json=options.json)
         return 0
-    from rich.console import Console  # noqa: PLC0415  # machines need none of it
-    from rich.live import Live  # noqa: PLC0415
+    from src.launch.watching import show, watch  # noqa: PLC0415  # machines need none of it
 
-    from src.launch.board import board  # noqa: PLC0415
+    unfold = options.all or folder is not None
+    if options.watch:
+        return watch(lambda: _look(folder, options.root, []), unfold=unfold)
+    return show(sweeps, unfold=unfold)
 
-    console = Console()
-    if not options.watch:
-        console.print(board(known), soft_wrap=not console.is_terminal)
-        return 0
-    try:
-        with Live(board(known), console=console, auto_refresh=False, screen=console.is_terminal) as live:
-            while True:
-                time.sleep(1.0)
-                again = read_ledger(options.root) if folder is None else [read_sweep_state(folder)]
-                live.update(board([sweep for sweep in again if sweep is not None]), refresh=True)
-    except KeyboardInterrupt:
-        return 0
+
+def _look(folder: Path | None, root: Path, unread: list[str]) -> list[Sweep]:
+    return read_ledger(root, unread) if folder is None else [read_sweep_state(folder)]
+
+
+def _write_rows(sweeps: list[Sweep], *, as_json: bool) -> None:
+    rows = columns([job for sweep in sweeps for job in sweep.jobs])
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    elif rows:
+        writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

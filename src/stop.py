@@ -8,14 +8,16 @@ import time
 from pathlib import Path
 
 from src.config.control import ask_to_stop
+from src.config.ending import run
 from src.config.paths import home_path
+from src.config.quoting import shell
 from src.config.surroundings import settle
-from src.launch.errors import NewerFormatError
+from src.launch.errors import SweepError
 from src.launch.finding import NotFoundError, find
 from src.launch.journal import ENDED
 from src.launch.ledger import is_held, read_sweep_state
 
-OK, NOT_YET, WRONG_INPUT = 0, 1, 2
+OK, NOT_YET, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(words: list[str] | None = None) -> int:
@@ -31,23 +33,28 @@ def main(words: list[str] | None = None) -> int:
         problem = _problem(folder, job)
         if problem is None:
             ask_to_stop(folder, job)
-    except NewerFormatError as error:
+            return _wait(folder, job, options.what, options.wait)
+    except SweepError as error:
         problem = error.problems[0]
     except (NotFoundError, OSError) as error:
         problem = str(error)
-    if problem is not None:
-        sys.stderr.write(f"{problem}\n")
-        return WRONG_INPUT
-    what = folder if job is None else options.what
-    deadline = time.monotonic() + options.wait
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted; what was asked stays asked.\n")
+        return INTERRUPTED
+    sys.stderr.write(f"{problem}\n")
+    return WRONG_INPUT
+
+
+def _wait(folder: Path, job: int | None, what: str, seconds: float) -> int:
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if _ended(folder, job):
-            print(f"stopped; to go on{_when(folder, job)}: python -m src.resume {what}")
+            go_on = shell(["python", "-m", "src.resume", folder if job is None else what])
+            print(f"stopped; to go on{_when(folder, job)}: {go_on}")
             return OK
         time.sleep(0.2)
-    sys.stderr.write(
-        f"asked, but not stopped after {options.wait:g} s; python -m src.status {folder} shows how far it is\n"
-    )
+    show = shell(["python", "-m", "src.status", folder])
+    sys.stderr.write(f"asked, but not stopped after {seconds:g} s; {show} shows how far it is\n")
     return NOT_YET
 
 
@@ -65,9 +72,8 @@ def _when(folder: Path, job: int | None) -> str:
 def _ended(folder: Path, job: int | None) -> bool:
     if job is None:
         return not is_held(folder)
-    sweep = read_sweep_state(folder)
-    return sweep is None or next(one for one in sweep.jobs if one.job == job).state in (*ENDED, "LOST")
+    return next(one for one in read_sweep_state(folder).jobs if one.job == job).state in (*ENDED, "LOST")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from src.config.ending import run
 from src.config.paths import home_path
 from src.config.surroundings import settle
 
@@ -41,4 +42,4 @@ def _ingest(sweep_dir: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

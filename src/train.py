@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from src.config.collector import before_exit
+from src.config.ending import run
 from src.config.surroundings import settle
 from src.config.version import told_version
 from src.launch.argv import arrange
@@ -44,6 +44,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    before_exit()
-    sys.exit(code)
+    run(main)

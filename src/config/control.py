@@ -40,7 +40,7 @@ class Control:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
                 data = file.read()
-        except FileNotFoundError:
+        except OSError:  # nobody asked yet, or something that cannot be read lies in its place
             return []
         end = data.rfind(b"\n") + 1
         self._offset += end

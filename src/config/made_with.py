@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from src.config.files import write_json
+from src.config.stored import StoredError, has, is_number, is_text, or_null, read_json
 
 FILE = "made_with.json"
 FORMAT = 1
+_FIELDS = {
+    **dict.fromkeys(("asked", "config", "base", "data", "code"), is_text),
+    **{"inventory": or_null(is_text), "started": is_number, "ended": or_null(is_number)},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,11 +57,11 @@ def write_made_with(job_dir: Path, made: MadeWith) -> None:
 
 
 def read_made_with(job_dir: Path) -> MadeWith | None:
-    """What was recorded; None for a job of another version, or one that never began."""
+    """What was recorded; None for a job of another version, one that never began, and what cannot be read."""
     try:
-        values: dict[str, Any] = json.loads((job_dir / FILE).read_text())
-        if values.pop("format") != FORMAT:
-            return None
-        return MadeWith(**values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        values: Any = read_json(job_dir / FILE)
+    except StoredError:
         return None
+    if not has(values, _FIELDS) or values.get("format") != FORMAT:
+        return None
+    return MadeWith(**{name: values.get(name) for name in _FIELDS})

@@ -162,19 +162,34 @@ def read_inventory(path: Path) -> Inventory | None:
         stored: dict[str, Any] = json.loads(path.read_text())
         if stored["format"] != _FORMAT:
             return None
-        return {
-            key: FileSet(path=one["path"], files=_entries(one["files"]), reading=Reading.stored(one.get("reading", {})))
-            for key, one in stored["sets"].items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        sets = stored["sets"].items()
+        return {key: _file_set(one) for key, one in sets}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
 def _entries(files: dict[str, Any]) -> dict[str, Entry]:
     return {
-        name: Entry(digest=digest, caption=caption, stat=None if stat is None else (stat[0], stat[1], stat[2]))
+        name: Entry(
+            digest=_text(digest),
+            caption=_text(caption),
+            stat=None if stat is None else (int(stat[0]), int(stat[1]), int(stat[2])),
+        )
         for name, (digest, caption, stat) in files.items()
     }
+
+
+def _file_set(one: dict[str, Any]) -> FileSet:
+    return FileSet(
+        path=_text(one["path"]), files=_entries(one["files"]), reading=Reading.stored(one.get("reading", {}))
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        msg = f"got {value!r}, expected a text"
+        raise TypeError(msg)
+    return value
 
 
 def _read_set(key: str, path: str, start: Path | None, reading: Reading, look: _Look) -> FileSet:

@@ -10,15 +10,16 @@ from typing import Any
 
 from src.config.digest import config_digest
 from src.launch.errors import SweepError
-from src.launch.folders import SWEEP_FILE, read_sweep
 from src.launch.ledger import is_held
+from src.launch.leftover import Ready
 from src.launch.points import Point
+from src.launch.record import read_sweep, sweep_dirs
 from src.launch.results import JobOutcome, read_results
 from src.launch.resume import Resumed, find_unfinished, is_finished
 from src.launch.table import near
 from src.launch.unchanged import DataCheck, Unchanged, refusals
 
-_LOOKED_AT = 200  # newest sweeps that are looked at
+_LOOKED_AT = 200  # newest sweeps whose jobs are compared
 _DEFAULT_ROOT = "multirun"
 
 
@@ -55,15 +56,17 @@ def earlier_sweeps(pattern: str, sweep_dir: Path) -> list[tuple[Path, dict[str, 
     """
     constant, interpolated, _ = pattern.partition("${")
     root = Path(constant[: constant.rfind("/") + 1] if interpolated else _DEFAULT_ROOT)
-    files = {path for depth in ("*", "*/*") for path in root.glob(f"{depth}/{SWEEP_FILE}")}
-    newest = sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)[:_LOOKED_AT]
-    found = sorted(_read({path.parent.absolute() for path in newest}), key=_created, reverse=True)
-    own = [] if interpolated else list(_read([sweep_dir.absolute()]))
-    return [*own, *(one for one in found if one[0] != sweep_dir.absolute())]
+    newest = [folder.absolute() for folder in sweep_dirs(root)[:_LOOKED_AT]]
+    own = [] if interpolated else [sweep_dir.absolute()]
+    return list(_read(dict.fromkeys([*own, *newest])))
 
 
 def find_again(
-    points: Sequence[Point], sweeps: Sequence[tuple[Path, dict[str, Any]]], changed: DataCheck | None, command: str
+    points: Sequence[Point],
+    sweeps: Sequence[tuple[Path, dict[str, Any]]],
+    changed: DataCheck | None,
+    command: str,
+    ready: Ready | None = None,
 ) -> Again:
     """Look for the points in earlier sweeps: all in one, else the finished ones in any, the newest first.
 
@@ -72,17 +75,21 @@ def find_again(
         sweeps: What :func:`earlier_sweeps` found.
         changed: Looks at the jobs' data.
         command: The command line, for messages.
+        ready: Waits until nobody works in the sweep that has all points; None does not wait.
 
     Raises:
-        SweepError: When a job that would be skipped or continued has another configuration or other data now.
+        SweepError: When a job that would be skipped or continued has another configuration or other data now, or all
+            that is left to do cannot be read.
     """
     wanted = {point.index: config_digest(point.config) for point in points}
     for folder, record in sweeps:
         jobs = _match(wanted, record["jobs"])
         if len(jobs) == len(points):
+            if ready is not None:
+                ready(folder)
             whole = find_unfinished(folder, failed=False, only=set(jobs.values()), changed=changed)
-            if whole.refused:
-                raise SweepError(whole.refused)
+            if whole.refused or (whole.damaged and not whole.jobs):
+                raise SweepError(whole.left_out)
             return Again(whole=whole, jobs=jobs, finished={}, notes=whole.notes)
     return _find_finished(wanted, sweeps, Unchanged(changed, Path.cwd()), command)
 
@@ -94,7 +101,10 @@ def unfinished_note(points: Sequence[Point], sweeps: Sequence[tuple[Path, dict[s
         jobs = _match(wanted, record["jobs"])
         if len(jobs) < len(points):
             continue
-        results = [result for result in read_results(folder) if result.index in set(jobs.values())]
+        try:
+            results = [result for result in read_results(folder) if result.index in set(jobs.values())]
+        except SweepError:
+            continue  # it cannot go on
         if is_held(folder) or all(result.state != "KILLED" for result in results):
             return None
         done = sum(is_finished(folder, result) for result in results)
@@ -136,7 +146,7 @@ def _match(wanted: Mapping[int, str], entries: Sequence[Mapping[str, Any]]) -> d
     """Number of a point to the number of a job with its configuration; equal ones one to one, in order."""
     jobs: defaultdict[str, deque[int]] = defaultdict(deque)
     for entry in entries:
-        jobs[str(entry.get("config"))].append(int(entry["job"]))
+        jobs[str(entry.get("config"))].append(entry["job"])
     return {point: jobs[digest].popleft() for point, digest in wanted.items() if jobs[digest]}
 
 
@@ -146,7 +156,3 @@ def _read(folders: Collection[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield folder, read_sweep(folder)
         except SweepError:
             continue  # nobody's sweep, or one that only a newer version reads: nothing to go on with
-
-
-def _created(found: tuple[Path, dict[str, Any]]) -> float:
-    return float(found[1].get("created", 0.0))

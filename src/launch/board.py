@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -9,6 +10,9 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, OverflowMethod, RenderableType
 from rich.text import Text
 
+from src.config.best import MEASURE, best
+from src.config.quoting import shell
+from src.launch.clock import in_words
 from src.launch.ledger import Job, Sweep
 
 _STYLE = {"FINISHED": "green", "FAILED": "bold red", "KILLED": "yellow", "LOST": "yellow", "RUNNING": "cyan"}
@@ -19,29 +23,87 @@ _HEADS = (
 _LEFT = ("name", "state", "device", "memory")
 _GAP = "  "
 _LESSER = ("started", "GiB", "device", "of base's", "samples/s", "took", "memory", "restarts")  # first to go first
+_TOLD_BY_NAME = re.compile(r"\d\d-\d\d-\d\d")  # the folder's name has the time
 
 
-def board(sweeps: Sequence[Sweep]) -> RenderableType:
-    """A table a sweep, newest last, so that it stands above the prompt."""
+def board(sweeps: Sequence[Sweep], *, unfold: bool) -> RenderableType:
+    """Sweeps that run, then the others, each the newest first; one that finished whole is a line.
+
+    Args:
+        sweeps: The newest first.
+        unfold: Whether those that finished are shown with their jobs, too.
+    """
     if not sweeps:
         return Text("No sweep yet: python -m src.train lora.rank=4,8,16 -m")
-    return Group(*(part for sweep in reversed(sweeps) for part in _sweep(sweep)))
+    ordered = sorted(sweeps, key=lambda sweep: not sweep.running)
+    parts: list[RenderableType] = []
+    for place, sweep in enumerate(ordered):
+        folded = not unfold and _is_finished(sweep)
+        if parts and not (folded and _is_finished(ordered[place - 1]) and not unfold):
+            parts.append(Text(""))
+        parts += [_Line(_title(sweep, with_best=folded))] if folded else _open(sweep)
+    if not unfold and any(map(_is_finished, sweeps)):
+        parts += [Text(""), _Line(Text("python -m src.status --all shows the jobs of finished sweeps", style="dim"))]
+    return Group(*parts)
 
 
-def _sweep(sweep: Sweep) -> list[RenderableType]:
+def _is_finished(sweep: Sweep) -> bool:
+    return not sweep.running and all(job.state == "FINISHED" for job in sweep.jobs)
+
+
+def _title(sweep: Sweep, *, with_best: bool) -> Text:
     counts: dict[str, int] = {}
     for job in sweep.jobs:
         counts[job.state] = counts.get(job.state, 0) + 1
     said = ", ".join(f"{count} {state.lower()}" for state, count in sorted(counts.items()))
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(sweep.created))
-    title = Text.assemble((sweep.id, "bold"), f"  {when}  {said}  ", (str(sweep.dir), "dim"))
-    parts: list[RenderableType] = [title, _Fitting(sweep.jobs)]
+    folder = str(sweep.dir)
+    when = "" if _TOLD_BY_NAME.search(folder) else time.strftime("%d %b %H:%M  ", time.localtime(sweep.created))
+    first = best({job.name: {MEASURE: job.val_loss_rel} for job in sweep.jobs if job.state == "FINISHED"})
+    told = f", best {first}" if with_best and first is not None and len(sweep.jobs) > 1 else ""
+    return Text.assemble((folder, "" if with_best else "bold"), f"  {when}{said or 'no job was written'}{told}")
+
+
+def _open(sweep: Sweep) -> list[RenderableType]:
+    parts: list[RenderableType] = [_Line(_title(sweep, with_best=False))]
+    pace = _pace(sweep)
+    parts += [_Line(Text(f"  {pace}", style="cyan"))] if pace else []
+    parts += [_Fitting(sweep.jobs)] if sweep.jobs else []
     parts.extend(Text(f"  waiting: {line}", style="yellow") for line in sweep.waiting)
     broken = [job for job in sweep.jobs if job.error and job.state == "FAILED"]
     parts.extend(Text(f"  {job.name}: {job.error}", style="red") for job in broken)
     if any(job.state in ("LOST", "KILLED") for job in sweep.jobs) and not sweep.running:
-        parts.append(Text(f"  to go on: python -m src.resume {sweep.dir}", style="dim"))
-    return [*parts, Text("")]
+        parts.append(Text(f"  to go on: {shell(['python', '-m', 'src.resume', sweep.dir])}", style="dim"))
+    return parts
+
+
+def _pace(sweep: Sweep) -> str:
+    """How long a running sweep takes yet, how fast it is and what memory it has."""
+    running = [job for job in sweep.jobs if job.state == "RUNNING"] if sweep.running else []
+    speed = sum(job.samples_per_s or 0.0 for job in running)
+    gib = _memory(running)
+    said = [f"about {in_words(sweep.ends - time.time())} left"] if sweep.ends and sweep.ends > time.time() else []
+    said += [f"{speed:.3g} samples/s"] if speed else []
+    said += [f"{gib:.3g} GiB"] if gib else []
+    return ", ".join(said) if sweep.running else ""
+
+
+def _memory(running: Sequence[Job]) -> float:
+    """GiB of the processes that jobs train in: those of one slot share theirs."""
+    by_slot: dict[str | None, float] = {}
+    for job in running:
+        by_slot[job.device] = max(by_slot.get(job.device, 0.0), job.memory_gib or 0.0)
+    return sum(by_slot.values())
+
+
+class _Line:
+    """One line of text, cut at a terminal's edge and whole in a file."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        self._text.no_wrap, self._text.overflow = True, None if options.no_wrap else "ellipsis"
+        yield self._text
 
 
 class _Fitting:

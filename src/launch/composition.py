@@ -12,9 +12,9 @@ from src.config.schema import JobConfig
 from src.launch.journal import ENDED, Journal
 from src.launch.members import Member
 from src.launch.plan import Fits, Pack
-from src.launch.resume import has_checkpoint
 from src.launch.screen import Screen
 from src.launch.sizes import EVENT, Sizes, in_words
+from src.launch.stored_jobs import has_checkpoint
 from src.launch.waiting import Task, Waiting
 
 

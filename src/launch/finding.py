@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from src.config.paths import home_path
-from src.launch.ledger import SWEEP_FILE, record_of, sweep_dirs
+from src.launch.errors import SweepError
+from src.launch.record import is_sweep, read_sweep, sweep_dirs
 
 
 class NotFoundError(ValueError):
@@ -22,39 +24,41 @@ def find(word: str | None, root: Path) -> tuple[Path, int | None]:
 
     Raises:
         NotFoundError: When nothing is meant.
+        SweepError: When a job is meant and its sweep's record cannot be read.
     """
     folders = sweep_dirs(root)
     if word is None:
         if not folders:
             raise NotFoundError(f"got no sweep, and there is none in {root}; allowed is a sweep's or a job's folder")
         return folders[0], None
-    path = home_path(word).absolute()
-    if path.is_dir():
+    path = Path(os.path.normpath(home_path(word).absolute()))
+    if path.is_dir() or (os.sep in word and any(map(is_sweep, path.parents))):  # or a job's folder that was deleted
         return _inside(path, word)
+    known: list[str] = []
     for folder in folders:
-        record = record_of(folder) or {"id": "", "jobs": []}
+        try:
+            record = read_sweep(folder)
+        except SweepError:
+            continue  # it has no id and no names that could be meant
+        known.append(record["id"])
         if word in (record["id"], record["id"].rsplit("-", 1)[-1]):
             return folder, None
         for entry in record["jobs"]:
             if entry["name"] == word:
-                return folder, int(entry["job"])
-    known = ", ".join(str((record_of(folder) or {}).get("id")) for folder in folders[:3])
-    raise NotFoundError(
-        f"got {word!r}, which is no folder, no sweep's id and no adapter's name in {root}"
-        f"{f' (the newest are {known})' if known else ''}"
-    )
+                return folder, entry["job"]
+    newest = f" (the newest are {', '.join(known[:3])})" if known else ""
+    raise NotFoundError(f"got {word!r}, which is no folder, no sweep's id and no adapter's name in {root}{newest}")
 
 
 def _inside(path: Path, word: str) -> tuple[Path, int | None]:
-    sweep = next((folder for folder in (path, *path.parents) if (folder / SWEEP_FILE).is_file()), None)
-    record = record_of(sweep) if sweep is not None else None
-    if sweep is None or record is None:
+    sweep = next((folder for folder in (path, *path.parents) if is_sweep(folder)), None)
+    if sweep is None:
         raise NotFoundError(
             f"got {word!r}, which holds no sweep; allowed is a folder such as multirun/<date>/<time>-<id>"
         )
     if sweep == path:
         return sweep, None
-    for entry in record["jobs"]:
+    for entry in read_sweep(sweep)["jobs"]:
         if (sweep / entry["dir"]).resolve() == path.resolve():
-            return sweep, int(entry["job"])
+            return sweep, entry["job"]
     raise NotFoundError(f"got {word!r}, which is no job of the sweep in {sweep}")

@@ -16,13 +16,13 @@ from src.config.digest import config_digest
 from src.config.files import write_all, write_json
 from src.config.paths import PROJECT_ROOT
 from src.config.quoting import shell
-from src.launch.errors import FORMAT, SweepError, check_format
+from src.launch.errors import FORMAT, SweepError
 from src.launch.points import Point
+from src.launch.record import HYDRA_FOLDER, SWEEP_FILE, read_sweep
 from src.launch.yaml_text import YamlTexts
 from src.tracking.records import JobRecord
 
-SWEEP_FILE = "sweep.json"
-HYDRA_FOLDER = ".hydra"
+ID_TIME = "%Y%m%d-%H%M%S"
 _WRITERS = 8  # at a time: the disk syncs several files in the time that one takes
 
 
@@ -49,17 +49,21 @@ def refuse_taken(sweep_dir: Path, points: Sequence[Point], *, begun: bool = Fals
         raise SweepError([f"hydra.sweep.dir: {taken[0]}; {advice}"])
 
 
-def create_sweep(sweep_dir: Path, token: str) -> dict[str, Any]:
+def create_sweep(sweep_dir: Path, sweep_id: str) -> dict[str, Any]:
     """Claim ``sweep_dir`` for a new sweep and write its record.
+
+    Args:
+        sweep_dir: The sweep's folder.
+        sweep_id: ``<date>-<time>-<token>``, of the moment that the folder is named after.
 
     Raises:
         SweepError: When the folder holds a sweep already, or cannot be written.
     """
     record = {
         "format": FORMAT,
-        "id": f"{time.strftime('%Y%m%d-%H%M%S')}-{token}",
+        "id": sweep_id,
         "command": command_line(),
-        "created": time.time(),
+        "created": time.mktime(time.strptime(sweep_id.rpartition("-")[0], ID_TIME)),
         "cwd": str(Path.cwd()),
         "config_dir": str(PROJECT_ROOT / "conf"),
         "jobs": [],
@@ -78,24 +82,6 @@ def create_sweep(sweep_dir: Path, token: str) -> dict[str, Any]:
             sweep_dir.rmdir()  # nothing, where something else lies there
         msg = f"hydra.sweep.dir: {sweep_dir} cannot be written ({error.strerror}); give a folder that can"
         raise SweepError([msg]) from error
-    return record
-
-
-def read_sweep(sweep_dir: Path) -> dict[str, Any]:
-    """The record of a sweep.
-
-    Raises:
-        SweepError: When there is none, it cannot be read, or a newer version of this program wrote it.
-    """
-    path = sweep_dir / SWEEP_FILE
-    try:
-        record = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise SweepError([f"{path}: no record of a sweep ({error})"]) from error
-    if isinstance(record, dict):
-        check_format(path, record.get("format"))
-    if not isinstance(record, dict) or not isinstance(record.get("jobs"), list):
-        raise SweepError([f"{path}: got something that is no record of a sweep"])
     return record
 
 

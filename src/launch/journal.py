@@ -6,16 +6,46 @@ import contextlib
 import fcntl
 import json
 import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from src.config.appending import Appender
+from src.config.stored import (
+    Shape,
+    has,
+    is_mapping,
+    is_number,
+    is_text,
+    is_whole,
+    list_of,
+    mapping_to,
+    or_null,
+)
 from src.launch.errors import FORMAT, SweepError, check_format
+from src.tracking.processes import ProcessMark
 
 FILE = "journal.jsonl"
 ENDED = ("FINISHED", "FAILED", "KILLED")
 _HEAD = "journal"  # the event of the first line
+_FIELDS: Mapping[str, Mapping[str, Shape]] = {
+    "job": {"job": is_whole, "state": is_text, "error": or_null(is_text), "summary": or_null(is_mapping)},
+    "pack": {"pack": is_text, "jobs": list_of(is_whole)},
+    "began": {"pack": is_text, "jobs": list_of(is_whole), "slot": is_text},
+    "resumed": {"job": is_whole},
+    "restart": {"jobs": list_of(is_whole)},
+    "memory": {"job": is_whole, "rung": is_text},
+    "launcher": {"host": is_text, "pid": is_whole, "started": is_number},
+    "worker": {"state": is_text, "pid": is_whole},
+    "expects": {"ends": or_null(is_number)},
+    "waiting": {"lines": list_of(is_text)},
+    "gain": {
+        **{"key": is_text, "members": is_whole, "chosen": is_whole, "ratio": is_number},
+        "seconds": mapping_to(is_number),
+    },
+}
 _PATIENCE_S = 0.3  # src.status takes the lock for a moment to see whether it is free
 
 
@@ -61,12 +91,15 @@ class Journal:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 if time.monotonic() > deadline:
-                    msg = f"{sweep_dir} is in use by another process{_named(sweep_dir)}; wait for its end (or end it), "
-                    msg += "then try again"
+                    msg = f"{sweep_dir} is in use by another process; wait for its end (or end it), then try again"
                     raise SweepBusyError(msg) from error
                 time.sleep(0.02)
             else:
                 return
+
+    def sign(self) -> None:
+        """Say whose the sweep is: those who find it taken are told."""
+        self.write("launcher", **asdict(ProcessMark.own()))
 
     def fileno(self) -> int:
         """The descriptor that carries the lock, for the worker to inherit."""
@@ -99,24 +132,17 @@ class Journal:
         self.close()
 
 
-def _named(sweep_dir: Path) -> str:
-    """The sweep's workers that are still there, for who has to end one that hangs."""
-    pids: list[int] = []
-    for line in read_journal(sweep_dir):
-        if line.get("event") == "worker" and isinstance(pid := line.get("pid"), int):
-            pids = [other for other in pids if other != pid] + ([pid] if line.get("state") == "started" else [])
-    there = [str(pid) for pid in pids if Path(f"/proc/{pid}").exists()]
-    return f" (worker process {', '.join(there)})" if there else ""
-
-
 def read_journal(sweep_dir: Path) -> list[dict[str, Any]]:
-    """Every whole line of the journal after its first, which names the format; torn ones are passed over.
+    """Every whole line of the journal after its first, which names the format; torn and foreign ones are passed over.
 
     Raises:
-        NewerFormatError: When a newer version of this program wrote it.
+        SweepError: When it cannot be read, or a newer version of this program wrote it.
     """
     path = sweep_dir / FILE
-    lines = path.read_bytes().splitlines() if path.exists() else []
+    try:
+        lines = path.read_bytes().splitlines() if path.exists() else []
+    except OSError as error:
+        raise SweepError([f"{path} cannot be read ({error.strerror}); restore the file, or move it away"]) from error
     found = []
     for line in lines:
         try:
@@ -126,9 +152,14 @@ def read_journal(sweep_dir: Path) -> list[dict[str, Any]]:
         if isinstance(value, dict):
             if value.get("event") == _HEAD:
                 check_format(path, value.get("format"))
-            else:
+            elif _is_line(value):
                 found.append(value)
     return found
+
+
+def _is_line(value: dict[str, Any]) -> bool:
+    event = value.get("event")
+    return isinstance(event, str) and is_number(value.get("t")) and has(value, _FIELDS.get(event, {}))
 
 
 def _format_of(path: Path) -> object:
@@ -144,5 +175,5 @@ def last_states(sweep_dir: Path) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for line in read_journal(sweep_dir):
         if line.get("event") == "job":
-            found[int(line["job"])] = {key: line.get(key) for key in ("state", "error", "summary")}
+            found[line["job"]] = {key: line.get(key) for key in ("state", "error", "summary")}
     return found

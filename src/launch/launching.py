@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,8 @@ from src.config.schema import TRAINED_FAMILIES, TrackingConfig
 from src.launch.again import Again, earlier_sweeps, find_again, unfinished_note
 from src.launch.budget import Forecast, NoForecast
 from src.launch.engines import ENGINES
-from src.launch.folders import command_line, refuse_taken
+from src.launch.folders import ID_TIME, command_line, refuse_taken
+from src.launch.leftover import Ready, wait_until_free
 from src.launch.outcome import FAILED, OUTCOME, WRONG_INPUT
 from src.launch.places import store_problems, sweep_dir_problems
 from src.launch.planboard import say
@@ -112,7 +114,7 @@ class Launching:
         Raises:
             SweepError: When it cannot go on.
         """
-        resumed = find_resumed(str(point.config.resume), _tracking(point), self._changed)
+        resumed = find_resumed(str(point.config.resume), _tracking(point), self._changed, self._ready)
         return ready(resumed, self._looks)
 
     @property
@@ -123,6 +125,11 @@ class Launching:
     @property
     def _folder(self) -> Path:
         return Path(str(self._master.hydra.sweep.dir))
+
+    @property
+    def _ready(self) -> Ready | None:
+        """A plan waits for nobody."""
+        return None if self._settings.plan_only else wait_until_free
 
     def _earlier(self) -> list[tuple[Path, dict[str, Any]]]:
         pattern = OmegaConf.to_container(self._master.hydra.sweep, resolve=False)
@@ -137,7 +144,7 @@ class Launching:
         key = tuple(point.index for point in points)
         if key not in self._again:
             sweeps = [one for one in self._earlier() if not (self._begun and one[0] == self._folder.absolute())]
-            self._again[key] = find_again(points, sweeps, self._changed, command_line())
+            self._again[key] = find_again(points, sweeps, self._changed, command_line(), self._ready)
         return self._again[key]
 
     def launch(self, batch: Sequence[Overrides], first: int) -> list[JobReturn]:
@@ -174,7 +181,7 @@ class Launching:
         outcomes = run_sweep(
             points,
             self._folder,
-            self._token(),
+            self._sweep_id(),
             self._settings,
             self._finish,
             forecast=self._forecast,
@@ -191,6 +198,7 @@ class Launching:
             say([*again.notes, "Nothing is left to train (hydra.launcher.skip_finished=true)."])
         if again.whole is None:
             return [*again.finished.values(), *(self._run_new(left, again.notes) if left else ())]
+        tell_left_out(again.whole.damaged)
         if not left:
             settle_sweep(again.whole.sweep_dir, self._finish)
         if left:
@@ -209,11 +217,12 @@ class Launching:
         if left:
             show_plan(left, self._settings, self._forecast)
 
-    def _token(self) -> str:
-        """The ``sweep_id`` in the folder's name, or a new one where the folder is the user's own."""
-        holder = OmegaConf.create({"id": "${sweep_id:}"})
+    def _sweep_id(self) -> str:
+        """Of the same moment and token as the folder's name, or new ones where the folder is the user's own."""
+        holder = OmegaConf.create({"id": "${now:%Y-%m-%d}-${now:%H-%M-%S}-${sweep_id:}"})
         OmegaConf.copy_cache(from_config=self._master, to_config=holder)
-        return str(holder.id)
+        date, token = str(holder.id).rsplit("-", 1)
+        return f"{time.strftime(ID_TIME, time.strptime(date, '%Y-%m-%d-%H-%M-%S'))}-{token}"
 
     def _returned(self, one: Point | SweepError, outcomes: Mapping[int, JobOutcome], words: Overrides) -> JobReturn:
         ret = JobReturn(overrides=list(words), working_dir=str(Path.cwd()), task_name=self._master.hydra.job.name)
@@ -231,6 +240,13 @@ class Launching:
                 f"{outcome.name} is {outcome.state}: {outcome.error or 'no reason given'}"
             )
         return ret
+
+
+def tell_left_out(lines: Sequence[str]) -> None:
+    """Show on stderr which jobs do not go on while others do; the exit code tells, too."""
+    if lines:
+        sys.stderr.write("".join(f"Left out: {line}\n" for line in lines))
+        OUTCOME.worsen(WRONG_INPUT)
 
 
 def report(error: SweepError) -> None:

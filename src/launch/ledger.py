@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.config.events import KINDS
-from src.launch.errors import NewerFormatError, check_format
+from src.config.events import is_event
+from src.config.stored import is_number, is_whole
+from src.launch.errors import SweepError
 from src.launch.journal import ENDED, FILE, read_journal
+from src.launch.record import read_sweep, sweep_dirs
 
-SWEEP_FILE = "sweep.json"
 _TAIL_BYTES = 512 * 1024
 
 
@@ -78,6 +79,7 @@ class Sweep:
         running: Whether a launcher or a worker holds it.
         jobs: In order of number.
         waiting: What a running sweep waits for, a line for each device that another sweep has.
+        ends: When a running sweep should be over (Unix seconds), as its launcher reckoned last; null while unknown.
     """
 
     id: str
@@ -87,56 +89,49 @@ class Sweep:
     running: bool
     jobs: tuple[Job, ...]
     waiting: tuple[str, ...] = ()
+    ends: float | None = None
 
 
-def sweep_dirs(root: Path) -> list[Path]:
-    """Folders of sweeps below ``root``, newest first; ``root`` itself when it is one."""
-    found = [root] if (root / SWEEP_FILE).is_file() else [path.parent for path in root.glob(f"*/*/{SWEEP_FILE}")]
-    return sorted(found, key=_created, reverse=True)
-
-
-def read_ledger(root: Path, newer: list[str] | None = None) -> list[Sweep]:
+def read_ledger(root: Path, unread: list[str] | None = None) -> list[Sweep]:
     """All sweeps below ``root``, newest first; what cannot be read is left out.
 
     Args:
         root: Where they lie.
-        newer: Takes a line for each sweep that only a newer version of this program can read.
+        unread: Takes a line for each sweep that is left out.
     """
     found = []
     for folder in sweep_dirs(root):
         try:
-            sweep = read_sweep_state(folder)
-        except NewerFormatError as error:
-            if newer is not None:
-                newer.extend(error.problems)
-            continue
-        found += [] if sweep is None else [sweep]
+            found.append(read_sweep_state(folder))
+        except SweepError as error:
+            if unread is not None:
+                unread.extend(error.problems)
     return found
 
 
-def read_sweep_state(folder: Path) -> Sweep | None:
+def read_sweep_state(folder: Path) -> Sweep:
     """One sweep as it is now.
 
     Raises:
-        NewerFormatError: When a newer version of this program wrote it.
+        SweepError: When it cannot be read, or a newer version of this program wrote it.
     """
-    record = record_of(folder)
-    if record is None:
-        return None
-    check_format(folder / SWEEP_FILE, record.get("format"))
+    record = read_sweep(folder)
     jobs = {
-        int(entry["job"]): Job(sweep=record["id"], job=int(entry["job"]), name=entry["name"], dir=entry["dir"])
+        entry["job"]: Job(sweep=record["id"], job=entry["job"], name=entry["name"], dir=entry["dir"])
         for entry in record["jobs"]
     }
     running = is_held(folder)
     began: dict[int, float] = {}
     waiting: tuple[str, ...] = ()
+    ends: float | None = None
     for line in read_journal(folder):
         _fold(line, jobs)
-        if line.get("event") == "waiting":
-            waiting = tuple(map(str, line.get("lines", ())))
-        if line.get("event") == "began":
-            began |= dict.fromkeys(line.get("jobs", ()), float(line.get("t", 0.0)))
+        if line["event"] == "expects":
+            ends = line["ends"]
+        if line["event"] == "waiting":
+            waiting = tuple(line["lines"])
+        if line["event"] == "began":
+            began |= dict.fromkeys(line["jobs"], float(line["t"]))
     _fold_tails(folder, jobs, began)
     if not running:
         for job in jobs.values():
@@ -144,11 +139,12 @@ def read_sweep_state(folder: Path) -> Sweep | None:
     return Sweep(
         id=record["id"],
         dir=folder,
-        command=str(record.get("command", "")),
-        created=float(record.get("created", 0.0)),
+        command=record["command"],
+        created=float(record["created"]),
         running=running,
         jobs=tuple(jobs[number] for number in sorted(jobs)),
         waiting=waiting if running else (),
+        ends=ends if running else None,
     )
 
 
@@ -168,41 +164,29 @@ def is_held(folder: Path) -> bool:
         os.close(descriptor)
 
 
-def record_of(folder: Path) -> dict[str, Any] | None:
-    """The sweep's own record; null where there is none that can be read."""
-    try:
-        record = json.loads((folder / SWEEP_FILE).read_text())
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and isinstance(record.get("jobs"), list) else None
-
-
-def _created(folder: Path) -> float:
-    record = record_of(folder)
-    return float(record.get("created", 0.0)) if record else 0.0
-
-
 def _fold(line: dict[str, Any], jobs: dict[int, Job]) -> None:
-    event = line.get("event")
-    several = [jobs[number] for number in line.get("jobs", ()) if number in jobs]
-    job = jobs.get(line.get("job"))  # type: ignore[arg-type]
+    event = line["event"]
+    several = (
+        [jobs[number] for number in line.get("jobs", ()) if number in jobs] if event in ("began", "restart") else []
+    )
+    job = jobs.get(line["job"]) if event in ("job", "memory") else None
     if event == "began":
         for one in several:
-            one.device = line.get("slot")
+            one.device = line["slot"]
             if one.state in ENDED:  # resumed
                 one.state, one.ended, one.error = "PENDING", None, None
     elif event == "restart":
         for one in several:
             one.restarts += 1
     elif event == "memory" and job is not None:
-        job.memory_changes.append(str(line.get("rung")))
+        job.memory_changes.append(line["rung"])
     elif event == "job" and job is not None:
         _fold_state(line, job)
 
 
 def _fold_state(line: dict[str, Any], job: Job) -> None:
-    at = float(line.get("t", 0.0))
-    job.state, job.error = str(line.get("state")), line.get("error")
+    at = float(line["t"])
+    job.state, job.error = line["state"], line.get("error")
     if job.state == "RUNNING":
         job.started = job.started or at
     elif job.state in ENDED:
@@ -211,9 +195,16 @@ def _fold_state(line: dict[str, Any], job: Job) -> None:
 
 
 def _results(job: Job, summary: dict[str, Any]) -> None:
-    job.val_loss, job.val_loss_rel = summary.get("val_loss"), summary.get("val_loss_rel")
-    job.samples_per_s, job.memory_gib = summary.get("samples_per_s"), summary.get("peak_mem_gib")
-    job.step = job.total = summary.get("steps", job.step)
+    job.val_loss, job.val_loss_rel = _number(summary, "val_loss"), _number(summary, "val_loss_rel")
+    job.samples_per_s, job.memory_gib = _number(summary, "samples_per_s"), _number(summary, "peak_mem_gib")
+    steps = summary.get("steps")
+    job.step = job.total = steps if is_whole(steps) else job.step
+
+
+def _number(values: dict[str, Any], key: str) -> float | None:
+    """What a file holds under ``key``, where that is a number."""
+    value = values.get(key)
+    return value if is_number(value) else None
 
 
 def _fold_tails(folder: Path, jobs: dict[int, Job], began: dict[int, float]) -> None:
@@ -222,21 +213,22 @@ def _fold_tails(folder: Path, jobs: dict[int, Job], began: dict[int, float]) -> 
     stepless = {number for number, job in jobs.items() if job.step is None and job.device is not None}
     if open_jobs or stepless:
         for event in _tails(folder):
-            number = event.get("job")
-            if number is None:
-                continue
-            lately = number in open_jobs and float(event.get("t", 0.0)) >= began.get(number, 0.0)
-            if lately or (number in stepless and event.get("kind") == "progress"):
+            number = event["job"]
+            lately = number in open_jobs and event["t"] >= began.get(number, 0.0)
+            if lately or (number in stepless and event["kind"] == "progress"):
                 _progress(event, jobs[number])
 
 
 def _tails(folder: Path) -> Iterator[dict[str, Any]]:
     """Whole events near the end of each spool."""
     for spool in sorted((folder / "spool").glob("*.jsonl")):
-        with spool.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_BYTES))
-            data = file.read()
+        try:
+            with spool.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - _TAIL_BYTES))
+                data = file.read()
+        except OSError:
+            continue
         for line in data[: data.rfind(b"\n") + 1].splitlines():
             if b'"progress"' not in line and b'"state"' not in line:
                 continue
@@ -244,16 +236,17 @@ def _tails(folder: Path) -> Iterator[dict[str, Any]]:
                 event = json.loads(line)
             except ValueError:
                 continue  # the tail began inside it
-            if isinstance(event, dict) and event.get("kind") in KINDS:
+            if is_event(event) and event["kind"] in ("progress", "state"):
                 yield event
 
 
 def _progress(event: dict[str, Any], job: Job) -> None:
     """Steps, and an end that no launcher was there to journal."""
-    if event.get("kind") == "progress":
-        job.step, job.total, job.samples_per_s = event.get("step"), event.get("total"), event.get("samples_per_s")
-    elif event.get("kind") == "state" and event.get("state") in ENDED:
-        job.state, job.error, job.ended = str(event["state"]), event.get("error"), float(event["t"])
+    if event["kind"] == "progress":
+        job.step, job.total, job.samples_per_s = event["step"], event["total"], _number(event, "samples_per_s")
+        job.memory_gib = _number(event, "memory_gib")
+    elif event["state"] in ENDED:
+        job.state, job.error, job.ended = event["state"], event.get("error"), float(event["t"])
         _results(job, event.get("summary") or {})
 
 

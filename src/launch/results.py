@@ -9,8 +9,8 @@ from typing import Any
 
 from src.config.events import read_events
 from src.config.files import write_json
-from src.launch.folders import read_sweep
 from src.launch.journal import ENDED, last_states
+from src.launch.record import read_sweep
 
 FILE = "results.json"
 
@@ -99,9 +99,9 @@ def _spooled(sweep_dir: Path) -> dict[int, dict[str, Any]]:
     for spool in sorted((sweep_dir / "spool").glob("*.jsonl")):
         ends: dict[int, tuple[float, dict[str, Any]]] = {}
         for event in read_events(spool)[0]:
-            if event["kind"] == "state" and event.get("state") in ENDED and isinstance(event.get("job"), int):
+            if event["kind"] == "state" and event["state"] in ENDED:
                 state = {key: event.get(key) for key in ("state", "error", "summary")}
-                ends.setdefault(event["job"], (float(event.get("t", 0.0)), state))
+                ends.setdefault(event["job"], (float(event["t"]), state))
         for job, (at, state) in ends.items():
             if at >= found.get(job, (0.0, {}))[0] or state["state"] == "FINISHED":
                 found[job] = (at, state)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
+import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from src.config.made_with import read_made_with
-from src.config.parse import ConfigError, parse_stored
 from src.config.paths import home_path
 from src.config.schema import JobConfig, TrackingConfig
 from src.launch.errors import SweepError
-from src.launch.folders import HYDRA_FOLDER, SWEEP_FILE, read_sweep
 from src.launch.journal import read_journal
+from src.launch.leftover import Ready
+from src.launch.record import HYDRA_FOLDER, SWEEP_FILE, is_sweep, read_sweep
 from src.launch.results import JobOutcome, read_results
+from src.launch.stored_jobs import CONFIG, DamagedJobError, has_checkpoint, read_job, read_stored_config, train_again
 from src.launch.unchanged import DataCheck, Unchanged, few, refusals
 from src.tracking.records import JobRecord
 
@@ -36,6 +35,7 @@ class Resumed:
         cwd: Folder that the stored configurations' relative paths start from.
         notes: What the user is told first.
         refused: Jobs that are left out since their configuration or their data changed, a line for each reason.
+        damaged: Jobs that are left out since their configuration cannot be read, a line each.
     """
 
     sweep_dir: Path
@@ -45,6 +45,12 @@ class Resumed:
     cwd: Path
     notes: tuple[str, ...]
     refused: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """A line for each reason why jobs do not go on that would have to."""
+        return (*self.refused, *self.damaged)
 
     def recorded_in(self, tracking: TrackingConfig | None) -> Resumed:
         """The same, recorded there; null keeps where the jobs were recorded."""
@@ -60,29 +66,38 @@ class Resumed:
         return [folder / f"resume-{first + place}.jsonl" for place in range(len(self.packs))]
 
 
-def find_resumed(folder: str, tracking: TrackingConfig | None, changed: DataCheck | None = None) -> Resumed:
+def find_resumed(
+    folder: str, tracking: TrackingConfig | None, changed: DataCheck | None = None, ready: Ready | None = None
+) -> Resumed:
     """Look up the job in ``folder``.
 
     Args:
         folder: What ``resume=`` was given.
         tracking: Where to record instead of where the job was recorded; null keeps that.
         changed: Looks at its data; None leaves that to the worker.
+        ready: Waits until nobody works in its sweep; None does not wait.
 
     Raises:
         SweepError: When it is no job's folder, holds no checkpoint, its configuration cannot be read, or it or its
             data changed.
     """
     job_dir, sweep_dir, sweep = _locate(folder)
+    if ready is not None:
+        ready(sweep_dir)
     entry = next((job for job in sweep["jobs"] if (sweep_dir / job["dir"]).resolve() == job_dir.resolve()), None)
     if entry is None:
         raise SweepError([f"resume: {sweep_dir / SWEEP_FILE} knows no job in {job_dir}; {_ALLOWED}"])
-    job = _stored_job(sweep_dir, entry)
+    try:
+        job = read_job(sweep_dir, entry)
+    except DamagedJobError as error:
+        raise SweepError([f"resume: {_damaged(entry, error)}"]) from error
     if not has_checkpoint(job_dir):
-        again = shlex.join(["python", "-m", "src.train", *(f"{k}={v}" for k, v in entry["overrides"].items())])
-        raise SweepError([f"resume: {job_dir} holds no checkpoint to continue from; train it anew: {again}"])
+        raise SweepError(
+            [f"resume: {job_dir} holds no checkpoint to continue from; train it anew: {train_again(entry)}"]
+        )
     reason = Unchanged(changed, _cwd(sweep)).reason(job_dir, job.config)
     if reason is not None:
-        raise SweepError([f"resume: {line}" for line in refusals({job.name: reason}, str(sweep.get("command")))])
+        raise SweepError([f"resume: {line}" for line in refusals({job.name: reason}, sweep["command"])])
     return Resumed(
         sweep_dir=sweep_dir,
         sweep=sweep,
@@ -107,30 +122,36 @@ def find_unfinished(
         changed: Looks at the jobs' data; None leaves that to the worker.
 
     Returns:
-        Without jobs where nothing is left; ``notes`` say why.
+        Without jobs where nothing is left that can go on; ``notes`` and ``left_out`` say why.
 
     Raises:
-        SweepError: When the sweep or a configuration cannot be read, or what is left of it was all refused.
+        SweepError: When the sweep cannot be read.
     """
     sweep = read_sweep(sweep_dir)
     entries = {entry["job"]: entry for entry in sweep["jobs"]}
     results = {result.index: result for result in read_results(sweep_dir) if only is None or result.index in only}
     unchanged = Unchanged(changed, _cwd(sweep))
-    left = [
+    lost = [
         number
         for number, result in results.items()
         if _is_lost(sweep_dir, result) or (failed and result.state == "FAILED")
     ]
-    jobs = {number: _stored_job(sweep_dir, entries[number]) for number in left}
-    reasons = {number: unchanged.reason(job.dir, job.config) for number, job in jobs.items()}
+    jobs: dict[int, JobRecord] = {}
+    reasons: dict[int, str | None] = {}
+    damaged: dict[int, str] = {}
     for number, result in results.items():
-        if number not in left and result.state == "FINISHED":
-            reasons[number] = unchanged.reason(result.dir, _edited_config(result.dir))
+        try:
+            if number in lost:
+                jobs[number] = read_job(sweep_dir, entries[number])
+                reasons[number] = unchanged.reason(result.dir, jobs[number].config)
+            elif result.state == "FINISHED":
+                reasons[number] = unchanged.reason(result.dir, _edited_config(result.dir))
+        except DamagedJobError as error:
+            damaged[number] = _damaged(entries[number], error)
     refused = {number: reason for number, reason in sorted(reasons.items()) if reason is not None}
-    told = refusals({results[number].name: reason for number, reason in refused.items()}, str(sweep.get("command")))
-    left = [number for number in left if number not in refused]
-    if refused and not left:
-        raise SweepError(told)
+    told = refusals({results[number].name: reason for number, reason in refused.items()}, sweep["command"])
+    out = {*refused, *damaged}
+    left = [number for number in lost if number not in out]
     return Resumed(
         sweep_dir=sweep_dir,
         sweep=sweep,
@@ -139,25 +160,34 @@ def find_unfinished(
         cwd=_cwd(sweep),
         notes=(
             *(_going_on(results[number]) for number in left),
-            *_skipped({n: one for n, one in results.items() if n not in left and n not in refused}, unchanged),
+            *_skipped({n: one for n, one in results.items() if n not in left and n not in out}, unchanged),
         ),
         refused=told,
+        damaged=tuple(damaged[number] for number in sorted(damaged)),
     )
+
+
+def _damaged(entry: Mapping[str, Any], error: DamagedJobError) -> str:
+    return f"{entry['name']}: {error.problems[0]}. Restore it to go on, or train it anew: {train_again(entry)}"
 
 
 def is_settled(sweep_dir: Path) -> bool:
     """Whether the launcher that last began a pack in it lived to its end."""
-    last = [line["event"] for line in read_journal(sweep_dir) if line.get("event") in ("began", "resumed", "ended")]
+    last = [line["event"] for line in read_journal(sweep_dir) if line["event"] in ("began", "resumed", "ended")]
     return not last or last[-1] == "ended"
 
 
-def stored_jobs(sweep_dir: Path) -> list[JobRecord]:
-    """All jobs of a sweep, with their stored configurations.
+def readable_jobs(sweep_dir: Path) -> list[JobRecord]:
+    """The jobs of a sweep whose stored configurations can be read.
 
     Raises:
-        SweepError: When one cannot be read.
+        SweepError: When the sweep's record cannot be read.
     """
-    return [_stored_job(sweep_dir, entry) for entry in read_sweep(sweep_dir)["jobs"]]
+    found = []
+    for entry in read_sweep(sweep_dir)["jobs"]:
+        with contextlib.suppress(DamagedJobError):
+            found.append(read_job(sweep_dir, entry))
+    return found
 
 
 def is_finished(sweep_dir: Path, result: JobOutcome) -> bool:
@@ -174,9 +204,9 @@ def _is_lost(sweep_dir: Path, result: JobOutcome) -> bool:
 
 def _edited_config(job_dir: Path) -> JobConfig | None:
     """The stored configuration of a job that has ended, read only where somebody touched it since it began."""
-    made, stored = read_made_with(job_dir), job_dir / HYDRA_FOLDER / "config.yaml"
+    made, stored = read_made_with(job_dir), job_dir / CONFIG
     touched = made is not None and stored.exists() and stored.stat().st_mtime > made.started
-    return _stored_config(stored) if touched else None
+    return read_stored_config(job_dir) if touched else None
 
 
 def _going_on(result: JobOutcome) -> str:
@@ -202,34 +232,10 @@ def _last_packs(
     """The packs that the jobs were last in, as the journal has them."""
     pack_of = {number: str(entries[number]["pack"]) for number in left}
     for line in read_journal(sweep_dir):
-        if line.get("event") == "pack":
-            pack_of |= {number: str(line["pack"]) for number in line["jobs"] if number in pack_of}
+        if line["event"] == "pack":
+            pack_of |= {number: line["pack"] for number in line["jobs"] if number in pack_of}
     names = dict.fromkeys(pack_of[number] for number in left)
     return tuple((name, tuple(number for number in left if pack_of[number] == name)) for name in names)
-
-
-def _stored_job(sweep_dir: Path, entry: Mapping[str, Any]) -> JobRecord:
-    folder = sweep_dir / entry["dir"]
-    return JobRecord(
-        index=entry["job"],
-        name=entry["name"],
-        dir=folder,
-        config=_stored_config(folder / HYDRA_FOLDER / "config.yaml"),
-        overrides=entry["overrides"],
-        pack=entry["pack"],
-        warnings=entry.get("warnings", {}),
-    )
-
-
-def stored_launcher(resumed: Resumed) -> dict[str, Any]:
-    """The launcher's options that the sweep began with; empty where they cannot be read."""
-    path = resumed.jobs[0].dir / HYDRA_FOLDER / "hydra.yaml"
-    try:
-        node = OmegaConf.select(OmegaConf.load(path), "hydra.launcher")
-        options = OmegaConf.to_container(node, resolve=True)
-    except (OSError, ValueError):
-        return {}
-    return {str(key): value for key, value in options.items() if key != "_target_"} if isinstance(options, dict) else {}
 
 
 def _cwd(sweep: dict[str, Any]) -> Path:
@@ -242,7 +248,7 @@ def _locate(folder: str) -> tuple[Path, Path, dict[str, Any]]:
     job_dir = home_path(folder).absolute()
     if not job_dir.is_dir():
         raise SweepError([f"resume: got {folder!r}, which is no folder; {_ALLOWED}"])
-    if not (job_dir / HYDRA_FOLDER / "config.yaml").is_file():
+    if not (job_dir / HYDRA_FOLDER).is_dir():
         inside = sorted(path.parent.parent.name for path in job_dir.glob(f"*/{HYDRA_FOLDER}/config.yaml"))
         jobs = (
             f"; it is a sweep's folder, its jobs are {', '.join(inside)}: resume={folder.rstrip('/')}/"
@@ -250,24 +256,9 @@ def _locate(folder: str) -> tuple[Path, Path, dict[str, Any]]:
             else ""
         )
         raise SweepError([f"resume: got {folder!r}, which holds no job{jobs}{''.join(inside[:1])}; {_ALLOWED}"])
-    sweep_dir = next((parent for parent in job_dir.parents if (parent / SWEEP_FILE).is_file()), None)
+    sweep_dir = next((parent for parent in job_dir.parents if is_sweep(parent)), None)
     if sweep_dir is None:
         raise SweepError(
             [f"resume: {job_dir} lies in no sweep's folder ({SWEEP_FILE} is missing above it); {_ALLOWED}"]
         )
     return job_dir, sweep_dir, read_sweep(sweep_dir)
-
-
-def has_checkpoint(job_dir: Path) -> bool:
-    """Whether there is something to continue from."""
-    return any(job_dir.glob("checkpoints/*.safetensors"))
-
-
-def _stored_config(stored: Path) -> JobConfig:
-    loaded = OmegaConf.create(stored.read_text(encoding="utf-8"))
-    if not isinstance(loaded, DictConfig):
-        raise SweepError([f"resume: {stored} is no configuration"])
-    try:
-        return parse_stored(loaded)
-    except ConfigError as error:
-        raise SweepError([f"resume: {stored}: {problem}" for problem in error.problems]) from error

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from src.config.quoting import shell
 from src.config.schema import TrackingConfig
 from src.launch.budget import Budget
 from src.launch.engines import ENGINES
@@ -15,7 +16,6 @@ from src.launch.members import Member
 from src.launch.names import show_value, swept_keys, told_shortly
 from src.launch.outcome import FAILED, INTERRUPTED, OUTCOME
 from src.launch.results import JobOutcome, read_results, write_results
-from src.launch.resume import has_checkpoint
 from src.launch.screen import PatientConsole, Screen
 from src.launch.settings import Settings
 from src.launch.sharing import Sharing
@@ -172,12 +172,13 @@ class Run:
             return  # the reader of our output has gone; everything said stands in results.json
 
     def _say_unfinished(self) -> None:
-        for member in self._members.values():
-            if member.state == "FAILED":
-                plain(self._console, f"FAILED:   {member.record.name}: {member.error}")
-            lost = member.state == "KILLED" or (member.error or "").startswith(WORKER_LOST)
-            if lost and has_checkpoint(member.record.dir):
-                plain(self._console, f"Continue: python -m src.train resume={near(member.record.dir)}")
+        failed = [member for member in self._members.values() if member.state == "FAILED"]
+        for member in failed:
+            plain(self._console, f"FAILED:   {member.record.name}: {member.error}")
+        if any((member.error or "").startswith(WORKER_LOST) for member in failed):
+            plain(self._console, f"Continue: {shell(['python', '-m', 'src.retry', near(self._sweep_dir)])}")
+        elif any(result.state == "KILLED" for result in self.results):
+            plain(self._console, f"Continue: {shell(['python', '-m', 'src.resume', near(self._sweep_dir)])}")
 
     def _shown(self, index: int, key: str, given: Mapping[str, str]) -> str:
         member = self._members.get(index)

@@ -37,6 +37,11 @@ class PatientConsole(Console):
         os.close(nowhere)
 
 
+def is_live(console: Console) -> bool:
+    """Whether lines can be drawn over; a terminal that cannot (``TERM=dumb``) is written to like a file."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
 class Screen:
     """Shows members; safe to keep calling when the terminal has gone."""
 
@@ -55,7 +60,7 @@ class Screen:
         self._live: Live | None = None
 
     def __enter__(self) -> Screen:
-        if self.console.is_terminal:
+        if is_live(self.console):
             self._live = Live(
                 console=self.console,
                 get_renderable=self._render,

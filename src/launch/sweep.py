@@ -10,20 +10,22 @@ from src.config.warned import tags_of, told
 from src.launch.budget import Budget, Forecast, budget_for
 from src.launch.clock import BASIS, Basis, in_words
 from src.launch.engines import ENGINES
-from src.launch.folders import add_jobs, create_sweep, read_sweep, refuse_taken, write_jobs
+from src.launch.folders import add_jobs, create_sweep, refuse_taken, write_jobs
 from src.launch.journal import Journal, SweepBusyError
 from src.launch.members import Member
 from src.launch.names import Named, name_jobs
 from src.launch.plan import Pack, Plan, make_plan
 from src.launch.planboard import print_plan, say
 from src.launch.points import Point, SweepError
+from src.launch.record import read_sweep
 from src.launch.refusing import refuse_hopeless
 from src.launch.results import JobOutcome, read_results
-from src.launch.resume import Resumed, has_checkpoint, is_settled, stored_jobs
+from src.launch.resume import Resumed, is_settled, readable_jobs
 from src.launch.run import Finish, Run
 from src.launch.screen import PatientConsole
 from src.launch.settings import Settings
 from src.launch.sharing import check_locks
+from src.launch.stored_jobs import has_checkpoint, stored_launcher
 from src.launch.waiting import Task
 from src.launch.workers import with_slots
 from src.tracking.records import JobRecord
@@ -71,7 +73,7 @@ def show_plan(points: Sequence[Point], settings: Settings, forecast: Forecast) -
 def run_sweep(  # noqa: PLR0913  # what a sweep is made of
     points: Sequence[Point],
     sweep_dir: Path,
-    token: str,
+    sweep_id: str,
     settings: Settings,
     finish: Finish,
     *,
@@ -84,7 +86,7 @@ def run_sweep(  # noqa: PLR0913  # what a sweep is made of
     Args:
         points: Checked points, in order.
         sweep_dir: The sweep's folder.
-        token: Part of the sweep's id.
+        sweep_id: The sweep's id.
         settings: What the launcher's configuration says.
         finish: Makes the sweep's picture.
         forecast: Tells what packs will take.
@@ -106,9 +108,10 @@ def run_sweep(  # noqa: PLR0913  # what a sweep is made of
     settings = with_slots(settings, list(configs.values()))
     plan, budget, basis = plan_of(configs, settings, forecast, first_pack=len({job["pack"] for job in earlier}))
     check_locks(share=settings.share)
-    record = read_sweep(sweep_dir) if begun else create_sweep(sweep_dir, token)
+    record = read_sweep(sweep_dir) if begun else create_sweep(sweep_dir, sweep_id)
     members = _members(points, named, plan)
     with Journal(sweep_dir) as journal:
+        journal.sign()
         try:
             write_jobs(points, named.names)
             add_jobs(sweep_dir, record, [member.record for member in members.values()])
@@ -131,6 +134,20 @@ def run_sweep(  # noqa: PLR0913  # what a sweep is made of
     return [result for result in run.results if result.index in members]
 
 
+def settings_of(resumed: Resumed) -> Settings:
+    """The launcher's options that a sweep began with.
+
+    Raises:
+        SweepError: When one of them is wrong.
+    """
+    stored = stored_launcher(resumed.jobs)
+    if stored is None:
+        say(["The launcher's options cannot be read (.hydra/hydra.yaml of the jobs): it goes on with the defaults"])
+    settings = Settings.of(stored or {})
+    settings.check(tuple(ENGINES))
+    return settings
+
+
 def run_resumed(resumed: Resumed, settings: Settings, finish: Finish, *, forecast: Forecast) -> list[JobOutcome]:
     """Continue jobs of one sweep; arguments as :func:`run_sweep` has them.
 
@@ -142,6 +159,7 @@ def run_resumed(resumed: Resumed, settings: Settings, finish: Finish, *, forecas
     check_locks(share=settings.share)
     try:
         with Journal(resumed.sweep_dir) as journal:
+            journal.sign()
             tasks = []
             for (name, jobs), spool in zip(resumed.packs, resumed.spools(), strict=True):
                 for job in jobs:
@@ -163,17 +181,20 @@ def settle_sweep(sweep_dir: Path, finish: Finish) -> bool:
         Whether that was left to do.
 
     Raises:
-        SweepError: When another process works in it, or a configuration cannot be read.
+        SweepError: When another process works in it, or its record cannot be read.
     """
     if is_settled(sweep_dir):
         return False
     results = {result.index: result for result in read_results(sweep_dir)}
     members = {}
-    for job in stored_jobs(sweep_dir):
+    for job in readable_jobs(sweep_dir):
         members[job.index] = Member(record=job)
         members[job.index].settle(results[job.index].state, error=results[job.index].error)
+    if not members:
+        return False
     try:
         with Journal(sweep_dir) as journal:
+            journal.sign()
             run = Run(sweep_dir, read_sweep(sweep_dir), members, journal, Settings(), finish)
             run.notes = ["its workers ended every job after its launcher had gone: only the end is made up for"]
             run.settle()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from src.config.digest import config_digest
 from src.config.made_with import MadeWith, read_made_with
+from src.config.quoting import shell
 from src.config.schema import JobConfig
 
 DataCheck = Callable[[Path, Path], list[str] | None]
@@ -84,4 +85,8 @@ def few(names: Sequence[str]) -> str:
 
 def anew(command: str) -> str:
     """The command without what makes it go on with an earlier sweep, or puts it into that sweep's folder."""
-    return shlex.join(word for word in shlex.split(command) if word.partition("=")[0] not in _EARLIER)
+    try:
+        words = shlex.split(command)
+    except ValueError:  # somebody edited it
+        return command
+    return shell(word for word in words if word.partition("=")[0] not in _EARLIER)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src.tracking.errors import TrackingError
 from src.tracking.records import JobRecord
 
 if TYPE_CHECKING:
@@ -13,15 +14,19 @@ if TYPE_CHECKING:
 
 
 class SafeWriter:
-    """The sweep's one writer to MLflow, or nothing when tracking is off."""
+    """The sweep's one writer to MLflow; nothing when tracking is off, or what there is of it cannot go on."""
 
     def __init__(self, sweep_dir: Path, jobs: Sequence[JobRecord], sweep_id: str, command: str) -> None:
         tracking = jobs[0].config.tracking
         self._writer: SweepWriter | None = None
+        self._refused: str | None = None
         if tracking.enabled:
             from src.tracking import SweepWriter  # noqa: PLC0415 - with tracking=none never needed
 
-            self._writer = SweepWriter(sweep_dir, list(jobs), tracking, sweep_id, command)
+            try:
+                self._writer = SweepWriter(sweep_dir, list(jobs), tracking, sweep_id, command)
+            except (TrackingError, OSError) as error:
+                self._refused = f"nothing is recorded: {error}"
 
     @property
     def active(self) -> bool:
@@ -31,7 +36,7 @@ class SafeWriter:
     @property
     def problem(self) -> str | None:
         """Why runs are not recorded as they should be, or null."""
-        return self._writer.problem if self._writer is not None else None
+        return self._writer.problem if self._writer is not None else self._refused
 
     def start(self) -> None:
         """Begin to read the spools, in a thread of its own."""

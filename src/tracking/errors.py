@@ -11,6 +11,10 @@ class TrackingError(ValueError):
     """The configuration or the folder cannot be tracked as asked; trying again changes nothing."""
 
 
+class DamagedError(TrackingError):
+    """``tracking.json`` cannot be read: the store tells what it holds, so the sweep can be recorded without it."""
+
+
 class SweepBusyError(Exception):
     """Another process records this sweep at the moment."""
 

@@ -68,6 +68,7 @@ class SweepRuns:
                 track.states.pop(key, None)
         track.runs = {key: run.id for key, run in self._runs.items()}
         for key, run in found.items():
+            self._follow_move(key, run)
             if key in track.jobs:
                 self._log_missing_params(run.info.run_id, track.jobs[key].params, set(run.data.params))
                 if not store.client.list_artifacts(run.info.run_id, _CONFIG):
@@ -94,7 +95,7 @@ class SweepRuns:
             "pack": job.pack,
             "mlflow.parentRunId": self.parent().id,
             "overrides": shortened(json.dumps(job.overrides, ensure_ascii=False)),
-            "job_dir": str((self.sweep_dir / job.dir).resolve()),
+            **self._places(index),
             **{key: shortened(text) for key, text in job.warnings.items()},
         }
         run = self._create(index, job.name, tags, at)
@@ -153,7 +154,7 @@ class SweepRuns:
         if self._common is None:
             self._common = {
                 "sweep": self.track.sweep,
-                "sweep_dir": str(self.sweep_dir.resolve()),
+                **self._places(PARENT),
                 "command": shortened(self.track.command),
                 "mlflow.source.name": source_name(self.track.command),
                 "mlflow.source.type": "LOCAL",
@@ -162,6 +163,18 @@ class SweepRuns:
                 **user_tags(),
             }
         return self._common
+
+    def _places(self, key: str) -> dict[str, str]:
+        """Tags that say where the files of a run lie."""
+        job = self.track.jobs.get(key)
+        own = {} if job is None else {"job_dir": str((self.sweep_dir / job.dir).resolve())}
+        return {"sweep_dir": str(self.sweep_dir.resolve()), **own}
+
+    def _follow_move(self, key: str, run: MlflowRun) -> None:
+        """A sweep's folder may have been moved since the run was made."""
+        for name, value in self._places(key).items():
+            if run.data.tags.get(name) != value:
+                self.store.client.set_tag(run.info.run_id, name, value)
 
     def _log_config(self, run_id: str, index: str) -> None:
         folder = self.sweep_dir / self.track.jobs[index].dir / ".hydra"

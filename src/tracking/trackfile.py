@@ -9,14 +9,25 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from src.config.files import write_atomic
 from src.config.schema import TrackingConfig
+from src.config.stored import (
+    StoredError,
+    has,
+    is_number,
+    is_text,
+    is_whole,
+    list_of,
+    mapping_to,
+    or_null,
+    read_json,
+)
 from src.tracking.addresses import database_of, experiment_of, store_of
-from src.tracking.errors import TrackingError
+from src.tracking.errors import DamagedError, TrackingError
 from src.tracking.parameters import flatten
 from src.tracking.processes import ProcessMark
 from src.tracking.records import JobRecord
@@ -24,7 +35,26 @@ from src.tracking.records import JobRecord
 FILE = "tracking.json"
 LOCK = "tracking.lock"
 PARENT = "parent"
+DAMAGED = f"{FILE}.damaged"
 _VERSION = 1
+_TEXTS = mapping_to(is_text)
+_MARK = {"host": is_text, "pid": is_whole, "started": is_number}
+_JOB = {
+    "name": is_text,
+    "dir": is_text,
+    "pack": is_text,
+    "overrides": _TEXTS,
+    "params": _TEXTS,
+    "warnings": or_null(_TEXTS),
+}
+_FIELDS = {
+    **dict.fromkeys(("sweep", "command", "uri", "root", "experiment"), is_text),
+    **dict.fromkeys(("runs", "states", "ended"), _TEXTS),
+    "asked": list_of(or_null(is_text)),
+    "launcher": lambda value: has(value, _MARK),
+    "jobs": mapping_to(lambda value: has(value, _JOB)),
+    "offsets": mapping_to(is_whole),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,23 +145,32 @@ def read_track_file(sweep_dir: Path) -> TrackFile:
     """The sweep's ``tracking.json``.
 
     Raises:
-        TrackingError: When there is none, or it was not written by this program.
+        TrackingError: When there is none, or another version of this program wrote it.
+        DamagedError: When it cannot be read.
     """
     path = sweep_dir / FILE
-    try:
-        values: dict[str, Any] = json.loads(path.read_text())
-        if values.pop("version") != _VERSION:
-            raise TrackingError(f"{path} was written by another version of this program; use that one to ingest it")
-        values["launcher"] = ProcessMark(**values["launcher"])
-        values["jobs"] = {index: TrackedJob(**job) for index, job in values["jobs"].items()}
-        return TrackFile(**values)
-    except (FileNotFoundError, NotADirectoryError):
+    if not os.path.lexists(path):
         raise TrackingError(
             f"no {FILE} in {sweep_dir}: expected the folder of a sweep that was recorded in MLflow, "
             "such as multirun/<date>/<time>-<id> (with tracking=none nothing is recorded)"
-        ) from None
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise TrackingError(f"{path} cannot be read ({error}); move it away to record the sweep anew") from error
+        )
+    try:
+        values: Any = read_json(path)
+    except StoredError as error:
+        raise DamagedError(f"{error}; python -m src.resume writes it anew") from error
+    if isinstance(values, dict) and is_whole(values.get("version")) and values["version"] != _VERSION:
+        raise TrackingError(f"{path} was written by another version of this program; use that one to ingest it")
+    if not has(values, _FIELDS):
+        raise DamagedError(f"{path} does not hold what was written there; python -m src.resume writes it anew")
+    known = {name: values[name] for name in _FIELDS}
+    known["launcher"] = ProcessMark(**{name: values["launcher"][name] for name in _MARK})
+    known["jobs"] = {index: _job(told) for index, told in values["jobs"].items()}
+    return TrackFile(**known)
+
+
+def _job(told: dict[str, Any]) -> TrackedJob:
+    known = {field.name for field in fields(TrackedJob)}
+    return TrackedJob(**{name: value for name, value in told.items() if name in known and value is not None})
 
 
 def open_track_file(sweep_dir: Path, config: TrackingConfig, sweep_id: str, command: str) -> TrackFile:
@@ -143,7 +182,8 @@ def open_track_file(sweep_dir: Path, config: TrackingConfig, sweep_id: str, comm
     experiment = experiment_of(config)
     asked = [config.uri, config.root]
     launcher = ProcessMark.own()
-    if not (sweep_dir / FILE).exists():
+    track = _earlier(sweep_dir)
+    if track is None:
         return TrackFile(
             sweep=sweep_id,
             command=command,
@@ -153,7 +193,6 @@ def open_track_file(sweep_dir: Path, config: TrackingConfig, sweep_id: str, comm
             experiment=experiment,
             launcher=launcher,
         )
-    track = read_track_file(sweep_dir)
     track.launcher = launcher
     # A relative root means the store that the sweep began with, from whatever folder it is continued.
     same = track.asked == asked and track.experiment == experiment and _may_exist(track.uri)
@@ -162,6 +201,18 @@ def open_track_file(sweep_dir: Path, config: TrackingConfig, sweep_id: str, comm
         track.forget_store()
     track.asked = asked
     return track
+
+
+def _earlier(sweep_dir: Path) -> TrackFile | None:
+    """What was written before; null for nothing, and for what is damaged, which is put aside."""
+    path = sweep_dir / FILE
+    if not os.path.lexists(path):
+        return None
+    try:
+        return read_track_file(sweep_dir)
+    except DamagedError:
+        path.replace(sweep_dir / DAMAGED)
+        return None
 
 
 def _may_exist(uri: str) -> bool:

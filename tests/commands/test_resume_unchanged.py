@@ -169,7 +169,7 @@ def test_a_damaged_record_is_no_reason_to_lose_a_sweep(stopped: Path, capsys: py
 def test_a_sweep_that_never_got_its_jobs_says_how_to_start_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    create_sweep(tmp_path / "sweep", "abc123")  # and killed before the jobs' folders were written
+    create_sweep(tmp_path / "sweep", "20261127-101500-abc123")  # and killed before the jobs' folders were written
     assert resume.main([str(tmp_path / "sweep")]) == 2
     told = capsys.readouterr().err
     assert "nothing was trained; start it again: python -m src.train" in told

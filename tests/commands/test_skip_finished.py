@@ -232,26 +232,31 @@ def test_sweeps_lie_below_the_constant_part_of_the_folder(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     for number, name in enumerate(("runs/x/1", "runs/2", "multirun/d/3", "own", "runs/a/b/deep")):
         (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "sweep.json").write_text(json.dumps({"id": name, "jobs": [], "created": number}))
+        (tmp_path / name / "sweep.json").write_text(
+            json.dumps({"id": name, "command": "", "jobs": [], "created": number})
+        )
     (tmp_path / "runs" / "broken").mkdir()
     (tmp_path / "runs" / "broken" / "sweep.json").write_text("{")
 
     def found(pattern: str, folder: str) -> list[str]:
         return [record["id"] for _, record in earlier_sweeps(pattern, tmp_path / folder)]
 
-    assert found("runs/${now:%Y}/${now:%H}-${sweep_id:}", "runs/y/z") == ["runs/2", "runs/x/1"]
-    assert found(f"{tmp_path}/runs/r-${{now:%H}}", "runs/r-1") == ["runs/2", "runs/x/1"]
+    assert found("runs/${now:%Y}/${now:%H}-${sweep_id:}", "runs/y/z") == ["runs/a/b/deep", "runs/2", "runs/x/1"]
+    assert found(f"{tmp_path}/runs/r-${{now:%H}}", "runs/r-1") == ["runs/a/b/deep", "runs/2", "runs/x/1"]
     assert found("multirun/${now:%Y}/x", "multirun/e/f") == ["multirun/d/3"]
     assert found("own", "own") == ["own", "multirun/d/3"]
 
 
 def test_looking_back_over_many_sweeps_is_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    jobs = [{"job": n, "config": f"{n:064}", "name": f"n{n}", "dir": str(n)} for n in range(100)]
+    jobs = [
+        {"job": n, "config": f"{n:064}", "name": f"n{n}", "dir": str(n), "rank": 4, "pack": "pack-0", "overrides": {}}
+        for n in range(100)
+    ]
     for number in range(again._LOOKED_AT + 50):
         folder = tmp_path / "multirun" / "d" / f"{number:04}"
         folder.mkdir(parents=True)
-        (folder / "sweep.json").write_text(json.dumps({"id": str(number), "jobs": jobs, "created": number}))
+        (folder / "sweep.json").write_text(json.dumps({"id": "x", "command": "", "jobs": jobs, "created": number}))
     start = time.process_time()
     assert len(earlier_sweeps("multirun/${now:x}", tmp_path / "new")) == again._LOOKED_AT
     assert time.process_time() - start < 2.0, "0.1 s on two cores"

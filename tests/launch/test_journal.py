@@ -29,7 +29,7 @@ def test_lines_are_whole_on_the_disk_before_write_returns(tmp_path: Path, monkey
 
 
 def test_a_torn_line_is_passed_over_and_the_next_one_is_whole(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text('{"event": "job", "job": 0, "state": "FINISHED"}\n{"event": "jo')
+    (tmp_path / FILE).write_text('{"t": 1.0, "event": "job", "job": 0, "state": "FINISHED"}\n{"event": "jo')
     with Journal(tmp_path) as journal:
         journal.write("job", job=1, state="FAILED", error="x", summary=None)
     assert {job: state["state"] for job, state in last_states(tmp_path).items()} == {0: "FINISHED", 1: "FAILED"}
@@ -101,7 +101,7 @@ def test_a_journal_of_a_newer_version_is_refused_with_both_numbers(tmp_path: Pat
 
 
 def test_a_journal_without_a_format_is_of_the_first(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text('{"event": "job", "job": 0, "state": "FINISHED"}\n')
+    (tmp_path / FILE).write_text('{"t": 1.0, "event": "job", "job": 0, "state": "FINISHED"}\n')
     with Journal(tmp_path) as journal:
         journal.write("job", job=1, state="FAILED", error="x", summary=None)
     assert [line["job"] for line in read_journal(tmp_path)] == [0, 1]
@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
 
 def _sweep(tmp_path: Path) -> Path:
     jobs = [{"job": n, "name": f"n{n}", "dir": str(n), "rank": 4, "overrides": {}, "pack": "pack-0"} for n in range(4)]
-    (tmp_path / "sweep.json").write_text(json.dumps({"id": "x", "jobs": jobs}))
+    (tmp_path / "sweep.json").write_text(json.dumps({"id": "x", "command": "", "created": 0, "jobs": jobs}))
     (tmp_path / "spool").mkdir()
     return tmp_path
 
@@ -159,14 +159,3 @@ def test_the_first_end_of_a_spool_counts_and_the_latest_spool(tmp_path: Path) ->
     )
     (sweep / "spool" / "resume-0.jsonl").write_text(_event(5, 1, "FINISHED"))
     assert [result.state for result in read_results(sweep)][:2] == ["FINISHED", "FINISHED"]
-
-
-def test_a_busy_sweep_names_the_worker_that_holds_it(tmp_path: Path) -> None:
-    with Journal(tmp_path) as journal:
-        journal.write("worker", state="started", pid=os.getpid(), slot="cpu")
-        journal.write("worker", state="started", pid=2**22 + 1, slot="cpu-1")  # gone: larger than any process id
-        with pytest.raises(SweepBusyError, match=rf"worker process {os.getpid()}\)"):
-            Journal(tmp_path)
-        journal.write("worker", state="left", pid=os.getpid(), code=0)
-        with pytest.raises(SweepBusyError, match="another process; wait"):
-            Journal(tmp_path)

@@ -17,7 +17,7 @@ def _spool(folder: Path, name: str, *states: tuple[float, str]) -> None:
 
 def _state(folder: Path) -> str:
     job = {"job": 0, "name": "a", "dir": "0", "overrides": {}, "rank": 4, "pack": "pack-0"}
-    (folder / "sweep.json").write_text(json.dumps({"id": "x", "jobs": [job]}))
+    (folder / "sweep.json").write_text(json.dumps({"id": "x", "command": "", "created": 0, "jobs": [job]}))
     return read_results(folder)[0].state
 
 

@@ -1,0 +1,31 @@
+"""How a command ends: a reader that leaves early (``| head``) is no fault, and leaving does not take seconds."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from src.config.collector import before_exit
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Run a command and end the process with its exit code; 0 where its reader left before it had said all."""
+    try:
+        code = main()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = 0
+        _say_no_more()
+    before_exit()
+    sys.exit(code)
+
+
+def _say_no_more() -> None:
+    """What is buffered still goes nowhere, or Python's own last flush would complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
