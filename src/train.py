@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from src.config.ending import run
+from src.config.ending import end_with_reader, run
 from src.config.surroundings import settle
 from src.config.version import told_version
 from src.launch.argv import arrange
@@ -32,6 +32,8 @@ def main() -> int:
         return OK
     from src.launch.driving import drive  # noqa: PLC0415  # --version needs none of Hydra's parts
 
+    if line.info:
+        end_with_reader()
     try:
         drive(line)
     except SweepError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -21,6 +22,11 @@ def run(main: Callable[[], int]) -> NoReturn:
         _say_no_more()
     before_exit()
     sys.exit(code)
+
+
+def end_with_reader() -> None:
+    """For a command that only shows something through a library which takes a reader that left for a fault."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def _say_no_more() -> None:

@@ -84,12 +84,16 @@ class Clock:
 
     def pack_s(self, configs: Sequence[JobConfig]) -> float:
         """Seconds from a pack's first step to its last file; members leave as they are done."""
-        left = sorted(configs, key=self.steps)
-        total, done = END_S * len(left), 0
+        return END_S * len(configs) + self.steps_s(configs, [self.steps(config) for config in configs])
+
+    def steps_s(self, configs: Sequence[JobConfig], steps: Sequence[int]) -> float:
+        """Seconds of the next ``steps`` micro-steps of each of ``configs`` together; members leave as they are done."""
+        left = sorted(zip(steps, configs, strict=True), key=lambda pair: pair[0])
+        total, done = 0.0, 0
         while left:
-            ahead = self.steps(left[0]) - done
+            ahead = left[0][0] - done
             if ahead > 0:
-                total += ahead * self._step_s(left)
+                total += ahead * self._step_s([config for _, config in left])
                 done += ahead
             left = left[1:]
         return total

@@ -150,15 +150,16 @@ class Composition:
                 self.settle(member, "KILLED", error="stopped on request")
         return [number for number in numbers if not self._members[number].ended]
 
-    def fold(self, event: Event) -> None:
-        """Take in what a worker told of a job, or said."""
+    def fold(self, event: Event, pack: str) -> None:
+        """Take in what the worker of ``pack`` told of a job, or said."""
         kind, member = event["kind"], self._members.get(event.get("job"))  # type: ignore[arg-type]
         if kind == "log":
-            self._screen.said(member, str(event.get("level", "info")), str(event.get("message", "")))
+            self._screen.said(member, str(event.get("level", "info")), event["message"], pack)
         elif member is None:
             return
         elif kind == "progress":
             member.progress(event)
+            self._screen.stepped(member, pack)
         elif kind == "memory":
             self._journal.write("memory", **{key: value for key, value in event.items() if key not in ("t", "kind")})
         elif kind == "state":

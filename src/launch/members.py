@@ -20,8 +20,10 @@ class Member:
         state: ``PENDING``, ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
         step: Optimizer steps done.
         total: Optimizer steps in all; 0 while unknown.
+        told_at: When the last step was told (Unix seconds); null before the first.
         loss: Last training loss.
         samples_per_s: Last throughput.
+        memory_gib: Most that its process took so far; null while unknown.
         summary: Results of a finished job.
         error: Why it failed.
         restarts: How often it was started again after its worker died.
@@ -33,8 +35,10 @@ class Member:
     state: str = "PENDING"
     step: int = 0
     total: int = 0
+    told_at: float | None = None
     loss: float | None = None
     samples_per_s: float | None = None
+    memory_gib: float | None = None
     summary: dict[str, Any] | None = None
     error: str | None = None
     restarts: int = 0
@@ -49,8 +53,10 @@ class Member:
     def progress(self, event: Event) -> None:
         """Take in a ``progress`` event."""
         self.step, self.total = int(event["step"]), int(event["total"])
+        self.told_at = float(event["t"])
         self.loss, self.samples_per_s = event.get("loss"), event.get("samples_per_s")
-        self._seen = [*self._seen[-40:], (float(event["t"]), self.step)]
+        self.memory_gib = event.get("memory_gib")
+        self._seen = [*self._seen[-40:], (self.told_at, self.step)]
 
     def remaining_s(self) -> float | None:
         """Seconds to the last step at the pace of the last events; null while unknown."""

@@ -15,6 +15,7 @@ from src.launch.journal import Journal, read_journal
 from src.launch.members import Member
 from src.launch.names import show_value, swept_keys, told_shortly
 from src.launch.outcome import FAILED, INTERRUPTED, OUTCOME
+from src.launch.remaining import Remaining
 from src.launch.results import JobOutcome, read_results, write_results
 from src.launch.screen import PatientConsole, Screen
 from src.launch.settings import Settings
@@ -88,6 +89,7 @@ class Run:
                         screen=screen,
                         interrupts=interrupts,
                         sharing=sharing,
+                        remaining=Remaining(budget.quick_clock(), self._members),
                     ).run(tasks)
                 interrupts.finishing = True
                 code, picture = self._settle(screen, writer, interrupted=interrupts.asked)
@@ -112,6 +114,8 @@ class Run:
         OUTCOME.worsen(code)
         self.results = read_results(self._sweep_dir)
         self._write_results(screen)
+        if any((result.dir / "samples").is_dir() for result in self.results):
+            screen.phase("drawing the comparison")
         picture = self._finish(self._sweep_dir, self.results)  # before the writer ends, which takes it along
         if writer.active:
             screen.phase("writing the last of the runs to MLflow")

@@ -16,10 +16,12 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from src.launch.clock import in_words
 from src.launch.journal import ENDED
 from src.launch.members import Member
 from src.launch.plan import Pack
 
+_TRAINING = "training"
 _PLAIN_S = 10.0
 _LIVE_S = 0.25  # drawing costs the worker's cores a few milliseconds
 _STYLE = {"FINISHED": "green", "FAILED": "bold red", "KILLED": "yellow", "RUNNING": "cyan"}
@@ -50,6 +52,10 @@ class Screen:
         self._members = members
         self._packs: dict[str, Pack] = {}
         self._phase = ""
+        self._kept = False
+        self._stages: dict[str, str] = {}
+        self._printed: dict[str | None, str] = {}
+        self._left_s: float | None = None
         self._muted = False
         self._said_at = time.monotonic()
         self._spinner = Spinner("dots" if console.encoding.startswith("utf") else "line")
@@ -109,19 +115,44 @@ class Screen:
     def over(self, pack: Pack) -> None:
         """A pack is no longer trained."""
         self._packs.pop(pack.name, None)
+        self._stages.pop(pack.name, None)
 
-    def phase(self, text: str) -> None:
-        """Where the sweep is: checking data, loading the base, caching, training."""
-        self._phase = text
-        if self._live is None:
-            self.line(f"... {text}")
+    def expect(self, left_s: float | None) -> None:
+        """Seconds until all is over; null while that is not known."""
+        self._left_s = left_s
+
+    def phase(self, text: str, *, keep: bool = False) -> None:
+        """What the launcher does; ``keep`` lets nothing that a worker says take its place."""
+        self._phase, self._kept = text, keep
+        self._print(None, text)
         self.refresh()
 
-    def said(self, member: Member | None, level: str, message: str) -> None:
-        """A message of the worker: plain information tells where it is, the rest stays on the screen."""
+    def stage(self, pack: str, text: str, *, worth_a_line: bool = True) -> None:
+        """Where a pack is: checking data, loading the base, training, exporting."""
+        self._stages[pack] = text
+        self._phase = self._phase if self._kept else ""
+        if worth_a_line:
+            self._print(pack if len(self._packs) > 1 else None, text)
+        self.refresh()
+
+    def stepped(self, member: Member, pack: str) -> None:
+        """A job took steps: whatever was done between them is over, until its last step is."""
+        if self._stages.get(pack) != _TRAINING and member.step < member.total:
+            self.stage(pack, _TRAINING, worth_a_line=False)
+
+    def _print(self, whose: str | None, text: str) -> None:
+        if self._live is None and self._printed.get(whose) != text:
+            self._printed[whose] = text
+            self.line(f"... {text}" if whose is None else f"... {whose}: {text}")
+
+    def said(self, member: Member | None, level: str, message: str, pack: str | None = None) -> None:
+        """A message of the worker of ``pack``: plain information tells where it is, the rest stays on the screen."""
         who = f"{member.record.name}: " if member and not message.startswith(member.record.name) else ""
-        if level == "info":
-            self.phase(who + message)
+        if level in ("info", "stage"):
+            if pack is None:
+                self.phase(who + message)
+            else:
+                self.stage(pack, who + message, worth_a_line=level == "info")
             return
         if level == "error":
             if message == self._last_error:
@@ -131,8 +162,6 @@ class Screen:
 
     def changed(self, member: Member) -> None:
         """A job has a new state: ends are said at once."""
-        if member.state == "RUNNING":
-            self._phase = "training"
         if member.state in ENDED or self._live is None:
             text = Text(f"{member.record.name} ").append(_WORD[member.state], style=_STYLE[member.state])
             self.line(text.append(_details(member)))
@@ -161,6 +190,8 @@ class Screen:
                 if member.state == "RUNNING" and member.step != self._said_step.get(member.record.index, 0):
                     self._said_step[member.record.index] = member.step
                     self.line(_plain(member))
+            if told := self._outlook():
+                self._print("all", told)
 
     def _quietly(self, draw: Callable[[], Any]) -> None:
         """A closed pipe or a terminal that hung up ends the showing, not the training."""
@@ -183,12 +214,33 @@ class Screen:
         for member in self._shown():
             if not member.ended:
                 grid.add_row(*_row(member))
+        self._spinner.update(text=Text(self._doing(), style="cyan"))
+        return Group(grid, self._spinner, *([Text(f"  {told}", style="cyan")] if (told := self._outlook()) else []))
+
+    def _doing(self) -> str:
+        """What is done now; of several packs each, where they are not at the same."""
         waiting = sum(member.state == "PENDING" for member in self._members.values()) - sum(
             member.state == "PENDING" for member in self._shown()
         )
-        status = Text(self._phase + (f"; {waiting} more waiting" if waiting else ""), style="cyan")
-        self._spinner.update(text=status)
-        return Group(grid, self._spinner)
+        stages = {pack: text for pack, text in self._stages.items() if pack in self._packs}
+        said = list(dict.fromkeys(stages.values()))
+        several = "; ".join(f"{pack}: {text}" for pack, text in stages.items())
+        doing = self._phase or (said[0] if len(said) == 1 else several)
+        return doing + (f"; {waiting} more waiting" if waiting else "")
+
+    def _outlook(self) -> str:
+        """How long the whole sweep takes yet, its speed and the memory it has."""
+        running = [member for member in self._shown() if member.state == "RUNNING"]
+        speed = sum(member.samples_per_s or 0.0 for member in running)
+        packs = [[self._members[number].memory_gib or 0.0 for number in pack.jobs] for pack in self._packs.values()]
+        gib = sum(max(taken, default=0.0) for taken in packs)
+        told = (
+            [f"about {in_words(self._left_s)} left for all"]
+            if self._left_s is not None and len(self._members) > 1
+            else []
+        )
+        told += [f"{speed:.3g} samples/s"] if speed else []
+        return ", ".join([*told, *([f"{gib:.3g} GiB"] if gib else [])])
 
 
 def _row(member: Member) -> list[RenderableType]:

@@ -12,7 +12,9 @@ from src.launch.composition import Composition
 from src.launch.engines.protocol import Engine, Slot, Worker
 from src.launch.journal import Journal
 from src.launch.members import Member
+from src.launch.outlook import Outlook
 from src.launch.plan import Fits
+from src.launch.remaining import Remaining
 from src.launch.screen import Screen
 from src.launch.settings import Settings
 from src.launch.sharing import Sharing
@@ -21,6 +23,7 @@ from src.launch.sizes import Sizes
 from src.launch.stations import Station
 from src.launch.waiting import Task, Waiting
 
+_STOPPING = "stopping: saving checkpoints (once more Ctrl-C ends at once and loses the last steps)"
 _TICK_S = 0.02  # a pack that has ended leaves its slot idle for one of these
 _STOP_S, _LEAVE_S = 60.0, 15.0  # patience with a clean stop after an interrupt, and with an idle worker that is to go
 
@@ -44,6 +47,7 @@ class Supervisor:
         screen: Where the user is told.
         interrupts: Entered by the caller.
         sharing: This sweep's turns on the devices.
+        remaining: Says how long it takes yet.
     """
 
     def __init__(  # noqa: PLR0913  # what a sweep is made of
@@ -61,6 +65,7 @@ class Supervisor:
         screen: Screen,
         interrupts: Interrupts,
         sharing: Sharing,
+        remaining: Remaining,
     ) -> None:
         self._sweep_dir = sweep_dir
         self._engine = engine
@@ -72,6 +77,7 @@ class Supervisor:
         self._screen = screen
         self._interrupts = interrupts
         self._sharing = sharing
+        self._outlook = Outlook(remaining, journal, screen)
         self._control = Control(sweep_dir)
         self._packs = Composition(members, sizes, fits, journal, screen)
         self._asked_at: float | None = None
@@ -86,6 +92,7 @@ class Supervisor:
                 moved = [self._attend(station) for station in self._stations]
                 self._sharing.say()
                 self._heed()
+                self._outlook.look(self._stations, self._packs.waiting.packs())
                 self._screen.refresh()
                 if not any(moved):
                     time.sleep(_TICK_S)
@@ -178,7 +185,7 @@ class Supervisor:
         if event["kind"] == "worker":
             return self._take_word(station, task, event)
         station.moved_at = time.monotonic()
-        self._packs.fold(event)
+        self._packs.fold(event, task.pack.name)
         return False
 
     def _take_word(self, station: Station, task: Task, event: Event) -> bool:
@@ -271,7 +278,7 @@ class Supervisor:
         if self._asked_at is None:
             self._asked_at = time.monotonic()
             self._journal.write("interrupted")
-            self._screen.phase("stopping: saving checkpoints (once more Ctrl-C ends at once and loses the last steps)")
+            self._screen.phase(_STOPPING, keep=True)
             for worker in workers:
                 worker.stop()
         if self._interrupts.insisted or self._interrupts.waited_s() > _STOP_S:

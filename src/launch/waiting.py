@@ -54,6 +54,10 @@ class Waiting:
         """Whether a job waits; those that were stopped while they waited do not count."""
         return any(not self._members[number].ended for task in self._tasks for number in task.pack.jobs)
 
+    def packs(self) -> list[tuple[int, ...]]:
+        """Jobs of each pack that waits, in the order in which they are taken."""
+        return [task.pack.jobs for task in self._tasks]
+
     def next(self) -> Task | None:
         """The first task that may start, without the jobs that were stopped while they waited."""
         now = time.monotonic()

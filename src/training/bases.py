@@ -43,10 +43,13 @@ class Bases:
             self._files[config.model] = open_base(config.model)
         return self._files[config.model]
 
+    def has(self, config: JobConfig) -> bool:
+        """Whether the base is in memory already."""
+        return self._loaded is not None and self._key == _key(config)
+
     def load(self, config: JobConfig) -> LoadedBase:
         """The base in the job's precision on the job's device, from memory where it is there already."""
-        key = (config.model, config.trainer.precision, config.trainer.accelerator)
-        if self._loaded is None or key != self._key:
+        if self._loaded is None or not self.has(config):
             self.forget()  # one base at a time: let go before the next is read
             files, device = self.files(config), device_of(config)
             dtype = DTYPES[config.trainer.precision].base
@@ -55,7 +58,7 @@ class Bases:
                     denoiser=files.load_denoiser(dtype=dtype, device=device),
                     decoder=files.load_decoder(dtype=torch.float32, device=device),
                 )
-            self._key = key
+            self._key = _key(config)
         self._loaded.denoiser.set_gradient_checkpointing(enabled=config.trainer.gradient_checkpointing)
         return self._loaded
 
@@ -65,6 +68,10 @@ class Bases:
         gc.collect()  # a trainer and its callbacks refer to each other, and through the pack to the base
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _key(config: JobConfig) -> object:
+    return config.model, config.trainer.precision, config.trainer.accelerator
 
 
 def device_of(config: JobConfig) -> torch.device:

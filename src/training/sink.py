@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from src.config.events import Kind
+    from src.training.member import Member
 
 
 class Sink(Protocol):
@@ -52,6 +53,19 @@ def warn_all(sink: Sink, job: int, warnings: Sequence[Warned], *, aloud: bool = 
         sink.emit("log", job, level="warning", message=one.text)
     if warnings:
         sink.emit("tags", job, values=tags_of(warnings))
+
+
+def stage(sink: Sink, what: str, members: Sequence[Member]) -> None:
+    """Tell what is done between two steps, which may take longer than many of them; the next progress ends it.
+
+    Args:
+        sink: Takes the message: level ``info`` at a member's end, else ``stage``, which is worth no line of its own.
+        what: ``scoring``.
+        members: Whose turn it is.
+    """
+    level = "info" if any(member.done for member in members) else "stage"
+    whom = members[0].name if len(members) == 1 else f"{len(members)} adapters"
+    sink.emit("log", None, level=level, message=f"{what} {whom}")
 
 
 class ListSink:

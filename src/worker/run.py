@@ -159,7 +159,8 @@ class _PackRun:
             return {}
         if commands.stopping():
             raise StoppedError
-        spool.emit("log", None, level="info", message="loading the base")
+        if not self._bases.has(members[0].config):
+            spool.emit("log", None, level="info", message="loading the base")
         base = self._bases.load(members[0].config)
         with importing():
             from src.training.fit import train_pack  # noqa: PLC0415  # Lightning, while nobody waits
@@ -190,6 +191,7 @@ class _PackRun:
         if not peak.known or any(member.measures for member in members):
             return  # nothing is known of this pack alone, or it was cut on the way, which no prediction was made for
         rows = sum(member.config.data.batch_size for member in members)
+        self._spool.emit("log", None, level="info", message="noting what memory was taken")
         measured, beside = peak.read()
         configs = [member.config for member in members]
         try:

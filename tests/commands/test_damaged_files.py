@@ -1,4 +1,4 @@
-"""Every file that a sweep leaves and a later command reads, damaged in every way: no traceback, and the others go on."""
+"""Every file that a sweep leaves and a later command reads, damaged in every way: no traceback, others go on."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Callback
 
 from src.training.checkpoint import save_member, write_manifest
+from src.training.sink import stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,7 @@ class Checkpoints(Callback):
         A disk that is full does not end a training: the last good checkpoint stays and the user is told.
         """
         self._last = time.monotonic()
+        stage(self._sink, "saving a checkpoint of", pack.members)
         if not self._sink.keeps_up():  # a checkpoint must not be ahead of what was told, or a kill would leave it out
             self._complain("no checkpoint was written (no room for what there is to tell)")
             return

@@ -12,6 +12,7 @@ from PIL import Image
 
 from src.config.files import write_all
 from src.training.pictures import Painter, Picture
+from src.training.sink import stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,16 +36,22 @@ class Pictures(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
         """Draw members that begin."""
-        self._sink.emit("log", None, level="info", message="drawing the first pictures")
-        self.begin(pl_module.pack.active)
+        members = pl_module.pack.active
+        if any(member.prompts is not None for member in _beginning(members)):
+            self._sink.emit("log", None, level="info", message="drawing the first pictures")
+        self.begin(members)
 
     def begin(self, members: Sequence[Member]) -> None:
         """Draw those of ``members`` that are at step 0, or were stopped before it."""
-        self.draw([member for member in members if member.untold and (member.count.step == 0 or _due(member))])
+        self.draw(_beginning(members))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Draw members that are due."""
-        self.draw([member for member in pl_module.result.stepped if _due(member)])
+        due = [member for member in pl_module.result.stepped if _due(member)]
+        drawing = [member for member in due if member.prompts is not None]
+        if drawing:
+            stage(self._sink, "drawing pictures of", drawing)
+        self.draw(due)
 
     def draw(self, members: Sequence[Member]) -> None:
         """Draw ``members`` now, store the pictures in their folders, and emit."""
@@ -95,6 +102,10 @@ def slug(text: str) -> str:
     if re.fullmatch(r"[a-z0-9 ]{1,60}", text):
         return plain
     return f"{plain}-{zlib.crc32(text.encode()):08x}".strip("-")
+
+
+def _beginning(members: Sequence[Member]) -> list[Member]:
+    return [member for member in members if member.untold and (member.count.step == 0 or _due(member))]
 
 
 def _due(member: Member) -> bool:

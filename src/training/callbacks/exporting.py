@@ -17,7 +17,7 @@ from src.training.callbacks.metrics import peak_memory_gib
 from src.training.export import ROUNDING_TOLD, Exported, Outputs, export, live_outputs
 from src.training.made_with import note_end
 from src.training.shortage import is_out_of_memory, reason_of
-from src.training.sink import warn
+from src.training.sink import stage, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +62,8 @@ class Exports(Callback):
     def end_steps(self, pack: Pack, members: Sequence[Member]) -> None:
         """Export what is due; this is the last that a step's end is told with."""
         due = [member for member in members if member.done or _on_the_way(member)]
+        if due:
+            stage(self._sink, "exporting", due)
         live = live_outputs(pack, due) if due else {}
         for member in members:
             if _on_the_way(member):

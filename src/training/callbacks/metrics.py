@@ -58,7 +58,7 @@ class Metrics(Callback):
             if member.count.step % member.config.trainer.log_every == 0 or member.done:
                 self._log(pl_module.pack, member)
             if member.done or now - self._shown.get(member.name, 0.0) >= _PROGRESS_S:
-                self._show(member, now)
+                self._show(member, now, pl_module.pack.device)
 
     def _log(self, pack: Pack, member: Member) -> None:
         self._rate[member.name] = self._rate_since(member)
@@ -82,7 +82,7 @@ class Metrics(Callback):
         seconds, ordinal = self._since[member.name]
         return (member.count.ordinal - ordinal) / max(member.count.seconds - seconds, 1e-9)
 
-    def _show(self, member: Member, now: float) -> None:
+    def _show(self, member: Member, now: float, device: torch.device) -> None:
         rate = self._rate.get(member.name) or self._rate_since(member)
         self._shown[member.name] = now
         self._sink.emit(
@@ -93,6 +93,7 @@ class Metrics(Callback):
             samples=member.samples,
             loss=member.loss,
             samples_per_s=rate,
+            memory_gib=round(peak_memory_gib(device), 3),
         )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback
 
+from src.training.sink import stage
 from src.training.validation import Score, Validator
 
 if TYPE_CHECKING:
@@ -33,16 +34,21 @@ class Validation(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
         """Score members that begin."""
-        self._sink.emit("log", None, level="info", message="scoring the base")
-        self.begin(pl_module.pack.active)
+        members = pl_module.pack.active
+        if _beginning(members):
+            self._sink.emit("log", None, level="info", message="scoring the base")
+        self.begin(members)
 
     def begin(self, members: Sequence[Member]) -> None:
         """Score those at step 0, where curves begin at the base's own loss, and those that a stop kept from it."""
-        self.score([member for member in members if member.untold and (member.count.step == 0 or _due(member))])
+        self.score(_beginning(members))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Score the members that are due."""
-        self.score([member for member in pl_module.result.stepped if _due(member)])
+        due = [member for member in pl_module.result.stepped if _due(member)]
+        if due:
+            stage(self._sink, "scoring", due)
+        self.score(due)
 
     def score(self, members: Sequence[Member]) -> None:
         """Score ``members`` now, note the best, and emit."""
@@ -57,6 +63,10 @@ class Validation(Callback):
             self._sink.emit(
                 "metrics", member.job, step=member.count.step, samples=member.samples, values=score.metrics()
             )
+
+
+def _beginning(members: Sequence[Member]) -> list[Member]:
+    return [member for member in members if member.untold and (member.count.step == 0 or _due(member))]
 
 
 def _due(member: Member) -> bool:
