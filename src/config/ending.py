@@ -25,7 +25,7 @@ def run(main: Callable[[], int]) -> NoReturn:
 
 
 def end_with_reader() -> None:
-    """For a command that only shows something through a library which takes a reader that left for a fault."""
+    """For a command that only shows something, through a library which takes a reader that left for a fault."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 

@@ -18,8 +18,8 @@ def find(word: str | None, root: Path) -> tuple[Path, int | None]:
     """The sweep's folder, and the job's number where a job is meant.
 
     Args:
-        word: A sweep's or a job's folder, a sweep's id or its last part, an adapter's name in the newest sweep that
-            has it; null takes the newest sweep.
+        word: A sweep's or a job's folder, a sweep's id, its last part or its folder's name, an adapter's name in the
+            newest sweep that has it; null takes the newest sweep.
         root: Where sweeps lie.
 
     Raises:
@@ -41,7 +41,7 @@ def find(word: str | None, root: Path) -> tuple[Path, int | None]:
         except SweepError:
             continue  # it has no id and no names that could be meant
         known.append(record["id"])
-        if word in (record["id"], record["id"].rsplit("-", 1)[-1]):
+        if word in (record["id"], record["id"].rsplit("-", 1)[-1], folder.name):
             return folder, None
         for entry in record["jobs"]:
             if entry["name"] == word:

@@ -190,8 +190,8 @@ class Screen:
                 if member.state == "RUNNING" and member.step != self._said_step.get(member.record.index, 0):
                     self._said_step[member.record.index] = member.step
                     self.line(_plain(member))
-            if told := self._outlook():
-                self._print("all", told)
+            if self._left_s is not None and len(self._members) > 1:
+                self.line(f"... {self._outlook()}")
 
     def _quietly(self, draw: Callable[[], Any]) -> None:
         """A closed pipe or a terminal that hung up ends the showing, not the training."""

@@ -47,6 +47,11 @@ class Sharing:
         self._waiting: dict[str, tuple[str, str]] = {}  # lock to device and why
         self._told: tuple[str, ...] = ()
 
+    @property
+    def waits(self) -> bool:
+        """Whether another sweep has a device that this one could train on."""
+        return bool(self._waiting)
+
     def take(self, slot: Slot) -> Slot | None:
         """The slot with the memory that is free now, or null while its device is another sweep's; never waits."""
         lock = slot.lock

@@ -24,6 +24,7 @@ from src.launch.stations import Station
 from src.launch.waiting import Task, Waiting
 
 _STOPPING = "stopping: saving checkpoints (once more Ctrl-C ends at once and loses the last steps)"
+_UNSTARTED, _QUEUED = "Interrupted before anything was trained", "; the place in the queue is given up"
 _TICK_S = 0.02  # a pack that has ended leaves its slot idle for one of these
 _STOP_S, _LEAVE_S = 60.0, 15.0  # patience with a clean stop after an interrupt, and with an idle worker that is to go
 
@@ -85,6 +86,7 @@ class Supervisor:
     def run(self, tasks: Sequence[Task]) -> None:
         """Train every pack."""
         self._packs.waiting = Waiting(tasks, self._members)
+        queued = False
         try:
             while any(station.task for station in self._stations) or (
                 self._packs.waiting and not self._interrupts.asked
@@ -96,8 +98,11 @@ class Supervisor:
                 self._screen.refresh()
                 if not any(moved):
                     time.sleep(_TICK_S)
+            queued = self._sharing.waits
         finally:
             self._dismiss()
+        if self._interrupts.asked and all(member.state == "PENDING" for member in self._members.values()):
+            self._screen.line(_UNSTARTED + (_QUEUED if queued else ""), "yellow")
         for member in self._members.values():
             if not member.ended:
                 self._packs.settle(member, "KILLED", error="interrupted before it started")

@@ -89,7 +89,7 @@ def test_a_dying_worker_fails_its_pack_only_and_the_next_pack_gets_a_fresh_one(c
     assert list(ran.states().values()) == ["FINISHED", "FAILED", "FINISHED"]
     assert "SIGKILL" in ran.results()[1]["error"]
     assert "RuntimeError: the fake worker fell over" in ran.out, "the tail of its log is shown"
-    assert f"resume={ran.sweep_dir}/1" in ran.out, "its checkpoints are not lost"
+    assert f"Continue: python -m src.retry {ran.sweep_dir}\n" in ran.out, "its checkpoints are not lost"
     first, second, third = (line["pid"] for line in ran.commands() if line["cmd"] == "pack")
     assert first == second, "the base stays warm between packs"
     assert third != second

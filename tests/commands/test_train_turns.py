@@ -146,12 +146,13 @@ def test_ctrl_c_leaves_the_queue(start: Start, tmp_path: Path) -> None:
     third = start(c, "seed=2")
     _waits(c, 2)
     second.send_signal(signal.SIGINT)
-    _ended(second)
+    said = _ended(second)
     assert second.returncode == 130
     assert [row["error"] for row in json.loads((b / "results.json").read_text())] == [
         "interrupted before it started",
         "interrupted before it started",
     ]
+    assert "Interrupted before anything was trained; the place in the queue is given up" in said
     _waits(c, 1)
     assert _states(a) == ["RUNNING"], "it trains on"
     first.send_signal(signal.SIGINT)
