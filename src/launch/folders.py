@@ -22,7 +22,6 @@ from src.launch.record import HYDRA_FOLDER, SWEEP_FILE, read_sweep
 from src.launch.yaml_text import YamlTexts
 from src.tracking.records import JobRecord
 
-ID_TIME = "%Y%m%d-%H%M%S"
 _WRITERS = 8  # at a time: the disk syncs several files in the time that one takes
 
 
@@ -63,7 +62,7 @@ def create_sweep(sweep_dir: Path, sweep_id: str) -> dict[str, Any]:
         "format": FORMAT,
         "id": sweep_id,
         "command": command_line(),
-        "created": time.mktime(time.strptime(sweep_id.rpartition("-")[0], ID_TIME)),
+        "created": time.time(),
         "cwd": str(Path.cwd()),
         "config_dir": str(PROJECT_ROOT / "conf"),
         "jobs": [],

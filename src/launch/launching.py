@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from src.config.schema import TRAINED_FAMILIES, TrackingConfig
 from src.launch.again import Again, earlier_sweeps, find_again, unfinished_note
 from src.launch.budget import Forecast, NoForecast
 from src.launch.engines import ENGINES
-from src.launch.folders import ID_TIME, command_line, refuse_taken
+from src.launch.folders import command_line, refuse_taken
 from src.launch.leftover import Ready, wait_until_free
 from src.launch.outcome import FAILED, OUTCOME, WRONG_INPUT
 from src.launch.places import store_problems, sweep_dir_problems
@@ -219,10 +218,9 @@ class Launching:
 
     def _sweep_id(self) -> str:
         """Of the same moment and token as the folder's name, or new ones where the folder is the user's own."""
-        holder = OmegaConf.create({"id": "${now:%Y-%m-%d}-${now:%H-%M-%S}-${sweep_id:}"})
+        holder = OmegaConf.create({"date": "${now:%Y-%m-%d}", "time": "${now:%H-%M-%S}", "token": "${sweep_id:}"})
         OmegaConf.copy_cache(from_config=self._master, to_config=holder)
-        date, token = str(holder.id).rsplit("-", 1)
-        return f"{time.strftime(ID_TIME, time.strptime(date, '%Y-%m-%d-%H-%M-%S'))}-{token}"
+        return "-".join(str(part).replace("-", "") for part in (holder.date, holder.time, holder.token))
 
     def _returned(self, one: Point | SweepError, outcomes: Mapping[int, JobOutcome], words: Overrides) -> JobReturn:
         ret = JobReturn(overrides=list(words), working_dir=str(Path.cwd()), task_name=self._master.hydra.job.name)

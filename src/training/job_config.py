@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.config import ConfigError, JobConfig, parse_stored
 from src.config.files import write_json
+from src.config.stored import StoredError, read_json
 from src.training.checkpoint import parts
 
 CHANGES = "memory.json"
@@ -47,9 +48,16 @@ def _config_of(text: str, changes: str) -> JobConfig:
 
 
 def read_changes(folder: Path) -> dict[str, Any]:
-    """What was changed of a job, key to value; empty as a rule."""
+    """What was changed of a job, key to value; empty as a rule.
+
+    Raises:
+        StoredError: When it cannot be read.
+    """
     path = folder / CHANGES
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    changes = read_json(path) if path.exists() else {}
+    if not isinstance(changes, dict):
+        raise StoredError(f"{path} holds no mapping")
+    return changes
 
 
 def write_changes(folder: Path, changes: dict[str, Any]) -> None:

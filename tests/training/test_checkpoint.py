@@ -94,7 +94,7 @@ def test_the_newest_manifest_is_the_last_one_written(tmp_path: Path) -> None:
     assert members["slow"]["file"] == "slow/checkpoints/step-00000008.safetensors"
 
 
-@pytest.mark.parametrize("harm", ["torn", "altered", "foreign"])
+@pytest.mark.parametrize("harm", ["torn", "altered", "foreign", "empty", "a folder"])
 def test_a_bad_file_is_noticed_and_the_one_before_is_used(harm: str, tmp_path: Path) -> None:
     _stopped(tmp_path, 12)
     newest, before = parts(tmp_path / "a" / "checkpoints")
@@ -103,9 +103,14 @@ def test_a_bad_file_is_noticed_and_the_one_before_is_used(harm: str, tmp_path: P
         content = content[: len(content) // 2]
     elif harm == "altered":
         content[-3] ^= 1
+    elif harm in ("empty", "a folder"):
+        content.clear()
     else:
         content = bytearray(content.replace(b"lora-foundry/member/1", b"lora-foundry/member/9"))
     newest.write_bytes(content)
+    if harm == "a folder":
+        newest.unlink()
+        newest.mkdir()
     _, used, complaints = load_newest(tmp_path / "a" / "checkpoints")
     assert used == before
     assert newest.name in complaints[0]
