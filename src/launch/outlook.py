@@ -11,7 +11,7 @@ from src.launch.screen import Screen
 from src.launch.stations import Station
 
 _EVERY_S = 0.5
-_JOURNAL_EVERY_S = 10.0
+_JOURNAL_EVERY_S = 5.0
 _CHANGED = 0.1  # of what is left
 
 

@@ -134,7 +134,11 @@ class Remaining:
     def _steps_left(self, member: Member) -> int:
         """Micro-steps; as many as the plan reckons with while the job did not tell."""
         config = member.record.config
-        return (member.total - member.step) * config.trainer.accumulate if member.total else self._clock.steps(config)
+        return (
+            max(0, member.total - member.step) * config.trainer.accumulate
+            if member.total
+            else self._clock.steps(config)
+        )
 
     def _start_s(self, *, cold: bool) -> float:
         known = self._starts[cold]

@@ -225,7 +225,7 @@ class Screen:
         stages = {pack: text for pack, text in self._stages.items() if pack in self._packs}
         said = list(dict.fromkeys(stages.values()))
         several = "; ".join(f"{pack}: {text}" for pack, text in stages.items())
-        doing = self._phase or (said[0] if len(said) == 1 else several)
+        doing = self._phase or (said[0] if len(said) == 1 else several) or "ending the workers"
         return doing + (f"; {waiting} more waiting" if waiting else "")
 
     def _outlook(self) -> str:

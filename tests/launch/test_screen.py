@@ -70,6 +70,70 @@ def test_a_file_gets_plain_lines_every_ten_seconds_only(
     ]
 
 
+def test_the_last_lines_tell_what_is_done_how_long_all_takes_how_fast_and_with_what_memory(
+    members: dict[int, Member],
+) -> None:
+    members[2] = _member(2, "duotone-rank16")
+    text = io.StringIO()
+    console = PatientConsole(file=text, width=80, force_terminal=True, color_system=None, highlight=False)
+
+    def last(screen: Screen) -> list[str]:
+        shown = io.StringIO()
+        PatientConsole(file=shown, width=80).print(screen._render())
+        return [line.strip(" ⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏|/-\\") for line in shown.getvalue().splitlines()][-2:]
+
+    with Screen(console, members) as screen:
+        screen.pack(Pack(name="pack-0", jobs=(0, 1), rows=8))
+        screen.said(None, "info", "loading the base", "pack-0")
+        assert last(screen)[1] == "loading the base; 1 more waiting"
+        for member in (members[0], members[1]):
+            member.settle("RUNNING")
+            member.progress(_progress(110.0, 20) | {"memory_gib": 1.25})
+            screen.stepped(member, "pack-0")
+        screen.expect(95.0)
+        told = "about 95 s left for all, 19 samples/s, 1.25 GiB"
+        assert last(screen) == ["training; 1 more waiting", told]
+        screen.said(None, "stage", "scoring 2 adapters", "pack-0")
+        assert last(screen) == ["scoring 2 adapters; 1 more waiting", told]
+        screen.stepped(members[0], "pack-0")
+        assert last(screen)[0] == "training; 1 more waiting"
+        members[0].progress(_progress(120.0, 100))
+        screen.said(None, "info", "exporting duotone-rank4", "pack-0")
+        screen.stepped(members[0], "pack-0")
+        assert last(screen)[0] == "exporting duotone-rank4; 1 more waiting", "not training after the last step"
+
+
+def test_two_packs_that_do_different_things_are_told_apart(members: dict[int, Member]) -> None:
+    text = io.StringIO()
+    with Screen(PatientConsole(file=text, width=80, color_system=None), members) as screen:
+        screen.pack(Pack(name="pack-0", jobs=(0,), rows=4))
+        screen.pack(Pack(name="pack-1", jobs=(1,), rows=4))
+        screen.said(None, "info", "training", "pack-0")
+        screen.said(None, "info", "loading the base", "pack-1")
+        screen.said(None, "stage", "scoring duotone-rank4", "pack-0")
+        assert screen._doing() == "pack-0: scoring duotone-rank4; pack-1: loading the base"
+    assert text.getvalue().splitlines()[-2:] == ["... pack-0: training", "... pack-1: loading the base"]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_was_asked_for_is_not_hidden_by_what_a_worker_says(keep: bool, members: dict[int, Member]) -> None:
+    with Screen(PatientConsole(file=io.StringIO(), width=80), members) as screen:
+        screen.pack(Pack(name="pack-0", jobs=(0, 1), rows=8))
+        screen.phase("stopping", keep=keep)
+        screen.said(None, "info", "saving a checkpoint of 2 adapters", "pack-0")
+        assert screen._doing() == ("stopping" if keep else "saving a checkpoint of 2 adapters")
+
+
+def test_a_terminal_that_draws_nothing_over_is_written_to_as_a_file_is(
+    members: dict[int, Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    text = io.StringIO()
+    with Screen(PatientConsole(file=text, width=80, force_terminal=True), members) as screen:
+        screen.said(None, "info", "loading the base")
+    assert text.getvalue() == "... loading the base\n"
+
+
 def test_one_cause_told_for_each_job_is_shown_once_and_phases_tell_where_one_is(members: dict[int, Member]) -> None:
     text = io.StringIO()
     with Screen(PatientConsole(file=text, width=40), members) as screen:
