@@ -110,6 +110,7 @@ class Run:
 
     def _settle(self, screen: Screen, writer: SafeWriter, *, interrupted: bool) -> tuple[int, Path | None]:
         """The exit code and the picture."""
+        screen.expect(None)
         code = self._exit_code(interrupted=interrupted)
         OUTCOME.worsen(code)
         self.results = read_results(self._sweep_dir)
