@@ -69,7 +69,7 @@ def test_changed_data_is_refused_before_anything_starts(
     said |= {"caption": "1 caption altered (c.png)", "gone": f"data.path: {photos} is missing"}
     assert said[harm] in told
     assert "photos-rank8-seed1, photos-rank8-seed77: the data changed since it began" in told
-    assert "Restore it to go on, or train anew: python -m src.train -m seed=1,77" in told
+    assert "Restore it to go on, or train anew: python -m src.train seed=1,77" in told
     assert "hydra.sweep.dir" not in told, "which holds a sweep already"
     assert (stopped / "journal.jsonl").read_bytes() == before
     assert len(told.splitlines()) == 2, "said once for both"
