@@ -151,7 +151,7 @@ class Remaining:
         """What steps took over what the plan has for them, of all packs whose composition was seen for long enough."""
         took = planned = 0.0
         for one in self._underway.values():
-            if one.since.keys() != set(one.jobs) or one.over.keys() & set(one.jobs):
+            if not one.jobs or one.since.keys() != set(one.jobs) or one.over.keys() & set(one.jobs):
                 continue
             members = [self._members[number] for number in one.jobs]
             longest = max(members, key=lambda member: member.step - one.since[member.record.index][1])

@@ -129,3 +129,15 @@ def test_a_job_that_ends_or_comes_makes_other_steps() -> None:
 def test_nothing_is_told_while_nothing_trains() -> None:
     remaining = Remaining(Clock(NoPace(), SLOT, trace=False), _members(2))
     assert remaining.look([Station(slot=SLOT)], [(0, 1)], 5.0) is None
+
+
+def test_a_pack_whose_jobs_have_all_ended_and_that_its_worker_did_not_leave_yet(tmp_path: Path) -> None:
+    simulated = Simulated(packs=[(0, 1)], slots=1, start_s=2.0, step_s=1.0, end_s=0.5)
+    simulated.tick(20.0)
+    for member in simulated.members.values():
+        member.settle("FINISHED")
+    for jobs in ((0, 1), ()):
+        simulated.stations[0].task = Task(pack=Pack(name="p(0, 1)", jobs=jobs, rows=4), spool=tmp_path)
+        assert simulated.remaining.look(simulated.stations, [], simulated.now) == 0.0
+    unknown = Remaining(simulated.clock, simulated.members)
+    assert unknown.look(simulated.stations, [(), (0, 1)], 5.0) == pytest.approx(START_S)
