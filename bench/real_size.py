@@ -80,10 +80,10 @@ class Foundry:
         words = [f"{key}={value}" for key, value in overrides.items()]
         return run_timed([sys.executable, "-m", "src.train", *words, "-m"], folder=self.folder, environment=environment)
 
-    def steps_per_s(self, batch: int) -> float:
+    def steps_per_s(self) -> float:
         """Of the last run's first job."""
-        rows = json.loads((self.folder / "sweep" / "results.json").read_text())
-        return float(rows[0]["samples_per_s"]) / batch
+        done = json.loads((self.folder / "sweep" / "results.json").read_text())[0]["summary"]
+        return float(done["steps"] / done["seconds"])
 
 
 def cost(run: Callable[[], float], speed: Callable[[], float] | None = None) -> Cost:
@@ -129,15 +129,15 @@ def cases_of(options: Namespace, folder: Path, steps: int) -> dict[str, Callable
         example.run(Training(steps=1))
     cases: dict[str, Callable[[], Cost]] = {}
     for batch in (1, 4):
-        training, speed = Training(steps=steps, batch=batch), partial(ours.steps_per_s, batch)
-        cases[f"foundry {batch}"] = partial(cost, partial(ours.run, training), speed)
+        training = Training(steps=steps, batch=batch)
+        cases[f"foundry {batch}"] = partial(cost, partial(ours.run, training), ours.steps_per_s)
         if theirs:
             cases[f"kohya {batch}"] = partial(cost, partial(theirs.run, training), theirs.steps_per_s)
         if example:
             cases[f"example {batch}"] = partial(cost, partial(example.run, training))
-    cases["untuned 4"] = partial(cost, partial(ours.run, training, environment=UNTUNED), speed)
+    cases["untuned 4"] = partial(cost, partial(ours.run, training, environment=UNTUNED), ours.steps_per_s)
     sweep = partial(ours.run, Training(steps=steps), ranks=RANKS)
-    cases["foundry sweep"] = partial(cost, sweep, partial(ours.steps_per_s, 1))
+    cases["foundry sweep"] = partial(cost, sweep, ours.steps_per_s)
     return cases
 
 
