@@ -41,6 +41,8 @@ def main(words: list[str] | None = None) -> int:
     if options.json or options.csv:
         _write_rows(sweeps, as_json=options.json)
         return 0
+    if unread and not sweeps and not options.watch:
+        return 0
     from src.launch.watching import show, watch  # noqa: PLC0415  # machines need none of it
 
     unfold = options.all or folder is not None

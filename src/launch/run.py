@@ -182,7 +182,7 @@ class Run:
             plain(self._console, f"FAILED:   {member.record.name}: {member.error}")
         if any((member.error or "").startswith(WORKER_LOST) for member in failed):
             plain(self._console, f"Continue: {shell(['python', '-m', 'src.retry', near(self._sweep_dir)])}")
-        elif any(result.state == "KILLED" for result in self.results):
+        elif any(member.state == "KILLED" for member in self._members.values()):
             plain(self._console, f"Continue: {shell(['python', '-m', 'src.resume', near(self._sweep_dir)])}")
 
     def _shown(self, index: int, key: str, given: Mapping[str, str]) -> str:

@@ -154,7 +154,9 @@ def test_a_deleted_job_is_left_out_with_what_trains_it_anew(
     capsys.readouterr()
     assert resume.main([str(sweep)]) == 2
     gone = f"duotone-rank8-seed1: its folder {sweep / '1'} is gone"
-    assert gone in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert gone in told.err
+    assert "Continue:" not in told.out, "there is nothing that could"
     assert _states(sweep, capsys)[LEFT] == "FINISHED"
     assert resume.main([str(sweep)]) == 2, "nothing else is left"
     assert f"Nothing was started:\n  - {gone}" in capsys.readouterr().err
@@ -164,6 +166,15 @@ def test_a_deleted_job_is_left_out_with_what_trains_it_anew(
     assert _states(again, capsys)[LEFT] == "FINISHED"
     assert resume.main([str(sweep / "1")]) == 2, "asked for by its folder"
     assert gone in capsys.readouterr().err
+
+
+def test_nothing_is_called_no_sweep_where_one_is_left_out(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sweep / "sweep.json").write_text("{")
+    capsys.readouterr()
+    assert status.main(["--root", str(sweep.parent)]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith(f"left out: {sweep / 'sweep.json'} is no JSON")
 
 
 def _altered(value: object) -> Iterator[object]:
