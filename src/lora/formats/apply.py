@@ -27,17 +27,23 @@ def merged(weight: Tensor, lora: LoraWeights, scale: float = 1.0) -> Tensor:
         scale: Strength of the adapter; 0 is the base.
 
     Returns:
-        The merged weight, shaped like ``weight``, in memory of its own. DoRA follows Liu et al. 2024, eq. 5, with the
-        strength applied to the difference from the base, as ComfyUI does.
+        The merged weight, shaped like ``weight``. DoRA follows Liu et al. 2024, eq. 5, with the strength
+        applied to the difference from the base, as ComfyUI does.
     """
-    wide = torch.float64 if weight.dtype == torch.float64 or lora.dora_scale is not None else torch.float32
+    if lora.dora_scale is not None:
+        return _merged_dora(weight, lora, lora.dora_scale, scale)
+    wide = torch.promote_types(weight.dtype, torch.float32)
     down, up = (t.detach().to(weight.device, wide).flatten(1) for t in (lora.down, lora.up))
-    base = weight.detach().to(wide)
-    if lora.dora_scale is None:  # one pass over the weight, which is most of what a check costs for a large base
-        return torch.addmm(base.flatten(1), up, down, alpha=scale * lora.scale).reshape(base.shape).to(weight.dtype)
-    target = base + lora.scale * (up @ down).reshape(base.shape)
+    base = weight.detach().to(wide).flatten(1)
+    return torch.addmm(base, up, down, alpha=scale * lora.scale).reshape(weight.shape).to(weight.dtype)
+
+
+def _merged_dora(weight: Tensor, lora: LoraWeights, magnitudes: Tensor, scale: float) -> Tensor:
+    down, up = (t.detach().to(weight.device, torch.float64) for t in (lora.down, lora.up))
+    base = weight.detach().to(torch.float64)
+    target = base + lora.scale * (up.flatten(1) @ down.flatten(1)).reshape(base.shape)
     norm = target.flatten(1).norm(dim=1).reshape(-1, *([1] * (base.ndim - 1)))
-    target = target * lora.dora_scale.detach().to(base) / norm
+    target = target * magnitudes.detach().to(base) / norm
     return (base + scale * (target - base)).to(weight.dtype)
 
 
@@ -71,9 +77,8 @@ def _apply(model: nn.Module, modules: Mapping[str, LoraWeights], scale: float) -
     found = _weights(model, modules)
     kept = {name: parameter.data for name, parameter in found.items()}
     try:
-        with torch.no_grad():
-            for name, parameter in found.items():
-                parameter.data = merged(kept[name], modules[name], scale)
+        for name, parameter in found.items():
+            parameter.data = merged(kept[name], modules[name], scale)
         yield
     finally:
         for name, parameter in found.items():
