@@ -10,7 +10,7 @@ ARGS   ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test ui bench soak lint docs clean-venv
+.PHONY: help setup demo test ui bench soak mutate lint docs clean-venv
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -39,6 +39,10 @@ bench: $(STAMP)  ## measure the speed figures of docs/benchmarks.md (ARGS=--quic
 
 soak: $(STAMP)  ## do faults to real sweeps (ARGS=--counts, or "--minutes 60 --seed 7"): docs/reliability.md
 	$(PY) -m bench.soak $(ARGS)
+
+mutate: $(STAMP)  ## change the code a little at a time: tests must notice (ARGS="--minutes 5 src/lora/rows.py"); an hour
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[mutate]'
+	$(PY) -m bench.mutate $(ARGS)
 
 lint: $(STAMP)  ## ruff, mypy and the table of rooms
 	$(BIN)/ruff check .

@@ -134,12 +134,14 @@ class _OwnOptimizer:
     def __init__(self, bank: AdapterBank, member: str, config: OptimizerConfig) -> None:
         self._views = bank.parameters(member)
         self._optimizer = _build(self._views, config)
+        self._scales = config.name == "prodigy"  # Adafactor has a "d" too, which is another thing
         self.scale: float | None = None
 
     def step(self, rate: float) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-            self.scale = group.get("d")  # as it is before the step, which raises it for the next one
+            if self._scales:
+                self.scale = group["d"]  # as it is before the step, which raises it for the next one
         before = [view.detach().clone() for view in self._views], deepcopy(self._optimizer.state_dict())
         try:
             self._optimizer.step()

@@ -42,6 +42,7 @@ def test_everything_lies_on_the_banks_device() -> None:
     bank = AdapterBank(base, ["a"], dtype=torch.float64, device=torch.device("meta"))
     stack = base.linear.stack
     assert stack is not None
+    assert stack.name == "linear"
     for tensor in (bank.weights, bank.gradients, stack.down, stack.up, stack.scaling):
         assert tensor.device.type == "meta"
         assert tensor.dtype == torch.float64

@@ -166,7 +166,7 @@ class Oracle:
         config = self.config
         self.rows = [self._ordinal + i for i in range(config.data.batch_size)]
         self._ordinal += config.data.batch_size
-        drawn = [self._sample(ordinal) for ordinal in self.rows]
+        drawn = [self.sample(ordinal) for ordinal in self.rows]
         latents, noise, timesteps, states = (torch.stack([row[i] for row in drawn]) for i in range(4))
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         prediction = self.unet(noisy, timesteps, encoder_hidden_states=states).sample
@@ -179,7 +179,7 @@ class Oracle:
             each = each * weight / (ratio + 1 if velocities else ratio)
         return each.mean()
 
-    def _sample(self, ordinal: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def sample(self, ordinal: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Latents, noise, timestep and text states of one sample."""
         seed, data = self.config.seed, self.config.data
         count = len(self.train.latents)

@@ -30,6 +30,8 @@ def test_beyond_the_end_the_rate_stays_where_it_ended() -> None:
     config = compose_job("scheduler=cosine", "scheduler.min_lr_ratio=0.1", "optimizer.lr=2.0")
     rates = [learning_rate(config.optimizer, config.scheduler, step=step, total=20) for step in (20, 21, 90)]
     assert rates == pytest.approx([0.2] * 3)
+    short = compose_job("scheduler=linear", "scheduler.warmup_steps=1", "optimizer.lr=1.0")
+    assert [learning_rate(short.optimizer, short.scheduler, step=step, total=2) for step in (1, 2)] == [1.0, 0.0]
 
 
 def test_a_warmup_beyond_the_end_climbs_to_it() -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from src.data.cache import TensorCache
-from src.training.pack import Pack
-from src.training.validation import FixedRows, Score, Validator
-from tests.training.world import Spec, make_data, make_denoiser, make_member
+from src.data.encoding import EncodedData
+from src.lora.rows import RowPlan
+from src.models.sampling import rows_of_a_forward
+from src.training.pack import Pack, never
+from src.training.validation import FixedRows, Score, Validator, device_name
+from tests.training.oracle import Oracle, scheduler_of, stream
+from tests.training.world import Spec, make_data, make_denoiser, make_member, plain_unet
 
 OPTIONS = ("validation.timesteps=8", "validation.max_images=3")
 
@@ -90,3 +97,216 @@ def test_the_bases_own_losses_are_computed_once_for_all_packs(tmp_path: Path) ->
     assert score(brighter=1.1)[0] > 0
     assert score(base_hash="c" * 64)[0] > 0
     assert score(extra=("validation.timesteps=4",))[0] > 0
+
+
+def _woken(pack: Pack) -> None:
+    """Every member has learned something, each another thing."""
+    for place, name in enumerate(pack.bank.members):
+        draw = torch.Generator().manual_seed(place)
+        for value in pack.bank.unpack(pack.bank.weights[place], name).values():
+            value.copy_(torch.randn(value.shape, generator=draw, dtype=torch.float64) * 0.1)
+
+
+def _by_hand(unet: Any, data: EncodedData, images: list[int], count: int, predicts: str) -> dict[int, list[float]]:
+    """Timestep to the plain losses of ``images`` there: the mid-points of ``count`` equal bins of 1000."""
+    scheduler, losses = scheduler_of(predicts), {}
+    for step in [(2 * i + 1) * 1000 // (2 * count) for i in range(count)]:
+        for image in images:
+            record = data.records[image]
+            key = stream(0, "validation", record.digest, record.caption, step)
+            clean = data.latents[image, 0].double()[None]
+            noise, at = torch.randn(clean.shape[1:], generator=key).double()[None], torch.tensor([step])
+            text = data.captions["encoder_hidden_states"][data.caption_index[image]].double()[None]
+            with torch.no_grad():
+                got = unet(scheduler.add_noise(clean, noise, at), at, encoder_hidden_states=text).sample
+            target = scheduler.get_velocity(clean, noise, at) if predicts == "v_prediction" else noise
+            losses.setdefault(step, []).append(float(nn.functional.mse_loss(got, target)))
+    return losses
+
+
+def _mean(losses: dict[int, list[float]], low: int = 0, high: int = 1000) -> float:
+    inside = [loss for step, row in losses.items() if low <= step < high for loss in row]
+    return sum(inside) / len(inside)
+
+
+@pytest.mark.parametrize("predicts", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("count", [2, 6])
+def test_a_score_is_the_plain_loss_on_the_fixed_rows(predicts: str, count: int, tmp_path: Path) -> None:
+    """Diffusers' UNet and schedule, PEFT's layers and a mean, over two of three images by their digests."""
+    words = (f"validation.timesteps={count}", "validation.max_images=2", "validation.batch_rows=4")
+    members = [make_member(Spec(name, words), tmp_path) for name in "ab"]
+    members[1].validation = members[0].validation
+    pack = Pack(make_denoiser(predicts=predicts), members)
+    _woken(pack)
+    got = Validator(pack).score(members)
+    data = members[0].validation
+    images = sorted(range(3), key=lambda i: data.records[i].digest)[:2]
+    base = _by_hand(plain_unet().eval().double(), data, images, count, predicts)
+    for member in members:
+        oracle = Oracle(member, predicts, [])
+        for name, weight in pack.bank.state(member.name).items():
+            layer = oracle.layers[name[:-2]]
+            held = layer.lora_A["oracle"].weight if name.endswith(".A") else layer.lora_B["oracle"].weight
+            held.data.copy_(weight if name.endswith(".A") else weight.T)
+        mine, score = _by_hand(oracle.unet, data, images, count, predicts), got[member.name]
+        assert score.loss == pytest.approx(_mean(mine), rel=1e-9)
+        assert score.relative == pytest.approx(_mean(mine) / _mean(base), rel=1e-9)
+        edges = {f"t{low:03d}_{low + 250}": low for low in (0, 250, 500, 750)}
+        expected = {
+            band: _mean(mine, low, low + 250)
+            for band, low in edges.items()
+            if any(low <= step < low + 250 for step in mine)
+        }
+        assert score.by_band == pytest.approx(expected, rel=1e-9)
+    assert got["a"].loss != got["b"].loss
+
+
+def test_a_band_begins_at_its_own_first_timestep(tmp_path: Path) -> None:
+    """Two bins of a thousand have their mid-points at 250 and 750, the edges of bands."""
+    pack = _pack(tmp_path, Spec("a", ("validation.timesteps=2", "validation.max_images=1")))
+    assert list(Validator(pack).score(pack.members)["a"].by_band) == ["t250_500", "t750_1000"]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 64])
+def test_members_that_do_not_fit_one_forward_are_scored_in_groups(rows: int, tmp_path: Path) -> None:
+    words = ("validation.timesteps=2", "validation.max_images=2", f"validation.batch_rows={rows}")
+    pack = _pack(tmp_path, *(Spec(name, words) for name in "abc"))
+    _woken(pack)
+    together = Validator(pack).score(pack.members)
+    for member in pack.members:
+        alone = Validator(pack).score([member])[member.name]
+        assert together[member.name].loss == pytest.approx(alone.loss, rel=1e-12)
+
+
+def test_members_are_scored_on_their_own_held_out_images(tmp_path: Path) -> None:
+    members = [make_member(Spec(name, OPTIONS), tmp_path) for name in "ab"]
+    members[1].validation = make_data(3, seed=9, variants=1)
+    pack = Pack(make_denoiser(), members)
+    scores = Validator(pack).score(members)
+    for member in members:
+        assert scores[member.name] == Validator(pack).score([member])[member.name]
+    assert scores["a"].loss != scores["b"].loss
+
+
+def test_a_member_that_has_learned_beside_one_that_has_not(tmp_path: Path) -> None:
+    pack = _pack(tmp_path, Spec("a", OPTIONS), Spec("b", OPTIONS))
+    _woken(pack)
+    for name, value in pack.bank.unpack(pack.bank.weights[0], "a").items():
+        if name.endswith(".B"):
+            value.zero_()
+    scores = Validator(pack).score(pack.members)
+    assert scores["a"].relative == 1.0
+    assert scores["b"].relative != 1.0
+
+
+def test_rows_of_a_forward_suit_the_pictures_size() -> None:
+    config = Spec("a", ("validation.timesteps=1", "validation.max_images=1")).config().validation
+    data = make_data(1, variants=1)
+    wide = replace(data, latents=torch.zeros(1, 1, 4, 64, 256))
+    rows = FixedRows(wide, config, n_train_timesteps=1000, dtype=torch.float32)
+    assert rows.per_forward == rows_of_a_forward(64 * 256) == 4
+    asked = replace(config, batch_rows=7)
+    assert FixedRows(wide, asked, n_train_timesteps=1000, dtype=torch.float32).per_forward == 7
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fixed_rows_have_the_dtype_that_was_asked_for(dtype: torch.dtype) -> None:
+    config = Spec("a", OPTIONS).config().validation
+    rows = FixedRows(make_data(3, variants=1), config, n_train_timesteps=1000, dtype=dtype)
+    assert {rows.latents.dtype, rows.noise.dtype, *(s.dtype for s in rows.conditioning.values())} == {dtype}
+
+
+def test_a_base_in_bf16_is_scored_against_targets_in_fp32(tmp_path: Path) -> None:
+    def score(precision: str, dtype: torch.dtype) -> float:
+        member = make_member(Spec("a", (*OPTIONS, f"trainer.precision={precision}")), tmp_path)
+        pack = Pack(make_denoiser(dtype), [member])
+        _woken(pack)
+        seen = []
+        pack.denoiser.module.register_forward_pre_hook(
+            lambda _, args, kwargs: seen.append((args[0].dtype, kwargs["encoder_hidden_states"].dtype)),
+            with_kwargs=True,
+        )
+        loss = Validator(pack).score([member])["a"].loss
+        assert set(seen) == {(dtype, dtype)}
+        return loss
+
+    assert score("bf16-true", torch.bfloat16) == pytest.approx(score("32-true", torch.float32), rel=0.02)
+
+
+def test_a_shortage_ends_a_forward_that_can_get_smaller_and_no_other(tmp_path: Path) -> None:
+    heard: list[int] = []
+
+    class Listening:
+        def check(self) -> None:
+            heard.append(1)
+
+        def give_way(self, pack: Pack, reason: str) -> None:
+            raise AssertionError((pack.rows, reason))
+
+    for rows, rings in ((4, True), (2, True), (1, False)):
+        member = make_member(Spec("a", ("validation.timesteps=2", f"validation.batch_rows={rows}")), tmp_path)
+        pack = Pack(make_denoiser(), [member], never, Listening())
+        _woken(pack)
+        heard.clear()
+        Validator(pack).score([member])
+        assert bool(heard) is rings, rows
+
+
+def test_a_cache_that_cannot_be_written_costs_time_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    member = make_member(Spec("a", OPTIONS), tmp_path)
+    member.cache = TensorCache(tmp_path / "cache")
+
+    def full(*_: Any) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(member.cache, "put", full)
+    with caplog.at_level(logging.WARNING):
+        assert Validator(Pack(make_denoiser(), [member])).score([member])["a"].relative == 1.0
+    assert [r.getMessage() for r in caplog.records] == ["the base's validation losses were not kept: the disk is full"]
+
+
+def test_losses_that_are_not_finite_are_not_kept(tmp_path: Path) -> None:
+    member = make_member(Spec("a", OPTIONS), tmp_path)
+    member.cache = TensorCache(tmp_path / "cache")
+    member.validation.latents[:] = torch.nan
+    Validator(Pack(make_denoiser(), [member])).score([member])
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+
+
+def test_base_losses_of_another_precision_are_others(tmp_path: Path) -> None:
+    cache = TensorCache(tmp_path / "cache")
+    for count, (precision, dtype) in enumerate(
+        (("64-true", torch.float64), ("32-true", torch.float32), ("bf16-true", torch.bfloat16)), start=1
+    ):
+        member = make_member(Spec("a", (*OPTIONS, f"trainer.precision={precision}")), tmp_path)
+        member.cache = cache
+        Validator(Pack(make_denoiser(dtype), [member])).score([member])
+        assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == count
+
+
+def test_a_validators_data_is_held(tmp_path: Path) -> None:
+    """Or data of a later member could be taken for it, by its id."""
+    pack = _pack(tmp_path, Spec("a", OPTIONS))
+    validator = Validator(pack)
+    validator.score(pack.members)
+    assert list(validator._data.values()) == [pack.members[0].validation]
+    assert list(validator._data) == [id(pack.members[0].validation)]
+
+
+def test_a_plan_of_rows_is_set_while_members_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("validation.timesteps=2", "validation.max_images=3", "validation.batch_rows=4")
+    pack = _pack(tmp_path, Spec("a", words), Spec("b", words))
+    _woken(pack)
+    plans: list[RowPlan] = []
+    rows = pack.bank.rows
+    monkeypatch.setattr(pack.bank, "rows", lambda plan: plans.append(plan) or rows(plan))
+    Validator(pack).score(pack.members)
+    assert [(plan.places, plan.counts) for plan in plans] == [((0, 1), (2, 2))] * 3
+
+
+def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"A card at {device}")
+    assert device_name(torch.device("cpu")) == "cpu"
+    assert device_name(torch.device("cuda:1")) == "A card at cuda:1"

@@ -1,0 +1,234 @@
+"""The optimizers of a pack against torch's and prodigyopt's own, over tensors that share nothing with the bank."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from prodigyopt import Prodigy
+from torch import nn
+
+from src.config.schema import OptimizerConfig
+from src.lora.bank import AdapterBank
+from src.training import optimizers
+from src.training.optimizers import PackOptimizer
+from tests.lora.small import make_bank, spec
+
+RATES = (0.02, 0.05, 0.01, 0.03)
+
+
+def _config(name: Any, lr: float = 0.5, betas: tuple[float, float] = (0.7, 0.9)) -> OptimizerConfig:
+    return OptimizerConfig(name=name, lr=lr, betas=betas, eps=1e-3, weight_decay=0.2)
+
+
+CONFIGS = {
+    "a": _config("adamw"),
+    "b": _config("prodigy", lr=1.0),
+    "c": _config("adamw", betas=(0.95, 0.5)),
+    "d": _config("adafactor"),
+}
+RANKS = {"a": 3, "b": 2, "c": 1, "d": 4}
+
+
+def _bank() -> AdapterBank:
+    return make_bank({name: spec(rank, "linear", "twin") for name, rank in RANKS.items()})
+
+
+def _gradients(bank: AdapterBank, step: int) -> None:
+    """Other numbers each step, none of them in the padding."""
+    drawn = torch.Generator().manual_seed(step)
+    for name in bank.members:
+        for value in bank.unpack(bank.gradients[bank.place(name)], name).values():
+            value.copy_(torch.randn(value.shape, generator=drawn, dtype=torch.float64))
+
+
+class _Alone:
+    """A member's tensors under the library's own optimizer."""
+
+    def __init__(self, bank: AdapterBank, name: str) -> None:
+        self.parameters = {key: nn.Parameter(value) for key, value in bank.state(name).items()}
+        self._bank, self._name, config = bank, name, CONFIGS[name]
+        given = list(self.parameters.values())
+        self.optimizer: torch.optim.Optimizer
+        if config.name == "adamw":
+            self.optimizer = torch.optim.AdamW(given, 9.0, config.betas, config.eps, config.weight_decay)
+        elif config.name == "adafactor":
+            self.optimizer = torch.optim.Adafactor(given, 9.0, eps=(None, config.eps), weight_decay=config.weight_decay)
+        else:
+            self.optimizer = Prodigy(given, 9.0, config.betas, eps=config.eps, weight_decay=config.weight_decay)
+
+    def step(self, rate: float) -> None:
+        place = self._bank.place(self._name)
+        for key, gradient in self._bank.unpack(self._bank.gradients[place], self._name).items():
+            self.parameters[key].grad = gradient.clone()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+
+    def holds(self, bank: AdapterBank) -> None:
+        for key, value in bank.state(self._name).items():
+            torch.testing.assert_close(value, self.parameters[key].detach(), rtol=1e-11, atol=1e-13)
+
+
+def test_every_member_steps_as_the_librarys_own_optimizer_does() -> None:
+    bank = _bank()
+    pack, alone = PackOptimizer(bank, CONFIGS), {name: _Alone(bank, name) for name in CONFIGS}
+    for step, rate in enumerate(RATES):
+        _gradients(bank, step)
+        rates = {name: rate * (1 + index) for index, name in enumerate(CONFIGS)}
+        pack.step(rates)
+        for name, one in alone.items():
+            one.step(rates[name])
+            one.holds(bank)
+    assert int(bank.weights[1].count_nonzero()) == RANKS["b"] * 2 * (6 + 10), "padding stays zero"
+
+
+def test_who_is_not_named_takes_no_step() -> None:
+    bank = _bank()
+    pack, alone = PackOptimizer(bank, CONFIGS), {name: _Alone(bank, name) for name in CONFIGS}
+    for step, names in enumerate(("a", "cd", "abcd", "b", "ac")):
+        _gradients(bank, step)
+        pack.step(dict.fromkeys(names, 0.04))
+        for name in names:
+            alone[name].step(0.04)
+        for one in alone.values():
+            one.holds(bank)
+
+
+def test_each_call_of_an_optimizer_names_whom_it_stepped() -> None:
+    bank = _bank()
+    pack = PackOptimizer(bank, CONFIGS)
+    _gradients(bank, 0)
+    assert list(pack.steps(dict.fromkeys("abcd", 0.1))) == [{"b"}, {"d"}, {"a", "c"}]
+    assert list(pack.steps({"d": 0.1})) == [{"d"}]
+    assert list(pack.steps({"c": 0.1})) == [{"c"}]
+    assert list(pack.steps({})) == []
+    only = PackOptimizer(bank, {"b": CONFIGS["b"]})
+    assert list(only.steps({"b": 0.1})) == [{"b"}]
+    assert only._packed is None
+
+
+def _copied(bank: AdapterBank) -> AdapterBank:
+    other = _bank()
+    other.weights.copy_(bank.weights)
+    other.gradients.copy_(bank.gradients)
+    return other
+
+
+def test_a_state_goes_on_in_another_pack_as_it_would_have_here() -> None:
+    bank = _bank()
+    pack = PackOptimizer(bank, CONFIGS)
+    for step in range(3):
+        _gradients(bank, step)
+        pack.step(dict.fromkeys(CONFIGS, 0.05))
+    states = {name: pack.state(name) for name in CONFIGS}
+    for state in states.values():
+        assert state.tensors
+        assert all(t.device.type == "cpu" and t.is_contiguous() for t in state.tensors.values())
+    kept = deepcopy(states)
+    other = _copied(bank)
+    went_on = PackOptimizer(other, CONFIGS)
+    for name, state in states.items():
+        went_on.load(name, state)
+    for step in range(3, 6):
+        for one, optimizer in ((bank, pack), (other, went_on)):
+            _gradients(one, step)
+            optimizer.step(dict.fromkeys(CONFIGS, 0.05))
+        assert torch.equal(bank.weights, other.weights)
+    for name, state in kept.items():
+        assert pack.state(name).tensors.keys() == state.tensors.keys()
+
+
+def test_a_state_is_a_copy() -> None:
+    bank = _bank()
+    pack = PackOptimizer(bank, CONFIGS)
+    _gradients(bank, 0)
+    pack.step(dict.fromkeys(CONFIGS, 0.05))
+    states = {name: pack.state(name) for name in CONFIGS}
+    kept = deepcopy(states)
+    _gradients(bank, 1)
+    pack.step(dict.fromkeys(CONFIGS, 0.05))
+    for name, state in states.items():
+        assert all(torch.equal(value, kept[name].tensors[key]) for key, value in state.tensors.items())
+
+
+def test_a_state_has_no_padding_and_names_its_layers() -> None:
+    bank = _bank()
+    pack = PackOptimizer(bank, CONFIGS)
+    _gradients(bank, 0)
+    pack.step({"a": 0.1})
+    state = pack.state("a")
+    shapes = {f"{m}.{k}": tuple(v.shape) for m in ("exp_avg", "exp_avg_sq") for k, v in bank.state("a").items()}
+    assert {key: tuple(value.shape) for key, value in state.tensors.items()} == shapes
+    assert state.numbers == {"step": 1.0}
+    gradient = bank.unpack(bank.gradients[0], "a")["twin.B"]
+    torch.testing.assert_close(state.tensors["exp_avg.twin.B"], gradient * 0.3)
+    torch.testing.assert_close(state.tensors["exp_avg_sq.twin.B"], gradient.square() * 0.1)
+
+
+def test_the_numbers_of_a_librarys_state_name_its_groups() -> None:
+    bank = _bank()
+    pack = PackOptimizer(bank, CONFIGS)
+    _gradients(bank, 0)
+    pack.step({"b": 0.1})
+    (group,) = pack.state("b").numbers["groups"]
+    assert group["lr"] == 0.1
+    assert group["k"] == 1
+    assert "params" not in group
+
+
+def test_a_scale_is_prodigys_estimate_before_its_step() -> None:
+    bank = _bank()
+    pack = PackOptimizer(bank, CONFIGS)
+    assert [pack.scale(name) for name in "abcd"] == [None] * 4
+    estimates = []
+    for step in range(12):
+        estimates.append(pack.state("b").numbers["groups"][0]["d"])
+        _gradients(bank, 1)
+        pack.step(dict.fromkeys("abcd", 1.0))
+        assert pack.scale("b") == estimates[step]
+    assert [pack.scale(name) for name in "acd"] == [None] * 3
+    assert estimates[-1] > estimates[0] == 1e-6
+
+
+def test_a_stranger_is_named() -> None:
+    pack = PackOptimizer(_bank(), {"b": CONFIGS["b"]})
+    with pytest.raises(KeyError, match="no member 'x' in this pack"):
+        pack.state("x")
+
+
+@pytest.mark.parametrize("name", ["b", "d"])
+@pytest.mark.parametrize("error", [MemoryError("short"), ValueError("wrong")])
+def test_a_step_that_ran_out_of_memory_half_way_is_undone(
+    name: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = _bank()
+    pack = PackOptimizer(bank, CONFIGS)
+    _gradients(bank, 0)
+    pack.step({name: 0.1})
+    before, state = bank.weights.clone(), pack.state(name)
+    cls = type(pack._own[name]._optimizer)
+    whole = cls.step
+
+    def half(self: torch.optim.Optimizer, closure: Any = None) -> Any:
+        whole(self, closure)
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cls, "step", half)
+        with pytest.raises(type(error)):
+            pack.step({name: 0.1})
+    undone = isinstance(error, MemoryError)
+    assert torch.equal(bank.weights, before) is undone
+    if undone:
+        _same(pack.state(name), state)
+
+
+def _same(one: optimizers.OptimizerState, other: optimizers.OptimizerState) -> None:
+    assert one.tensors.keys() == other.tensors.keys()
+    assert all(torch.equal(value, other.tensors[key]) for key, value in one.tensors.items())
+    assert {k: v for k, v in one.numbers.items() if k != "groups"} == {
+        k: v for k, v in other.numbers.items() if k != "groups"
+    }

@@ -1,0 +1,169 @@
+"""What a step leaves on its members, and what happens where memory runs out in it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from src.data.order import SampleOrder
+from src.training.pack import Pack, never
+from src.training.pack_step import run_step
+from src.training.shortage import OutOfMemoryError
+from tests.training.world import Spec, make_denoiser, make_member
+
+LONG = ("trainer.max_steps=50",)
+
+
+class Fails:
+    """A relief whose forward fails at chosen calls; ``measure`` is what it does about it."""
+
+    def __init__(self, *at: int, measure: Any = lambda _pack, _reason: None) -> None:
+        self.at, self.calls, self.measure, self.reasons = set(at), 0, measure, []
+
+    def check(self) -> None:
+        self.calls += 1
+        if self.calls in self.at:
+            raise MemoryError("no room\nfor details")
+
+    def give_way(self, pack: Pack, reason: str) -> None:
+        self.reasons.append(reason)
+        self.measure(pack, reason)
+
+
+def _pack(root: Path, *specs: Spec, relief: Any = None) -> Pack:
+    return Pack(make_denoiser(), [make_member(spec, root) for spec in specs], never, relief)
+
+
+def test_counters_of_an_accumulation(tmp_path: Path) -> None:
+    pack = _pack(tmp_path, Spec("a", (*LONG, "trainer.accumulate=3", "data.batch_size=2")))
+    (member,) = pack.members
+    losses = []
+    for micro in (1, 2):
+        result = run_step(pack)
+        assert (result.stepped, result.failed) == ([], [])
+        assert (member.count.micro, member.count.ordinal, member.count.step) == (micro, 2 * micro, 0)
+        losses.append(member.count.loss_sum)
+        assert pack.bank.gradients.any()
+    assert 0 < losses[0] < losses[1]
+    assert math.isnan(member.loss)
+    result = run_step(pack)
+    assert (result.stepped, result.failed) == ([member], [])
+    assert (member.count.micro, member.count.ordinal, member.count.step) == (0, 6, 1)
+    assert member.loss > losses[1]
+    assert member.count.loss_sum == 0
+    assert not pack.bank.gradients.any()
+
+
+def test_who_rests_or_is_done_takes_no_part(tmp_path: Path) -> None:
+    pack = _pack(
+        tmp_path, Spec("a", LONG), Spec("b", LONG), Spec("c", ("trainer.max_steps=1", "scheduler.warmup_steps=0"))
+    )
+    pack.resting = frozenset("b")
+    assert [m.name for m in run_step(pack).stepped] == ["a", "c"]
+    assert [m.name for m in run_step(pack).stepped] == ["a"]
+    assert [m.count.step for m in pack.members] == [2, 0, 1]
+
+
+def test_a_loss_that_is_not_finite_is_no_step(tmp_path: Path) -> None:
+    second = SampleOrder(seed=0, n_images=6).draw(1).image
+    one_by_one = (*LONG, "data.batch_size=1", "data.flip=false", "trainer.accumulate=2")
+    pack = _pack(tmp_path, Spec("sick", one_by_one, poisoned=second), Spec("well", (*LONG, "trainer.accumulate=2")))
+    sick, well = pack.members
+    before = pack.bank.state("sick")
+    run_step(pack)
+    result = run_step(pack)
+    assert (result.stepped, result.failed) == ([well], [sick])
+    assert sick.state == "failed"
+    assert (sick.count.step, sick.count.micro, sick.count.ordinal, sick.count.loss_sum) == (0, 0, 0, 0.0)
+    assert all(torch.equal(value, before[name]) for name, value in pack.bank.state("sick").items())
+    assert not pack.bank.gradients.any()
+
+
+def test_a_gradient_that_is_not_finite_is_no_step_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss may be a number where its gradient is none."""
+    pack = _pack(tmp_path, Spec("a", LONG))
+    (member,) = pack.members
+    real = torch.linalg.vector_norm
+    monkeypatch.setattr(torch.linalg, "vector_norm", lambda *args: real(*args) * math.inf)
+    assert run_step(pack).failed == [member]
+    assert math.isfinite(member.loss)
+    assert member.error is not None
+    assert "its gradient norm inf at step 1" in member.error
+
+
+def test_a_step_that_ran_out_of_memory_is_taken_again_from_its_beginning(tmp_path: Path) -> None:
+    specs = (Spec("a", (*LONG, "trainer.accumulate=2")), Spec("b", LONG))
+    told, eased = _pack(tmp_path, *specs), _pack(tmp_path, *specs)
+    relief = Fails()
+    eased.relief, eased.bank.alarm = relief, relief.check
+    run_step(told), run_step(eased)
+    layers = relief.calls
+    relief.at = {layers + 5}
+    run_step(eased)
+    assert relief.reasons == ["no room"]
+    a, b = eased.members
+    assert (a.count.step, a.count.micro, a.count.ordinal) == (0, 1, 2), "back to the beginning, and one micro-batch"
+    assert (b.count.step, b.count.ordinal) == (2, 4)
+    run_step(eased), run_step(told), run_step(told)
+    assert a.count.step == 1
+    torch.testing.assert_close(eased.bank.state("a"), told.bank.state("a"), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(eased.bank.state("b"), told.bank.state("b"), rtol=1e-9, atol=1e-12)
+
+
+def test_where_nothing_gives_way_all_fail_with_its_reason(tmp_path: Path) -> None:
+    def no_way(_pack: Pack, reason: str) -> None:
+        raise OutOfMemoryError(f"nothing left: {reason}")
+
+    relief = Fails(3, measure=no_way)
+    pack = _pack(tmp_path, Spec("a", LONG), Spec("b", LONG), relief=relief)
+    result = run_step(pack)
+    assert (result.stepped, result.failed) == ([], pack.members)
+    assert {member.error for member in pack.members} == {"nothing left: no room"}
+    assert not pack.bank.gradients.any()
+    assert run_step(pack).failed == []
+
+
+def test_a_member_that_left_meanwhile_is_not_asked_again(tmp_path: Path) -> None:
+    def set_aside(pack: Pack, _reason: str) -> None:
+        pack.set_members_aside(pack.active[1:])
+
+    relief = Fails(3, measure=set_aside)
+    pack = _pack(tmp_path, Spec("a", LONG), Spec("b", LONG), relief=relief)
+    assert [member.name for member in run_step(pack).stepped] == ["a"]
+    assert [member.name for member in pack.set_aside] == ["b"]
+
+
+def test_a_member_whose_optimizer_stepped_before_the_shortage_steps_once(tmp_path: Path) -> None:
+    """Prodigy's step comes first; where the next one's runs out of memory, the first is done with."""
+    relief = Fails()
+    pack = _pack(
+        tmp_path, Spec("a", (*LONG, "optimizer=adafactor")), Spec("b", (*LONG, "optimizer=prodigy")), relief=relief
+    )
+    whole, failed = pack.optimizer.steps, []
+
+    def steps(rates: Any) -> Any:
+        for names in whole(rates):
+            yield names
+            if not failed:
+                failed.append(names)
+                raise MemoryError("no room")
+
+    pack.optimizer.steps = steps  # type: ignore[method-assign]
+    result = run_step(pack)
+    assert failed == [{"a"}]
+    assert sorted(member.name for member in result.stepped) == ["a", "b"]
+    assert [member.count.step for member in pack.members] == [1, 1]
+    assert [member.count.ordinal for member in pack.members] == [2, 2]
+
+
+def test_another_error_is_raised(tmp_path: Path) -> None:
+    class Broken(Fails):
+        def check(self) -> None:
+            raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        run_step(_pack(tmp_path, Spec("a", LONG), relief=Broken()))
