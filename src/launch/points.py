@@ -17,7 +17,6 @@ from src.config.rules import warnings_about
 from src.config.schema import JobConfig
 from src.config.warned import Warned
 from src.launch.composing import Composer, PassedOverError
-from src.launch.copies import copy_problems
 from src.launch.errors import SweepError
 from src.launch.hydra_errors import COMPOSING, in_a_line
 from src.tracking.environment import settled
@@ -209,9 +208,6 @@ def _checked(
         config = parse(values)
     except ConfigError as error:
         return SweepError(error.problems)
-    problems = copy_problems(config.export)
-    if problems:
-        return SweepError(problems)
     return Point(
         index=index,
         words=tuple(words),

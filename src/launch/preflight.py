@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from src.config.schema import JobConfig
+from src.launch.copies import copy_problems
 from src.launch.disks import no_space, too_long, unwritable
 from src.launch.errors import SweepError
 from src.launch.places import recorded_problems
@@ -72,7 +73,7 @@ def unready(jobs: Mapping[int, Asked], looks: Looks, start: Path) -> dict[int, l
         start: Folder that relative paths start from.
     """
     found: dict[int, list[str]] = {}
-    for position, look in enumerate((*looks.looks, _CACHE)):
+    for position, look in enumerate((*looks.looks, _CACHE, _COPIES)):
         seen: dict[Hashable, Sequence[str]] = {}
         for number, job in jobs.items():
             key = position, look.decides(job)
@@ -160,3 +161,7 @@ def _cache_problems(job: Asked, start: Path) -> list[str]:
 
 
 _CACHE = Look(decides=lambda job: job.config.data.cache_dir, problems=_cache_problems)
+_COPIES = Look(
+    decides=lambda job: job.config.export,
+    problems=lambda job, start: copy_problems(job.config.export, start),
+)

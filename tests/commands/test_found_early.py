@@ -63,6 +63,8 @@ def base(tmp_path: Path) -> Path:
         ((f"data.path=/tmp/{LONG}",), "nnn: cannot be read .File name too long"),
         ((f"model.path=/tmp/{LONG}",), "nnn: cannot be read .File name too long"),
         ((f"lora.init_from=/tmp/{LONG}",), "lora.init_from: .*File name too long"),
+        ((f"export.copy_to=/tmp/{LONG}",), "export.copy_to: .*has 300 bytes"),
+        (("export.copy_to=nope",), "export.copy_to: got 'nope', where there is nothing"),
         ((f"data.cache_dir=/tmp/{LONG}",), "data.cache_dir: .*has 300 bytes"),
     ],
 )
