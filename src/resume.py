@@ -52,7 +52,7 @@ def _go_on(what: str | None, root: Path, *, failed: bool) -> int:
     from src.launch.leftover import wait_until_free  # noqa: PLC0415
     from src.launch.points import SweepError  # noqa: PLC0415
     from src.launch.preflight import ready  # noqa: PLC0415
-    from src.launch.resume import find_unfinished  # noqa: PLC0415
+    from src.launch.resume import find_unfinished, nothing_left  # noqa: PLC0415
     from src.launch.sweep import run_resumed, settings_of, settle_sweep  # noqa: PLC0415
 
     found, job = find(what, root)
@@ -71,7 +71,7 @@ def _go_on(what: str | None, root: Path, *, failed: bool) -> int:
     if resumed.left_out:
         raise SweepError(resumed.left_out)
     if not settled:
-        print(*resumed.notes, f"Nothing is left to do in {found} (python -m src.status {found})", sep="\n")
+        print(*resumed.notes, nothing_left(found), sep="\n")
     return OUTCOME.exit_code
 
 

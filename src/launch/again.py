@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config.digest import config_digest
+from src.config.quoting import shell
 from src.launch.errors import SweepError
 from src.launch.ledger import is_held
 from src.launch.leftover import Ready
@@ -107,10 +108,11 @@ def unfinished_note(points: Sequence[Point], sweeps: Sequence[tuple[Path, dict[s
             continue  # it cannot go on
         if is_held(folder) or all(result.state != "KILLED" for result in results):
             return None
+        go_on = shell(["python", "-m", "src.resume", near(folder)])
         done = sum(is_finished(folder, result) for result in results)
         return (
             f"{near(folder)} has the same jobs, unfinished ({done} of {len(points)} done). To go on there instead: "
-            f"python -m src.resume {near(folder)}, or this command with hydra.launcher.skip_finished=true"
+            f"{go_on}, or this command with hydra.launcher.skip_finished=true"
         )
     return None
 

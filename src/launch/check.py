@@ -13,12 +13,15 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
 from hydra.errors import OverrideParseException
 
 from src.config.keys import is_group, takes_list
-from src.config.parse import key_hint, known_keys, nearest
+from src.config.parse import hint_of, key_hint, known_keys, nearest
 from src.config.paths import OWN_CONFIGS, PROJECT_ROOT, own_configs
+from src.config.quoting import quoted, shell
 from src.launch.argv import CommandLine
 from src.launch.hydra_keys import hydra_problem, is_hydra
+from src.launch.texts import is_text
 
 _KEY = re.compile(r"[A-Za-z_][\w./@:-]*", re.ASCII)
+_UNCLOSED = re.compile(r"\[[^\]]*$|\([^)]*$|\{[^}]*$")
 _RESUME_ALLOWS = ("resume", "tracking")
 
 
@@ -107,7 +110,10 @@ def without_m(override: Override) -> str:
     """What is said of several values where nothing says that they are to be swept."""
     word = override.input_line or override.key_or_group
     value = word.partition("=")[2]
-    instead = f", or write [{value}] for one list" if takes_list(override.key_or_group) else ""
+    key = override.key_or_group
+    instead = f", or write [{value}] for one list" if takes_list(key) else ""
+    if is_text(hint_of(key)) and not instead:
+        instead = f", or quote a text with commas: {shell([f'{key}={quoted(value)}'])}"
     return f"{word}: several values without -m; add -m to train one adapter for each{instead}"
 
 
@@ -117,6 +123,10 @@ def _unreadable(word: str, error: OverrideParseException) -> str:
     key = word.partition("=")[0].lstrip("+~")
     if not _KEY.fullmatch(key):
         return f"{word!r}: {key!r} is no key{nearest(key, known_keys())}"
+    if error.__cause__ is not None:  # of a function: its name, or what it was given
+        return f"{word!r}: {', '.join(str(error.__cause__).split(chr(10))).rstrip(', ')}"
+    if _UNCLOSED.search(word.partition("=")[2]):
+        return f"{word!r}: a bracket is opened and not closed"
     reason = str(error.message).splitlines()[0] if error.message else "it cannot be read"
     return f"{word!r}: {reason}; quote values with spaces or commas: 'key=\"a, b\"'"
 

@@ -13,6 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.best import score
+from src.config.quoting import override, shell
 from src.config.schema import TRAINED_FAMILIES, TrackingConfig
 from src.launch.again import Again, earlier_sweeps, find_again, unfinished_note
 from src.launch.budget import Forecast, NoForecast
@@ -254,8 +255,9 @@ def report(error: SweepError) -> None:
 
 def _untrained(points: Sequence[Point]) -> list[str]:
     problems = [
-        f"model.family: got {point.config.model.family}, which can be sized (python -m src.predict "
-        f"model={point.config.model.name}) but not trained yet; allowed is one of {', '.join(TRAINED_FAMILIES)}"
+        f"model.family: got {point.config.model.family}, which can be sized "
+        f"({shell(['python', '-m', 'src.predict', override('model', point.config.model.name)])}) but not trained yet; "
+        f"allowed is one of {', '.join(TRAINED_FAMILIES)}"
         for point in points
         if point.config.model.family not in TRAINED_FAMILIES
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 from src.config.made_with import read_made_with
 from src.config.paths import home_path
+from src.config.quoting import shell
 from src.config.schema import JobConfig, TrackingConfig
 from src.launch.errors import SweepError
 from src.launch.journal import read_journal
@@ -64,6 +65,11 @@ class Resumed:
         folder = self.sweep_dir / "spool"
         first = len(list(folder.glob("resume-*.jsonl")))
         return [folder / f"resume-{first + place}.jsonl" for place in range(len(self.packs))]
+
+
+def nothing_left(sweep_dir: Path) -> str:
+    """What is said of a sweep that is done."""
+    return f"Nothing is left to do in {sweep_dir} ({shell(['python', '-m', 'src.status', sweep_dir])})"
 
 
 def find_resumed(

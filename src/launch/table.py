@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from src.config.best import best
+from src.config.paths import PROJECT_ROOT
 from src.config.quoting import shell
 from src.config.schema import TrackingConfig
 from src.launch.results import JobOutcome
@@ -65,7 +66,7 @@ def ui_command(tracking: TrackingConfig) -> str:
     """The command that opens MLflow's UI over these runs; of a server its address."""
     uri, _ = store_of(tracking)
     if uri == default_store():
-        return "make ui"
+        return "make ui" if Path.cwd() == PROJECT_ROOT else shell(["make", "-C", PROJECT_ROOT, "ui"])
     return shell(["mlflow", "ui", "--backend-store-uri", uri]) if scheme_of(uri) in DATABASES else shown(uri)
 
 

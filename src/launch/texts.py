@@ -34,7 +34,7 @@ def _spelt(word: str) -> str:
         return word
     plus, key, value = found.groups()
     hint = hint_of(key)
-    text_only = _is_text(hint)
+    text_only = is_text(hint)
     if not text_only and (_read(value) or (hint is not None and "(" in value)):
         return word  # rnge(4,8): Hydra names the functions that there are
     if value.startswith("[") and not value.endswith("]") and "tuple" in str(hint):
@@ -100,15 +100,15 @@ def _closing(text: str, place: int) -> int:
 
 
 @functools.cache
-def _is_text(hint: Any) -> bool:  # noqa: ANN401  # an annotation
+def is_text(hint: Any) -> bool:  # noqa: ANN401  # an annotation
     """Whether a field holds texts and nothing else; null aside."""
     if hint is None:
         return False
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Annotated, tuple):
-        return _is_text(inner[0])
+        return is_text(inner[0])
     if origin in (Union, types.UnionType):
-        return all(option is type(None) or _is_text(option) for option in inner)
+        return all(option is type(None) or is_text(option) for option in inner)
     if origin is Literal:
         return all(isinstance(choice, str) for choice in inner)
     return hint is str

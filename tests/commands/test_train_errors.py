@@ -163,3 +163,22 @@ def test_nothing_is_made_where_the_folder_is_not_there(
     assert "export.copy_to: got" in ran.err
     assert "where there is nothing" in ran.err
     assert not ran.sweep_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("lora.rank=rnge(4,8)", "Unknown function 'rnge', Available: bool,choice,"),
+        ("lora.rank=choice()", "empty choice is not legal"),
+        ("lora.target_modules=[to_q,to_v", "a bracket is opened and not closed"),
+        (
+            "data.caption_prefix=anna, it is",
+            """or quote a text with commas: 'data.caption_prefix='"'"'anna, it is'"'"''""",
+        ),
+    ],
+)
+def test_what_the_grammar_cannot_read_is_said_in_words(command: Command, word: str, said: str) -> None:
+    ran = command(word)
+    assert ran.code == 2
+    assert said in ran.err
+    assert "no viable alternative" not in ran.err

@@ -228,4 +228,7 @@ def test_the_command_for_the_ui_fits_the_store(monkeypatch: pytest.MonkeyPatch, 
     assert (
         ui_command(tracking(None, "mlruns")) == f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlruns/mlflow.db"
     )
-    assert ui_command(tracking(None, str(PROJECT_ROOT / "mlruns"))) == "make ui"
+    own = tracking(None, str(PROJECT_ROOT / "mlruns"))
+    assert ui_command(own) == f"make -C {PROJECT_ROOT} ui"
+    monkeypatch.chdir(PROJECT_ROOT)
+    assert ui_command(own) == "make ui"
