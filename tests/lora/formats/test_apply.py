@@ -64,6 +64,14 @@ def test_afterwards_the_weights_are_bit_equal_even_after_an_error() -> None:
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
+def test_the_weights_are_set_aside_and_not_copied() -> None:
+    net = Net()
+    before = net.linear.weight.data_ptr()
+    with apply_adapter(net, Adapter({"linear": builders.lora((5, 6), 2, 3.0)})):
+        assert net.linear.weight.data_ptr() != before, "a copy of a large base's weights takes seconds"
+    assert net.linear.weight.data_ptr() == before
+
+
 def test_modules_that_do_not_fit_are_all_named_and_nothing_is_changed() -> None:
     net = Net()
     before = net.linear.weight.clone()
