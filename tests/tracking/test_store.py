@@ -100,7 +100,11 @@ def test_a_sweep_goes_on_in_its_own_store_from_whatever_folder(
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [(None, "no tracking.json in .*expected the folder of a sweep"), ("{", "does not hold what was"), ("[]", "does not hold what was")],
+    [
+        (None, "no tracking.json in .*expected the folder of a sweep"),
+        ("{", "is no JSON .*; python -m src.resume writes it anew"),
+        ("[]", "does not hold what was written there; python -m src.resume writes it anew"),
+    ],
 )
 def test_a_folder_without_a_readable_tracking_file_is_named(tmp_path: Path, text: str | None, told: str) -> None:
     if text is not None:
