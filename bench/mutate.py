@@ -261,6 +261,10 @@ def show(results: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def _kept() -> dict[str, Any]:
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}  # read late: another file may be under way
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Mutate; 1 where something is left without a reason."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -270,12 +274,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if others := [file for file in options.files if file not in TESTS]:
         parser.error(f"got {', '.join(others)}, allowed is any of {', '.join(TESTS)}")
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for file in options.files or TESTS:
         print(f"== {file}", flush=True)
         mutate(file, options.children, options.minutes)
-        results = {name: kept for name, kept in results.items() if name in TESTS} | {file: result_of(file)}
+        results = {name: kept for name, kept in _kept().items() if name in TESTS} | {file: result_of(file)}
         write_json(RESULTS, dict(sorted(results.items())))
+    results = _kept()
     show(results, Console())
     problems = compare(results, read_reasons() if REASONS.exists() else {})
     print("\n".join(problems))
