@@ -16,6 +16,8 @@ _VALUES = re.compile(
     r"(?i)true|false|null|inf|nan|\.\d[\d_]*(?:e[+-]?\d[\d_]*)?"
 )  # and what it reads as something else
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
+_TOKEN = re.compile(r"\$'((?:[^'\\]|\\.)*)'|((?:[^\s'\"$]|'[^']*'|\"[^\"]*\"|\$(?!'))+)")
+_ESCAPE = re.compile(r"((?:\\x[0-9a-f]{2})+)|\\(.)")
 _BEFORE_QUOTE = re.compile(r"(\\*)('|\Z)")
 
 Value = str | int | float | None | list["Value"] | tuple["Value", ...]
@@ -24,6 +26,26 @@ Value = str | int | float | None | list["Value"] | tuple["Value", ...]
 def shell(words: Iterable[str | os.PathLike[str]]) -> str:
     """A command line that bash and zsh split into ``words`` again; always a single line that can be printed."""
     return " ".join(_word(os.fspath(word)) for word in words)
+
+
+def split(line: str) -> list[str]:
+    """The words of a line that :func:`shell` made.
+
+    Raises:
+        ValueError: For a line with a quote that is not closed.
+    """
+    words = []
+    for found in _TOKEN.finditer(line):
+        escaped, plain = found.groups()
+        words += shlex.split(plain) if escaped is None else [_ESCAPE.sub(_unescaped, escaped)]
+    if shell(words) != line:
+        return shlex.split(line)  # made by something else, or by hand
+    return words
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    octets, letter = found.groups()
+    return letter if octets is None else os.fsdecode(bytes.fromhex(octets.replace("\\x", "")))
 
 
 def override(key: str, value: Value | os.PathLike[str]) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from src.config.digest import config_digest
 from src.config.made_with import MadeWith, read_made_with
-from src.config.quoting import shell
+from src.config.quoting import shell, split
 from src.config.schema import JobConfig
 
 DataCheck = Callable[[Path, Path], list[str] | None]
@@ -86,7 +85,7 @@ def few(names: Sequence[str]) -> str:
 def anew(command: str) -> str:
     """The command without what makes it go on with an earlier sweep, or puts it into that sweep's folder."""
     try:
-        words = shlex.split(command)
+        words = split(command)
     except ValueError:  # somebody edited it
         return command
     return shell(word for word in words if word.partition("=")[0] not in _EARLIER)

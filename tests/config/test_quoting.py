@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from src.config.quoting import override, shell
+from src.config.quoting import override, shell, split
 
 HARD = (
     *("", " ", "a b", "it's", 'say "hi"', "a,b", "a=b", "a(1)", "[x]", "{a:1}", "#1", "50%", "$HOME", "`id`", "!!"),
@@ -86,6 +86,19 @@ def test_bash_splits_a_command_into_the_very_words(words: list[str]) -> None:
     line = shell(words)
     assert line.isprintable(), "one line, and nothing that a terminal obeys"
     assert read_by_bash(line) == words
+    assert split(line) == words
+
+
+def test_a_line_of_another_s_making_is_split_as_a_shell_does() -> None:
+    assert split("python  -m src.train \"data.path='a b'\" x'y'z") == [
+        "python",
+        "-m",
+        "src.train",
+        "data.path='a b'",
+        "xyz",
+    ]
+    with pytest.raises(ValueError, match="quotation"):
+        split("python 'a")
 
 
 @pytest.mark.parametrize("text", HARD)
