@@ -231,3 +231,13 @@ def test_files_of_a_training_are_made_as_the_umask_says(tmp_path: Path) -> None:
     files = [path for path in (tmp_path / "sweep").rglob("*") if path.is_file()]
     assert len(files) > 8
     assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o640"}
+
+
+def test_what_an_earlier_version_put_beside_the_file_goes_when_it_is_exported_again(tmp_path: Path) -> None:
+    pack = _pack(tmp_path)
+    old, others = tmp_path / "x.diffusers.safetensors", tmp_path / "y.diffusers.safetensors"
+    old.write_text("of before")
+    others.write_text("another job's")
+    export(pack, pack.members[0], tmp_path, "x")
+    assert not old.exists()
+    assert others.exists()
