@@ -149,12 +149,15 @@ def mutate(file: str, children: int, minutes: float | None) -> None:
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(children)]
     log = work / "mutmut.log"  # its spinner is for a terminal of its own
     with log.open("w", encoding="utf-8") as out:
-        process = subprocess.Popen(command, cwd=work, env=environment, stdout=out, stderr=out)
+        process = subprocess.Popen(command, cwd=work, env=environment, stdout=out, stderr=out, start_new_session=True)
         try:
             code = process.wait(None if minutes is None else minutes * 60)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)  # verdicts so far are kept
-            code = process.wait()
+            code = 0  # verdicts so far are kept: each is written as it comes
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
     if code:
         sys.exit(f"mutmut ended with {code} for {file}; see {log}")
 

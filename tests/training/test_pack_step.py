@@ -110,6 +110,7 @@ def test_a_step_that_ran_out_of_memory_is_taken_again_from_its_beginning(tmp_pat
     assert (b.count.step, b.count.ordinal) == (2, 4)
     run_step(eased), run_step(told), run_step(told)
     assert a.count.step == 1
+    assert [m.loss for m in eased.members] == pytest.approx([m.loss for m in told.members], rel=1e-9)
     torch.testing.assert_close(eased.bank.state("a"), told.bank.state("a"), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(eased.bank.state("b"), told.bank.state("b"), rtol=1e-9, atol=1e-12)
 
