@@ -115,7 +115,7 @@ def _read_set(rows: Sequence[Row], key: str, data: DataConfig, findings: Finding
         digest, size = result
         small += min(size) < data.resolution
         caption = prefixed(row.caption, data.caption_prefix)
-        records.append(Record(image=row.image, caption=caption, digest=digest, repeats=row.repeats))
+        records.append(Record(image=row.image, caption=caption, digest=digest, repeats=row.repeats, name=row.name))
     if small:
         findings.note("images", f"{key}: {small} of {len(rows)} images are smaller than {data.resolution} px: enlarged")
     return sorted(records, key=lambda record: (record.digest, record.caption))
@@ -127,9 +127,9 @@ def _inspect(row: Row) -> tuple[str, tuple[int, int]] | str:
         content = row.image.read_bytes()
         return hashlib.sha256(content).hexdigest(), inspect_image(content)
     except OSError as error:
-        return f"{row.where}: {row.image.name} cannot be read ({error.strerror})"
+        return f"{row.where}: {row.name} cannot be read ({error.strerror})"
     except UnreadableImageError as error:
-        return f"{row.where}: {row.image.name} {error}"
+        return f"{row.where}: {row.name} {error}"
 
 
 def _split(records: Sequence[Record], fraction: float) -> tuple[list[Record], list[Record]]:
@@ -153,7 +153,7 @@ def _none_to_spare(train: Sequence[Record], fraction: float) -> list[Warned]:
     if fraction == 0:
         return []
     text = (
-        f"data.path: all images are one ({train[0].image.name}), so none is held out: val/loss is taken on it and "
+        f"data.path: all images are one ({train[0].shown}), so none is held out: val/loss is taken on it and "
         "measures fit alone; add images, or set data.val_path"
     )
     return [Warned(topic="held-out", text=text)]
@@ -166,7 +166,7 @@ def _nothing_left(train: Sequence[Record], data: DataConfig) -> str:
 
 def _overlap(train: Sequence[Record], held_out: Sequence[Record]) -> list[Warned]:
     known = {record.digest for record in train}
-    shared = [record.image.name for record in held_out if record.digest in known]
+    shared = [record.shown for record in held_out if record.digest in known]
     if not shared:
         return []
     text = f"{len(shared)} of {len(held_out)} held-out images are trained on too ({_few(shared)}): val/loss flatters"
@@ -175,7 +175,7 @@ def _overlap(train: Sequence[Record], held_out: Sequence[Record]) -> list[Warned
 
 def _equal(train: Sequence[Record]) -> list[Warned]:
     times = Counter(record.digest for record in train)
-    equal = [record.image.name for record in train if times[record.digest] > 1]
+    equal = [record.shown for record in train if times[record.digest] > 1]
     if not equal:
         return []
     return [Warned(topic="images", text=f"{len(equal)} training images have equal bytes ({_few(equal)})")]
@@ -185,7 +185,7 @@ def _too_long(records: Sequence[Record], count_tokens: CountTokens | None, max_t
     if count_tokens is None or max_tokens is None:
         return []
     lengths = {caption: count_tokens(caption) for caption in sorted({record.caption for record in records})}
-    long = [f"{r.image.name}: {lengths[r.caption]}" for r in records if lengths[r.caption] > max_tokens]
+    long = [f"{r.shown}: {lengths[r.caption]}" for r in records if lengths[r.caption] > max_tokens]
     if not long:
         return []
     text = f"{len(long)} captions are longer than the tokenizer's {max_tokens} tokens and are cut ({_few(long)})"

@@ -51,12 +51,19 @@ class Record:
         caption: Text with ``data.caption_prefix`` in front.
         digest: sha256 of the file's bytes, hexadecimal.
         repeats: How often it counts in an epoch.
+        name: The image's name in its folder, for messages: a link's, where ``image`` is what it leads to.
     """
 
     image: Path
     caption: str
     digest: str
     repeats: int = 1
+    name: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What the image is called in messages."""
+        return self.name or self.image.name
 
 
 @dataclass(slots=True)

@@ -276,7 +276,9 @@ def test_links_are_followed_when_asked_and_refused_with_the_key_otherwise(
     data = config(path=str(cache_of_links), val_path=None, val_fraction=0.0, follow_links=True)
     listed = list_data(data)
     assert captions(listed) == {"a.png": "a red cup", "b.png": "a red cup", "more/c.png": "a third"}
-    assert len(check(data).train) == 3
+    checked = check(data)
+    assert len(checked.train) == 3
+    assert any("equal bytes (a.png, b.png)" in one.text for one in checked.warnings), "links are called by their names"
 
 
 def test_linked_images_of_a_table_and_a_linked_table(config: MakeConfig, cache_of_links: Path, tmp_path: Path) -> None:
