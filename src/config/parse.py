@@ -25,6 +25,7 @@ from src.config.unicode import is_unicode
 _RATIO = re.compile(r"([0-9]*\.?[0-9]+)\s*[xX]")
 _LEAST_LIKENESS = 0.6
 _SAME_GROUP = 0.1
+_UNICODE = ", of valid Unicode (got half of a surrogate pair, or a byte that is not UTF-8)"
 
 
 class ConfigError(ValueError):
@@ -163,8 +164,14 @@ def _read_group(cls: type, raw: object, prefix: str, problems: list[str]) -> dic
             try:
                 sound[name] = _convert(hint, raw[name])
             except _WrongValueError as wrong:
-                problems.append(f"{where}: got {_show(raw[name])}, allowed is {wrong}")
+                allowed = wrong if _holds_unicode(raw[name]) else f"{value_words(hint)}{_UNICODE}"
+                problems.append(f"{where}: got {_show(raw[name])}, allowed is {allowed}")
     return sound
+
+
+def _holds_unicode(value: object) -> bool:
+    texts = value if isinstance(value, (list, tuple)) else [value]
+    return all(is_unicode(text) for text in texts if isinstance(text, str))
 
 
 def _convert(hint: Any, value: object) -> Any:  # noqa: ANN401
@@ -218,11 +225,7 @@ def _convert_scalar(hint: Any, value: object) -> Any:  # noqa: ANN401
         with contextlib.suppress(OverflowError):
             if math.isfinite(value):
                 return float(value)
-    elif hint is str and isinstance(value, str):
-        if is_unicode(value):
-            return value
-        raise _WrongValueError("a text of valid Unicode (this one holds half of a surrogate pair, or a raw byte)")
-    elif hint is int and isinstance(value, int):
+    elif (hint is int and isinstance(value, int)) or (hint is str and isinstance(value, str) and is_unicode(value)):
         return value
     elif hint is str and isinstance(value, (int, float)):
         return str(value)

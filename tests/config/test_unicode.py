@@ -33,6 +33,7 @@ def test_a_text_of_the_configuration_that_no_file_could_hold_is_refused_in_one_l
     with pytest.raises(ConfigError) as caught:
         parse(with_values({key: [text] if key.endswith("prompts") else text}))
     assert [line.split(":")[0] for line in caught.value.problems] == [key]
+    assert "of valid Unicode" in caught.value.problems[0]
     str(caught.value).encode()
 
 
