@@ -66,7 +66,7 @@ def test_the_kinds_are_the_protocols() -> None:
 def test_reading_at_any_moments_gives_each_event_once_in_order(
     tmp_path: Path, messages: list[str], cuts: list[int]
 ) -> None:
-    written = [{"kind": "log", "job": number, "message": text} for number, text in enumerate(messages)]
+    written = [{"t": 1.0, "kind": "log", "job": number, "message": text} for number, text in enumerate(messages)]
     whole = b"".join(line(event) for event in written)
     spool = tmp_path / "s.jsonl"
     read, offset = [], 0

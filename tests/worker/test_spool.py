@@ -11,7 +11,7 @@ from src.worker.spool import Spool
 
 def test_events_are_read_as_they_come(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool" / "p.jsonl", tmp_path)
-    spool.emit("metrics", 0, step=1, values={"train/loss": float("nan"), "train/lr": 0.5})
+    spool.emit("metrics", 0, step=1, samples=1, values={"train/loss": float("nan"), "train/lr": 0.5})
     events, offset = read_events(tmp_path / "spool" / "p.jsonl")
     assert events[0]["values"] == {"train/loss": None, "train/lr": 0.5}
     spool.emit("state", 0, state="FINISHED", error=None, summary=None)
@@ -23,7 +23,7 @@ def test_events_are_read_as_they_come(tmp_path: Path) -> None:
 
 def test_a_line_that_a_kill_left_torn_harms_no_other(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
-    path.write_text(json.dumps({"t": 1, "kind": "log", "job": 0}) + '\n{"t": 2, "kind": "lo')
+    path.write_text(json.dumps({"t": 1, "kind": "log", "job": 0, "message": "before"}) + '\n{"t": 2, "kind": "lo')
     spool = Spool(path, tmp_path)
     spool.emit("log", 1, level="info", message="after")
     spool.close()
