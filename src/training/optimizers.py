@@ -40,7 +40,6 @@ class PackOptimizer:
     """
 
     def __init__(self, bank: AdapterBank, configs: Mapping[str, OptimizerConfig]) -> None:
-        self._bank = bank
         packed = {name: config for name, config in configs.items() if config.name == "adamw"}
         self._packed = _PackedAdamW(bank, packed) if packed else None
         self._own = {name: _OwnOptimizer(bank, name, c) for name, c in configs.items() if name not in packed}

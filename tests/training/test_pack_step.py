@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from src.data.order import SampleOrder
+from src.training.batch import assemble
 from src.training.pack import Pack, never
-from src.training.pack_step import run_step
+from src.training.pack_step import member_losses, run_step
 from src.training.shortage import OutOfMemoryError
-from tests.training.world import Spec, make_denoiser, make_member
+from tests.training.oracle import scheduler_of
+from tests.training.world import Spec, make_denoiser, make_member, plain_unet
 
 LONG = ("trainer.max_steps=50",)
 
@@ -56,6 +58,27 @@ def test_counters_of_an_accumulation(tmp_path: Path) -> None:
     assert member.loss > losses[1]
     assert member.count.loss_sum == 0
     assert not pack.bank.gradients.any()
+
+
+def test_a_base_in_bf16_predicts_in_it_and_the_loss_is_taken_in_fp32(tmp_path: Path) -> None:
+    """By diffusers' UNet and schedule; the adapters are still zero."""
+    words = (*LONG, "trainer.precision=bf16-true", "trainer.accumulate=2")
+    members = [make_member(Spec(name, (*words, f"seed={seed}")), tmp_path) for seed, name in enumerate("ab")]
+    pack = Pack(make_denoiser(torch.bfloat16), members)
+    batch = assemble(members, pack.bank, n_train_timesteps=1000, dtype=torch.float32)
+    with pack.bank.rows(batch.plan):
+        losses = member_losses(pack, batch)
+    assert losses.dtype == torch.float32
+    assert losses.requires_grad
+    scheduler, unet = scheduler_of("v_prediction"), plain_unet().eval().bfloat16()
+    states = batch.conditioning["encoder_hidden_states"].bfloat16()
+    noisy = scheduler.add_noise(batch.latents, batch.noise, batch.timesteps).bfloat16()
+    with torch.no_grad():
+        got = unet(noisy, batch.timesteps, encoder_hidden_states=states).sample.float()
+    target = scheduler.get_velocity(batch.latents, batch.noise, batch.timesteps)
+    each = (got - target).square().mean((1, 2, 3))
+    expected = [float(each[:2].sum()) / 4, float(each[2:].sum()) / 4]
+    assert losses.tolist() == pytest.approx(expected, rel=2e-3)
 
 
 def test_who_rests_or_is_done_takes_no_part(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.data.cache import TensorCache
+from src.data.cache import TensorCache, digest_of, key_of
 from src.data.encoding import EncodedData
 from src.lora.rows import RowPlan
 from src.models.sampling import rows_of_a_forward
@@ -250,6 +250,31 @@ def test_a_shortage_ends_a_forward_that_can_get_smaller_and_no_other(tmp_path: P
         heard.clear()
         Validator(pack).score([member])
         assert bool(heard) is rings, rows
+
+
+def test_base_losses_that_an_earlier_run_kept_are_found_by_what_decides_them(tmp_path: Path) -> None:
+    """The key is a format on the disk: with another one, everything would be computed again."""
+    member = make_member(Spec("a", OPTIONS), tmp_path)
+    member.cache = TensorCache(tmp_path / "cache")
+    pack = Pack(make_denoiser(), [member])
+    Validator(pack).score([member])
+    rows = FixedRows(member.validation, member.config.validation, n_train_timesteps=1000, dtype=torch.float64)
+    tensors = {"latents": rows.latents, "timesteps": rows.timesteps, "noise": rows.noise, **rows.conditioning}
+    decides = {
+        "kind": "base losses",
+        "base": "b" * 64,
+        "rows": digest_of(tensors),
+        "scheduler": dict(pack.denoiser.scheduler_config),
+        "dtypes": ["torch.float64", "torch.float64"],
+        "device": "cpu",
+        "torch": torch.__version__,
+    }
+    kept = member.cache.get(key_of(decides))
+    assert kept is not None
+    images = sorted(range(3), key=lambda i: member.validation.records[i].digest)
+    by_step = _by_hand(plain_unet().eval().double(), member.validation, images, 8, "v_prediction")
+    expected = [losses[image] for image in range(3) for losses in by_step.values()]
+    assert kept["losses"].tolist() == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_cache_that_cannot_be_written_costs_time_alone(
