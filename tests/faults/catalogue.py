@@ -135,9 +135,9 @@ FAULTS: dict[str, Fault] = {
         seen="the pack is halved until the culprit is alone; it is FAILED with the error, its mates finish",
     ),
     "member-refused": Fault(
-        title="a member that is to start from an adapter of another rank",
+        title="a member that is to start from an adapter file with a NaN in it",
         story=inside.member_refused,
-        seen="it is FAILED with what was got and what is allowed; its mates finish",
+        seen="it is FAILED with the tensor before the base loads; its mates finish",
     ),
     "member-nan": Fault(
         title="a learning rate that leads to NaN in one member",

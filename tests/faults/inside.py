@@ -28,15 +28,15 @@ def member_raises(lab: Lab, draw: Random) -> Verdict:
 
 
 def member_refused(lab: Lab, draw: Random) -> Verdict:
-    """One of two jobs is given an adapter of rank 2 to start from, and has rank 4."""
+    """One of two jobs is given an adapter to start from whose training had diverged: no header tells that."""
     del draw
     reference = lab.reference(PAIR)
-    narrow = _narrowed(
-        next((reference.folder / "0" / "adapter").glob("*[0-9].safetensors")), lab.root / "rank2.safetensors"
+    diverged = _with_nan(
+        next((reference.folder / "0" / "adapter").glob("*[0-9].safetensors")), lab.root / "diverged.safetensors"
     )
-    sweep = lab.sweep(_ONE_AND, "member-refused", f"lora.init_from=null,{narrow}").start()
+    sweep = lab.sweep(_ONE_AND, "member-refused", f"lora.init_from=null,{diverged}").start()
     sweep.ends(1)
-    return _one_failed(lab, sweep, 1, "allowed is rank 4")
+    return _one_failed(lab, sweep, 1, "NaN or infinity in 1 of its tensors")
 
 
 def member_nan(lab: Lab, draw: Random) -> Verdict:
@@ -54,16 +54,13 @@ def _one_failed(lab: Lab, sweep: RealSweep, number: int, why: str) -> Verdict:
     return check(sweep, lab.reference(PAIR), lab.database, failed=frozenset({number}))
 
 
-def _narrowed(path: Path, target: Path) -> Path:
-    """The adapter in ``path`` with half of its rank."""
+def _with_nan(path: Path, target: Path) -> Path:
+    """The adapter in ``path`` with one number of one matrix that is none."""
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         metadata = file.metadata()
-    halved = {
-        key: value[:2] if "lora_down" in key else value[:, :2] if "lora_up" in key else value / 2
-        for key, value in tensors.items()
-    }
-    save_file({key: value.contiguous() for key, value in halved.items()}, target, metadata)
+    tensors[next(key for key in tensors if "lora_up" in key)][0, 0] = float("nan")
+    save_file(tensors, target, metadata)
     return target
 
 
