@@ -192,6 +192,11 @@ class Composition:
         self._journal.write("job", job=member.record.index, state=state, error=error, summary=summary)
         self._screen.changed(member)
 
+    def leave(self, member: Member, how: str) -> None:
+        """Take in that a job will not train which no worker has; it may have trained, in a pack that was cut."""
+        when = "while it waited to go on" if has_checkpoint(member.record.dir) else "before it started"
+        self.settle(member, "KILLED", error=f"{how} {when}")
+
     def unsettled(self, task: Task) -> list[int]:
         """Jobs of the pack without an end."""
         return [number for number in task.pack.jobs if not self._members[number].ended]

@@ -105,7 +105,7 @@ class Supervisor:
             self._screen.line(_UNSTARTED + (_QUEUED if queued else ""), "yellow")
         for member in self._members.values():
             if not member.ended:
-                self._packs.settle(member, "KILLED", error="interrupted before it started")
+                self._packs.leave(member, "interrupted")
 
     def _attend(self, station: Station) -> bool:
         """One look at a station; true when something moved."""
@@ -299,7 +299,7 @@ class Supervisor:
             if station.task and number in station.task.pack.jobs and station.worker is not None:
                 station.worker.stop(number)
                 return
-        self._packs.settle(member, "KILLED", error="stopped before it started")
+        self._packs.leave(member, "stopped")
 
     def _dismiss(self) -> None:
         for station in self._stations:

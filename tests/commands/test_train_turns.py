@@ -143,12 +143,14 @@ def test_ctrl_c_leaves_the_queue(start: Start, tmp_path: Path) -> None:
     _waits(b)
     third = start(c, "seed=2")
     _waits(c, 2)
+    (b / "1" / "checkpoints").mkdir()
+    (b / "1" / "checkpoints" / "step-00000001.safetensors").touch()  # as of a pack that was cut
     second.send_signal(signal.SIGINT)
     said = _ended(second)
     assert second.returncode == 130
     assert [row["error"] for row in json.loads((b / "results.json").read_text())] == [
         "interrupted before it started",
-        "interrupted before it started",
+        "interrupted while it waited to go on",
     ]
     assert "Interrupted before anything was trained; the place in the queue is given up" in said
     _waits(c, 1)
