@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 
-from src.config.ending import end_with_reader, run
+from src.config.ending import ended_with_reader, run
 from src.config.surroundings import settle
 from src.config.version import told_version
 from src.launch.argv import arrange
@@ -32,10 +33,9 @@ def main() -> int:
         return OK
     from src.launch.driving import drive  # noqa: PLC0415  # --version needs none of Hydra's parts
 
-    if line.info:
-        end_with_reader()
     try:
-        drive(line)
+        with ended_with_reader() if line.info else nullcontext():
+            drive(line)
     except SweepError as error:
         sys.stderr.write(f"{error}\n")
         return WRONG_INPUT

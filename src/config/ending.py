@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from src.config.collector import before_exit
@@ -24,9 +25,14 @@ def run(main: Callable[[], int]) -> NoReturn:
     sys.exit(code)
 
 
-def end_with_reader() -> None:
+@contextmanager
+def ended_with_reader() -> Iterator[None]:
     """For a command that only shows something, through a library which takes a reader that left for a fault."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGPIPE, before)  # whoever called this in their own process outlives a worker's pipe
 
 
 def _say_no_more() -> None:

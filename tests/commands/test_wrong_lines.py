@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from pathlib import Path
 
 import pytest
@@ -314,3 +315,9 @@ def test_predicting_refuses_such_lines_as_well(words: list[str]) -> None:
     with contextlib.suppress(ConfigError):
         assert compose_all(words)
     GlobalHydra.instance().clear()
+
+
+def test_a_command_that_shows_something_leaves_the_processs_signals_alone(command: Command) -> None:
+    before = signal.getsignal(signal.SIGPIPE)
+    assert command("--cfg", "job", sweep_dir=None).code == 0
+    assert signal.getsignal(signal.SIGPIPE) is before

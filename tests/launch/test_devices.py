@@ -139,6 +139,18 @@ def test_without_a_driver_there_is_the_cpu(machine: Machine) -> None:
         LocalEngine(Settings()).slots("gpu")
 
 
+@pytest.mark.parametrize(
+    ("accelerator", "why"),
+    [("auto", r"the driver \(NVML\) shows none"), ("cpu", "trainer.accelerator=cpu uses none")],
+)
+def test_gpus_that_are_asked_for_by_number_are_not_left_for_the_cpu(
+    machine: Machine, accelerator: str, why: str
+) -> None:
+    machine(driver=False)
+    with pytest.raises(SweepError, match=rf"devices: got \[0, 1\], which are GPUs, but {why}; leave it null"):
+        LocalEngine(Settings(devices=(0, 1))).slots(accelerator)
+
+
 def _has_driver() -> bool:
     try:
         CDLL("libnvidia-ml.so.1")

@@ -42,7 +42,11 @@ class LocalEngine:
         self._check_ionice()
         found = [] if accelerator == "cpu" else visible(gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
         if accelerator == "gpu" and not found:
-            raise SweepError([_no_gpu()])
+            raise SweepError([f"trainer.accelerator: got gpu, but {_no_gpu()}; allowed here is cpu or auto"])
+        if self._settings.devices is not None and not found:
+            why = "trainer.accelerator=cpu uses none" if accelerator == "cpu" else _no_gpu()
+            got = f"got {list(self._settings.devices)}, which are GPUs, but {why}"
+            raise SweepError([f"hydra.launcher.devices: {got}; leave it null to train on the CPU"])
         return [slot for card in self._chosen(found) for slot in self._of_card(card)] if found else self._of_cpu()
 
     def _of_card(self, card: Gpu) -> list[Slot]:
@@ -117,8 +121,7 @@ class LocalEngine:
 
 def _no_gpu() -> str:
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    why = "the driver (NVML) shows none" if hidden is None else f"CUDA_VISIBLE_DEVICES={hidden!r} leaves none"
-    return f"trainer.accelerator: got gpu, but {why}; allowed here is cpu or auto"
+    return "the driver (NVML) shows none" if hidden is None else f"CUDA_VISIBLE_DEVICES={hidden!r} leaves none"
 
 
 def _once_gone(card: Gpu, holder: Holder) -> int | None:
