@@ -98,6 +98,20 @@ def test_who_is_not_named_takes_no_step() -> None:
             one.holds(bank)
 
 
+def test_adafactors_step_of_a_matrix_that_is_still_zero() -> None:
+    """Its size goes by the matrix', and by epsilon where that is smaller."""
+    bank = _bank()
+    for key, value in bank.unpack(bank.weights[bank.place("d")], "d").items():
+        if key.endswith(".B"):
+            value.zero_()
+    pack, alone = PackOptimizer(bank, CONFIGS), _Alone(bank, "d")
+    for step in range(3):
+        _gradients(bank, step)
+        pack.step({"d": 0.05})
+        alone.step(0.05)
+        alone.holds(bank)
+
+
 def test_each_call_of_an_optimizer_names_whom_it_stepped() -> None:
     bank = _bank()
     pack = PackOptimizer(bank, CONFIGS)

@@ -233,6 +233,26 @@ def test_a_base_in_bf16_is_scored_against_targets_in_fp32(tmp_path: Path) -> Non
     assert score("bf16-true", torch.bfloat16) == pytest.approx(score("32-true", torch.float32), rel=0.02)
 
 
+def test_scoring_takes_fewer_rows_where_memory_runs_out_and_goes_on_with_them(tmp_path: Path) -> None:
+    words = ("validation.timesteps=4", "validation.max_images=2", "validation.batch_rows=8")
+    pack = _pack(tmp_path, Spec("a", words))
+    _woken(pack)
+    expected = Validator(pack).score(pack.members)["a"]
+    asked: list[int] = []
+
+    def small(_: Any, args: Any) -> None:
+        asked.append(len(args[0]))
+        if asked[-1] > 3:
+            raise MemoryError("no room")
+
+    pack.denoiser.module.register_forward_pre_hook(small)
+    validator = Validator(pack)
+    assert validator.score(pack.members)["a"].loss == pytest.approx(expected.loss, rel=1e-12)
+    assert asked == [8, 4, 2, 2, 2, 2, *[2] * 4], "the base's, then its own"
+    validator.score(pack.members)
+    assert asked[10:] == [2] * 4
+
+
 def test_a_shortage_ends_a_forward_that_can_get_smaller_and_no_other(tmp_path: Path) -> None:
     heard: list[int] = []
 
@@ -329,6 +349,7 @@ def test_a_plan_of_rows_is_set_while_members_are_scored(tmp_path: Path, monkeypa
     monkeypatch.setattr(pack.bank, "rows", lambda plan: plans.append(plan) or rows(plan))
     Validator(pack).score(pack.members)
     assert [(plan.places, plan.counts) for plan in plans] == [((0, 1), (2, 2))] * 3
+    assert {type(count) for plan in plans for count in plan.counts} == {int}
 
 
 def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
