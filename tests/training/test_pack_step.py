@@ -81,6 +81,17 @@ def test_a_base_in_bf16_predicts_in_it_and_the_loss_is_taken_in_fp32(tmp_path: P
     assert losses.tolist() == pytest.approx(expected, rel=2e-3)
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_parts_of_a_batch_add_up_to_it(rows: int, tmp_path: Path) -> None:
+    specs = (Spec("a", (*LONG, "data.batch_size=3")), Spec("b", (*LONG, "data.batch_size=2", "seed=3")))
+    whole, cut = _pack(tmp_path, *specs), _pack(tmp_path, *specs)
+    cut.rows = rows
+    run_step(whole), run_step(cut)
+    for one, other in zip(whole.members, cut.members, strict=True):
+        assert (other.loss, other.grad_norm) == pytest.approx((one.loss, one.grad_norm), rel=1e-9)
+        assert (other.count.step, other.count.ordinal) == (1, one.count.ordinal)
+
+
 def test_who_rests_or_is_done_takes_no_part(tmp_path: Path) -> None:
     pack = _pack(
         tmp_path, Spec("a", LONG), Spec("b", LONG), Spec("c", ("trainer.max_steps=1", "scheduler.warmup_steps=0"))
