@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from src.data.order import SampleOrder
+from src.lora.inject import inject
 from src.training.batch import assemble
-from src.training.pack import Pack, never
+from src.training.pack import Pack, adapter_spec, never
 from src.training.pack_step import member_losses, run_step
 from src.training.shortage import OutOfMemoryError
 from tests.training.oracle import scheduler_of
@@ -38,6 +40,18 @@ class Fails:
 
 def _pack(root: Path, *specs: Spec, relief: Any = None) -> Pack:
     return Pack(make_denoiser(), [make_member(spec, root) for spec in specs], never, relief)
+
+
+def _watched(pack: Pack) -> list[tuple[Tensor, Tensor, dict[str, Tensor]]]:
+    """What the base is asked from now on: noisy latents, timesteps and conditioning of each forward."""
+    given, denoise = [], pack.denoiser.denoise
+
+    def watched(noisy: Tensor, timesteps: Tensor, conditioning: dict[str, Tensor]) -> Tensor:
+        given.append((noisy, timesteps, conditioning))
+        return denoise(noisy, timesteps, conditioning)
+
+    pack.denoiser.denoise = watched  # type: ignore[method-assign]
+    return given
 
 
 def test_counters_of_an_accumulation(tmp_path: Path) -> None:
@@ -81,12 +95,31 @@ def test_a_base_in_bf16_predicts_in_it_and_the_loss_is_taken_in_fp32(tmp_path: P
     assert losses.tolist() == pytest.approx(expected, rel=2e-3)
 
 
-@pytest.mark.parametrize("rows", [1, 3])
-def test_parts_of_a_batch_add_up_to_it(rows: int, tmp_path: Path) -> None:
+def test_what_a_base_is_given_lies_on_its_device_in_its_type(tmp_path: Path) -> None:
+    """Batches are drawn on the CPU in the adapters' type; a base on another device sees nothing of either."""
+    members = [make_member(Spec("a", (*LONG, "trainer.precision=bf16-true")), tmp_path)]
+    denoiser = make_denoiser(torch.bfloat16)
+    inject(denoiser.module, "a", adapter_spec(members[0], denoiser))
+    denoiser.module.to("meta")
+    pack = Pack(denoiser, members, injected=True)
+    given = _watched(pack)
+    batch = assemble(members, pack.bank, n_train_timesteps=1000, dtype=torch.float32)
+    assert batch.latents.device.type == "cpu"
+    with pack.bank.rows(batch.plan):
+        losses = member_losses(pack, batch)
+    ((noisy, timesteps, conditioning),) = given
+    assert {tensor.device.type for tensor in (noisy, timesteps, *conditioning.values(), losses)} == {"meta"}
+    assert {tensor.dtype for tensor in (noisy, *conditioning.values())} == {torch.bfloat16}
+    assert (timesteps.dtype, losses.dtype) == (torch.int64, torch.float32)
+
+
+@pytest.mark.parametrize(("rows", "forwards"), [(1, [1] * 5), (3, [3, 2])])
+def test_parts_of_a_batch_add_up_to_it(rows: int, forwards: list[int], tmp_path: Path) -> None:
     specs = (Spec("a", (*LONG, "data.batch_size=3")), Spec("b", (*LONG, "data.batch_size=2", "seed=3")))
     whole, cut = _pack(tmp_path, *specs), _pack(tmp_path, *specs)
-    cut.rows = rows
+    cut.rows, given = rows, _watched(cut)
     run_step(whole), run_step(cut)
+    assert [len(noisy) for noisy, _timesteps, _conditioning in given] == forwards
     for one, other in zip(whole.members, cut.members, strict=True):
         assert (other.loss, other.grad_norm) == pytest.approx((one.loss, one.grad_norm), rel=1e-9)
         assert (other.count.step, other.count.ordinal) == (1, one.count.ordinal)
