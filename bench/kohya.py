@@ -11,6 +11,8 @@ from pathlib import Path
 
 from bench.example import Training, run_timed
 
+# What kohya trains where nothing is said: every linear layer and 1x1 convolution of the 16 transformers, 192 in all.
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out")
 # What its own tokenizer is called in the folder that it looks into before the hub.
 _TOKENIZER = "openai_clip-vit-large-patch14"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench import kohya
 from bench.example import Example, Training, add_options, run_timed
-from bench.kohya import Kohya
+from bench.kohya import TARGETS, Kohya
 from bench.measure import Claim, Result, Table, arguments, median, ratio
 from bench.real_base import make_base
 from src.config.compose import compose_job
@@ -25,8 +25,6 @@ from src.config.paths import locate
 LIMIT_ONE, LIMIT_SWEEP = 1.15, 2.0
 RANKS = (4, 8, 16, 32)
 IMAGES = 16
-# What kohya trains where nothing is said: every linear layer and 1x1 convolution of the 16 transformers, 192 in all.
-TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out")
 UNTUNED = {"GLIBC_TUNABLES": ""}
 
 

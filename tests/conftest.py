@@ -45,7 +45,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def _environment_as_it_was() -> Iterator[None]:
+    """What a test sets for good, the next test's processes inherit; some libraries set a variable unasked.
+
+    After ``mlflow.set_tracking_uri``, say, every sweep records there; ``MlflowClient`` leaves no such trace. This is set
+    up before ``monkeypatch``, so that what it undoes is undone.
+    """
+    before = dict(os.environ)
+    yield
+    after = {name: text for name, text in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    before.pop("PYTEST_CURRENT_TEST", None)
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    for name in changed:
+        os.environ.pop(name, None)
+        if name in before:
+            os.environ[name] = before[name]
+    assert not changed, f"the test left the environment changed: {', '.join(changed)}"
+
+
+@pytest.fixture(autouse=True)
+def _no_network(_environment_as_it_was: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that leaves this machine fails the test; loopback and Unix sockets work."""
     connect = socket.socket.connect
 
@@ -65,7 +84,9 @@ def _locks_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _locks_of_this_test(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _locks_of_this_test(
+    _environment_as_it_was: None, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Nor for what an earlier test left behind."""
     folder = tmp_path_factory.getbasetemp() / f"locks-{next(_NUMBERS)}"  # made by the first sweep, if any
     monkeypatch.setenv("LORA_FOUNDRY_LOCKS", str(folder))

@@ -12,10 +12,12 @@ import torch
 from bench.__main__ import NO_CARD
 from bench.device.correctness import correctness
 from bench.device.facts import facts
+from bench.device.graphs import graphs
 from bench.device.kernels import convolutions, profiled
 from bench.device.launching import launcher
 from bench.device.limits import decoding, ladder
 from bench.device.packs import packs, variants
+from bench.device.peers import peers
 from bench.device.stage import Stage
 from bench.measure import Result, arguments
 
@@ -25,10 +27,12 @@ SECTIONS: tuple[tuple[str, Callable[[Stage], None], float], ...] = (
     ("correctness", correctness, 30),
     ("packs", packs, 30),
     ("profile", profiled, 25),
+    ("graphs", graphs, 15),
     ("convolutions", convolutions, 10),
     ("ladder", ladder, 25),
     ("decoding", decoding, 10),
     ("launcher", launcher, 45),
+    ("peers", peers, 40),
     ("other settings", variants, 25),
 )
 
@@ -38,6 +42,7 @@ def main() -> int:
     parser = arguments(__doc__ or "")
     parser.add_argument("--cpu", action="store_true", help="small, on the CPU")
     parser.add_argument("--minutes", type=float, default=8.8, help="to stay within (8.8)")
+    parser.add_argument("--kohya", type=Path, default=None, help="a copy of kohya-ss/sd-scripts, to measure beside")
     parser.add_argument("--only", nargs="+", choices=[name for name, *_ in SECTIONS], help="these sections alone")
     options = parser.parse_args()
     if not options.cpu and not torch.cuda.is_available():
@@ -47,7 +52,11 @@ def main() -> int:
     name = "the CPU (a small look)" if options.cpu else torch.cuda.get_device_name(device)
     with tempfile.TemporaryDirectory() as folder:
         stage = Stage(
-            device=device, folder=Path(folder), minutes=options.minutes, result=_result(name, small=options.cpu)
+            device=device,
+            folder=Path(folder),
+            minutes=options.minutes,
+            kohya=options.kohya,
+            result=_result(name, small=options.cpu),
         )
         for section, call, least_s in SECTIONS:
             if options.only is None or section in options.only:
@@ -65,7 +74,7 @@ def _result(device: str, *, small: bool) -> Result:
             "4 on the embedded base, each adapter as one vector after three steps. Speed: the UNet of Stable Diffusion "
             "1.5 at its real size with weights drawn on the card (small: the embedded base), 512 px, bf16, rank 8 on "
             "attention. A step draws its samples, runs forward and backward, clips and takes AdamW's step; medians of "
-            "about 3 s. Processes train at the same time, one job each. An adapter is 1000 steps of its batch, without "
+            "about 2 s. Processes train at the same time, one job each. An adapter is 1000 steps of its batch, without "
             "loading and validation. The host's share is that of a step in which no kernel runs."
         ),
         quick=small,

@@ -15,6 +15,7 @@ from bench.device.timing import median, step, timed
 
 _PROFILED, _TOP = 2, 10
 _CASES = ((1, 1, "attention"), (8, 1, "attention"), (1, 4, "attention"), (4, 1, "all"))
+_LAUNCHES, _COPIES, _WAITS = ("LaunchKernel",), ("cudaMemcpyAsync",), ("Synchronize",)  # in names of CUDA's calls
 _SHAPES = ((320, 64), (640, 32), (1280, 16))  # channels and side of SD 1.5's levels at 512 px
 _ROWS = ((1, 4), (8, 1), (8, 4))
 _RANK = 8
@@ -23,7 +24,15 @@ _RANK = 8
 def profiled(stage: Stage) -> None:
     """The most expensive kernels, and the share of a step in which the host keeps the card waiting."""
     summary = stage.table(
-        "Host and card", "jobs x batch", "targets", "ms a step", "card ms", "host's share", "launches"
+        "Host and card",
+        "jobs x batch",
+        "targets",
+        "ms a step",
+        "card ms",
+        "host's share",
+        "launches",
+        "copies",
+        "waits",
     )
     for count, batch, targets in _CASES[:1] if stage.small else _CASES:
         asked = [f"data.batch_size={batch}", f"lora.target_modules={targets}"]
@@ -36,10 +45,10 @@ def profiled(stage: Stage) -> None:
             stage.sync()
         events: list[Any] = list(found.key_averages())
         busy_ms = sum(_own_us(stage, event) for event in events) / 1e3 / _PROFILED
-        launches = sum(event.count for event in events if event.key.startswith("cudaLaunchKernel")) // _PROFILED
+        calls = [str(_calls(events, *names)) for names in (_LAUNCHES, _COPIES, _WAITS)]
         shape = f"{count} x {batch}"
         waits = "" if stage.small else f"{max(0.0, 1 - busy_ms / (step_s * 1e3)) * 100:.0f} %"
-        stage.row(summary, shape, targets, f"{step_s * 1e3:.1f}", f"{busy_ms:.1f}", waits, str(launches))
+        stage.row(summary, shape, targets, f"{step_s * 1e3:.1f}", f"{busy_ms:.1f}", waits, *calls)
         _kernels(stage, f"Kernels of {shape} on {targets}, a step", events)
         pack.close()
         stage.free()
@@ -89,6 +98,11 @@ def _kernels(stage: Stage, title: str, events: list[Any]) -> None:
     for event in sorted(events, key=lambda event: -_own_us(stage, event))[:_TOP]:
         own = _own_us(stage, event) / 1e3 / _PROFILED
         stage.row(table, event.key[:70], f"{own:.2f}", f"{event.count / _PROFILED:g}")
+
+
+def _calls(events: list[Any], *names: str) -> int:
+    found = (event for event in events if event.key.startswith("cu") and any(name in event.key for name in names))
+    return sum(event.count for event in found) // _PROFILED
 
 
 def _own_us(stage: Stage, event: Any) -> float:  # noqa: ANN401  # torch's FunctionEventAvg

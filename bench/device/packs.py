@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -26,14 +28,19 @@ class _Extent:
     reserve_s: float
 
 
-_FULL = _Extent(jobs=(1, 2, 4, 8), batches=(1, 2, 4), seconds=3.0, reserve_s=210.0)
+_FULL = _Extent(jobs=(1, 2, 4, 8), batches=(1, 2, 4), seconds=2.0, reserve_s=230.0)
 _SMALL = _Extent(jobs=(1, 2), batches=(1,), seconds=0.2, reserve_s=0.0)
+_TF32, _TUNED = "fp32 with TF32", "cudnn.benchmark"
 _VARIANTS = (
+    ("a pack of 16", 16, 1, ()),
+    ("all blocks, the default", 4, 1, ("lora.target_modules=all-blocks",)),
     ("checkpointing", 4, 4, ("trainer.gradient_checkpointing=true",)),
     ("all layers", 1, 4, ("lora.target_modules=all",)),
     ("all layers", 8, 1, ("lora.target_modules=all",)),
     ("dropout", 8, 4, ("lora.dropout=0.1",)),
     ("fp32", 1, 4, ("trainer.precision=32-true",)),
+    (_TF32, 1, 4, ("trainer.precision=32-true",)),
+    (_TUNED, 1, 1, ()),
     ("Prodigy", 1, 1, ("optimizer=prodigy", "optimizer.lr=1.0")),
     ("SDXL's size, 1024 px", 1, 1, ("model=sdxl", "data.resolution=1024")),
 )
@@ -101,8 +108,21 @@ def variants(stage: Stage) -> None:
             stage.note("other settings", f"{what}: no time left")
             continue
         asked = words(stage.folder, f"data.batch_size={batch}", *overrides, small=stage.small)
-        predicted, one = together(stage, asked, count, (_SMALL if stage.small else _FULL).seconds)
+        with _switched(tf32=what == _TF32, tuned=what == _TUNED):
+            predicted, one = together(stage, asked, count, (_SMALL if stage.small else _FULL).seconds)
         stage.row(table, what, f"{count} x {batch}", *_figures(one, predicted))
+
+
+@contextmanager
+def _switched(*, tf32: bool, tuned: bool) -> Iterator[None]:
+    """Torch's own switches, for a while."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.benchmark
+    matmul.allow_tf32, cudnn.benchmark = before[0] or tf32, before[1] or tuned
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.benchmark = before
 
 
 def together(stage: Stage, asked: list[str], count: int, seconds: float) -> tuple[int, Measured | None]:

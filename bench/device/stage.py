@@ -24,6 +24,7 @@ class Stage:
         device: What is measured.
         folder: For caches and runs; goes with the measurement.
         minutes: Of the whole.
+        kohya: A copy of kohya-ss/sd-scripts to measure beside, or None.
         started: Reading of the monotonic clock at the beginning, seconds.
         result: What was found so far.
         failed: Sections that fell over.
@@ -32,6 +33,7 @@ class Stage:
     device: torch.device
     folder: Path
     minutes: float
+    kohya: Path | None = None
     started: float = field(default_factory=time.monotonic)
     result: Result
     failed: list[str] = field(default_factory=list)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mlflow
 import pytest
+from mlflow import MlflowClient
 
 from src.launch.offline import compose_all
 from tests.commands.ran import Command
@@ -113,8 +113,8 @@ def test_equal_points_are_warned_of_in_the_plan_at_the_start_and_on_their_runs(
     ran = command(*words)
     assert ran.code == 0
     assert ran.out.count(said) == 1
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/ml/mlflow.db")
-    runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    store = MlflowClient(f"sqlite:///{tmp_path}/ml/mlflow.db")
+    runs = store.search_runs([found.experiment_id for found in store.search_experiments()])
     tagged = sorted(run.data.tags["mlflow.runName"] for run in runs if "warning.equal-points" in run.data.tags)
     assert tagged == ["duotone-rank8-seed0", "duotone-rank8-seed0-2"]
 
