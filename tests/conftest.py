@@ -48,8 +48,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _environment_as_it_was() -> Iterator[None]:
     """What a test sets for good, the next test's processes inherit; some libraries set a variable unasked.
 
-    After ``mlflow.set_tracking_uri``, say, every sweep records there; ``MlflowClient`` leaves no such trace. This is set
-    up before ``monkeypatch``, so that what it undoes is undone.
+    After ``mlflow.set_tracking_uri``, say, every sweep records there; ``MlflowClient`` leaves no such trace. This is
+    set up before ``monkeypatch``, so that what it undoes is undone.
     """
     before = dict(os.environ)
     yield

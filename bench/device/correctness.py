@@ -17,6 +17,8 @@ from src.training.precision import DTYPES
 _STEPS = 3
 _SHAPES = ((0, Shape(batch=1, rank=4)), (1, Shape(batch=2, rank=8)), (2, Shape(batch=4, rank=16)), (3, Shape(batch=1)))
 _EXACT = 1e-9  # of whole trajectories in 64 bit: rounding is far below, a wrong computation far above
+# Diffusers embeds timesteps in 32 bits whatever the base has, and a card's sine is up to 6e-5 from its host's.
+_ACROSS = 1e-5
 _DROPOUT = "lora.dropout=0.1"
 _CHECKPOINTING = "trainer.gradient_checkpointing=true"
 
@@ -29,26 +31,26 @@ def correctness(stage: Stage) -> None:
     cpu, card = torch.device("cpu"), stage.device
     packed = trained(card, "64-true")
 
-    def compare(what: str, one: Adapters, other: Adapters, *, exact: bool) -> None:
+    def compare(what: str, one: Adapters, other: Adapters, limit: float | None) -> None:
         distance = apart(one, other)
-        stage.row(table, what, f"{distance:.1e}", f"under {_EXACT:g}" if exact else "")
-        if exact:
-            stage.claim(what, f"{distance:.1e}", f"under {_EXACT:g}", holds=distance < _EXACT)
+        stage.row(table, what, f"{distance:.1e}", "" if limit is None else f"under {limit:g}")
+        if limit is not None:
+            stage.claim(what, f"{distance:.1e}", f"under {limit:g}", holds=distance < limit)
 
     if not stage.small:
-        compare("fp64: card against CPU", packed, trained(cpu, "64-true"), exact=True)
-    compare("fp64: pack against solo", packed, _alone(card, "64-true"), exact=True)
-    compare("fp64: forwards of three rows against one", trained(card, "64-true", rows=3), packed, exact=True)
-    compare("fp64: checkpointed against not", trained(card, "64-true", _CHECKPOINTING), packed, exact=True)
+        compare("fp64: card against CPU", packed, trained(cpu, "64-true"), _ACROSS)
+    compare("fp64: pack against solo", packed, _alone(card, "64-true"), _EXACT)
+    compare("fp64: forwards of three rows against one", trained(card, "64-true", rows=3), packed, _EXACT)
+    compare("fp64: checkpointed against not", trained(card, "64-true", _CHECKPOINTING), packed, _EXACT)
     dropped = trained(card, "64-true", _DROPOUT)
-    compare("fp64, dropout: pack against solo", dropped, _alone(card, "64-true", _DROPOUT), exact=True)
+    compare("fp64, dropout: pack against solo", dropped, _alone(card, "64-true", _DROPOUT), _EXACT)
     if not stage.small:
-        compare("fp64, dropout: card against CPU", dropped, trained(cpu, "64-true", _DROPOUT), exact=True)
+        compare("fp64, dropout: card against CPU", dropped, trained(cpu, "64-true", _DROPOUT), _ACROSS)
     coarse: tuple[Precision, ...] = ("32-true", "bf16-mixed")
     for precision in coarse:
         here = trained(card, precision)
-        compare(f"{precision}: pack against solo", here, _alone(card, precision), exact=False)
-        compare(f"{precision}: twice the same (0 is bitwise)", here, trained(card, precision), exact=False)
+        compare(f"{precision}: pack against solo", here, _alone(card, precision), None)
+        compare(f"{precision}: twice the same (0 is bitwise)", here, trained(card, precision), None)
 
 
 def trained(

@@ -89,7 +89,10 @@ def test_every_section_runs_small_on_the_cpu(tmp_path: Path, monkeypatch: pytest
     assert "the CPU (a small look)" in kept["machine"]
     assert all(claim["holds"] for claim in kept["claims"])
     tables = {table["title"]: table["rows"] for table in kept["tables"]}
-    assert "Left out" not in tables, tables["Left out"]
+    no_card = {"graphs": "a CPU has none", "peers": "kohya: its UNet has one size"}
+    assert dict(tables["Left out"]) == no_card
+    peers = tables["Beside other trainers' classes, rank 8, bf16"]
+    assert [row[2] for row in peers] == ["diffusers and PEFT", "ours, alone", "ours, 4 in a pack"]
     found = [row[1] for row in tables["Jobs, processes and packs on the embedded base"]]
     assert found == ["one job", "2 processes", "a pack of 2"]
     assert len(tables["Kernels of 1 x 1 on attention, a step"]) == 10
