@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -205,27 +206,76 @@ def test_a_member_that_left_meanwhile_is_not_asked_again(tmp_path: Path) -> None
     assert [member.name for member in pack.set_aside] == ["b"]
 
 
-def test_a_member_whose_optimizer_stepped_before_the_shortage_steps_once(tmp_path: Path) -> None:
-    """Prodigy's step comes first; where the next one's runs out of memory, the first is done with."""
-    relief = Fails()
-    pack = _pack(
-        tmp_path, Spec("a", (*LONG, "optimizer=adafactor")), Spec("b", (*LONG, "optimizer=prodigy")), relief=relief
-    )
-    whole, failed = pack.optimizer.steps, []
+def _second_optimizer_fails(pack: Pack) -> list[set[str]]:
+    """Memory runs out once, between two optimizers; those that were through by then."""
+    whole, through = pack.optimizer.steps, []
 
     def steps(rates: Any) -> Any:
         for names in whole(rates):
             yield names
-            if not failed:
-                failed.append(names)
+            if not through:
+                through.append(names)
                 raise MemoryError("no room")
 
     pack.optimizer.steps = steps  # type: ignore[method-assign]
+    return through
+
+
+TWO_OPTIMIZERS = (Spec("a", (*LONG, "optimizer=adafactor")), Spec("b", (*LONG, "optimizer=prodigy")))
+
+
+def test_a_member_whose_optimizer_stepped_before_the_shortage_steps_once(tmp_path: Path) -> None:
+    """The first one's step comes first; where the next one's runs out of memory, the first is done with."""
+    pack = _pack(tmp_path, *TWO_OPTIMIZERS, relief=Fails())
+    through = _second_optimizer_fails(pack)
     result = run_step(pack)
-    assert failed == [{"a"}]
+    assert through == [{"a"}]
     assert sorted(member.name for member in result.stepped) == ["a", "b"]
     assert [member.count.step for member in pack.members] == [1, 1]
     assert [member.count.ordinal for member in pack.members] == [2, 2]
+
+
+def test_a_member_whose_optimizer_stepped_before_the_shortage_does_not_fail_by_it(tmp_path: Path) -> None:
+    """Nor does one that had failed by itself fail a second time."""
+    image = SampleOrder(seed=0, n_images=6).draw(0).image
+    sick = Spec("sick", (*LONG, "data.batch_size=1", "data.flip=false"), poisoned=image)
+    pack = _pack(tmp_path, *TWO_OPTIMIZERS, sick)  # without a relief
+    _second_optimizer_fails(pack)
+    result = run_step(pack)
+    assert [member.name for member in result.stepped] == ["a"]
+    assert [member.name for member in result.failed] == ["sick", "b"]
+    assert [member.state for member in pack.members] == ["active", "failed", "failed"]
+    a, b, other = pack.members
+    assert (a.error, b.error) == (None, "no room")
+    assert other.error is not None
+    assert other.error.startswith("the loss is nan")
+    assert (a.count.step, b.count.step, b.count.ordinal) == (1, 0, 0)
+
+
+def test_what_the_forward_held_is_let_go_before_the_pack_gives_way(tmp_path: Path) -> None:
+    """Also where the error is part of a cycle: its traceback holds every activation."""
+    gone: list[bool] = []
+
+    class Held(Fails):
+        def check(self) -> None:
+            try:
+                super().check()
+            except MemoryError as error:
+                error.args = (*error.args, error)
+                raise
+
+    pack = _pack(tmp_path, Spec("a", LONG), relief=Held(3, measure=lambda _pack, _reason: gone.append(noisy() is None)))
+    denoise = pack.denoiser.denoise
+
+    def watched(latents: Tensor, *others: Any) -> Tensor:
+        nonlocal noisy
+        noisy = weakref.ref(latents)
+        return denoise(latents, *others)
+
+    noisy: Any = None
+    pack.denoiser.denoise = watched  # type: ignore[method-assign]
+    run_step(pack)
+    assert gone == [True]
 
 
 def test_another_error_is_raised(tmp_path: Path) -> None:
