@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from src.config.ending import run
-from src.config.paths import home_path
 from src.config.surroundings import settle
+from src.launch.finding import NotFoundError, add_root, find
 from src.launch.outcome import FAILED, INTERRUPTED, OK, OUTCOME, WRONG_INPUT
 
 
@@ -25,10 +25,9 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
     parser.add_argument("what", nargs="?", help="a sweep's or job's folder, id or name (default: the newest sweep)")
     if not failed:
         parser.add_argument("--failed", action="store_true", help="try failed jobs again, too")
-    parser.add_argument("--root", type=home_path, default=Path("multirun"), help="where sweeps lie (default: multirun)")
+    add_root(parser)
     options = parser.parse_args(words)
-    from src.launch.finding import NotFoundError  # noqa: PLC0415  # --help needs none of these
-    from src.launch.points import SweepError  # noqa: PLC0415
+    from src.launch.points import SweepError  # noqa: PLC0415  # --help needs none of this
 
     OUTCOME.exit_code = OK
     try:
@@ -46,7 +45,6 @@ def _go_on(what: str | None, root: Path, *, failed: bool) -> int:
     from hydra_plugins.foundry._forecast import TracedForecast  # noqa: PLC0415
     from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415
     from hydra_plugins.foundry._preflight import LOOKS  # noqa: PLC0415
-    from src.launch.finding import find  # noqa: PLC0415
     from src.launch.folders import refuse_empty  # noqa: PLC0415
     from src.launch.launching import tell_left_out  # noqa: PLC0415
     from src.launch.leftover import wait_until_free  # noqa: PLC0415

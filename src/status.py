@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 from src.config.ending import run
-from src.config.paths import home_path
 from src.config.surroundings import settle
 from src.launch.errors import SweepError
-from src.launch.finding import NotFoundError, find
+from src.launch.finding import NotFoundError, add_root, find
 from src.launch.ledger import Sweep, columns, read_ledger, read_sweep_state
 
 WRONG_INPUT = 2
@@ -23,7 +22,7 @@ def main(words: list[str] | None = None) -> int:
     settle()
     parser = argparse.ArgumentParser(prog="python -m src.status", description=__doc__)
     parser.add_argument("sweep", nargs="?", help="a sweep's folder or id (default: all in --root)")
-    parser.add_argument("--root", type=home_path, default=Path("multirun"), help="where sweeps lie (default: multirun)")
+    add_root(parser)
     parser.add_argument("--all", action="store_true", help="show the jobs of finished sweeps, too")
     parser.add_argument("--watch", action="store_true", help="refresh until Ctrl-C")
     form = parser.add_mutually_exclusive_group()

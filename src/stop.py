@@ -9,11 +9,10 @@ from pathlib import Path
 
 from src.config.control import ask_to_stop
 from src.config.ending import run
-from src.config.paths import home_path
 from src.config.quoting import shell
 from src.config.surroundings import settle
 from src.launch.errors import SweepError
-from src.launch.finding import NotFoundError, find
+from src.launch.finding import NotFoundError, add_root, find, root_words
 from src.launch.journal import ENDED
 from src.launch.ledger import is_held, read_sweep_state
 
@@ -25,7 +24,7 @@ def main(words: list[str] | None = None) -> int:
     settle()
     parser = argparse.ArgumentParser(prog="python -m src.stop", description=__doc__)
     parser.add_argument("what", help="a sweep's folder or id, a job's folder, or an adapter's name")
-    parser.add_argument("--root", type=home_path, default=Path("multirun"), help="where sweeps lie (default: multirun)")
+    add_root(parser)
     parser.add_argument("--wait", type=float, default=120.0, metavar="S", help="seconds to wait for the end (120)")
     options = parser.parse_args(words)
     try:
@@ -33,7 +32,7 @@ def main(words: list[str] | None = None) -> int:
         problem = _problem(folder, job)
         if problem is None:
             ask_to_stop(folder, job)
-            return _wait(folder, job, options.what, options.wait)
+            return _wait(folder, job, [options.what, *root_words(options.root)], options.wait)
     except SweepError as error:
         problem = error.problems[0]
     except (NotFoundError, OSError) as error:
@@ -45,11 +44,11 @@ def main(words: list[str] | None = None) -> int:
     return WRONG_INPUT
 
 
-def _wait(folder: Path, job: int | None, what: str, seconds: float) -> int:
+def _wait(folder: Path, job: int | None, again: list[str], seconds: float) -> int:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if _ended(folder, job):
-            go_on = shell(["python", "-m", "src.resume", folder if job is None else what])
+            go_on = shell(["python", "-m", "src.resume", *([folder] if job is None else again)])
             print(f"stopped; to go on{_when(folder, job)}: {go_on}")
             return OK
         time.sleep(0.2)

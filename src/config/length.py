@@ -51,6 +51,6 @@ def too_long_a_warmup(config: JobConfig, total: int) -> str | None:
     if warmup < max(total, 2):
         return None
     return (
-        f"scheduler.warmup_steps={warmup} with {total} optimizer steps in all: the rate climbs to the last step, where "
-        f"it is {peak * total / warmup:g} of optimizer.lr={peak:g}; lower it, or null takes a tenth of the steps"
+        f"scheduler.warmup_steps={warmup} with {total} optimizer steps in all: the rate climbs to the last step and "
+        f"ends at {peak * total / warmup:g}, below optimizer.lr={peak:g}; lower it, or null takes a tenth of the steps"
     )

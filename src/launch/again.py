@@ -14,7 +14,7 @@ from src.launch.errors import SweepError
 from src.launch.ledger import is_held
 from src.launch.leftover import Ready
 from src.launch.points import Point
-from src.launch.record import read_sweep, sweep_dirs
+from src.launch.record import is_sweep, read_sweep, sweep_dirs
 from src.launch.results import JobOutcome, read_results
 from src.launch.resume import Resumed, find_unfinished, is_finished
 from src.launch.table import near
@@ -48,18 +48,19 @@ class Again:
         return [point for point in points if self.jobs[point.index] in numbers]
 
 
-def earlier_sweeps(pattern: str, sweep_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
+def earlier_sweeps(pattern: str, sweep_dir: Path, unread: list[str] | None = None) -> list[tuple[Path, dict[str, Any]]]:
     """Folders and records of the sweeps that a command may be going on with, newest first.
 
     Args:
         pattern: ``hydra.sweep.dir`` as it was given, interpolations and all; sweeps lie below its constant beginning.
         sweep_dir: What it became.
+        unread: Takes a line for each sweep whose record cannot be read, and in which nothing is found therefore.
     """
     constant, interpolated, _ = pattern.partition("${")
     root = Path(constant[: constant.rfind("/") + 1] if interpolated else _DEFAULT_ROOT)
     newest = [folder.absolute() for folder in sweep_dirs(root)[:_LOOKED_AT]]
     own = [] if interpolated else [sweep_dir.absolute()]
-    return list(_read(dict.fromkeys([*own, *newest])))
+    return list(_read(dict.fromkeys([*own, *newest]), [] if unread is None else unread))
 
 
 def find_again(
@@ -152,9 +153,10 @@ def _match(wanted: Mapping[int, str], entries: Sequence[Mapping[str, Any]]) -> d
     return {point: jobs[digest].popleft() for point, digest in wanted.items() if jobs[digest]}
 
 
-def _read(folders: Collection[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _read(folders: Collection[Path], unread: list[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
     for folder in folders:
         try:
             yield folder, read_sweep(folder)
-        except SweepError:
-            continue  # nobody's sweep, or one that only a newer version reads: nothing to go on with
+        except SweepError as error:
+            if is_sweep(folder):  # else it is the command's own folder, which need not be there
+                unread.extend(error.problems)

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
 from src.config.paths import home_path
 from src.launch.errors import SweepError
 from src.launch.record import is_sweep, read_sweep, sweep_dirs
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """``--root``, the same for every command that looks for sweeps; one that is given has to be there."""
+    parser.add_argument(
+        "--root", type=_root, default=Path("multirun"), metavar="DIR", help="where sweeps lie (default: multirun)"
+    )
+
+
+def root_words(root: Path) -> list[str]:
+    """What a printed command needs so that it looks in the same place."""
+    return [] if root == Path("multirun") else ["--root", str(root)]
+
+
+def _root(text: str) -> Path:
+    folder = home_path(text)
+    if not folder.is_dir():
+        msg = f"got {text!r}, which is no folder; allowed is one that sweeps lie in, such as multirun"
+        raise argparse.ArgumentTypeError(msg)
+    return folder
 
 
 class NotFoundError(ValueError):

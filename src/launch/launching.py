@@ -131,9 +131,9 @@ class Launching:
         """A plan waits for nobody."""
         return None if self._settings.plan_only else wait_until_free
 
-    def _earlier(self) -> list[tuple[Path, dict[str, Any]]]:
+    def _earlier(self, unread: list[str] | None = None) -> list[tuple[Path, dict[str, Any]]]:
         pattern = OmegaConf.to_container(self._master.hydra.sweep, resolve=False)
-        return earlier_sweeps(str(dict(pattern)["dir"]), self._folder)  # type: ignore[arg-type]  # a mapping
+        return earlier_sweeps(str(dict(pattern)["dir"]), self._folder, unread)  # type: ignore[arg-type]  # a mapping
 
     def _look_back(self, points: Sequence[Point]) -> Again:
         """What earlier sweeps have of the points; a sweep of this process's own is not one of them.
@@ -143,8 +143,11 @@ class Launching:
         """
         key = tuple(point.index for point in points)
         if key not in self._again:
-            sweeps = [one for one in self._earlier() if not (self._begun and one[0] == self._folder.absolute())]
-            self._again[key] = find_again(points, sweeps, self._changed, command_line(), self._ready)
+            unread: list[str] = []
+            sweeps = [one for one in self._earlier(unread) if not (self._begun and one[0] == self._folder.absolute())]
+            again = find_again(points, sweeps, self._changed, command_line(), self._ready)
+            lines = tuple(f"not looked into: {line}" for line in unread)
+            self._again[key] = replace(again, notes=(*lines, *again.notes))
         return self._again[key]
 
     def launch(self, batch: Sequence[Overrides], first: int) -> list[JobReturn]:

@@ -93,6 +93,7 @@ def test_status_for_machines(command: Command, root: Path, capsys: pytest.Captur
 
 
 def test_status_without_any_sweep(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root.mkdir()
     assert status.main(["--root", str(root)]) == 0
     assert "No sweep yet" in capsys.readouterr().out
     assert status.main(["nothing", "--root", str(root)]) == 2
@@ -173,6 +174,8 @@ def test_stop_ends_a_job_and_then_the_sweep(root: Path, capsys: pytest.CaptureFi
             time.sleep(0.05)
         assert stop.main(["duotone-rank8-seed77", "--root", str(root)]) == 0
         assert _states(folder) == ["KILLED", "RUNNING"]
+        again = f"python -m src.resume duotone-rank8-seed77 --root {root}"
+        assert again in capsys.readouterr().out, "the printed command finds the job where it was found"
         assert stop.main([str(folder / "0")]) == 2
         assert "has ended already" in capsys.readouterr().err
         assert stop.main([str(folder), "--wait", "0.5"]) == 1, "seed 88 does not listen"

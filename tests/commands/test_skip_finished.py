@@ -228,6 +228,16 @@ def test_it_works_without_m_and_where_nothing_was_trained(command: Command, here
     assert len(sweeps_in(here)) == 1
 
 
+def test_a_sweep_whose_record_cannot_be_read_is_named_and_not_passed_over(train: Command, here: Path) -> None:
+    train("lora.rank=4,8")
+    broken = sweeps_in(here)[0] / "sweep.json"
+    broken.write_text(broken.read_text()[:40])
+    for words in ((), ("hydra.launcher.plan_only=true",)):
+        ran = train("lora.rank=4", SKIP, *words)
+        assert ran.code == 0
+        assert f"not looked into: {broken}" in "".join(ran.out.split("\n")), ran.out
+
+
 def test_sweeps_lie_below_the_constant_part_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for number, name in enumerate(("runs/x/1", "runs/2", "multirun/d/3", "own", "runs/a/b/deep")):

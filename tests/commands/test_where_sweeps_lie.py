@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,13 @@ def test_the_folder_and_the_id_of_a_sweep_carry_one_time(
     clock, token = name.rsplit("-", 1)
     made = json.loads((folder / "sweep.json").read_text())["id"]
     assert made == f"{date.replace('-', '')}-{clock.replace('-', '')}-{token}"
+
+
+@pytest.mark.parametrize("command", [status.main, resume.main, lambda words: stop.main(["anna", *words])])
+def test_a_root_that_is_no_folder_is_refused(
+    command: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command(["--root", str(tmp_path / "mutlirun")])
+    assert ended.value.code == 2
+    assert f"--root: got '{tmp_path / 'mutlirun'}', which is no folder" in capsys.readouterr().err

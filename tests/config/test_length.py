@@ -80,7 +80,7 @@ def test_with_a_constant_rate_it_is_warned_of() -> None:
     )
     assert warned.topic == "warmup"
     assert warned.text.startswith("scheduler.warmup_steps=10 with 3 optimizer steps in all")
-    assert "0.0003 of optimizer.lr=0.001" in warned.text
+    assert "ends at 0.0003, below optimizer.lr=0.001" in warned.text
     assert too_long_a_warmup(compose_job("scheduler.warmup_steps=3"), 4) is None
     assert too_long_a_warmup(compose_job("scheduler.warmup_steps=1"), 1) is None
 

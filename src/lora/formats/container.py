@@ -50,7 +50,7 @@ def cast(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]
     copies = {key: tensor.detach().to("cpu", dtype, copy=True).contiguous() for key, tensor in tensors.items()}
     broken = [key for key, tensor in copies.items() if not torch.isfinite(tensor).all()]
     if broken:
-        raise ExportError(listing(f"Values that are not finite in {dtype}; the training has diverged", broken))
+        raise ExportError(listing(f"Tensors not finite in {dtype}; the training has diverged", broken))
     return copies
 
 
