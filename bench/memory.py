@@ -20,7 +20,7 @@ from bench.measure import Claim, Result, Table, arguments
 from src.config.compose import compose_job
 from src.config.files import write_json
 from src.config.paths import PROJECT_ROOT
-from src.launch.engines.environment import allocator
+from src.launch.machines.engines.environment import allocator
 from src.memory.predict import curve_of
 
 if TYPE_CHECKING:

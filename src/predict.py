@@ -25,7 +25,7 @@ def main() -> int:
     options = parser.parse_intermixed_args()
     from hydra.errors import HydraException  # noqa: PLC0415  # --help needs none of these
 
-    from src.launch.offline import compose_all  # noqa: PLC0415
+    from src.launch.points.offline import compose_all  # noqa: PLC0415
     from src.models.protocol import BaseError  # noqa: PLC0415
 
     try:

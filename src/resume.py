@@ -8,8 +8,8 @@ from pathlib import Path
 
 from src.config.ending import run
 from src.config.surroundings import settle
-from src.launch.finding import NotFoundError, add_root, find
-from src.launch.outcome import FAILED, INTERRUPTED, OK, OUTCOME, WRONG_INPUT
+from src.launch.farm.outcome import FAILED, INTERRUPTED, OK, OUTCOME, WRONG_INPUT
+from src.launch.records.finding import NotFoundError, add_root, find
 
 
 def main(words: list[str] | None = None, *, failed: bool = False) -> int:
@@ -27,7 +27,7 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
         parser.add_argument("--failed", action="store_true", help="try failed jobs again, too")
     add_root(parser)
     options = parser.parse_args(words)
-    from src.launch.points import SweepError  # noqa: PLC0415  # --help needs none of this
+    from src.config.errors import SweepError  # noqa: PLC0415  # --help needs none of this
 
     OUTCOME.exit_code = OK
     try:
@@ -45,13 +45,13 @@ def _go_on(what: str | None, root: Path, *, failed: bool) -> int:
     from hydra_plugins.foundry._forecast import TracedForecast  # noqa: PLC0415
     from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415
     from hydra_plugins.foundry._preflight import LOOKS  # noqa: PLC0415
-    from src.launch.folders import refuse_empty  # noqa: PLC0415
-    from src.launch.launching import tell_left_out  # noqa: PLC0415
-    from src.launch.leftover import wait_until_free  # noqa: PLC0415
-    from src.launch.points import SweepError  # noqa: PLC0415
-    from src.launch.preflight import ready  # noqa: PLC0415
-    from src.launch.resume import find_unfinished, nothing_left  # noqa: PLC0415
-    from src.launch.sweep import run_resumed, settings_of, settle_sweep  # noqa: PLC0415
+    from src.config.errors import SweepError  # noqa: PLC0415
+    from src.launch.farm.launching import tell_left_out  # noqa: PLC0415
+    from src.launch.farm.prepared import ready  # noqa: PLC0415
+    from src.launch.farm.sweep import run_resumed, settings_of, settle_sweep  # noqa: PLC0415
+    from src.launch.records.folders import refuse_empty  # noqa: PLC0415
+    from src.launch.records.leftover import wait_until_free  # noqa: PLC0415
+    from src.launch.records.resume import find_unfinished, nothing_left  # noqa: PLC0415
 
     found, job = find(what, root)
     folder = found.absolute()

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from src.config.ending import run
+from src.config.errors import SweepError
 from src.config.surroundings import settle
-from src.launch.errors import SweepError
-from src.launch.finding import NotFoundError, add_root, find
-from src.launch.ledger import Sweep, columns, read_ledger, read_sweep_state
+from src.launch.records.finding import NotFoundError, add_root, find
+from src.launch.records.ledger import Sweep, columns, read_ledger, read_sweep_state
 
 WRONG_INPUT = 2
 
@@ -42,7 +42,7 @@ def main(words: list[str] | None = None) -> int:
         return 0
     if unread and not sweeps and not options.watch:
         return 0
-    from src.launch.watching import show, watch  # noqa: PLC0415  # machines need none of it
+    from src.launch.screen.watching import show, watch  # noqa: PLC0415  # machines need none of it
 
     unfold = options.all or folder is not None
     if options.watch:

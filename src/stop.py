@@ -9,12 +9,12 @@ from pathlib import Path
 
 from src.config.control import ask_to_stop
 from src.config.ending import run
+from src.config.errors import SweepError
 from src.config.quoting import shell
 from src.config.surroundings import settle
-from src.launch.errors import SweepError
-from src.launch.finding import NotFoundError, add_root, find, root_words
-from src.launch.journal import ENDED
-from src.launch.ledger import is_held, read_sweep_state
+from src.launch.records.finding import NotFoundError, add_root, find, root_words
+from src.launch.records.journal import ENDED
+from src.launch.records.ledger import is_held, read_sweep_state
 
 OK, NOT_YET, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 

@@ -6,12 +6,12 @@ import sys
 from contextlib import nullcontext
 
 from src.config.ending import ended_with_reader, run
+from src.config.errors import SweepError
 from src.config.surroundings import settle
 from src.config.version import told_version
-from src.launch.argv import arrange
-from src.launch.check import problems_of_line
-from src.launch.errors import SweepError
-from src.launch.outcome import INTERRUPTED, OK, OUTCOME, WRONG_INPUT
+from src.launch.farm.outcome import INTERRUPTED, OK, OUTCOME, WRONG_INPUT
+from src.launch.points.argv import arrange
+from src.launch.points.check import problems_of_line
 
 
 def main() -> int:
@@ -27,11 +27,11 @@ def main() -> int:
         print(told_version())
         return OK
     if "--shell-completion" in line.flags:
-        from src.launch.completion import complete  # noqa: PLC0415  # nothing else needs it
+        from src.launch.points.completion import complete  # noqa: PLC0415  # nothing else needs it
 
         print(complete(line.overrides[0]))
         return OK
-    from src.launch.driving import drive  # noqa: PLC0415  # --version needs none of Hydra's parts
+    from src.launch.points.driving import drive  # noqa: PLC0415  # --version needs none of Hydra's parts
 
     try:
         with ended_with_reader() if line.info else nullcontext():

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.config.length import known_steps, total_steps
-from src.launch.clock import shape
-from src.launch.machine import cores
+from src.launch.machines.allowance import cores
+from src.launch.plan.clock import shape
 
 if TYPE_CHECKING:
     from src.config.schema import JobConfig
-    from src.launch.clock import Basis
-    from src.launch.engines.protocol import Slot
+    from src.launch.machines.engines.protocol import Slot
+    from src.launch.plan.clock import Basis
     from src.memory.pace import Rate
     from src.memory.paces import Paces
     from src.memory.predict import Curve
@@ -23,7 +23,7 @@ _GPU_CONTEXT = int(0.5 * 2**30)
 
 
 class TracedForecast:
-    """Implements :class:`src.launch.budget.Forecast`; what earlier runs were off by corrects it."""
+    """Implements :class:`src.launch.plan.budget.Forecast`; what earlier runs were off by corrects it."""
 
     def __init__(self) -> None:
         self._curves: dict[JobConfig, Curve | None] = {}  # a plan asks for the same jobs again and again

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from src.launch.results import JobOutcome
+    from src.launch.records.results import JobOutcome
 
 
 def draw_picture(sweep_dir: Path, outcomes: list[JobOutcome]) -> Path | None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.launch.preflight import Asked, Look, Looks
+from src.launch.points.preflight import Asked, Look, Looks
 
 if TYPE_CHECKING:
     from src.config.schema import JobConfig, ModelConfig

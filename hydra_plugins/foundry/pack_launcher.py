@@ -3,8 +3,8 @@
 # No annotations from __future__: Hydra runs this module before it is in sys.modules, where dataclass looks them up.
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import field, fields, make_dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
@@ -12,12 +12,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from src.config.launcher import Settings
+
 if TYPE_CHECKING:
-    from src.launch.launching import Launching
+    from src.launch.farm.launching import Launching
 
 
 def _sweep_id() -> str:
-    from src.launch.folders import new_token  # noqa: PLC0415 - imported at every start of Hydra: late
+    from src.launch.records.folders import new_token  # noqa: PLC0415 - imported at every start of Hydra: late
 
     return new_token()
 
@@ -25,27 +27,16 @@ def _sweep_id() -> str:
 OmegaConf.register_new_resolver("sweep_id", _sweep_id, use_cache=True, replace=True)
 
 
-@dataclass
-class PackLauncherConf:
-    """Options of the launcher; :class:`src.launch.settings.Settings` explains each, and checks them."""
-
-    _target_: str = "hydra_plugins.foundry.pack_launcher.PackLauncher"
-    pack_size: int | None = None
-    least_gain: float | None = 1.05
-    worker_command: list[str] | None = None
-    engine: str = "local"
-    devices: list[int] | None = None
-    slots: int | None = None
-    reserve: float = 0.2
-    stall_s: float = 600.0
-    max_restarts: int = 3
-    backoff_s: float = 1.0
-    nice: int = 0
-    ionice: int | str | None = None
-    share: bool = False
-    plan_only: bool = False
-    skip_finished: bool = False
-
+_HINTS = get_type_hints(Settings)
+PackLauncherConf = make_dataclass(
+    "PackLauncherConf",
+    [
+        ("_target_", str, field(default="hydra_plugins.foundry.pack_launcher.PackLauncher")),
+        *((option.name, _HINTS[option.name], field(default=option.default)) for option in fields(Settings)),
+    ],
+    namespace={"__module__": __name__},  # what is composed is pickled, and found again by name
+)
+"""The launcher's node in Hydra's configuration: the options of :class:`src.config.launcher.Settings`."""
 
 ConfigStore.instance().store(group="hydra/launcher", name="pack", node=PackLauncherConf, provider="lora-foundry")
 
@@ -53,7 +44,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="pack", node=PackLaunc
 class PackLauncher(Launcher):
     """Gives each override list its JobReturn, in order; one job's failure is one job's failure."""
 
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401  # the fields of PackLauncherConf
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401  # of Settings
         self._options = options
         self._launching: Launching | None = None
 
@@ -64,8 +55,7 @@ class PackLauncher(Launcher):
         from hydra_plugins.foundry._forecast import TracedForecast  # noqa: PLC0415 - imported at every start of Hydra: late
         from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415 - imported at every start of Hydra: late
         from hydra_plugins.foundry._preflight import LOOKS  # noqa: PLC0415 - imported at every start of Hydra: late
-        from src.launch.launching import Launching  # noqa: PLC0415 - imported at every start of Hydra: late
-        from src.launch.settings import Settings  # noqa: PLC0415 - imported at every start of Hydra: late
+        from src.launch.farm.launching import Launching  # noqa: PLC0415 - imported at every start of Hydra: late
 
         settings = Settings.of(self._options)
         self._launching = Launching(

@@ -54,6 +54,6 @@ class TolerantSweeper(Sweeper):
         if self._context is None or self._launcher is None or self._config is None:
             msg = "setup() comes first"
             raise RuntimeError(msg)
-        from src.launch.sweeping import sweep  # noqa: PLC0415 - imported at every start of Hydra: late
+        from src.launch.farm.sweeping import sweep  # noqa: PLC0415 - imported at every start of Hydra: late
 
         return sweep(self._context.config_loader, self._config, self._launcher, self._params, arguments)

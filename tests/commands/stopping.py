@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from src.config.control import ask_to_stop
-from src.launch.journal import read_journal
+from src.launch.records.journal import read_journal
 
 
 def sweeps_in(root: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from src import resume
-from src.launch.journal import read_journal
+from src.launch.records.journal import read_journal
 from tests.commands.ran import Command, Ran
 
 SEVEN = "seed=0,1,2,3,4,5,13"  # the last fails
@@ -13,8 +13,8 @@ SEVEN = "seed=0,1,2,3,4,5,13"  # the last fails
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.launch.workers.cores", lambda: 2)
-    monkeypatch.setattr("src.launch.workers.memory_left", lambda: 20 * 2**30)
+    monkeypatch.setattr("src.launch.machines.workers.cores", lambda: 2)
+    monkeypatch.setattr("src.launch.machines.workers.memory_left", lambda: 20 * 2**30)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 

@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 
 from src import resume, status, stop
 from src.config.paths import PROJECT_ROOT
-from src.launch.journal import read_journal
-from src.launch.ledger import Job, is_held, read_sweep_state
+from src.launch.records.journal import read_journal
+from src.launch.records.ledger import Job, is_held, read_sweep_state
 from tests.commands.ran import FAKE_WORKER, Command
 
 

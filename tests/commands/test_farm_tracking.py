@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from src.config.paths import PROJECT_ROOT
-from src.launch.journal import read_journal
-from src.launch.ledger import is_held
-from src.launch.results import read_results
+from src.launch.records.journal import read_journal
+from src.launch.records.ledger import is_held
+from src.launch.records.results import read_results
 from tests.commands.ran import FAKE_WORKER
 from tests.commands.stopping import began, sweeps_in
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from src import resume, status, stop
-from src.launch.errors import FORMAT
+from src.config.errors import FORMAT
 from tests.commands.ran import Command
 
 NEWER = f"got format {FORMAT + 1}, allowed is up to {FORMAT}"

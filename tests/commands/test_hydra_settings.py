@@ -13,9 +13,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, RunMode
 
 from src.config.paths import PROJECT_ROOT
-from src.launch.launching import Launching
-from src.launch.outcome import OUTCOME
-from src.launch.sweeping import sweep
+from src.launch.farm.launching import Launching
+from src.launch.farm.outcome import OUTCOME
+from src.launch.farm.sweeping import sweep
 from tests.commands.ran import Command, Ran
 
 

@@ -16,10 +16,10 @@ from src import resume, status
 from src.config.paths import PROJECT_ROOT
 from src.config.quoting import override
 from src.config.schema import TrackingConfig
-from src.launch.finding import find
-from src.launch.record import read_sweep
-from src.launch.table import ui_command
-from src.launch.texts import as_texts
+from src.launch.points.texts import as_texts
+from src.launch.records.finding import find
+from src.launch.records.record import read_sweep
+from src.launch.screen.table import ui_command
 from tests.commands.ran import Command, Ran
 from tests.commands.stopping import stopped_after, sweeps_in
 from tests.launch.jobs import job

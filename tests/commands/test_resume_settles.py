@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from src import resume
-from src.launch.journal import FILE as JOURNAL
-from src.launch.journal import Journal
-from src.launch.results import FILE, read_results
+from src.launch.records.journal import FILE as JOURNAL
+from src.launch.records.journal import Journal
+from src.launch.records.results import FILE, read_results
 from tests.commands.ran import Command
 
 

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from src import resume
-from src.launch.folders import create_sweep
+from src.launch.records.folders import create_sweep
 from tests.commands.ran import Command
 from tests.commands.stopping import began, ends, stopped_after
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from src.launch import again
-from src.launch.again import earlier_sweeps
-from src.launch.journal import Journal
+from src.launch.farm import again
+from src.launch.farm.again import earlier_sweeps
+from src.launch.records.journal import Journal
 from tests.commands.ran import Command, Ran
 from tests.commands.stopping import began, ends, stopped_after, sweeps_in
 

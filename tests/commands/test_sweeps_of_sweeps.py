@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from src.launch.offline import compose_all
+from src.launch.points.offline import compose_all
 from tests.commands.ran import Command
 
 

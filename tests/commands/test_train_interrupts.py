@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from src.config.paths import PROJECT_ROOT
-from src.launch.results import read_results
+from src.launch.records.results import read_results
 
 _PATIENCE_S = 60.0
 

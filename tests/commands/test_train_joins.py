@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from src.launch.journal import read_journal
+from src.launch.records.journal import read_journal
 from tests.commands.ran import Command, Ran
 from tests.commands.test_train_restarts import QUICK, events, packs_sent
 

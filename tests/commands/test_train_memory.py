@@ -8,7 +8,7 @@ from pathlib import Path
 
 from src.config.events import read_events
 from src.config.paths import PROJECT_ROOT
-from src.launch.journal import read_journal
+from src.launch.records.journal import read_journal
 from src.training.checkpoint import load_newest
 from tests.commands.ran import Command
 from tests.training.world import distance

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from src.config.control import ask_to_stop
-from src.launch.journal import read_journal
-from src.launch.ledger import read_sweep_state
+from src.launch.records.journal import read_journal
+from src.launch.records.ledger import read_sweep_state
 from tests.commands.ran import Command, Ran
 
 QUICK = "hydra.launcher.backoff_s=0.05"

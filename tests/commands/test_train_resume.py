@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from src.launch.journal import Journal, read_journal
+from src.launch.records.journal import Journal, read_journal
 from tests.commands.ran import Command, Ran
 
 

@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 
 from src.config.parse import parse
 from src.config.paths import PROJECT_ROOT
-from src.launch.check import group_options, problems_of
-from src.launch.journal import read_journal
-from src.launch.sweeping import points_of
+from src.launch.points.check import group_options, problems_of
+from src.launch.points.spread import points_of
+from src.launch.records.journal import read_journal
 from tests.commands.ran import Command
 
 

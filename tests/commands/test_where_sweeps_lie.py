@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from src import resume, status, stop
-from src.launch.finding import find
-from src.launch.record import sweep_dirs
+from src.launch.records.finding import find
+from src.launch.records.record import sweep_dirs
 from tests.commands.ran import Command
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.config.parse import ConfigError
-from src.launch.offline import compose_all
+from src.launch.points.offline import compose_all
 from tests.commands.ran import Command
 
 _FLAGS = [

@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 
 from src.config.best import best, score
-from src.launch.results import JobOutcome
-from src.launch.screen import PatientConsole
-from src.launch.table import best_of, print_results
+from src.launch.records.results import JobOutcome
+from src.launch.screen.live import PatientConsole
+from src.launch.screen.table import best_of, print_results
 from src.report.comparison import _member_columns
 from src.report.results import JobResult
 

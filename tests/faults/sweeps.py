@@ -16,8 +16,8 @@ from typing import Any
 
 from src.config.events import Event, read_events
 from src.config.paths import PROJECT_ROOT
-from src.launch.journal import read_journal
-from src.launch.ledger import is_held
+from src.launch.records.journal import read_journal
+from src.launch.records.ledger import is_held
 
 PATIENCE_S = 240.0  # for anything to happen; a sweep takes a quarter of a minute on two quiet cores
 TRAIN = (sys.executable, "-m", "src.train")

@@ -1,4 +1,4 @@
-"""A stand-in for ``pynvml``: the functions that :mod:`src.launch.devices` calls, over cards that a test describes."""
+"""A stand-in for ``pynvml``: what :mod:`src.launch.machines.devices` calls, over cards that a test describes."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from src.launch.engines.environment import worker_environment
-from src.launch.engines.protocol import Slot
+from src.launch.machines.engines.environment import worker_environment
+from src.launch.machines.engines.protocol import Slot
 from src.memory.limit import set_limit, too_small
 from src.memory.watch import GIB, Watch, available_bytes, taken_bytes, total_bytes
 from src.training.shortage import OutOfMemoryError

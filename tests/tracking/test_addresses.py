@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from src.config.schema import TrackingConfig
-from src.launch.table import ui_command
+from src.launch.screen.table import ui_command
 from src.tracking import SweepWriter, TrackingError
 from src.tracking.addresses import address_of, database_of, shown, store_of
 from tests.tracking.fake_sweep import COMMAND, Recorded, Sweep

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from src import track
-from src.launch.writer import SafeWriter
+from src.launch.farm.writer import SafeWriter
 from src.tracking import SweepWriter
 from src.tracking.errors import DamagedError
 from src.tracking.trackfile import DAMAGED, FILE, read_track_file

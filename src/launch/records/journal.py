@@ -1,0 +1,179 @@
+"""The sweep's append-only record of what happened to each job; resuming reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from src.config.appending import Appender
+from src.config.errors import FORMAT, SweepError, check_format
+from src.config.stored import (
+    Shape,
+    has,
+    is_mapping,
+    is_number,
+    is_text,
+    is_whole,
+    list_of,
+    mapping_to,
+    or_null,
+)
+from src.tracking.processes import ProcessMark
+
+FILE = "journal.jsonl"
+ENDED = ("FINISHED", "FAILED", "KILLED")
+_HEAD = "journal"  # the event of the first line
+_FIELDS: Mapping[str, Mapping[str, Shape]] = {
+    "job": {"job": is_whole, "state": is_text, "error": or_null(is_text), "summary": or_null(is_mapping)},
+    "pack": {"pack": is_text, "jobs": list_of(is_whole)},
+    "began": {"pack": is_text, "jobs": list_of(is_whole), "slot": is_text},
+    "resumed": {"job": is_whole},
+    "restart": {"jobs": list_of(is_whole)},
+    "memory": {"job": is_whole, "rung": is_text},
+    "launcher": {"host": is_text, "pid": is_whole, "started": is_number},
+    "worker": {"state": is_text, "pid": is_whole},
+    "expects": {"ends": or_null(is_number)},
+    "waiting": {"lines": list_of(is_text)},
+    "gain": {
+        **{"key": is_text, "members": is_whole, "chosen": is_whole, "ratio": is_number},
+        "seconds": mapping_to(is_number),
+    },
+}
+_PATIENCE_S = 0.3  # src.status takes the lock for a moment to see whether it is free
+
+
+class SweepBusyError(RuntimeError):
+    """Another process trains in this sweep's folder."""
+
+
+class Journal:
+    """An open journal; holding it means owning the sweep's folder.
+
+    The lock lies on the open file and is inherited by the worker, so a sweep whose launcher was killed
+    stays owned until its worker has written the last checkpoint and gone.
+    """
+
+    def __init__(self, sweep_dir: Path) -> None:
+        """Open and lock.
+
+        Raises:
+            SweepBusyError: When another process owns the sweep.
+            SweepError: When the folder cannot be written, or a newer version of this program wrote the journal.
+        """
+        path = sweep_dir / FILE
+        try:
+            self._file = path.open("ab")
+        except OSError as error:
+            raise SweepError([f"{sweep_dir} cannot be written ({error.strerror}); free or unlock it"]) from error
+        self._lines = Appender(self._file.fileno())
+        try:
+            self._lock(sweep_dir)
+            if path.stat().st_size:
+                check_format(path, _format_of(path))
+                self._mend()
+            else:
+                self.write(_HEAD, format=FORMAT)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _lock(self, sweep_dir: Path) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    msg = f"{sweep_dir} is in use by another process; wait for its end (or end it), then try again"
+                    raise SweepBusyError(msg) from error
+                time.sleep(0.02)
+            else:
+                return
+
+    def sign(self) -> None:
+        """Say whose the sweep is: those who find it taken are told."""
+        self.write("launcher", **asdict(ProcessMark.own()))
+
+    def fileno(self) -> int:
+        """The descriptor that carries the lock, for the worker to inherit."""
+        return self._file.fileno()
+
+    def write(self, event: str, **values: Any) -> None:  # noqa: ANN401
+        """Append one line and sync it to the disk; while that is full it waits for the next."""
+        line = json.dumps({"t": time.time(), "event": event, **values})
+        self._lines.append(line.encode() + b"\n", sync=True)
+
+    def _mend(self) -> None:
+        """End a line that a power cut tore, so that the next one is whole."""
+        path = Path(self._file.name)
+        size = path.stat().st_size
+        if size:
+            with path.open("rb") as file:
+                file.seek(size - 1)
+                if file.read(1) != b"\n":
+                    self._lines.append(b"\n")
+
+    def close(self) -> None:
+        """Give the sweep's folder back (the worker's share of the lock ends with the worker)."""
+        self._lines.append(sync=True)
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def read_journal(sweep_dir: Path) -> list[dict[str, Any]]:
+    """Every whole line of the journal after its first, which names the format; torn and foreign ones are passed over.
+
+    Raises:
+        SweepError: When it cannot be read, or a newer version of this program wrote it.
+    """
+    path = sweep_dir / FILE
+    try:
+        lines = path.read_bytes().splitlines() if path.exists() else []
+    except OSError as error:
+        raise SweepError([f"{path} cannot be read ({error.strerror}); restore the file, or move it away"]) from error
+    found = []
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            if value.get("event") == _HEAD:
+                check_format(path, value.get("format"))
+            elif _is_line(value):
+                found.append(value)
+    return found
+
+
+def _is_line(value: dict[str, Any]) -> bool:
+    event = value.get("event")
+    return isinstance(event, str) and is_number(value.get("t")) and has(value, _FIELDS.get(event, {}))
+
+
+def _format_of(path: Path) -> object:
+    """What the first line says; None where it says nothing."""
+    with path.open("rb") as file, contextlib.suppress(ValueError):
+        first = json.loads(file.readline())
+        return first.get("format") if isinstance(first, dict) and first.get("event") == _HEAD else None
+    return None
+
+
+def last_states(sweep_dir: Path) -> dict[int, dict[str, Any]]:
+    """For each job, the last journalled ``{"state", "error", "summary"}``."""
+    found: dict[int, dict[str, Any]] = {}
+    for line in read_journal(sweep_dir):
+        if line.get("event") == "job":
+            found[line["job"]] = {key: line.get(key) for key in ("state", "error", "summary")}
+    return found

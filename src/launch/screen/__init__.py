@@ -1,0 +1,1 @@
+"""What people see: live lines, plans, tables, the state of sweeps."""

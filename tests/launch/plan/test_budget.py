@@ -1,0 +1,119 @@
+"""Packs within memory, on as many slots as there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from src.config.errors import SweepError
+from src.config.launcher import Settings
+from src.config.schema import JobConfig
+from src.launch.machines.devices import Gpu
+from src.launch.machines.engines.local import LocalEngine
+from src.launch.machines.engines.protocol import Slot
+from src.launch.plan.budget import GIB, NoForecast, budget_for
+from src.launch.plan.clock import NoPace
+from src.launch.plan.packing import Plan, make_plan
+from tests.launch.jobs import job
+
+CARD = Slot(name="cuda-0", device="cuda:0", model="A card", memory=10 * GIB)
+
+
+class ARowAGib(NoPace):
+    """A base of two GiB and one a row."""
+
+    def __init__(self) -> None:
+        self.traced: list[bool] = []
+
+    def bytes_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool) -> int | None:
+        assert slot.model in ("A card", "cpu")
+        self.traced.append(trace)
+        return GIB * (2 + sum(config.data.batch_size for config in configs))
+
+
+def _plan(jobs: dict[int, JobConfig], *slots: Slot) -> Plan:
+    budget = budget_for(ARowAGib(), slots, list(jobs.values()), shown=False)
+    return make_plan(jobs, slots=len(slots), fits=budget.fits)
+
+
+def test_packs_are_as_large_as_fits() -> None:
+    plan = _plan({number: job(seed=number, data__batch_size=3) for number in range(4)}, CARD)
+    assert [len(pack.jobs) for pack in plan.packs] == [2, 2], "2 + 3 + 3 GiB fit into 10, 2 + 9 do not"
+    assert "what fits in memory" in plan.reasons[0]
+
+
+def test_a_job_that_fits_nowhere_is_alone() -> None:
+    plan = _plan({0: job(data__batch_size=16), 1: job(data__batch_size=1)}, CARD)
+    assert sorted(pack.jobs for pack in plan.packs) == [(0,), (1,)]
+
+
+def test_the_smaller_of_limit_and_slot_counts() -> None:
+    jobs = {number: job(seed=number, data__batch_size=1, memory__limit_gib=4.0) for number in range(4)}
+    assert [len(pack.jobs) for pack in _plan(jobs, CARD).packs] == [2, 2]
+
+
+def test_no_slot_is_left_idle() -> None:
+    jobs = {number: job(seed=number, data__batch_size=1) for number in range(4)}
+    other = Slot(name="cuda-1", device="cuda:1", model="A card", memory=10 * GIB)
+    assert [len(pack.jobs) for pack in _plan(jobs, CARD, other).packs] == [2, 2]
+
+
+def test_the_longest_begins_first() -> None:
+    jobs = {0: job(trainer__max_steps=10, model__name="one"), 1: job(trainer__max_steps=500, model__name="two")}
+    other = Slot(name="cuda-1", device="cuda:1", model="A card", memory=10 * GIB)
+    assert [pack.jobs for pack in _plan(jobs, CARD, other).packs] == [(1,), (0,)]
+
+
+@pytest.mark.parametrize(
+    ("slot", "limit", "shown", "traced"),
+    [
+        (CARD, None, False, True),
+        (Slot(name="cpu", device="cpu", memory=GIB), None, False, False),
+        (Slot(name="cpu", device="cpu", memory=GIB), 2.0, False, True),
+        (Slot(name="cpu", device="cpu", memory=GIB), None, True, True),
+    ],
+)
+def test_unknown_kinds_are_traced_where_it_matters(slot: Slot, limit: float | None, shown: bool, traced: bool) -> None:
+    forecast, config = ARowAGib(), job(memory__limit_gib=limit)
+    budget_for(forecast, [slot], [config], shown=shown).fits([config])
+    assert forecast.traced == [traced]
+
+
+def test_what_is_not_known_fits() -> None:
+    config = job()
+    assert budget_for(NoForecast(), [CARD], [config], shown=False).fits([config])
+
+
+@pytest.fixture
+def two_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = [Gpu(index=n, uuid=f"GPU-{n}", name="A card", total=24 * GIB, free=20 * GIB) for n in (0, 1)]
+    monkeypatch.setattr("src.launch.machines.engines.local.gpus", lambda: cards)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.usefixtures("two_cards")
+def test_a_slot_a_card_less_the_reserve() -> None:
+    slots = LocalEngine(Settings()).slots("auto")
+    assert [(slot.name, slot.device, slot.memory) for slot in slots] == [
+        ("cuda-0", "cuda:0", 16 * GIB),
+        ("cuda-1", "cuda:1", 16 * GIB),
+    ]
+    assert "20.0 of 24.0 GiB free" in slots[0].about
+    shared = LocalEngine(Settings(slots=2, devices=(1,), reserve=0.5)).slots("gpu")
+    assert [(slot.name, slot.memory) for slot in shared] == [("cuda-1-0", 5 * GIB), ("cuda-1-1", 5 * GIB)]
+
+
+@pytest.mark.usefixtures("two_cards")
+def test_cards_that_the_user_hid_or_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SweepError, match=r"got \[0, 7\], allowed are 0, 1"):
+        LocalEngine(Settings(devices=(0, 7))).slots("auto")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert [slot.device for slot in LocalEngine(Settings()).slots("auto")] == ["cuda:1"]
+    assert [slot.device for slot in LocalEngine(Settings()).slots("cpu")] == ["cpu"]
+
+
+def test_no_card_where_one_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.launch.machines.engines.local.gpus", list)
+    with pytest.raises(SweepError, match="shows none"):
+        LocalEngine(Settings()).slots("gpu")

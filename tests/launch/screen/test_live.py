@@ -1,0 +1,234 @@
+"""What stands on a terminal and in a file."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from src.config.paths import PROJECT_ROOT
+from src.config.schema import TrackingConfig
+from src.launch.plan.packing import Pack
+from src.launch.records.members import Member
+from src.launch.records.results import JobOutcome
+from src.launch.screen import live as screen_module
+from src.launch.screen.live import PatientConsole, Screen
+from src.launch.screen.table import best_of, print_results, ui_command
+from src.tracking.records import JobRecord
+from tests.launch.jobs import job
+
+
+def _member(number: int, name: str) -> Member:
+    record = JobRecord(index=number, name=name, dir=Path("x"), config=job(), overrides={}, pack="pack-0")
+    return Member(record=record)
+
+
+@pytest.fixture
+def members() -> dict[int, Member]:
+    return {0: _member(0, "duotone-rank4"), 1: _member(1, "duotone-rank8")}
+
+
+def _progress(t: float, step: int) -> dict:
+    return {"t": t, "kind": "progress", "step": step, "total": 100, "samples": step, "loss": 0.25, "samples_per_s": 9.5}
+
+
+def _shown(members: dict[int, Member], *, terminal: bool, ticks: int = 1) -> str:
+    text = io.StringIO()
+    console = PatientConsole(file=text, width=120, force_terminal=terminal, color_system=None, highlight=False)
+    with Screen(console, members) as screen:
+        screen.pack(Pack(name="pack-0", jobs=(0, 1), rows=8))
+        for member in members.values():
+            member.settle("RUNNING")
+            member.progress(_progress(100.0, 10))
+            member.progress(_progress(110.0, 20))
+        for _ in range(ticks):
+            if terminal:
+                time.sleep(0.3)
+            screen.refresh()
+    return text.getvalue()
+
+
+def test_a_terminal_shows_a_line_a_member_with_step_loss_speed_and_time_left(members: dict[int, Member]) -> None:
+    shown = _shown(members, terminal=True)
+    for word in ("duotone-rank4", "duotone-rank8", "20/100", "loss 0.2500", "9.5 samples/s", "1:20 left"):
+        assert word in shown  # 80 steps at 1 step/s
+
+
+def test_a_file_gets_plain_lines_every_ten_seconds_only(
+    members: dict[int, Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count(step=1.0)
+    monkeypatch.setattr(screen_module, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    shown = _shown(members, terminal=False, ticks=25)
+    assert shown.splitlines() == [
+        "duotone-rank4 step 20/100, loss 0.2500, 9.5 samples/s, 1:20 left",
+        "duotone-rank8 step 20/100, loss 0.2500, 9.5 samples/s, 1:20 left",
+    ]
+
+
+def test_the_last_lines_tell_what_is_done_how_long_all_takes_how_fast_and_with_what_memory(
+    members: dict[int, Member],
+) -> None:
+    members[2] = _member(2, "duotone-rank16")
+    text = io.StringIO()
+    console = PatientConsole(file=text, width=80, force_terminal=True, color_system=None, highlight=False)
+
+    def last(screen: Screen) -> list[str]:
+        shown = io.StringIO()
+        PatientConsole(file=shown, width=80).print(screen._render())
+        return [line.strip(" ⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏|/-\\") for line in shown.getvalue().splitlines()][-2:]
+
+    with Screen(console, members) as screen:
+        screen.pack(Pack(name="pack-0", jobs=(0, 1), rows=8))
+        screen.said(None, "info", "loading the base", "pack-0")
+        assert last(screen)[1] == "loading the base; 1 more waiting"
+        for member in (members[0], members[1]):
+            member.settle("RUNNING")
+            member.progress(_progress(110.0, 20) | {"memory_gib": 1.25})
+            screen.stepped(member, "pack-0")
+        screen.expect(95.0)
+        told = "about 95 s left for all, 19 samples/s, 1.25 GiB"
+        assert last(screen) == ["training; 1 more waiting", told]
+        screen.said(None, "stage", "scoring 2 adapters", "pack-0")
+        assert last(screen) == ["scoring 2 adapters; 1 more waiting", told]
+        screen.stepped(members[0], "pack-0")
+        assert last(screen)[0] == "training; 1 more waiting"
+        members[0].progress(_progress(120.0, 100))
+        screen.said(None, "info", "exporting duotone-rank4", "pack-0")
+        screen.stepped(members[0], "pack-0")
+        assert last(screen)[0] == "exporting duotone-rank4; 1 more waiting", "not training after the last step"
+
+
+def test_two_packs_that_do_different_things_are_told_apart(members: dict[int, Member]) -> None:
+    text = io.StringIO()
+    with Screen(PatientConsole(file=text, width=80, color_system=None), members) as screen:
+        screen.pack(Pack(name="pack-0", jobs=(0,), rows=4))
+        screen.pack(Pack(name="pack-1", jobs=(1,), rows=4))
+        screen.said(None, "info", "training", "pack-0")
+        screen.said(None, "info", "loading the base", "pack-1")
+        screen.said(None, "stage", "scoring duotone-rank4", "pack-0")
+        assert screen._doing() == "pack-0: scoring duotone-rank4; pack-1: loading the base"
+    assert text.getvalue().splitlines()[-2:] == ["... pack-0: training", "... pack-1: loading the base"]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_was_asked_for_is_not_hidden_by_what_a_worker_says(keep: bool, members: dict[int, Member]) -> None:
+    with Screen(PatientConsole(file=io.StringIO(), width=80), members) as screen:
+        screen.pack(Pack(name="pack-0", jobs=(0, 1), rows=8))
+        screen.phase("stopping", keep=keep)
+        screen.said(None, "info", "saving a checkpoint of 2 adapters", "pack-0")
+        assert screen._doing() == ("stopping" if keep else "saving a checkpoint of 2 adapters")
+
+
+def test_a_terminal_that_draws_nothing_over_is_written_to_as_a_file_is(
+    members: dict[int, Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    text = io.StringIO()
+    with Screen(PatientConsole(file=text, width=80, force_terminal=True), members) as screen:
+        screen.said(None, "info", "loading the base")
+    assert text.getvalue() == "... loading the base\n"
+
+
+def test_one_cause_told_for_each_job_is_shown_once_and_phases_tell_where_one_is(members: dict[int, Member]) -> None:
+    text = io.StringIO()
+    with Screen(PatientConsole(file=text, width=40), members) as screen:
+        screen.said(None, "info", "loading the base")
+        for member in members.values():
+            screen.said(member, "error", "out of memory at a place with a very long name that is not wrapped")
+        screen.watch(lambda: "MLflow is away")
+        screen.refresh()
+        screen.refresh()
+    assert text.getvalue().splitlines() == [
+        "... loading the base",
+        "duotone-rank4: out of memory at a place with a very long name that is not wrapped",
+        "MLflow is away",
+    ]
+
+
+def test_a_terminal_that_went_away_ends_the_showing_only(members: dict[int, Member]) -> None:
+    class Gone(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    with Screen(PatientConsole(file=Gone(), width=80), members) as screen:
+        screen.line("unheard")
+        members[0].settle("FAILED", error="x")
+        screen.changed(members[0])
+        screen.refresh()
+
+
+def _outcome(
+    number: int, *, state: str = "FINISHED", loss: float | None = 0.5, relative: float | None = 0.9
+) -> JobOutcome:
+    summary = {
+        "val_loss": loss,
+        "val_loss_rel": relative,
+        "bytes": 3 * 2**20,
+        "seconds": 61.4,
+        "file": f"{number}/a.safetensors",
+    }
+    return JobOutcome(
+        index=number,
+        name=f"n{number}",
+        dir=Path("/far"),
+        state=state,
+        overrides={},
+        rank=4,
+        summary=summary if state == "FINISHED" else None,
+        error=None,
+    )
+
+
+def _table(results: list[JobOutcome], width: int) -> str:
+    text = io.StringIO()
+    swept = {result.index: {"lora.rank": "4", "optimizer.lr": f"0.00{result.index}"} for result in results}
+    print_results(PatientConsole(file=text, width=width, highlight=False), Path("/far"), results, swept)
+    return text.getvalue()
+
+
+def test_the_table_holds_swept_values_results_and_files_where_they_fit() -> None:
+    shown = _table([_outcome(0), _outcome(1, loss=0.75, relative=0.8), _outcome(2, state="FAILED")], 200)
+    rows = {cells[0]: cells[1:] for line in shown.splitlines() if (cells := [c.strip() for c in line.split("│")[1:-1]])}
+    assert rows["n1 *"] == ["4", "0.001", "0.7500", "0.800", "3.0 MiB", "61", "/far/1/a.safetensors"]
+    assert rows["n0"][-1] == "/far/0/a.safetensors"
+    assert rows["n2"] == ["4", "0.002", "FAILED", "", "", "", ""]
+    assert "Best by validation loss over the base's: n1" in shown
+
+
+def test_files_that_do_not_fit_are_printed_below_whole() -> None:
+    shown = _table([_outcome(0), _outcome(1)], 50)
+    assert "  n0: /far/0/a.safetensors\n" in shown
+    assert "  n1: /far/1/a.safetensors\n" in shown
+
+
+def test_the_best_is_the_finished_job_with_the_lowest_loss_over_the_bases() -> None:
+    results = [
+        _outcome(0, loss=0.3, relative=0.5),
+        _outcome(1, relative=None),
+        _outcome(2, loss=0.4, relative=0.4),
+        _outcome(3, state="KILLED", relative=0.1),
+    ]
+    best = best_of(results)
+    assert best is not None
+    assert best.index == 2
+    assert best_of([_outcome(0, state="FAILED")]) is None
+
+
+def test_the_command_for_the_ui_fits_the_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def tracking(uri: str | None, root: str) -> TrackingConfig:
+        return TrackingConfig(enabled=True, uri=uri, root=root, experiment="x", flush_s=1.0)
+
+    monkeypatch.chdir(tmp_path)
+    assert ui_command(tracking("http://me:secret@h:5000", "mlruns")) == "http://me:***@h:5000", "it has a UI of its own"
+    assert (
+        ui_command(tracking(None, "mlruns")) == f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlruns/mlflow.db"
+    )
+    own = tracking(None, str(PROJECT_ROOT / "mlruns"))
+    assert ui_command(own) == f"make -C {PROJECT_ROOT} ui"
+    monkeypatch.chdir(PROJECT_ROOT)
+    assert ui_command(own) == "make ui"
