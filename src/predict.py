@@ -23,14 +23,14 @@ def main() -> int:
     parser.add_argument("--members", type=_count, default=1, help="adapters trained together (default: 1)")
     parser.add_argument("--fits", type=_gib, metavar="GIB", help="what is the most that a card of GIB can train?")
     options = parser.parse_intermixed_args()
-    from hydra.errors import HydraException  # noqa: PLC0415  # --help needs none of these
+    from hydra.errors import HydraException
 
-    from src.launch.points.offline import compose_all  # noqa: PLC0415
-    from src.models.protocol import BaseError  # noqa: PLC0415
+    from src.launch.points.offline import compose_all
+    from src.models.protocol import BaseError
 
     try:
         points = compose_all(options.overrides)
-        from src.memory import table  # noqa: PLC0415
+        from src.memory import table
 
         if options.fits is None:
             table.print_needs(points, options.members)

@@ -27,7 +27,7 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
         parser.add_argument("--failed", action="store_true", help="try failed jobs again, too")
     add_root(parser)
     options = parser.parse_args(words)
-    from src.config.errors import SweepError  # noqa: PLC0415  # --help needs none of this
+    from src.config.errors import SweepError
 
     OUTCOME.exit_code = OK
     try:
@@ -41,31 +41,30 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
 
 
 def _go_on(what: str | None, root: Path, *, failed: bool) -> int:
-    from hydra_plugins.foundry._data import data_changes  # noqa: PLC0415
-    from hydra_plugins.foundry._forecast import TracedForecast  # noqa: PLC0415
-    from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415
-    from hydra_plugins.foundry._preflight import LOOKS  # noqa: PLC0415
-    from src.config.errors import SweepError  # noqa: PLC0415
-    from src.launch.farm.launching import tell_left_out  # noqa: PLC0415
-    from src.launch.farm.prepared import ready  # noqa: PLC0415
-    from src.launch.farm.sweep import run_resumed, settings_of, settle_sweep  # noqa: PLC0415
-    from src.launch.records.folders import refuse_empty  # noqa: PLC0415
-    from src.launch.records.leftover import wait_until_free  # noqa: PLC0415
-    from src.launch.records.resume import find_unfinished, nothing_left  # noqa: PLC0415
+    from src.config.errors import SweepError
+    from src.launch.farm.launching import tell_left_out
+    from src.launch.farm.prepared import ready
+    from src.launch.farm.sweep import run_resumed, settings_of, settle_sweep
+    from src.launch.records.folders import refuse_empty
+    from src.launch.records.leftover import wait_until_free
+    from src.launch.records.resume import find_unfinished, nothing_left
+    from src.wiring.outside import outside
 
+    others = outside()
     found, job = find(what, root)
     folder = found.absolute()
     refuse_empty(folder)
     wait_until_free(folder)
     only = None if job is None else {job}
-    resumed = ready(find_unfinished(folder, failed=failed or job is not None, only=only, changed=data_changes), LOOKS)
+    left = find_unfinished(folder, failed=failed or job is not None, only=only, changed=others.changed)
+    resumed = ready(left, others.looks)
     if resumed.jobs:
         tell_left_out(resumed.left_out)
-        outcomes = run_resumed(resumed, settings_of(resumed), draw_picture, forecast=TracedForecast())
+        outcomes = run_resumed(resumed, settings_of(resumed), others)
         if any(outcome.state == "FAILED" for outcome in outcomes):
             OUTCOME.worsen(FAILED)
         return OUTCOME.exit_code
-    settled = job is None and settle_sweep(folder, draw_picture)
+    settled = job is None and settle_sweep(folder, others.finish)
     if resumed.left_out:
         raise SweepError(resumed.left_out)
     if not settled:

@@ -42,7 +42,7 @@ def main(words: list[str] | None = None) -> int:
         return 0
     if unread and not sweeps and not options.watch:
         return 0
-    from src.launch.screen.watching import show, watch  # noqa: PLC0415  # machines need none of it
+    from src.launch.screen.watching import show, watch
 
     unfold = options.all or folder is not None
     if options.watch:

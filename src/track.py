@@ -18,15 +18,15 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("sweep_dir", nargs="+", type=home_path, help="a sweep's folder, multirun/<date>/<time>-<id>")
     folders = parser.parse_args(words).sweep_dir
 
-    from src.tracking.store import prepare_environment  # noqa: PLC0415
+    from src.tracking.store import prepare_environment
 
     prepare_environment()
     return max(_ingest(folder) for folder in folders)
 
 
 def _ingest(sweep_dir: Path) -> int:
-    from src.tracking.errors import TrackingError, in_one_line, passing_errors  # noqa: PLC0415
-    from src.tracking.orphans import settle  # noqa: PLC0415
+    from src.tracking.errors import TrackingError, in_one_line, passing_errors
+    from src.tracking.orphans import settle
 
     try:
         track = settle(sweep_dir.absolute())

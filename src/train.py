@@ -27,11 +27,11 @@ def main() -> int:
         print(told_version())
         return OK
     if "--shell-completion" in line.flags:
-        from src.launch.points.completion import complete  # noqa: PLC0415  # nothing else needs it
+        from src.launch.points.completion import complete
 
         print(complete(line.overrides[0]))
         return OK
-    from src.launch.points.driving import drive  # noqa: PLC0415  # --version needs none of Hydra's parts
+    from src.launch.points.driving import drive
 
     try:
         with ended_with_reader() if line.info else nullcontext():

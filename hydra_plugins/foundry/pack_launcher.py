@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _sweep_id() -> str:
-    from src.launch.records.folders import new_token  # noqa: PLC0415 - imported at every start of Hydra: late
+    from src.launch.records.folders import new_token
 
     return new_token()
 
@@ -51,16 +51,11 @@ class PackLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take in what Hydra knows; nothing is started."""
         del task_function  # jobs run in a worker process, which reads their stored configuration
-        from hydra_plugins.foundry._data import data_changes  # noqa: PLC0415 - imported at every start of Hydra: late
-        from hydra_plugins.foundry._forecast import TracedForecast  # noqa: PLC0415 - imported at every start of Hydra: late
-        from hydra_plugins.foundry._picture import draw_picture  # noqa: PLC0415 - imported at every start of Hydra: late
-        from hydra_plugins.foundry._preflight import LOOKS  # noqa: PLC0415 - imported at every start of Hydra: late
-        from src.launch.farm.launching import Launching  # noqa: PLC0415 - imported at every start of Hydra: late
+        from src.launch.farm.launching import Launching
+        from src.wiring.outside import outside
 
         settings = Settings.of(self._options)
-        self._launching = Launching(
-            hydra_context.config_loader, config, settings, draw_picture, TracedForecast(), data_changes, looks=LOOKS
-        )
+        self._launching = Launching(hydra_context.config_loader, config, settings, outside())
 
     @property
     def launching(self) -> "Launching":

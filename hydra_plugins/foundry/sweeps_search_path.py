@@ -11,7 +11,7 @@ class SweepsSearchPath(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the project's ``sweeps/``; the folder that the environment names comes before the project's."""
-        from src.config.paths import PROJECT_ROOT, own_configs  # noqa: PLC0415 - imported at every start of Hydra: late
+        from src.config.paths import PROJECT_ROOT, own_configs
 
         search_path.append(provider="lora-foundry", path=f"file://{PROJECT_ROOT / 'sweeps'}")
         for folder in own_configs():

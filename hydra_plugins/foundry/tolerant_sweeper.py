@@ -42,7 +42,7 @@ class TolerantSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Make the launcher that ``hydra/launcher`` names."""
-        from hydra.core.plugins import Plugins  # noqa: PLC0415 - imported at every start of Hydra: late
+        from hydra.core.plugins import Plugins
 
         self._context, self._config = hydra_context, config
         self._launcher = Plugins.instance().instantiate_launcher(
@@ -54,6 +54,6 @@ class TolerantSweeper(Sweeper):
         if self._context is None or self._launcher is None or self._config is None:
             msg = "setup() comes first"
             raise RuntimeError(msg)
-        from src.launch.farm.sweeping import sweep  # noqa: PLC0415 - imported at every start of Hydra: late
+        from src.launch.farm.sweeping import sweep
 
         return sweep(self._context.config_loader, self._config, self._launcher, self._params, arguments)

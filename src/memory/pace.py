@@ -107,7 +107,7 @@ def rate_of(device_name: str, cache: Path, *, precision: Precision = "32-true", 
     try:
         return Rate(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
-        from src.memory.calibration import measure_cpu  # noqa: PLC0415  # a kept rate is served without torch
+        from src.memory.calibration import measure_cpu  # a kept rate is served without torch
 
         rate = measure_cpu(precision, threads)
         write_json(path, dataclasses.asdict(rate))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 TRACED_ROWS = (1, 2)
+CPU_PROGRAM = int(0.75 * GIB)  # torch, Lightning and diffusers, imported
+GPU_CONTEXT = int(0.75 * GIB)  # of CUDA and its libraries in one process: 757 MiB on an H100 (bench.device)
 _FORMAT = 3  # of kept traces; part of every key
 _ADAPTER_BYTES = {"64-true": 8}
 # Copies of the adapter that an optimizer's state holds (Adafactor keeps rows and columns only, Shazeer & Stern 2018).
@@ -155,7 +157,7 @@ def curve_of(config: JobConfig) -> Curve:
     known = _read(path)
     if known is not None:
         return known
-    from src.memory.trace import trace_step  # noqa: PLC0415  # a kept trace is served without torch
+    from src.memory.trace import trace_step  # a kept trace is served without torch
 
     traced = trace_step(sizes, config, TRACED_ROWS)
     fixed, row = _line({rows: step.peak for rows, step in traced.steps.items()})

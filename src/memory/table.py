@@ -10,14 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from src.memory.fits import MOST_BATCH, MOST_RANK, MOST_RESOLUTION, Most, most_that_fits
-from src.memory.predict import GIB, is_known, predict
+from src.memory.predict import GIB, GPU_CONTEXT, is_known, predict
 from src.memory.record import correction
 
 if TYPE_CHECKING:
     from src.config import JobConfig
-
-GPU_CONTEXT = int(0.75 * GIB)  # of CUDA and its libraries in one process: 757 MiB on an H100 (bench.device)
-
 
 _SHORT = {
     "data.batch_size": "batch",

@@ -101,7 +101,7 @@ def first_noise(seeds: Sequence[int], denoiser: Denoiser, side: int) -> Tensor:
 def _ddim(
     denoise: Denoise, denoiser: Denoiser, latents: Tensor, told: Conditioning, *, steps: int, guidance: float
 ) -> Tensor:
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler  # noqa: PLC0415  # half a second that training saves
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler  # half a second that training saves
 
     scheduler = DDIMScheduler(**denoiser.scheduler_config)
     scheduler.set_timesteps(steps)

@@ -24,7 +24,7 @@ def target_layers(module: nn.Module) -> dict[str, str]:
     Returns:
         Dotted name to ``linear``, ``conv1x1`` or ``conv``.
     """
-    from torch import nn  # noqa: PLC0415  # tokens and hashes are served without torch
+    from torch import nn  # tokens and hashes are served without torch
 
     layers: dict[str, str] = {}
     for name, layer in module.named_modules():

@@ -80,7 +80,7 @@ def read_tokenizer(folder: Path, max_tokens: int) -> CaptionTokenizer:
     Raises:
         BaseError: When the files are missing or cannot be read.
     """
-    from tokenizers import Tokenizer  # noqa: PLC0415
+    from tokenizers import Tokenizer
 
     whole = folder / "tokenizer.json"
     files = tokenizer_files(folder)
@@ -108,7 +108,7 @@ def read_tokenizer(folder: Path, max_tokens: int) -> CaptionTokenizer:
 
 
 def _from_vocabulary(folder: Path) -> Any:  # noqa: ANN401
-    from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors  # noqa: PLC0415
+    from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
     bpe = models.BPE.from_file(
         str(folder / "vocab.json"), str(folder / "merges.txt"), unk_token=END, end_of_word_suffix="</w>"

@@ -18,8 +18,8 @@ def finish_sweep(sweep_dir: Path, results: Sequence[JobResult]) -> Path | None:
     Raises:
         OSError: When the folder cannot be written.
     """
-    from src.report.comparison import draw  # noqa: PLC0415
-    from src.report.drawings import read_drawings  # noqa: PLC0415
+    from src.report.comparison import draw
+    from src.report.drawings import read_drawings
 
     drawings = read_drawings(sweep_dir)
     if not drawings:

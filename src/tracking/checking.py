@@ -116,8 +116,8 @@ def _driver_problems(uri: str, key: str) -> list[str]:
     """What a database needs besides MLflow, and whether SQLAlchemy understands the address."""
     if scheme_of(uri) not in DATABASES:
         return []
-    from sqlalchemy.engine import make_url  # noqa: PLC0415 - few record in such a database
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError  # noqa: PLC0415
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     try:
         make_url(uri).get_dialect().import_dbapi()

@@ -24,10 +24,10 @@ def passing_errors() -> tuple[type[Exception], ...]:
 
     Call it after MLflow has been imported, or where importing it is acceptable.
     """
-    import sqlite3  # noqa: PLC0415
+    import sqlite3
 
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, SweepBusyError)
 

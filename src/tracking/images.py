@@ -69,7 +69,7 @@ def log_once(client: MlflowClient, run_id: str, logged: LoggedImages, event: dic
         PIL.UnidentifiedImageError: When ``path`` is no picture.
         OSError: When it cannot be read, or the store cannot be reached.
     """
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
     key, step = clean_key(str(event["key"])), int(str(event["samples"]))
     place = (key.replace("/", "~"), step)
@@ -86,7 +86,7 @@ def log_once(client: MlflowClient, run_id: str, logged: LoggedImages, event: dic
 
 
 def _complete(client: MlflowClient, run_id: str, artifact: str, picture: object) -> None:
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
     assert isinstance(picture, Image.Image)  # noqa: S101 - narrows a lazily imported type
     scale = _THUMBNAIL_PX / max(picture.size)

@@ -41,7 +41,7 @@ def connect(track: TrackFile, sweep_dir: Path) -> Ingest:
         TrackingError: When the experiment was deleted.
         mlflow.exceptions.MlflowException: When the store cannot be reached.
     """
-    from src.tracking.store import open_store  # noqa: PLC0415
+    from src.tracking.store import open_store
 
     return Ingest(open_store(track.uri, Path(track.root), track.experiment), track, sweep_dir)
 
@@ -133,7 +133,7 @@ class Ingest:
             self._send(self.runs.child(index, 0.0), metrics)
 
     def _unseen(self, run: Run, event: Event, values: dict[str, Any]) -> list[Metric]:
-        from mlflow.entities import Metric  # noqa: PLC0415
+        from mlflow.entities import Metric
 
         step, time_ms = int(event["samples"]), int(event["t"] * 1000)
         unseen = []
@@ -152,7 +152,7 @@ class Ingest:
             self._client.log_batch(run.id, metrics=metrics[start : start + METRICS_PER_BATCH])
 
     def _log_tags(self, events: Iterable[Event]) -> None:
-        from mlflow.entities import RunTag  # noqa: PLC0415
+        from mlflow.entities import RunTag
 
         for event in events:
             if event["kind"] == "tags":
@@ -176,7 +176,7 @@ class Ingest:
             self._log_image(run, event, path)
 
     def _log_image(self, run: Run, event: Event, path: Path) -> None:
-        from PIL import UnidentifiedImageError  # noqa: PLC0415
+        from PIL import UnidentifiedImageError
 
         try:
             log_once(self._client, run.id, self.runs.images_of(run), event, path)

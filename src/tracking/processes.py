@@ -26,13 +26,13 @@ class ProcessMark:
     @classmethod
     def own(cls) -> ProcessMark:
         """The mark of the calling process."""
-        import psutil  # noqa: PLC0415
+        import psutil
 
         return cls(host=platform.node(), pid=os.getpid(), started=psutil.Process().create_time())
 
     def is_dead(self) -> bool:
         """True when the process has certainly ended; a process of another machine is not judged."""
-        import psutil  # noqa: PLC0415
+        import psutil
 
         if self.host != platform.node():
             return False

@@ -186,7 +186,7 @@ class SweepRuns:
         return {"launcher_host": mark.host, "launcher_pid": str(mark.pid), "launcher_started": repr(mark.started)}
 
     def _log_missing_params(self, run_id: str, params: dict[str, str], present: set[str]) -> None:
-        from mlflow.entities import Param  # noqa: PLC0415
+        from mlflow.entities import Param
 
         missing = [Param(key, value) for key, value in params.items() if key not in present]
         for start in range(0, len(missing), _PARAMS_PER_BATCH):

@@ -63,7 +63,7 @@ def open_store(uri: str, root: Path, experiment: str) -> Store:
     database = database_of(uri)
     if database is None:
         return _connect(uri, None, experiment)
-    from filelock import FileLock  # noqa: PLC0415
+    from filelock import FileLock
 
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(database.with_suffix(".lock"), timeout=_LOCK_WAIT_S):
@@ -87,7 +87,7 @@ def prepare_environment() -> None:
 
 def _create(database: Path, artifacts: Path) -> None:
     """Make the tables aside and rename: a kill in MLflow's seconds of migrations leaves no half database."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with tempfile.TemporaryDirectory(dir=database.parent, prefix=".new-") as folder:
         fresh = Path(folder) / database.name
@@ -103,8 +103,8 @@ def _use_write_ahead_log(database: Path) -> None:
 
 
 def _connect(uri: str, artifacts: str | None, experiment: str) -> Store:
-    from mlflow import MlflowClient  # noqa: PLC0415
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(experiment)

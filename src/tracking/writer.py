@@ -106,11 +106,11 @@ class SweepWriter:
                 self._give_up("the tracking thread stopped on an error of its own (see the traceback)")
 
     def _record(self, track: TrackFile) -> None:
-        from filelock import FileLock  # noqa: PLC0415
-        from tenacity import stop_after_delay, stop_when_event_set  # noqa: PLC0415
+        from filelock import FileLock
+        from tenacity import stop_after_delay, stop_when_event_set
 
         with importing():
-            from src.tracking.store import prepare_environment  # noqa: PLC0415
+            from src.tracking.store import prepare_environment
 
         prepare_environment()
         lock = FileLock(self._dir / LOCK)
@@ -125,7 +125,7 @@ class SweepWriter:
 
     def _insist(self, action: Callable[[], None], stop: object) -> None:
         """Do ``action``, again and again with growing pauses while the store is away, until ``stop`` says so."""
-        from tenacity import (  # noqa: PLC0415
+        from tenacity import (
             RetryError,
             Retrying,
             retry_if_exception_type,
@@ -154,7 +154,7 @@ class SweepWriter:
         if ingest.flush(_FILES_BUDGET_S):
             self._last_progress = time.monotonic()
         if not self.settled:
-            from src.tracking.orphans import settle_dead_sweeps  # noqa: PLC0415
+            from src.tracking.orphans import settle_dead_sweeps
 
             settle_dead_sweeps(ingest.runs.store, except_sweep=track.sweep)
             self.settled = True
@@ -170,7 +170,7 @@ class SweepWriter:
 
     def _connected(self, track: TrackFile, lock: object) -> Ingest:
         if self._ingest is None:
-            from src.tracking.ingest import connect  # noqa: PLC0415
+            from src.tracking.ingest import connect
 
             _hold(lock)
             self._ingest = connect(track, self._dir)
@@ -194,7 +194,7 @@ class SweepWriter:
 
 
 def _hold(lock: object) -> None:
-    from filelock import FileLock, Timeout  # noqa: PLC0415
+    from filelock import FileLock, Timeout
 
     assert isinstance(lock, FileLock)  # noqa: S101 - narrows a lazily imported type
     if lock.is_locked:

@@ -184,6 +184,6 @@ class _OwnOptimizer:
 def _build(views: list[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
     if config.name == "adafactor":
         return torch.optim.Adafactor(views, lr=config.lr, eps=(None, config.eps), weight_decay=config.weight_decay)
-    from prodigyopt import Prodigy  # noqa: PLC0415  # only who asks for it pays its import
+    from prodigyopt import Prodigy  # only who asks for it pays its import
 
     return Prodigy(views, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay)

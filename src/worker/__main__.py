@@ -19,12 +19,12 @@ def main() -> None:
     parser.add_argument("--sweep-dir", type=Path, required=True, help="the sweep's folder")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    from src.worker.commands import Commands  # noqa: PLC0415  # light: commands are read while torch is imported
+    from src.worker.commands import Commands  # light: commands are read while torch is imported
 
     commands = Commands(sys.stdin)
     commands.start()
     with importing():
-        from src.worker.run import work  # noqa: PLC0415
+        from src.worker.run import work
 
     work(commands, arguments.sweep_dir.resolve())
     before_exit()

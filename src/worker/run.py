@@ -163,7 +163,7 @@ class _PackRun:
             spool.emit("log", None, level="info", message="loading the base")
         base = self._bases.load(members[0].config)
         with importing():
-            from src.training.fit import train_pack  # noqa: PLC0415  # Lightning, while nobody waits
+            from src.training.fit import train_pack  # Lightning, while nobody waits
 
         peak, config, before = Peak(device), members[0].config, len(self._jobs)
         changed = train_pack(
@@ -225,7 +225,7 @@ def is_device_lost(error: BaseException) -> bool:
 @cache
 def _program_bytes() -> int:
     """What the process takes with everything imported and no base loaded: measured at the first question."""
-    from src.training import fit  # noqa: F401, PLC0415  # Lightning is of the program's own memory
+    from src.training import fit  # noqa: F401  # Lightning is of the program's own memory
 
     return taken_bytes()
 

@@ -15,12 +15,12 @@ from typing import Any
 import psutil
 import pytest
 
-from hydra_plugins.foundry._forecast import TracedForecast
 from src import status
 from src.config.paths import PROJECT_ROOT
 from src.launch.machines.turns import holder_of
 from src.launch.records.journal import read_journal
 from src.launch.records.ledger import is_held, read_sweep_state
+from src.wiring.forecast import TracedForecast
 from tests.commands.ran import FAKE_WORKER, Command
 
 _PATIENCE_S = 60.0

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from hydra_plugins.foundry._forecast import TracedForecast
 from src.config import ConfigError, JobConfig
 from src.config.compose import compose_job
 from src.config.digest import config_digest
 from src.config.length import too_long_a_warmup, total_steps, warmup_of
 from src.config.rules import warnings_about
+from src.wiring.forecast import TracedForecast
 
 
 @cache

@@ -19,19 +19,17 @@ from src.config.quoting import override, shell
 from src.config.schema import TRAINED_FAMILIES, TrackingConfig
 from src.launch.farm.again import Again, earlier_sweeps, find_again, unfinished_note
 from src.launch.farm.outcome import FAILED, OUTCOME, WRONG_INPUT
+from src.launch.farm.outside import Outside
 from src.launch.farm.prepared import ready
-from src.launch.farm.run import Finish
 from src.launch.farm.sweep import run_resumed, run_sweep, settle_sweep, show_plan
 from src.launch.machines.engines import ENGINES
-from src.launch.plan.budget import Forecast, NoForecast
 from src.launch.points.places import store_problems, sweep_dir_problems
 from src.launch.points.point import Overrides, Point, compose_points, said_once, sound_ones
-from src.launch.points.preflight import Asked, Looks, full_disk, long_names, unready
+from src.launch.points.preflight import Asked, full_disk, long_names, unready
 from src.launch.records.folders import command_line, refuse_taken
 from src.launch.records.leftover import Ready, wait_until_free
 from src.launch.records.results import JobOutcome, read_results
 from src.launch.records.resume import Resumed, find_resumed
-from src.launch.records.unchanged import DataCheck
 from src.launch.screen.planboard import say
 
 
@@ -47,19 +45,12 @@ class Launching:
         loader: ConfigLoader,
         master: DictConfig,
         settings: Settings,
-        finish: Finish,
-        forecast: Forecast | None = None,
-        changed: DataCheck | None = None,
-        *,
-        looks: Looks | None = None,
+        outside: Outside,
     ) -> None:
         self._loader = loader
         self._master = master
         self._settings = settings
-        self._finish = finish
-        self._forecast: Forecast = forecast or NoForecast()
-        self._changed = changed
-        self._looks = looks or Looks()
+        self._outside = outside
         self._checked: dict[tuple[int, tuple[str, ...]], Point] = {}
         self._again: dict[tuple[int, ...], Again] = {}
         self._begun = False
@@ -101,11 +92,11 @@ class Launching:
         left = points if again is None else again.left(points)
         problems = store_problems(left[0].config.tracking) if left else []
         asked = {point.index: Asked(config=point.config, words=point.words) for point in left}
-        found = unready(asked, self._looks, Path.cwd())
+        found = unready(asked, self._outside.looks, Path.cwd())
         problems += said_once(found, words)
         if sound and left and (again is None or again.whole is None):
             folder = sweep_dir_problems(self._folder) or long_names([point.dir for point in left], self._folder)
-            problems += folder or full_disk(self._folder, [point.config for point in left], self._looks)
+            problems += folder or full_disk(self._folder, [point.config for point in left], self._outside.looks)
             if not problems:
                 refuse_taken(self._folder, points, begun=self._begun)
         return problems
@@ -116,8 +107,8 @@ class Launching:
         Raises:
             SweepError: When it cannot go on.
         """
-        resumed = find_resumed(str(point.config.resume), _tracking(point), self._changed, self._ready)
-        return ready(resumed, self._looks)
+        resumed = find_resumed(str(point.config.resume), _tracking(point), self._outside.changed, self._ready)
+        return ready(resumed, self._outside.looks)
 
     @property
     def begun(self) -> bool:
@@ -147,7 +138,7 @@ class Launching:
         if key not in self._again:
             unread: list[str] = []
             sweeps = [one for one in self._earlier(unread) if not (self._begun and one[0] == self._folder.absolute())]
-            again = find_again(points, sweeps, self._changed, command_line(), self._ready)
+            again = find_again(points, sweeps, self._outside.changed, command_line(), self._ready)
             lines = tuple(f"not looked into: {line}" for line in unread)
             self._again[key] = replace(again, notes=(*lines, *again.notes))
         return self._again[key]
@@ -175,7 +166,7 @@ class Launching:
         resume = points[0].config.resume
         if resume is not None:
             resumed = self._find_resumed(points[0])
-            outcome = run_resumed(resumed, self._settings, self._finish, forecast=self._forecast)[0]
+            outcome = run_resumed(resumed, self._settings, self._outside)[0]
             return [_renumbered(outcome, points[0].index)]
         if self._settings.skip_finished:
             return self._run_again(points, self._look_back(points))
@@ -188,8 +179,7 @@ class Launching:
             self._folder,
             self._sweep_id(),
             self._settings,
-            self._finish,
-            forecast=self._forecast,
+            self._outside,
             begun=self._begun,
             notes=notes,
         )
@@ -205,10 +195,10 @@ class Launching:
             return [*again.finished.values(), *(self._run_new(left, again.notes) if left else ())]
         tell_left_out(again.whole.damaged)
         if not left:
-            settle_sweep(again.whole.sweep_dir, self._finish)
+            settle_sweep(again.whole.sweep_dir, self._outside.finish)
         if left:
             resumed = again.whole.recorded_in(_tracking(points[0]))
-            run_resumed(resumed, self._settings, self._finish, forecast=self._forecast)
+            run_resumed(resumed, self._settings, self._outside)
         results = {result.index: result for result in read_results(again.whole.sweep_dir)}
         outcomes = [_renumbered(results[job], point) for point, job in again.jobs.items()]
         if any(outcome.state == "FAILED" for outcome in outcomes):
@@ -220,7 +210,7 @@ class Launching:
         left = points if again is None else again.left(points)
         say([] if again is None else again.notes)
         if left:
-            show_plan(left, self._settings, self._forecast)
+            show_plan(left, self._settings, self._outside.forecast)
 
     def _sweep_id(self) -> str:
         """Of the same moment and token as the folder's name, or new ones where the folder is the user's own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from src.config.launcher import Settings
 from src.config.quoting import shell
 from src.config.schema import TrackingConfig
 from src.launch.farm.outcome import FAILED, INTERRUPTED, OUTCOME
+from src.launch.farm.outside import Finish
 from src.launch.farm.remaining import Remaining
 from src.launch.farm.signals import Interrupts
 from src.launch.farm.supervise import Supervisor
@@ -26,8 +27,6 @@ from src.launch.records.members import Member
 from src.launch.records.results import JobOutcome, read_results, write_results
 from src.launch.screen.live import PatientConsole, Screen
 from src.launch.screen.table import near, plain, print_results, ui_command
-
-Finish = Callable[[Path, list[JobOutcome]], Path | None]
 
 
 class Run:

@@ -9,7 +9,8 @@ from src.config.errors import SweepError
 from src.config.launcher import Settings
 from src.config.schema import JobConfig
 from src.config.warned import tags_of, told
-from src.launch.farm.run import Finish, Run
+from src.launch.farm.outside import Finish, Outside
+from src.launch.farm.run import Run
 from src.launch.farm.waiting import Task
 from src.launch.machines.engines import ENGINES
 from src.launch.machines.sharing import check_locks
@@ -71,14 +72,13 @@ def show_plan(points: Sequence[Point], settings: Settings, forecast: Forecast) -
     say([*_noted(points), *_told(points, names)])
 
 
-def run_sweep(  # noqa: PLR0913  # what a sweep is made of
+def run_sweep(  # what a sweep is made of
     points: Sequence[Point],
     sweep_dir: Path,
     sweep_id: str,
     settings: Settings,
-    finish: Finish,
+    outside: Outside,
     *,
-    forecast: Forecast,
     begun: bool = False,
     notes: Sequence[str] = (),
 ) -> list[JobOutcome]:
@@ -89,8 +89,7 @@ def run_sweep(  # noqa: PLR0913  # what a sweep is made of
         sweep_dir: The sweep's folder.
         sweep_id: The sweep's id.
         settings: What the launcher's configuration says.
-        finish: Makes the sweep's picture.
-        forecast: Tells what packs will take.
+        outside: What other rooms do for it.
         begun: Whether earlier points of this sweep were run by this process already.
         notes: What the user is told first.
 
@@ -107,7 +106,7 @@ def run_sweep(  # noqa: PLR0913  # what a sweep is made of
     named = name_jobs([point.config for point in points], overrides, [job["name"] for job in earlier])
     configs = {point.index: point.config for point in points}
     settings = with_slots(settings, list(configs.values()))
-    plan, budget, basis = plan_of(configs, settings, forecast, first_pack=len({job["pack"] for job in earlier}))
+    plan, budget, basis = plan_of(configs, settings, outside.forecast, first_pack=len({job["pack"] for job in earlier}))
     check_locks(share=settings.share)
     record = read_sweep(sweep_dir) if begun else create_sweep(sweep_dir, sweep_id)
     members = _members(points, named, plan)
@@ -122,7 +121,7 @@ def run_sweep(  # noqa: PLR0913  # what a sweep is made of
         journal.write("sweep", id=record["id"], jobs=sorted(members))
         for pack, seconds in zip(plan.packs, plan.seconds, strict=True):
             journal.write("pack", pack=pack.name, jobs=list(pack.jobs), rows=pack.rows, predicted_s=round(seconds, 1))
-        run = Run(sweep_dir, record, members, journal, settings, finish)
+        run = Run(sweep_dir, record, members, journal, settings, outside.finish)
         run.notes = [*notes, *_noted(points), *named.notes, *plan.reasons]
         run.warnings = _told(points, named.names)
         if basis == "measured":
@@ -149,7 +148,7 @@ def settings_of(resumed: Resumed) -> Settings:
     return settings
 
 
-def run_resumed(resumed: Resumed, settings: Settings, finish: Finish, *, forecast: Forecast) -> list[JobOutcome]:
+def run_resumed(resumed: Resumed, settings: Settings, outside: Outside) -> list[JobOutcome]:
     """Continue jobs of one sweep; arguments as :func:`run_sweep` has them.
 
     Raises:
@@ -167,9 +166,9 @@ def run_resumed(resumed: Resumed, settings: Settings, finish: Finish, *, forecas
                     journal.write("resumed", job=job, spool=spool.name)
                 rows = sum(members[job].record.config.data.batch_size for job in jobs)
                 tasks.append(Task(pack=Pack(name=name, jobs=jobs, rows=rows), spool=spool))
-            run = Run(resumed.sweep_dir, resumed.sweep, members, journal, settings, finish)
+            run = Run(resumed.sweep_dir, resumed.sweep, members, journal, settings, outside.finish)
             run.notes, configs = list(resumed.notes), {n: one.record.config for n, one in members.items()}
-            run.train(tasks, resumed.cwd, budget_of(configs, settings, forecast))
+            run.train(tasks, resumed.cwd, budget_of(configs, settings, outside.forecast))
     except SweepBusyError as error:
         raise SweepError([f"resume: {error}"]) from error
     return [result for result in run.results if result.index in members]

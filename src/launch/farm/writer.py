@@ -21,7 +21,7 @@ class SafeWriter:
         self._writer: SweepWriter | None = None
         self._refused: str | None = None
         if tracking.enabled:
-            from src.tracking import SweepWriter  # noqa: PLC0415 - with tracking=none never needed
+            from src.tracking import SweepWriter
 
             try:
                 self._writer = SweepWriter(sweep_dir, list(jobs), tracking, sweep_id, command)

@@ -64,7 +64,7 @@ class Gpu:
 
 def gpus() -> list[Gpu]:
     """Every card that answers, in the order of the PCI bus; none where there is no driver."""
-    import pynvml  # noqa: PLC0415  # --help needs none of it
+    import pynvml  # --help needs none of it
 
     try:
         pynvml.nvmlInit()

@@ -69,7 +69,7 @@ class Holder:
 
     def alive(self) -> bool:
         """Whether its launcher lives; a process born after it wrote its name is another one."""
-        import psutil  # noqa: PLC0415  # asked only where a device is taken
+        import psutil  # asked only where a device is taken
 
         try:
             return bool(self.pid) and psutil.Process(self.pid).create_time() < self.since + 1.0
@@ -78,7 +78,7 @@ class Holder:
 
     def family(self) -> frozenset[int]:
         """Numbers of its launcher and of all its processes; empty where the launcher has gone."""
-        import psutil  # noqa: PLC0415
+        import psutil
 
         try:
             children = psutil.Process(self.pid).children(recursive=True) if self.alive() else []
@@ -88,7 +88,7 @@ class Holder:
 
     def resident(self) -> int:
         """Bytes of the host's memory that they have."""
-        import psutil  # noqa: PLC0415
+        import psutil
 
         taken = 0
         for pid in self.family():

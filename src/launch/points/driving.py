@@ -167,7 +167,7 @@ def _show_config(hydra: Hydra, line: CommandLine, kind: str) -> None:
     if kind == "hydra" or not (params or any(override.is_sweep_override() for override in _parsed(line))):
         _print_config(hydra, line, kind, master)
         return
-    from src.launch.points.spread import points_of  # noqa: PLC0415  # imports what trains, which most never see here
+    from src.launch.points.spread import points_of  # imports what trains, which most never see here
 
     batch = points_of(hydra.config_loader, params, line.overrides)
     composer = Composer(hydra.config_loader, master)

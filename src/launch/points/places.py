@@ -21,8 +21,8 @@ def store_problems(tracking: TrackingConfig) -> list[str]:
     """A line for each reason why runs cannot be recorded where ``tracking`` says; a server is not asked."""
     if not tracking.enabled:
         return []
-    from src.tracking.addresses import database_of, experiment_of, store_of  # noqa: PLC0415 - needed at launch only
-    from src.tracking.checking import address_problems, database_problems, key_of  # noqa: PLC0415 - as above
+    from src.tracking.addresses import database_of, experiment_of, store_of
+    from src.tracking.checking import address_problems, database_problems, key_of
 
     problems = address_problems(tracking)
     if problems:
@@ -41,10 +41,10 @@ def recorded_problems(sweep_dir: Path, tracking: TrackingConfig) -> list[str]:
     """The same for a sweep that goes on: its runs are where its ``tracking.json`` says, from whatever folder."""
     if not tracking.enabled:
         return []
-    from src.tracking.addresses import database_of  # noqa: PLC0415 - needed at launch only
-    from src.tracking.checking import database_problems  # noqa: PLC0415 - needed at launch only
-    from src.tracking.errors import TrackingError  # noqa: PLC0415 - needed at launch only
-    from src.tracking.trackfile import open_track_file  # noqa: PLC0415 - needed at launch only
+    from src.tracking.addresses import database_of
+    from src.tracking.checking import database_problems
+    from src.tracking.errors import TrackingError
+    from src.tracking.trackfile import open_track_file
 
     try:
         track = open_track_file(sweep_dir, tracking, "", "")

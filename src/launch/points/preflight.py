@@ -1,6 +1,6 @@
 """What jobs name is looked at before anything is made: data, bases, adapter files, and space for what they will write.
 
-The rooms that know these are not imported here; :data:`Looks` come from ``hydra_plugins/``.
+The rooms that know these are not imported here; :data:`Looks` come from ``src/wiring``.
 """
 
 from __future__ import annotations

@@ -110,10 +110,10 @@ class SdBase:
 
     def import_libraries(self) -> None:
         """Import diffusers' and transformers' classes."""
-        from diffusers.models.autoencoders import autoencoder_kl  # noqa: F401, PLC0415
-        from diffusers.models.unets import unet_2d_condition  # noqa: F401, PLC0415
-        from diffusers.schedulers import scheduling_ddim  # noqa: F401, PLC0415
-        from transformers.models.clip import modeling_clip  # noqa: F401, PLC0415
+        from diffusers.models.autoencoders import autoencoder_kl  # noqa: F401
+        from diffusers.models.unets import unet_2d_condition  # noqa: F401
+        from diffusers.schedulers import scheduling_ddim  # noqa: F401
+        from transformers.models.clip import modeling_clip  # noqa: F401
 
     def layers(self) -> Mapping[str, tuple[int, ...]]:
         """Shapes of the weights of the layers that an adapter can target.
@@ -130,8 +130,8 @@ class SdBase:
                 n.removesuffix(".weight"): s for n, s in self._layout.shapes_of("unet").items() if n.endswith(".weight")
             }
             return {name: shape for name, shape in ends.items() if len(shape) in (_LINEAR, _CONV)}
-        from src.models.sd.weights import unet_without_weights  # noqa: PLC0415
-        from src.models.targets import target_layers  # noqa: PLC0415
+        from src.models.sd.weights import unet_without_weights
+        from src.models.targets import target_layers
 
         unet = unet_without_weights(self._layout)
         return {name: tuple(unet.get_submodule(name).weight.shape) for name in target_layers(unet)}
@@ -150,16 +150,16 @@ class SdBase:
 
     def image_encoder(self, *, dtype: torch.dtype, device: torch.device) -> SdImageEncoder:
         """Encoder of pictures; its weights are read at the first picture."""
-        from src.models.sd.encoders import LazyModule, SdImageEncoder  # noqa: PLC0415
-        from src.models.sd.weights import load_vae  # noqa: PLC0415
+        from src.models.sd.encoders import LazyModule, SdImageEncoder
+        from src.models.sd.weights import load_vae
 
         vae = LazyModule(partial(load_vae, self._layout), dtype=dtype, device=device)
         return SdImageEncoder(vae, f"sd-vae-mode-1:{self._layout.hash_of('vae')}:{dtype}")
 
     def caption_encoder(self, *, dtype: torch.dtype, device: torch.device) -> SdCaptionEncoder:
         """Encoder of captions; its weights are read at the first caption."""
-        from src.models.sd.encoders import LazyModule, SdCaptionEncoder  # noqa: PLC0415
-        from src.models.sd.weights import load_text_encoder  # noqa: PLC0415
+        from src.models.sd.encoders import LazyModule, SdCaptionEncoder
+        from src.models.sd.weights import load_text_encoder
 
         text_encoder = LazyModule(partial(load_text_encoder, self._layout), dtype=dtype, device=device)
         fingerprint = f"sd-clip-last-1:{self._layout.hash_of('text_encoder', 'tokenizer')}:{dtype}"
@@ -173,8 +173,8 @@ class SdBase:
         Raises:
             BaseError: When weights are missing or do not fit, or the base predicts something unknown.
         """
-        from src.models.sd.denoiser import SdDenoiser  # noqa: PLC0415
-        from src.models.sd.weights import load_unet  # noqa: PLC0415
+        from src.models.sd.denoiser import SdDenoiser
+        from src.models.sd.weights import load_unet
 
         return SdDenoiser(
             load_unet(self._layout, dtype).to(device),
@@ -185,8 +185,8 @@ class SdBase:
 
     def load_decoder(self, *, dtype: torch.dtype, device: torch.device) -> SdDecoder:
         """Decoder of latents; its weights are read at the first picture."""
-        from src.models.sd.encoders import LazyModule, SdDecoder  # noqa: PLC0415
-        from src.models.sd.weights import load_vae  # noqa: PLC0415
+        from src.models.sd.encoders import LazyModule, SdDecoder
+        from src.models.sd.weights import load_vae
 
         vae = LazyModule(partial(load_vae, self._layout), dtype=dtype, device=device)
         return SdDecoder(vae, self.pixels_per_cell)

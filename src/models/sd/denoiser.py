@@ -98,7 +98,7 @@ class SdDenoiser:
 
 
 def _recompute(module: nn.Module, *arguments: Any) -> Any:  # noqa: ANN401
-    from torch.utils.checkpoint import checkpoint  # noqa: PLC0415
+    from torch.utils.checkpoint import checkpoint
 
     # No generator state is kept: the UNet has no dropout and the adapters' is a function of counters.
     return checkpoint(module.__call__, *arguments, use_reentrant=False, preserve_rng_state=False)

@@ -67,8 +67,8 @@ def _single(path: Path, model: ModelConfig) -> SdLayout:
 
 
 def _from_hub(model: ModelConfig) -> Path:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
     def snapshot(*, local_files_only: bool) -> Path:
         folder = snapshot_download(

@@ -108,7 +108,7 @@ def read_alphas_cumprod(config: Mapping[str, Any]) -> Tensor:
     Raises:
         BaseError: When the config describes no schedule.
     """
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler  # noqa: PLC0415
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     try:
         scheduler = DDIMScheduler(**config)
@@ -121,7 +121,7 @@ def read_alphas_cumprod(config: Mapping[str, Any]) -> Tensor:
 
 def _defaults_of(class_name: str) -> dict[str, Any]:
     """Defaults of the scheduler that a config was saved with; empty for one that diffusers does not have."""
-    from diffusers import schedulers  # noqa: PLC0415
+    from diffusers import schedulers
 
     try:
         known = getattr(schedulers, class_name)

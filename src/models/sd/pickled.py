@@ -23,7 +23,7 @@ def read_pickled(file: Path) -> Mapping[str, Tensor]:
     Raises:
         BaseError: When unpickling would run code, or the file is broken.
     """
-    import torch  # noqa: PLC0415
+    import torch
 
     try:
         # Files of torch before 1.6 are no zip archives and cannot be mapped.

@@ -56,10 +56,10 @@ class SdSizes:
 
     def build(self, dtype: torch.dtype) -> SdDenoiser:
         """The denoiser with weights of no particular value, in memory that was never touched and so takes none."""
-        import torch  # noqa: PLC0415  # a fingerprint is served without torch
-        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel  # noqa: PLC0415
+        import torch  # a fingerprint is served without torch
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-        from src.models.sd.denoiser import SdDenoiser  # noqa: PLC0415
+        from src.models.sd.denoiser import SdDenoiser
 
         with torch.device("meta"):
             unet = UNet2DConditionModel.from_config(self._configs["unet"])
@@ -70,7 +70,7 @@ class SdSizes:
 
     def conditioning(self, rows: int, dtype: torch.dtype) -> Conditioning:
         """Zeros of the shapes that the denoiser is told, one row a picture."""
-        import torch  # noqa: PLC0415
+        import torch
 
         unet = self._configs["unet"]
         states = {"encoder_hidden_states": torch.zeros(rows, _TOKENS, unet["cross_attention_dim"], dtype=dtype)}

@@ -22,7 +22,7 @@ def load_unet(layout: SdLayout, dtype: torch.dtype) -> nn.Module:
     Raises:
         BaseError: When weights are missing or do not fit the config.
     """
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel  # noqa: PLC0415
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     if layout.single is None:
         return _checked(
@@ -31,7 +31,7 @@ def load_unet(layout: SdLayout, dtype: torch.dtype) -> nn.Module:
             ),
             layout,
         )
-    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint  # noqa: PLC0415
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
     config = layout.config("unet")
     state = convert_ldm_unet_checkpoint(_read_single(layout.single, PREFIXES["unet"]), config)
@@ -40,8 +40,8 @@ def load_unet(layout: SdLayout, dtype: torch.dtype) -> nn.Module:
 
 def unet_without_weights(layout: SdLayout) -> Any:  # noqa: ANN401  # diffusers is untyped
     """The UNet that the configs describe, in no memory."""
-    import torch  # noqa: PLC0415
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel  # noqa: PLC0415
+    import torch
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     with torch.device("meta"):
         return UNet2DConditionModel.from_config(layout.config("unet"))
@@ -53,7 +53,7 @@ def load_vae(layout: SdLayout, dtype: torch.dtype) -> nn.Module:
     Raises:
         BaseError: When weights are missing or do not fit the config.
     """
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL  # noqa: PLC0415
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     if layout.single is None:
         return _checked(
@@ -62,7 +62,7 @@ def load_vae(layout: SdLayout, dtype: torch.dtype) -> nn.Module:
             ),
             layout,
         )
-    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint  # noqa: PLC0415
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
     config = layout.config("vae")
     state = convert_ldm_vae_checkpoint(_read_single(layout.single, PREFIXES["vae"]), config)
@@ -75,15 +75,15 @@ def load_text_encoder(layout: SdLayout, dtype: torch.dtype) -> nn.Module:
     Raises:
         BaseError: When weights are missing or do not fit the config.
     """
-    import torch  # noqa: PLC0415
-    from transformers.models.clip.configuration_clip import CLIPTextConfig  # noqa: PLC0415
-    from transformers.models.clip.modeling_clip import CLIPTextModel  # noqa: PLC0415
+    import torch
+    from transformers.models.clip.configuration_clip import CLIPTextConfig
+    from transformers.models.clip.modeling_clip import CLIPTextModel
 
     if layout.single is None:
         folder, variant = layout.root / "text_encoder", layout.variants["text_encoder"]
         with _no_progress_bar():
             return _checked(CLIPTextModel.from_pretrained(folder, dtype=dtype, variant=variant, **LOCAL), layout)
-    from diffusers.loaders.single_file_utils import convert_ldm_clip_checkpoint  # noqa: PLC0415
+    from diffusers.loaders.single_file_utils import convert_ldm_clip_checkpoint
 
     state = convert_ldm_clip_checkpoint(_read_single(layout.single, PREFIXES["text_encoder"]))
     config = CLIPTextConfig.from_dict(layout.config("text_encoder"))
@@ -100,7 +100,7 @@ def load_text_encoder(layout: SdLayout, dtype: torch.dtype) -> nn.Module:
 @contextmanager
 def _no_progress_bar() -> Iterator[None]:
     """Transformers draws a bar for a load of milliseconds, across the one that shows the training."""
-    from transformers.utils import logging  # noqa: PLC0415
+    from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -118,7 +118,7 @@ def _read_single(file: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
     """The tensors of ``file`` whose names begin with one of ``prefixes``; the others are not read."""
     if file.suffix in PICKLED:
         return {name: tensor for name, tensor in read_pickled(file).items() if name.startswith(prefixes)}
-    from safetensors import safe_open  # noqa: PLC0415
+    from safetensors import safe_open
 
     with safe_open(file, framework="pt") as opened:
         return {name: opened.get_tensor(name) for name in opened.keys() if name.startswith(prefixes)}  # noqa: SIM118
@@ -128,7 +128,7 @@ def _assigned(
     build: Callable[[], nn.Module], state: dict[str, Tensor], layout: SdLayout, dtype: torch.dtype
 ) -> nn.Module:
     """Build a module without memory of its own, and make ``state`` its parameters."""
-    import torch  # noqa: PLC0415
+    import torch
 
     with torch.device("meta"):
         module = build()

@@ -15,6 +15,7 @@ from src.config.errors import SweepError
 from src.config.paths import PROJECT_ROOT
 from src.launch.farm.launching import JobFailedError, Launching
 from src.launch.farm.outcome import OUTCOME
+from src.launch.farm.outside import Outside
 from src.launch.farm.sweep import Settings
 from src.launch.records.results import JobOutcome
 
@@ -36,7 +37,7 @@ def launching(tmp_path: Path, seen: list[list[JobOutcome]]) -> Iterator[Launchin
         words = [f"hydra.sweep.dir={tmp_path}/s", "hydra.job.name=train"]
         master = compose("train", overrides=words, return_hydra_config=True)
         loader = GlobalHydra.instance().config_loader()
-        yield Launching(loader, master, Settings(worker_command=_WORKER), finish)
+        yield Launching(loader, master, Settings(worker_command=_WORKER), Outside(finish=finish))
 
 
 def test_each_override_list_gets_its_return_in_order_and_none_raises(launching: Launching, seen: list) -> None:
@@ -92,7 +93,7 @@ def test_skipped_points_have_returns_too_in_order_with_their_stored_loss(launchi
     batch = [["lora.rank=4", "tracking=none"], ["seed=13", "tracking=none"], ["lora.rank=8", "tracking=none"]]
     launching.launch(batch, 0)
     settings = Settings(worker_command=_WORKER, skip_finished=True)
-    again = Launching(launching._loader, launching._master, settings, lambda *_: None)
+    again = Launching(launching._loader, launching._master, settings, Outside(finish=lambda *_: None))
     turned = [batch[2], batch[0], batch[1]]
     again.check(turned, 0)
     returns = again.launch(turned, 0)

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from src.memory.paces import Paces
     from src.memory.predict import Curve
 
-_CPU_PROGRAM = int(0.75 * 2**30)  # torch, Lightning and diffusers, imported
-_GPU_CONTEXT = int(0.5 * 2**30)
-
 
 class TracedForecast:
     """Implements :class:`src.launch.plan.budget.Forecast`; what earlier runs were off by corrects it."""
@@ -34,6 +31,8 @@ class TracedForecast:
 
     def bytes_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> int | None:
         """See the protocol."""
+        from src.memory.predict import CPU_PROGRAM, GPU_CONTEXT
+
         on_cpu = slot.device == "cpu"
         threads = (slot.threads or cores()) if on_cpu else None
         rows = sum(config.data.batch_size for config in configs)
@@ -48,11 +47,11 @@ class TracedForecast:
             kernels = max(kernels, curve.inside_kernels(rows, threads))
         factor = self._factor(configs[0], slot.model) if corrected else 1.0
         tensors = weights + stays + max(fixed + activations, kernels)
-        return int(tensors * factor) + (_CPU_PROGRAM if on_cpu else _GPU_CONTEXT)
+        return int(tensors * factor) + (CPU_PROGRAM if on_cpu else GPU_CONTEXT)
 
     def step_s(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool) -> tuple[float, Basis] | None:
         """See the protocol: measured, or carried over from what was, or estimated from the base's operations."""
-        from src.memory.paces import Paces  # noqa: PLC0415 - imported at every start of Hydra: late
+        from src.memory.paces import Paces
 
         if self._paces is None:
             self._paces = Paces(configs[0])
@@ -63,7 +62,7 @@ class TracedForecast:
 
     def _estimate(self, configs: Sequence[JobConfig], slot: Slot) -> Callable[[float], float] | None:
         """Seconds by rows of a step of so many members, from what the base computes in it; null where it is unknown."""
-        from src.memory.pace import rate_of, seconds_of_step  # noqa: PLC0415 - imported at every start of Hydra: late
+        from src.memory.pace import rate_of, seconds_of_step
 
         config = configs[0]
         curve = self._curve(config, trace=True)
@@ -78,7 +77,7 @@ class TracedForecast:
 
     def steps(self, config: JobConfig) -> int | None:
         """See the protocol; epochs are counted in the rows that the data lists, which no image is opened for."""
-        from src.data.listing import trained_on  # noqa: PLC0415 - imported at every start of Hydra: late
+        from src.data.listing import trained_on
 
         if (known := known_steps(config.trainer)) is not None:
             return known
@@ -89,8 +88,8 @@ class TracedForecast:
         return total_steps(config, self._images[key]) if self._images[key] else None
 
     def _curve(self, config: JobConfig, *, trace: bool) -> Curve | None:
-        from src.memory.predict import curve_of, is_known  # noqa: PLC0415 - imported at every start of Hydra: late
-        from src.models.protocol import BaseError  # noqa: PLC0415 - imported at every start of Hydra: late
+        from src.memory.predict import curve_of, is_known
+        from src.models.protocol import BaseError
 
         if config not in self._curves:
             try:
@@ -101,7 +100,7 @@ class TracedForecast:
 
     def _factor(self, config: JobConfig, model: str) -> float:
         """What earlier runs took more than predicted; less is no reason to take more."""
-        from src.memory.record import correction  # noqa: PLC0415 - imported at every start of Hydra: late
+        from src.memory.record import correction
 
         key = config.model.name, model
         if key not in self._factors:

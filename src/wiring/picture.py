@@ -13,7 +13,7 @@ def draw_picture(sweep_dir: Path, outcomes: list[JobOutcome]) -> Path | None:
     """``comparison.png`` of the finished jobs; none when there is nothing to show."""
     if not any(outcome.state == "FINISHED" for outcome in outcomes):
         return None
-    from src.report import JobResult, finish_sweep  # noqa: PLC0415 - imported at every start of Hydra: late
+    from src.report import JobResult, finish_sweep
 
     results = [
         JobResult(

@@ -7,6 +7,6 @@ from pathlib import Path
 
 def data_changes(inventory: Path, start: Path) -> list[str] | None:
     """Implements :data:`src.launch.records.unchanged.DataCheck`."""
-    from src.data.inventory import changed_since  # noqa: PLC0415 - imported at every start of Hydra: late
+    from src.data.inventory import changed_since
 
     return changed_since(inventory, start)

@@ -23,13 +23,13 @@ def _listed(job: Asked) -> Hashable:
 
 
 def _data_problems(job: Asked, start: Path) -> Sequence[str]:
-    from src.data.listing import list_data  # noqa: PLC0415 - imported at every start of Hydra: late
+    from src.data.listing import list_data
 
     return list_data(job.config.data, start).refused
 
 
 def _base_problems(job: Asked, start: Path) -> list[str]:
-    from src.models.opening import file_problems  # noqa: PLC0415 - imported at every start of Hydra: late
+    from src.models.opening import file_problems
 
     return file_problems(job.config.model, start)
 
@@ -41,9 +41,9 @@ def _adapted(job: Asked) -> Hashable:
 
 def _adapter_problems(job: Asked, start: Path) -> Sequence[str]:
     """Layers that the base does not have, and a file to begin with that does not fit."""
-    from src.config.paths import locate  # noqa: PLC0415 - imported at every start of Hydra: late
-    from src.lora.init_from import Wanted, look_at  # noqa: PLC0415 - imported at every start of Hydra: late
-    from src.models.targets import kinds_of, presets_of, resolve_targets  # noqa: PLC0415 - as above
+    from src.config.paths import locate
+    from src.lora.init_from import Wanted, look_at
+    from src.models.targets import kinds_of, presets_of, resolve_targets
 
     lora, layers, kinds = job.config.lora, _layers(job.config.model, start), None
     try:
@@ -65,20 +65,20 @@ def _adapter_problems(job: Asked, start: Path) -> Sequence[str]:
 
 @lru_cache(maxsize=64)
 def _layers(model: ModelConfig, start: Path) -> Mapping[str, tuple[int, ...]] | None:
-    from src.models.opening import layers_of  # noqa: PLC0415 - imported at every start of Hydra: late
+    from src.models.opening import layers_of
 
     return layers_of(model, start)
 
 
 def _is_rank_given(job: Asked) -> bool:
-    from src.config.given import is_given  # noqa: PLC0415 - imported at every start of Hydra: late
+    from src.config.given import is_given
 
     return job.words is None or is_given("lora.rank", job.config.lora.rank, job.words)
 
 
 def _adapter_bytes(config: JobConfig) -> int | None:
-    from src.memory.predict import curve_of, is_known  # noqa: PLC0415 - imported at every start of Hydra: late
-    from src.models.protocol import BaseError  # noqa: PLC0415 - imported at every start of Hydra: late
+    from src.memory.predict import curve_of, is_known
+    from src.models.protocol import BaseError
 
     try:
         return curve_of(config).floats * _FILE_BYTES if is_known(config) else None
