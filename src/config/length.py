@@ -1,4 +1,4 @@
-"""How many optimizer steps a job takes, and how many of them warm it up: for worker, plan and rules alike."""
+"""Steps of a job, those that warm it up, and rows of a step: the same for worker, plan and rules."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from src.config.schema import JobConfig, SchedulerConfig, TrainerConfig
 
 _MOST_BY_ITSELF = 10  # steps of a warm-up that nobody asked for
@@ -31,6 +33,11 @@ def total_steps(config: JobConfig, n_images: int) -> int:
         return config.trainer.max_steps
     effective = config.data.batch_size * config.trainer.accumulate
     return max(1, math.ceil(Fraction(repr(epochs)) * n_images / effective))
+
+
+def rows_of(configs: Iterable[JobConfig]) -> int:
+    """Rows of one forward pass of jobs that train together: a sample each."""
+    return sum(config.data.batch_size for config in configs)
 
 
 def known_steps(trainer: TrainerConfig) -> int | None:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from src.config.giving_way import next_change
+from src.config.length import rows_of
 from src.training.shortage import OutOfMemoryError
 
 Rung = Callable[["Pack"], "tuple[str, str] | None"]
@@ -125,7 +126,7 @@ def _set_aside(pack: Pack) -> tuple[str, str] | None:
 
 
 def _rows(pack: Pack) -> int:
-    total = sum(member.config.data.batch_size for member in pack.active)
+    total = rows_of(member.config for member in pack.active)
     return min(pack.rows or total, total)
 
 

@@ -30,7 +30,7 @@ _SIGNS = {
 }
 
 
-class Point(Protocol):
+class Row(Protocol):
     """One job of a command line."""
 
     @property
@@ -42,7 +42,7 @@ class Point(Protocol):
         """Its configuration."""
 
 
-def print_needs(points: Sequence[Point], members: int, console: Console | None = None) -> None:
+def print_needs(points: Sequence[Row], members: int, console: Console | None = None) -> None:
     """A row a point: its peak in GiB, and what it is made of."""
     console = console or Console()
     heads = ["base", "adapter" if members == 1 else "adapters", "gradients", "optimizer", "activations"]
@@ -72,7 +72,7 @@ def print_needs(points: Sequence[Point], members: int, console: Console | None =
     )
 
 
-def print_fits(points: Sequence[Point], card_gib: float, console: Console | None = None) -> None:
+def print_fits(points: Sequence[Row], card_gib: float, console: Console | None = None) -> None:
     """Two rows a point, without and with gradient checkpointing: the most that fits ``card_gib``."""
     console = console or Console()
     budget = int(card_gib * GIB)
@@ -105,14 +105,14 @@ def _most(most: Most) -> Iterator[str]:
         yield "-" if not value else f"{value}+" if value == end else str(value)
 
 
-def _title(points: Sequence[Point], members: int) -> str:
+def _title(points: Sequence[Row], members: int) -> str:
     first = points[0].config
     many = f"{members} adapters together, " if members > 1 else ""
     names = ", ".join(dict.fromkeys(point.config.model.name for point in points))
     return f"Peak memory of a step: {names}, {many}{first.trainer.precision}"
 
 
-def _swept(points: Sequence[Point]) -> list[str]:
+def _swept(points: Sequence[Row]) -> list[str]:
     """Keys whose values differ, and batch, rank and resolution always."""
     always = ["data.batch_size", "lora.rank", "data.resolution"]
     words = [dict(word.partition("=")[::2] for word in point.words) for point in points]
@@ -120,7 +120,7 @@ def _swept(points: Sequence[Point]) -> list[str]:
     return [*[key for key in differ if key not in always], *always]
 
 
-def _values(point: Point, keys: Sequence[str]) -> list[str]:
+def _values(point: Row, keys: Sequence[str]) -> list[str]:
     given = dict(word.partition("=")[::2] for word in point.words)
     data, lora = point.config.data, point.config.lora
     own = {"data.batch_size": data.batch_size, "lora.rank": lora.rank, "data.resolution": data.resolution}
@@ -132,7 +132,7 @@ def _gib(size: int) -> str:
 
 
 @contextmanager
-def _patience(console: Console, points: Sequence[Point]) -> Iterator[Callable[[Point], None]]:
+def _patience(console: Console, points: Sequence[Row]) -> Iterator[Callable[[Row], None]]:
     """A line while traces are taken, which is seconds each; nothing where all are known."""
     unknown = [point for point in points if not is_known(point.config)]
     if not unknown:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from src.config.allowance import memory_left, memory_most
 from src.training.shortage import OutOfMemoryError, trim_heap
 
 GIB = 2**30
@@ -18,7 +19,6 @@ EVERY_S, SELDOM_S = 0.02, 0.25
 _BYTES_A_SECOND = 20 * GIB
 _SPARE_SHARE, _LEAST_SPARE = 0.02, 192 * 2**20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 class Watch:
@@ -107,56 +107,16 @@ def taken_bytes() -> int:
 
 def available_bytes() -> int:
     """Bytes that this process can still take: the machine's, or its control group's where that is less."""
-    return min([_meminfo("MemAvailable"), *_left_in_groups()])
+    return _known(memory_left())
 
 
 def total_bytes() -> int:
     """Bytes that this process could take at most."""
-    limits = [limit for folder in _groups() if (limit := _number(folder / "memory.max")) is not None]
-    return min([_meminfo("MemTotal"), *limits])
+    return _known(memory_most())
 
 
-def _meminfo(name: str) -> int:
-    with Path("/proc/meminfo").open() as file:
-        for line in file:
-            if line.startswith(name):
-                return int(line.split()[1]) * 1024
-    msg = f"/proc/meminfo has no {name}"
-    raise OSError(msg)
-
-
-def _groups() -> list[Path]:
-    """Folders of this process's control groups (version 2), from its own up to the root's child."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    own = next((line.split(":", 2)[2] for line in lines if line.startswith("0::")), "/")
-    folder = _CGROUP / own.lstrip("/")
-    return [path for path in (folder, *folder.parents) if path.is_relative_to(_CGROUP)]
-
-
-def _left_in_groups() -> list[int]:
-    left = []
-    for folder in _groups():
-        limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
-        if limit is not None and used is not None:
-            left.append(limit - used + _reclaimable(folder))
-    return left
-
-
-def _reclaimable(folder: Path) -> int:
-    """Bytes of file pages that nobody uses: the kernel takes them back before it ends a process."""
-    try:
-        lines = (folder / "memory.stat").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
-
-
-def _number(path: Path) -> int | None:
-    try:
-        text = path.read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
+def _known(size: int | None) -> int:
+    if size is None:
+        msg = "/proc/meminfo does not tell how much memory there is"
+        raise OSError(msg)
+    return size

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.config.length import known_steps, total_steps
-from src.launch.machines.allowance import cores
+from src.config.allowance import cores
+from src.config.length import known_steps, rows_of, total_steps
 from src.launch.plan.clock import shape
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class TracedForecast:
 
         on_cpu = slot.device == "cpu"
         threads = (slot.threads or cores()) if on_cpu else None
-        rows = sum(config.data.batch_size for config in configs)
+        rows = rows_of(configs)
         weights = stays = fixed = activations = kernels = 0
         for config in configs:
             curve = self._curve(config, trace=trace)
@@ -55,7 +55,7 @@ class TracedForecast:
 
         if self._paces is None:
             self._paces = Paces(configs[0])
-        rows = sum(config.data.batch_size for config in configs)
+        rows = rows_of(configs)
         estimated = self._estimate(configs, slot) if trace else None
         known = self._paces.step_s(configs[0], slot.model, slot.threads, len(configs), rows, estimated or shape)
         return known or ((estimated(rows), "estimated") if estimated else None)

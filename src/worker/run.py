@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from src.config.collector import importing
+from src.config.length import rows_of
 from src.memory.ladder import Ladder
 from src.memory.limit import set_limit, too_small
 from src.memory.paces import note_paces
@@ -190,7 +191,7 @@ class _PackRun:
         """Tag what the pack took, and note what a prediction was off by."""
         if not peak.known or any(member.measures for member in members):
             return  # nothing is known of this pack alone, or it was cut on the way, which no prediction was made for
-        rows = sum(member.config.data.batch_size for member in members)
+        rows = rows_of(member.config for member in members)
         self._spool.emit("log", None, level="info", message="noting what memory was taken")
         measured, beside = peak.read()
         configs = [member.config for member in members]

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from src.config.paths import PROJECT_ROOT
 from src.config.schema import TrackingConfig
-from src.launch.points.places import store_problems
+from src.launch.points.writable import store_problems
 from src.tracking.addresses import address_of
 from src.tracking.checking import _schema, database_problems
 from src.tracking.store import open_store

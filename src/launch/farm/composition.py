@@ -8,6 +8,7 @@ from typing import Any
 
 from src.config.appending import is_full
 from src.config.events import Event
+from src.config.length import rows_of
 from src.config.schema import JobConfig
 from src.launch.farm.waiting import Task, Waiting
 from src.launch.plan.packing import Fits, Pack
@@ -82,13 +83,13 @@ class Composition:
 
     def _has_room(self, task: Task, configs: Sequence[JobConfig]) -> bool:
         most = self._sizes.most(configs)
-        rows = sum(config.data.batch_size for config in configs)
+        rows = rows_of(configs)
         members = min(task.places, most.members)
         return len(configs) <= members and (most.rows is None or rows <= most.rows) and self._fits(configs)
 
     def regroup(self, task: Task, jobs: Sequence[int]) -> None:
         """The pack consists of ``jobs`` from here on: what a resume begins again together."""
-        rows = sum(config.data.batch_size for config in self._configs(jobs))
+        rows = rows_of(self._configs(jobs))
         task.pack = Pack(name=task.pack.name, jobs=tuple(jobs), rows=rows)
         self._journal.write("pack", pack=task.pack.name, jobs=list(jobs), rows=rows)
 
@@ -136,7 +137,7 @@ class Composition:
         tasks = []
         for suffix, jobs in parts:
             name = task.pack.name + suffix
-            rows = sum(self._members[number].record.config.data.batch_size for number in jobs)
+            rows = rows_of(self._members[number].record.config for number in jobs)
             pack = Pack(name=name, jobs=tuple(jobs), rows=rows)
             spool = task.spool.with_name(f"{name}.jsonl") if suffix else task.spool
             tasks.append(Task(pack=pack, spool=spool, deaths=task.deaths, not_before=task.not_before, closed=True))

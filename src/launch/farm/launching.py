@@ -23,9 +23,9 @@ from src.launch.farm.outside import Outside
 from src.launch.farm.prepared import ready
 from src.launch.farm.sweep import run_resumed, run_sweep, settle_sweep, show_plan
 from src.launch.machines.engines import ENGINES
-from src.launch.points.places import store_problems, sweep_dir_problems
 from src.launch.points.point import Overrides, Point, compose_points, said_once, sound_ones
 from src.launch.points.preflight import Asked, full_disk, long_names, unready
+from src.launch.points.writable import store_problems, sweep_dir_problems
 from src.launch.records.folders import command_line, refuse_taken
 from src.launch.records.leftover import Ready, wait_until_free
 from src.launch.records.results import JobOutcome, read_results

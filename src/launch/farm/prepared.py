@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from src.config.errors import SweepError
-from src.launch.points.places import recorded_problems
 from src.launch.points.preflight import Asked, Looks, full_disk, unready
+from src.launch.points.writable import recorded_problems
 from src.launch.records.resume import Resumed, has_checkpoint
 from src.launch.records.unchanged import refusals
 

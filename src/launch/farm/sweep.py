@@ -7,10 +7,11 @@ from pathlib import Path
 
 from src.config.errors import SweepError
 from src.config.launcher import Settings
+from src.config.length import rows_of
 from src.config.schema import JobConfig
 from src.config.warned import tags_of, told
+from src.launch.farm.farm import Farm
 from src.launch.farm.outside import Finish, Outside
-from src.launch.farm.run import Run
 from src.launch.farm.waiting import Task
 from src.launch.machines.engines import ENGINES
 from src.launch.machines.sharing import check_locks
@@ -121,17 +122,17 @@ def run_sweep(  # what a sweep is made of
         journal.write("sweep", id=record["id"], jobs=sorted(members))
         for pack, seconds in zip(plan.packs, plan.seconds, strict=True):
             journal.write("pack", pack=pack.name, jobs=list(pack.jobs), rows=pack.rows, predicted_s=round(seconds, 1))
-        run = Run(sweep_dir, record, members, journal, settings, outside.finish)
-        run.notes = [*notes, *_noted(points), *named.notes, *plan.reasons]
-        run.warnings = _told(points, named.names)
+        farm = Farm(sweep_dir, record, members, journal, settings, outside.finish)
+        farm.notes = [*notes, *_noted(points), *named.notes, *plan.reasons]
+        farm.warnings = _told(points, named.names)
         if basis == "measured":
-            run.notes.append(f"predicted to take {in_words(plan.ends_s)}, {BASIS[basis]}")
-        run.train(
+            farm.notes.append(f"predicted to take {in_words(plan.ends_s)}, {BASIS[basis]}")
+        farm.train(
             [Task(pack=pack, spool=sweep_dir / "spool" / f"{pack.name}.jsonl") for pack in plan.packs],
             Path.cwd(),
             budget,
         )
-    return [result for result in run.results if result.index in members]
+    return [result for result in farm.results if result.index in members]
 
 
 def settings_of(resumed: Resumed) -> Settings:
@@ -164,14 +165,14 @@ def run_resumed(resumed: Resumed, settings: Settings, outside: Outside) -> list[
             for (name, jobs), spool in zip(resumed.packs, resumed.spools(), strict=True):
                 for job in jobs:
                     journal.write("resumed", job=job, spool=spool.name)
-                rows = sum(members[job].record.config.data.batch_size for job in jobs)
+                rows = rows_of(members[job].record.config for job in jobs)
                 tasks.append(Task(pack=Pack(name=name, jobs=jobs, rows=rows), spool=spool))
-            run = Run(resumed.sweep_dir, resumed.sweep, members, journal, settings, outside.finish)
-            run.notes, configs = list(resumed.notes), {n: one.record.config for n, one in members.items()}
-            run.train(tasks, resumed.cwd, budget_of(configs, settings, outside.forecast))
+            farm = Farm(resumed.sweep_dir, resumed.sweep, members, journal, settings, outside.finish)
+            farm.notes, configs = list(resumed.notes), {n: one.record.config for n, one in members.items()}
+            farm.train(tasks, resumed.cwd, budget_of(configs, settings, outside.forecast))
     except SweepBusyError as error:
         raise SweepError([f"resume: {error}"]) from error
-    return [result for result in run.results if result.index in members]
+    return [result for result in farm.results if result.index in members]
 
 
 def settle_sweep(sweep_dir: Path, finish: Finish) -> bool:
@@ -195,9 +196,9 @@ def settle_sweep(sweep_dir: Path, finish: Finish) -> bool:
     try:
         with Journal(sweep_dir) as journal:
             journal.sign()
-            run = Run(sweep_dir, read_sweep(sweep_dir), members, journal, Settings(), finish)
-            run.notes = ["its workers ended every job after its launcher had gone: only the end is made up for"]
-            run.settle()
+            farm = Farm(sweep_dir, read_sweep(sweep_dir), members, journal, Settings(), finish)
+            farm.notes = ["its workers ended every job after its launcher had gone: only the end is made up for"]
+            farm.settle()
     except SweepBusyError as error:
         raise SweepError([f"resume: {error}"]) from error
     return True

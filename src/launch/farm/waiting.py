@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from src.config.kinds import shared_text
+from src.config.length import rows_of
 from src.config.schema import JobConfig
 from src.launch.plan.packing import Pack
 from src.launch.records.members import Member
@@ -124,5 +125,5 @@ class Waiting:
             self._tasks.remove(task)
 
     def _pack(self, name: str, jobs: Sequence[int]) -> Pack:
-        rows = sum(self._members[number].record.config.data.batch_size for number in jobs)
+        rows = rows_of(self._members[number].record.config for number in jobs)
         return Pack(name=name, jobs=tuple(jobs), rows=rows)

@@ -12,11 +12,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from src.config.allowance import cores, memory_left
 from src.config.launcher import Settings
 from src.config.paths import locate
 from src.config.schema import JobConfig, ModelConfig
 from src.config.surroundings import threads_asked
-from src.launch.machines.allowance import cores, memory_left
 from src.launch.machines.engines import ENGINES
 
 _SMALL_BASE = 256 * 2**20  # bytes of its files

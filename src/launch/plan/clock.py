@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from src.config.kinds import kind_of
-from src.config.length import known_steps
+from src.config.length import known_steps, rows_of
 from src.config.schema import JobConfig
 from src.launch.machines.engines.protocol import Slot
 
@@ -99,7 +99,7 @@ class Clock:
         return total
 
     def _step_s(self, configs: Sequence[JobConfig]) -> float:
-        rows = sum(config.data.batch_size for config in configs)
+        rows = rows_of(configs)
         key = len(configs), rows, tuple(sorted({kind_of(config) for config in configs}))
         if key not in self._known:
             known = self._pace.step_s(configs, self._slot, trace=self._trace)

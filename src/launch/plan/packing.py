@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from src.config.kinds import shared, shared_text
+from src.config.length import rows_of
 from src.config.schema import JobConfig
 from src.launch.machines.engines.protocol import Slot
 from src.launch.plan.clock import Clock, NoPace, schedule
@@ -127,7 +128,7 @@ def _sizes(jobs: int, slots: int) -> list[int]:
 
 
 def _rows(numbers: Sequence[int], jobs: Mapping[int, JobConfig]) -> int:
-    return sum(jobs[number].data.batch_size for number in numbers)
+    return rows_of(jobs[number] for number in numbers)
 
 
 def _order(numbers: Sequence[int], jobs: Mapping[int, JobConfig], clock: Clock) -> list[int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.config.kinds import shared_text
+from src.config.length import rows_of
 from src.config.schema import JobConfig
 
 MOST_MEMBERS = 8
@@ -81,7 +82,7 @@ class Sizes:
 
 def key_of(configs: Sequence[JobConfig]) -> str:
     """What a gain depends on: the base and its input, and the rows that a member brings, in powers of two."""
-    rows = sum(config.data.batch_size for config in configs) / len(configs)
+    rows = rows_of(configs) / len(configs)
     digest = hashlib.sha256(shared_text(configs[0]).encode()).hexdigest()[:16]
     return f"{digest}-{2 ** max(0, round(rows) - 1).bit_length()}"
 

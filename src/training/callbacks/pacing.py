@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback
 
+from src.config.length import rows_of
 from src.training.gain import LEAST_STEPS, Gain, trial
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Pacing(Callback):
 
 
 def _rows(members: Sequence[Member]) -> int:
-    return sum(member.config.data.batch_size for member in members)
+    return rows_of(member.config for member in members)
 
 
 def _micro_steps_left(member: Member) -> int:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from src.config.allowance import cores
 from src.config.paths import PROJECT_ROOT
 from src.config.surroundings import foreign, threads_asked
-from src.launch.machines.allowance import cores
 from src.launch.machines.engines.protocol import Slot
 
 # A shell's wishes for Python itself: errors out of libraries' warnings, an alphabet that names of files do not keep to,

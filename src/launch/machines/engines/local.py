@@ -13,9 +13,9 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src.config.allowance import cores, memory_left, quota_bites
 from src.config.errors import SweepError
 from src.config.events import Event, read_events
-from src.launch.machines.allowance import cores, memory_left, quota_bites
 from src.launch.machines.devices import Gpu, gpus, visible
 from src.launch.machines.engines.environment import worker_environment
 from src.launch.machines.engines.protocol import WORKER_LOST, Slot

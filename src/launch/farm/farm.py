@@ -29,7 +29,7 @@ from src.launch.screen.live import PatientConsole, Screen
 from src.launch.screen.table import near, plain, print_results, ui_command
 
 
-class Run:
+class Farm:
     """Members of one sweep on their way through the worker.
 
     Attributes:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from src.config.allowance import cores, memory_left, memory_most, quota_bites
 from src.config.launcher import Settings
-from src.launch.machines.allowance import cores, memory_left, quota_bites
 from src.launch.machines.engines.local import LocalEngine
 
 GIB = 2**30
@@ -88,8 +88,20 @@ def test_a_memory_limit_counts_less_what_is_used(kernel: Kernel, groups: str, fi
     assert memory_left(*kernel(groups, files)) == gib * GIB
 
 
-def test_no_proc_no_number(tmp_path: Path) -> None:
-    assert memory_left(tmp_path / "proc", tmp_path / "cgroup") is None
+@pytest.mark.parametrize(
+    ("groups", "limit"), [("0::/a\n", "a/memory.max"), (V1, "memory/docker/x/memory.limit_in_bytes")]
+)
+def test_the_most_is_the_least_limit_or_the_machine(kernel: Kernel, groups: str, limit: str) -> None:
+    proc, root = kernel(groups, {limit: f"{4 * GIB}"})
+    (proc / "meminfo").write_text(f"MemTotal: {16 * GIB // 1024} kB\n")
+    assert memory_most(proc, root) == 4 * GIB
+    (root / limit).write_text("max")
+    assert memory_most(proc, root) == 16 * GIB
+
+
+@pytest.mark.parametrize("ask", [memory_left, memory_most])
+def test_no_proc_no_number(tmp_path: Path, ask: Callable[[Path, Path], int | None]) -> None:
+    assert ask(tmp_path / "proc", tmp_path / "cgroup") is None
 
 
 def test_cpu_slots_get_a_share_of_the_threads_and_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

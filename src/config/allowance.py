@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -27,12 +27,17 @@ def quota_bites(proc: Path = _PROC, groups: Path = _GROUPS) -> bool:
 
 def memory_left(proc: Path = _PROC, groups: Path = _GROUPS) -> int | None:
     """Bytes that this process can still take: the machine's, or its groups' where that is less; null if unknown."""
-    try:
-        lines = (proc / "meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    left = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return min([*left, *_left_in_groups(proc, groups)], default=None)
+    return _least_of("MemAvailable:", _left_in_groups, proc, groups)
+
+
+def memory_most(proc: Path = _PROC, groups: Path = _GROUPS) -> int | None:
+    """Bytes that this process could take at most, were nothing else there; null if unknown."""
+    return _least_of("MemTotal:", _limits_of_groups, proc, groups)
+
+
+def _least_of(key: str, of_groups: Callable[[Path, Path], Iterator[int]], proc: Path, groups: Path) -> int | None:
+    machine = [int(line.split()[1]) * 1024 for line in _text(proc / "meminfo").splitlines() if line.startswith(key)]
+    return min([*machine, *of_groups(proc, groups)]) if machine else None
 
 
 def _quotas(proc: Path, groups: Path) -> Iterator[float]:
@@ -45,6 +50,13 @@ def _quotas(proc: Path, groups: Path) -> Iterator[float]:
         quota, period = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
         if quota.isdigit() and period.isdigit():
             yield int(quota) / int(period)
+
+
+def _limits_of_groups(proc: Path, groups: Path) -> Iterator[int]:
+    for controller, most, _, _ in _MEMORY_FILES:
+        for folder in _folders(controller, proc, groups):
+            if (limit := _text(folder / most)).isdigit():
+                yield int(limit)
 
 
 def _left_in_groups(proc: Path, groups: Path) -> Iterator[int]:
