@@ -1,4 +1,4 @@
-"""``make soak``: the faults of tests/faults by the number, or at random for a while; then docs/reliability.md."""
+"""``make soak``: the faults of bench/faults by the number, or at random for a while; then docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from bench import reliability
+from bench.faults.catalogue import FAULTS, Fault
+from bench.faults.injections import can_mount
+from bench.faults.lab import Lab
+from bench.faults.sweeps import LostError
 from bench.measure import circumstances
 from src.config.files import write_json
 from src.config.paths import PROJECT_ROOT
-from tests.faults.catalogue import FAULTS, Fault
-from tests.faults.injections import can_mount
-from tests.faults.lab import Lab
-from tests.faults.sweeps import LostError
 
 COUNTED, RANDOM = "counts", "random"
 
@@ -120,7 +120,7 @@ def main() -> int:
     """Try, show, write; 1 when anything was lost."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="at random, for so long (default: 10)")
-    parser.add_argument("--counts", action="store_true", help="each fault as often as tests/faults/catalogue.py says")
+    parser.add_argument("--counts", action="store_true", help="each fault as often as bench/faults/catalogue.py says")
     parser.add_argument("--only", nargs="+", choices=list(FAULTS), default=list(FAULTS), metavar="FAULT", help="these")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
     options = parser.parse_args()

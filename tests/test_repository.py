@@ -120,6 +120,17 @@ def test_every_room_has_a_contract_and_no_room_a_forbidden_name() -> None:
     assert [path for path in files(".py") if forbidden & set(re.split(r"[/_.]", str(path.relative_to(ROOT))))] == []
 
 
+def test_what_runs_without_tests_imports_none_and_starts_none() -> None:
+    named = re.compile(r"^\s*(from|import) tests\b|\btests\.\w+\.\w+|\btests/\w+/fake", re.MULTILINE)
+    beside = ("src", "hydra_plugins", "bench", "recipes", "docs")
+    found = {
+        str(path.relative_to(ROOT)): named.findall(path.read_text())
+        for r in beside
+        for path in files(".py", below=ROOT / r)
+    }
+    assert {path: hits for path, hits in found.items() if hits} == {}
+
+
 def test_plugins_lie_in_a_namespace_package_that_hydra_finds() -> None:
     assert not (ROOT / "hydra_plugins/__init__.py").exists()
     assert files(".py", below=ROOT / "hydra_plugins")

@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from tests.faults.catalogue import FAULTS
-from tests.faults.injections import can_mount
-from tests.faults.lab import Lab
+from bench.faults.catalogue import FAULTS
+from bench.faults.injections import can_mount
+from bench.faults.lab import Lab
 
 # Only who may mount disks can fill small ones.
 POSSIBLE = [name for name, fault in FAULTS.items() if not fault.mounts or can_mount()]

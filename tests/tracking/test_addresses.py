@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
+from bench.faults.server import Server
 from src.config.schema import TrackingConfig
 from src.launch.screen.table import ui_command
 from src.tracking import SweepWriter, TrackingError
 from src.tracking.addresses import address_of, database_of, shown, store_of
 from tests.tracking.fake_sweep import COMMAND, Recorded, Sweep
-from tests.tracking.server import Server
 
 MakeSweep = Callable[..., Sweep]
 NAMES = [

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from bench.faults.server import START_S, Server
 from src import track
 from src.config.schema import TrackingConfig
 from src.tracking import SweepWriter
 from tests.tracking.fake_sweep import COMMAND, Recorded, Sweep
-from tests.tracking.server import START_S, Server
 
 MakeSweep = Callable[..., Sweep]
 

@@ -9,11 +9,11 @@ from random import Random
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tests.faults import injections as do
-from tests.faults.broken import FELL_OVER, command
-from tests.faults.checks import Verdict, check, together
-from tests.faults.lab import Lab
-from tests.faults.sweeps import PAIR, RealSweep, Recipe, ensure
+from bench.faults import injections as do
+from bench.faults.broken import FELL_OVER, command
+from bench.faults.checks import Verdict, check, together
+from bench.faults.lab import Lab
+from bench.faults.sweeps import PAIR, RealSweep, Recipe, ensure
 
 _ONE_AND = Recipe(seeds=(1,), pack_size=4)
 
@@ -92,7 +92,7 @@ def killed_in_every_place(lab: Lab, draw: Random) -> Verdict:
 def clock_jumps(lab: Lab, draw: Random) -> Verdict:
     """The clocks of launcher and workers jump, and a worker is killed on top, so that a restart is among it."""
     sweep = lab.sweep(PAIR, "clock-jumps", command("clock"), "tracking.flush_s=2")
-    sweep.start((sys.executable, "-m", "tests.faults.broken", "clock", "src.train"))
+    sweep.start((sys.executable, "-m", "bench.faults.broken", "clock", "src.train"))
     sweep.reaches(draw.randint(4, 8))
     ensure(do.kill_worker(sweep, draw, within_s=0.3) is not None, "the sweep ended before its worker was killed")
     sweep.ends(0)

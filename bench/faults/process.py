@@ -8,10 +8,10 @@ import sys
 import time
 from random import Random
 
-from tests.faults import injections as do
-from tests.faults.checks import Verdict, check
-from tests.faults.lab import Lab
-from tests.faults.sweeps import PAIR, RealSweep, Recipe, ensure, is_alive, until
+from bench.faults import injections as do
+from bench.faults.checks import Verdict, check
+from bench.faults.lab import Lab
+from bench.faults.sweeps import PAIR, RealSweep, Recipe, ensure, is_alive, until
 
 _MANY = "hydra.launcher.max_restarts=50"
 

@@ -10,12 +10,12 @@ import time
 from contextlib import closing
 from random import Random
 
+from bench.faults import injections as do
+from bench.faults.checks import Verdict, check
+from bench.faults.lab import Lab
+from bench.faults.server import Server
+from bench.faults.sweeps import PAIR, until
 from src.config.paths import PROJECT_ROOT
-from tests.faults import injections as do
-from tests.faults.checks import Verdict, check
-from tests.faults.lab import Lab
-from tests.faults.sweeps import PAIR, until
-from tests.tracking.server import Server
 
 
 def database_locked(lab: Lab, draw: Random, seconds: float = 8.0) -> Verdict:

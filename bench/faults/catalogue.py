@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-from tests.faults import inside, process, storage, store
-from tests.faults.checks import Verdict
-from tests.faults.lab import Lab
-from tests.faults.sweeps import EIGHT, FOUR, TWO_PAIRS
+from bench.faults import inside, process, storage, store
+from bench.faults.checks import Verdict
+from bench.faults.lab import Lab
+from bench.faults.sweeps import EIGHT, FOUR, TWO_PAIRS
 
 Story = Callable[[Lab, Random], Verdict]
 

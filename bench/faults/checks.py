@@ -14,8 +14,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from bench.faults.sweeps import RealSweep, ensure
 from src.config.events import read_events
-from tests.faults.sweeps import RealSweep, ensure
 
 APART = 1e-9  # DESIGN's equality contract in 64-bit
 _HALF_APART = 1e-4  # of files in fp16, where a value at the edge of two may fall to either side

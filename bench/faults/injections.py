@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
-from tests.faults.sweeps import RealSweep, until
+from bench.faults.sweeps import RealSweep, until
 
 
 def kill_worker(sweep: RealSweep, draw: random.Random, *, within_s: float = 2.5) -> int | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.faults.checks import check_undisturbed
-from tests.faults.sweeps import RealSweep, Recipe
+from bench.faults.checks import check_undisturbed
+from bench.faults.sweeps import RealSweep, Recipe
 
 
 class Lab:
