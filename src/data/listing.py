@@ -53,7 +53,7 @@ class Listed:
 
     @property
     def warnings(self) -> tuple[Warned, ...]:
-        """What the user is warned of; whoever checks the images repeats it, so a launcher need not."""
+        """What the user is warned of; whoever checks the images repeats it, so only plans say it before."""
         return tuple(self.findings.notes)
 
 
@@ -77,9 +77,9 @@ def list_data(data: DataConfig, start: Path | None = None) -> Listed:
     return Listed(train=tuple(train), val=val, findings=findings, on_bad=data.on_bad)
 
 
-def trained_on(data: DataConfig) -> int:
+def trained_on(data: DataConfig, start: Path | None = None) -> int:
     """About how many samples an epoch has, as listed; 0 where nothing can be read, which others say."""
-    listed = list_data(data)
+    listed = list_data(data, start)
     count = len(listed.train)
     if count < _LEAST_TO_SHARE or listed.val is not None or data.val_fraction == 0:
         return sum(row.repeats for row in listed.train)

@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src.config.length import too_long_a_warmup, total_steps
+from src.config.warned import Warned
 from src.launch.points.preflight import Asked, Look, Looks
 
 if TYPE_CHECKING:
@@ -26,6 +28,26 @@ def _data_problems(job: Asked, start: Path) -> Sequence[str]:
     from src.data.listing import list_data
 
     return list_data(job.config.data, start).refused
+
+
+def _data_remarks(job: Asked, start: Path) -> Sequence[Warned]:
+    from src.data.listing import list_data
+
+    return list_data(job.config.data, start).warnings
+
+
+def _steps_decide(job: Asked) -> Hashable:
+    return _listed(job), job.config.data.batch_size, job.config.trainer, job.config.scheduler, job.config.optimizer.lr
+
+
+def _warmup_remarks(job: Asked, start: Path) -> Sequence[Warned]:
+    """A warm-up against epochs, whose steps the data decide; against steps that are given it is a rule's."""
+    from src.data.listing import trained_on
+
+    if job.config.trainer.epochs is None:
+        return ()
+    text = too_long_a_warmup(job.config, total_steps(job.config, trained_on(job.config.data, start)))
+    return () if text is None else (Warned(topic="warmup", text=text),)
 
 
 def _base_problems(job: Asked, start: Path) -> list[str]:
@@ -88,7 +110,8 @@ def _adapter_bytes(config: JobConfig) -> int | None:
 
 LOOKS = Looks(
     looks=(
-        Look(decides=_listed, problems=_data_problems),
+        Look(decides=_listed, problems=_data_problems, remarks=_data_remarks),
+        Look(decides=_steps_decide, problems=lambda *_: (), remarks=_warmup_remarks),
         Look(decides=lambda job: job.config.model, problems=_base_problems),
         Look(decides=_adapted, problems=_adapter_problems),
     ),

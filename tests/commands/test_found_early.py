@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from PIL import Image
 
 from src import resume
 from src.config.paths import PROJECT_ROOT
@@ -224,3 +225,19 @@ def test_looking_imports_nothing_heavy(base: Path, tmp_path: Path) -> None:
     )
     assert done.stdout.strip() == "[]"
     assert len(done.stderr.splitlines()) == 3
+
+
+def test_a_plan_warns_of_what_its_data_will_be_warned_of(command: Command, tmp_path: Path) -> None:
+    """A worker says it of the images that it checks; somebody who only plans would never see it."""
+    photos = tmp_path / "10_anna woman"
+    photos.mkdir()
+    for number in range(4):
+        Image.new("RGB", (64, 64), (number, 90, 0)).save(photos / f"{number}.png")
+        (photos / f"{number}.txt").write_text("a photo")
+    words = ("data=folder", f"data.path='{photos}'", "lora.rank=4,8", "hydra.launcher.plan_only=true", "-m")
+    plan = command(*words, "trainer.epochs=1", "scheduler.warmup_steps=500")
+    assert plan.code == 0, plan.err
+    assert "warning: data.path: images count as often as their folder's name says (10_anna woman: 4 x 10)" in plan.out
+    assert "warning: scheduler.warmup_steps=500 with 8 optimizer steps in all" in plan.out
+    quiet = command(*words, "trainer.epochs=1", "data.repeats=none")
+    assert "warning" not in quiet.out

@@ -210,7 +210,7 @@ class Launching:
         left = points if again is None else again.left(points)
         say([] if again is None else again.notes)
         if left:
-            show_plan(left, self._settings, self._outside.forecast)
+            show_plan(left, self._settings, self._outside)
 
     def _sweep_id(self) -> str:
         """Of the same moment and token as the folder's name, or new ones where the folder is the user's own."""

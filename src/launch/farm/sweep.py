@@ -22,6 +22,7 @@ from src.launch.plan.packing import Pack, Plan, make_plan
 from src.launch.plan.refusing import refuse_hopeless
 from src.launch.points.names import Named, name_jobs
 from src.launch.points.point import Point
+from src.launch.points.preflight import Asked, remarked
 from src.launch.records.folders import add_jobs, create_sweep, refuse_taken, write_jobs
 from src.launch.records.journal import Journal, SweepBusyError
 from src.launch.records.members import Member
@@ -60,17 +61,19 @@ def budget_of(configs: Mapping[int, JobConfig], settings: Settings, forecast: Fo
     return budget_for(forecast, slots, listed, shown=settings.plan_only)
 
 
-def show_plan(points: Sequence[Point], settings: Settings, forecast: Forecast) -> None:
+def show_plan(points: Sequence[Point], settings: Settings, outside: Outside) -> None:
     """Print what would be done; nothing is created.
 
     Raises:
         SweepError: When the devices that were asked for are not there, or none has the memory for a job.
     """
     configs = {point.index: point.config for point in points}
-    plan, budget, basis = plan_of(configs, with_slots(settings, list(configs.values())), forecast)
+    plan, budget, basis = plan_of(configs, with_slots(settings, list(configs.values())), outside.forecast)
     names = name_jobs(list(configs.values()), [point.overrides() for point in points], []).names
     print_plan(PatientConsole(highlight=False), plan, configs, dict(zip(configs, names, strict=True)), budget, basis)
-    say([*_noted(points), *_told(points, names)])
+    remarks = remarked({n: Asked(config=config) for n, config in configs.items()}, outside.looks, Path.cwd())
+    warned = {name: (*one.warnings, *remarks[one.index]) for name, one in zip(names, points, strict=True)}
+    say([*_noted(points), *told(warned)])
 
 
 def run_sweep(  # what a sweep is made of

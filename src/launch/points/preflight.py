@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.config.schema import JobConfig
+from src.config.warned import Warned
 from src.launch.points.copies import copy_problems
 from src.launch.points.disks import no_space, too_long, unwritable
 
@@ -41,10 +42,12 @@ class Look:
     Attributes:
         decides: What of a job decides what is found; jobs that agree in it are looked at once.
         problems: A line for each problem, relative paths starting from a folder; an ``OSError`` is one more.
+        remarks: What a worker will warn of, for plans, which none reads.
     """
 
     decides: Callable[[Asked], Hashable]
     problems: Callable[[Asked, Path], Sequence[str]]
+    remarks: Callable[[Asked, Path], Sequence[Warned]] = lambda *_: ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +80,19 @@ def unready(jobs: Mapping[int, Asked], looks: Looks, start: Path) -> dict[int, l
                 seen[key] = _first(_looked(look, job, start))
             if seen[key]:
                 found.setdefault(number, []).extend(seen[key])
+    return found
+
+
+def remarked(jobs: Mapping[int, Asked], looks: Looks, start: Path) -> dict[int, list[Warned]]:
+    """Job number to what a worker will warn of, as far as it is known before; arguments as :func:`unready` has them."""
+    found: dict[int, list[Warned]] = {number: [] for number in jobs}
+    for look in looks.looks:
+        seen: dict[Hashable, Sequence[Warned]] = {}
+        for number, job in jobs.items():
+            key = look.decides(job)
+            if key not in seen:
+                seen[key] = look.remarks(job, start)
+            found[number].extend(seen[key])
     return found
 
 
