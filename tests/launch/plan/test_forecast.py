@@ -9,7 +9,7 @@ import pytest
 from src.config import JobConfig
 from src.config.compose import compose_job
 from src.launch.machines.engines.protocol import Slot
-from src.memory.predict import curve_of
+from src.memory.predict import GPU_CONTEXT, curve_of
 from src.wiring.forecast import TracedForecast
 
 WORDS = ("data.batch_size=4", "lora.rank=8", "lora.target_modules=all", "trainer.gradient_checkpointing=true")
@@ -51,4 +51,4 @@ def test_members_of_several_ranks_share_the_base(tmp_path: Path) -> None:
     one, other = curve_of(small), curve_of(large)
     rows = (one.row + other.row) * 4 + max(one.fixed, other.fixed)
     stays = one.needs(0, ["adamw"]).stays + other.needs(0, ["adamw"]).stays
-    assert _bytes([small, large], CARD) == one.weights + stays + rows + 2**29
+    assert _bytes([small, large], CARD) == one.weights + stays + rows + GPU_CONTEXT
