@@ -42,6 +42,7 @@ _LAYERS = "tests/lora/test_packed_layers.py"
 TESTS: dict[str, tuple[str, ...]] = {
     "src/objectives/losses.py": _OBJECTIVES,
     "src/objectives/noise.py": _OBJECTIVES,
+    "src/objectives/process.py": _OBJECTIVES,
     "src/objectives/schedule.py": _OBJECTIVES,
     "src/objectives/targets.py": _OBJECTIVES,
     "src/objectives/timesteps.py": _OBJECTIVES,

@@ -19,14 +19,12 @@ from src.data.encoding import EncodedData
 from src.data.order import SampleOrder
 from src.models.opening import open_base
 from src.models.protocol import Denoiser
-from src.objectives.noise import add_noise
-from src.objectives.targets import prediction_target
 from src.training.member import Member, Provenance
 from src.training.pack import Pack
 from src.training.pack_step import run_step
 from src.training.precision import DTYPES
 
-IMAGES, VARIANTS = 64, 2
+IMAGES, VARIANTS, LEVELS = 64, 2, 1000
 MANY_STEPS = 1_000_000
 
 
@@ -111,6 +109,7 @@ class PlainStep:
     def __init__(self, denoiser: Denoiser, *, target_modules: str, rank: int = 8) -> None:
         self.denoiser = copy.deepcopy(denoiser)
         self.data = random_data(denoiser)
+        self.levels = torch.tensor(denoiser.process.strata(LEVELS))
         unet: nn.Module = self.denoiser.module
         unet.add_adapter(  # type: ignore[operator]  # diffusers' mixin
             LoraConfig(r=rank, lora_alpha=rank, target_modules=self.denoiser.target_names(target_modules))
@@ -126,10 +125,11 @@ class PlainStep:
         picked = torch.randint(IMAGES, (rows,))
         latents = self.data.latents[picked, torch.randint(VARIANTS, (rows,))]
         states = {name: values[picked] for name, values in self.data.captions.items()}
-        noise, timesteps = torch.randn_like(latents), torch.randint(denoiser.n_train_timesteps, (rows,))
-        noisy = add_noise(latents, noise, timesteps, denoiser.alphas_cumprod)
-        target = prediction_target(denoiser.prediction_type, latents, noise, timesteps, denoiser.alphas_cumprod)
-        loss = functional.mse_loss(denoiser.denoise(noisy, timesteps, states).float(), target)
+        process = denoiser.process
+        noise, levels = torch.randn_like(latents), self.levels[torch.randint(len(self.levels), (rows,))]
+        target = process.target(latents, noise, levels)
+        prediction = denoiser.denoise(process.noisy(latents, noise, levels), levels, states)
+        loss = functional.mse_loss(prediction.float(), target)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()

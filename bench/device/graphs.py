@@ -34,9 +34,9 @@ def graphs(stage: Stage) -> None:
 
 def _forward_and_backward(pack: Pack) -> Callable[[], None]:
     kind, device = pack.dtypes.base, pack.device
-    batch = assemble(pack.members, pack.bank, n_train_timesteps=1000, dtype=pack.dtypes.adapter)
+    batch = assemble(pack.members, pack.bank, pack.denoiser.process, dtype=pack.dtypes.adapter)
     states = batch.conditioning["encoder_hidden_states"].to(device, kind)
-    noise, timesteps = batch.noise.to(device, kind), batch.timesteps.to(device)
+    noise, timesteps = batch.noise.to(device, kind), batch.levels.to(device)
 
     def call() -> None:
         with pack.bank.rows(batch.plan):

@@ -113,7 +113,7 @@ def zeros(pack: Pack, sizes: BaseSizes, rows: Sequence[int]) -> PackBatch:
     return PackBatch(
         latents=latents,
         noise=torch.zeros_like(latents),
-        timesteps=torch.zeros(count, dtype=torch.int64),
+        levels=torch.zeros(count, dtype=torch.int64),
         conditioning=sizes.conditioning(count, pack.dtypes.adapter),
         plan=RowPlan(
             places=tuple(range(len(rows))),

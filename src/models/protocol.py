@@ -1,7 +1,7 @@
 """What a family of bases offers. The rest of the project knows these and no family's own classes.
 
 Shape legend: N rows, C latent channels, h and w latent height and width, H and W picture height and width in
-pixels, S side of a square picture, L tokens of a padded caption, D width of a token's state, T training timesteps.
+pixels, S side of a square picture, L tokens of a padded caption, D width of a token's state.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from src.objectives.targets import PredictionType
+    from src.objectives.process import NoiseProcess
 
 Conditioning = dict[str, "Tensor"]
 """What a denoiser is told besides the picture: name to tensor, the first dimension being rows."""
@@ -85,16 +85,8 @@ class Denoiser(Protocol):
         """Layers an adapter can target, as they were before any was put in: dotted name to kind."""
 
     @property
-    def alphas_cumprod(self) -> Tensor:
-        """Share of the signal's variance left at each timestep, [T], fp32 on the CPU."""
-
-    @property
-    def prediction_type(self) -> PredictionType:
-        """What it predicts."""
-
-    @property
-    def n_train_timesteps(self) -> int:
-        """T."""
+    def process(self) -> NoiseProcess:
+        """How the noise was added that it was trained to take away, and what it says of it."""
 
     @property
     def latent_channels(self) -> int:
@@ -110,10 +102,10 @@ class Denoiser(Protocol):
 
     @property
     def scheduler_config(self) -> Mapping[str, Any]:
-        """All that a DDIM scheduler is made with, from the base's own scheduler."""
+        """All that a sampler of the process's family is made with, from the base's own scheduler."""
 
     def denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        """Prediction [N, C, h, w] for noisy latents [N, C, h, w] at integer timesteps [N]."""
+        """Prediction [N, C, h, w] for noisy latents [N, C, h, w] at noise levels [N] of its process."""
 
     def set_gradient_checkpointing(self, *, enabled: bool) -> None:
         """Recompute activations in the backward pass, or keep them."""

@@ -47,7 +47,7 @@ def draw(  # noqa: PLR0913  # each is one thing that a picture depends on
     denoise: Denoise | None = None,
     max_rows: int | None = None,
 ) -> Tensor:
-    """Draw one picture a row with DDIM, eta 0 (Song et al. 2021, Denoising Diffusion Implicit Models, eq. 12).
+    """Draw one picture a row with the sampler that suits the base's noise process.
 
     With guidance other than 1 each picture takes two rows of a forward (Ho & Salimans 2022, Classifier-Free
     Diffusion Guidance, eq. 6), in blocks: **all unconditional rows first, then all conditional ones**, each block in
@@ -74,6 +74,7 @@ def draw(  # noqa: PLR0913  # each is one thing that a picture depends on
         ValueError: When the numbers of seeds and rows differ, or the size fits no latent.
     """
     _check(conditioning, empty_conditioning, seeds, steps, size, decoder.pixels_per_cell)
+    walk = _SAMPLERS[denoiser.process.sampler]
     doubled = guidance != 1
     side = size // decoder.pixels_per_cell
     group = max(1, (max_rows or rows_of_a_forward(side * side)) // (2 if doubled else 1))
@@ -85,7 +86,7 @@ def draw(  # noqa: PLR0913  # each is one thing that a picture depends on
             told = {n: torch.cat([empty_conditioning[n].to(r).expand_as(r), r]) for n, r in told.items()}
         noise = first_noise([seeds[i] for i in chosen], denoiser, side)
         with around([*chosen, *chosen] if doubled else list(chosen)):
-            latents = _ddim(denoise or denoiser.denoise, denoiser, noise, told, steps=steps, guidance=guidance)
+            latents = walk(denoise or denoiser.denoise, denoiser, noise, told, steps=steps, guidance=guidance)
         at_once = min(group, max(1, _PIXELS // (size * size)))
         pictures.extend(decoder.decode(part) for part in latents.split(at_once))
     return torch.cat(pictures) if pictures else torch.empty(0, size, size, 3, dtype=torch.uint8)
@@ -101,6 +102,7 @@ def first_noise(seeds: Sequence[int], denoiser: Denoiser, side: int) -> Tensor:
 def _ddim(
     denoise: Denoise, denoiser: Denoiser, latents: Tensor, told: Conditioning, *, steps: int, guidance: float
 ) -> Tensor:
+    """DDIM with eta 0 (Song et al. 2021, Denoising Diffusion Implicit Models, eq. 12): for discrete diffusion."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler  # half a second that training saves
 
     scheduler = DDIMScheduler(**denoiser.scheduler_config)
@@ -114,6 +116,10 @@ def _ddim(
             prediction = empty + guidance * (full - empty)
         latents = scheduler.step(prediction, timestep, latents, eta=0.0).prev_sample
     return latents
+
+
+_SAMPLERS = {"ddim": _ddim}
+"""Family of samplers, as a noise process names it, to the walk from noise to latents."""
 
 
 def _check(

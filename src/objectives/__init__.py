@@ -5,6 +5,7 @@ Shape legend: N rows of a batch, C latent channels, h and w latent height and wi
 
 from src.objectives.losses import mse_per_sample
 from src.objectives.noise import add_noise, noise_offset, sample_noise
+from src.objectives.process import DiscreteDiffusion, NoiseProcess, denoising_losses
 from src.objectives.targets import PREDICTION_TYPES, PredictionType, prediction_target, velocity
 from src.objectives.timesteps import Band, bands, stratified_timesteps, uniform_timestep
 from src.objectives.weighting import min_snr_weight, snr
@@ -12,9 +13,12 @@ from src.objectives.weighting import min_snr_weight, snr
 __all__ = [
     "PREDICTION_TYPES",
     "Band",
+    "DiscreteDiffusion",
+    "NoiseProcess",
     "PredictionType",
     "add_noise",
     "bands",
+    "denoising_losses",
     "min_snr_weight",
     "mse_per_sample",
     "noise_offset",

@@ -11,12 +11,12 @@ from torch import Tensor
 from src.config.streams import stream_key
 from src.lora.rows import DropoutKey, RowPlan
 from src.objectives.noise import noise_offset, sample_noise
-from src.objectives.timesteps import uniform_timestep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from src.lora.bank import AdapterBank
+    from src.objectives.process import NoiseProcess
     from src.training.member import Member
 
 
@@ -27,7 +27,7 @@ class PackBatch:
     Attributes:
         latents: Clean latents ``[N, C, h, w]``.
         noise: Like ``latents``.
-        timesteps: ``[N]``.
+        levels: Noise level of each row, ``[N]``.
         conditioning: Text states by name, each ``[N, ...]``.
         plan: Whose row is whose.
         members: The block's members, in order.
@@ -35,7 +35,7 @@ class PackBatch:
 
     latents: Tensor
     noise: Tensor
-    timesteps: Tensor
+    levels: Tensor
     conditioning: dict[str, Tensor]
     plan: RowPlan
     members: tuple[Member, ...]
@@ -70,22 +70,22 @@ class PackBatch:
         return PackBatch(
             latents=self.latents[rows],
             noise=self.noise[rows],
-            timesteps=self.timesteps[rows],
+            levels=self.levels[rows],
             conditioning={name: states[rows] for name, states in self.conditioning.items()},
             plan=plan,
             members=tuple(self.members[block] for block, _ in pieces),
         )
 
 
-def assemble(members: Sequence[Member], bank: AdapterBank, *, n_train_timesteps: int, dtype: torch.dtype) -> PackBatch:
+def assemble(members: Sequence[Member], bank: AdapterBank, process: NoiseProcess, *, dtype: torch.dtype) -> PackBatch:
     """Draw the next micro-batch of each member; a pure function of their counters.
 
-    Whatever is random about a sample (image, flip, crop, dropped caption, noise, timestep, LoRA dropout) is
+    Whatever is random about a sample (image, flip, crop, dropped caption, noise, its level, LoRA dropout) is
     named by its ordinal in the member's own stream, so it does not depend on who else is in the pack.
     """
     latents: list[Tensor] = []
     noise: list[Tensor] = []
-    timesteps: list[int] = []
+    levels: list[float] = []
     captions: dict[str, list[Tensor]] = {}
     dropout: list[DropoutKey] = []
     for member in members:
@@ -96,7 +96,7 @@ def assemble(members: Sequence[Member], bank: AdapterBank, *, n_train_timesteps:
             images.append(draw.image)
             variants.append(draw.variant)
             texts.append(-1 if draw.drop_caption else int(member.train.caption_index[draw.image]))
-            timesteps.append(uniform_timestep(stream_key(seed, "timestep", ordinal), n_train_timesteps))
+            levels.append(process.level(stream_key(seed, "timestep", ordinal)))
             noise.append(_noise(member, ordinal, dtype))
             dropout.append(DropoutKey(seed=seed, ordinal=ordinal, probability=p))
         latents.append(member.train.latents[images, variants].to(dtype))
@@ -110,7 +110,7 @@ def assemble(members: Sequence[Member], bank: AdapterBank, *, n_train_timesteps:
     return PackBatch(
         latents=torch.cat(latents),
         noise=torch.stack(noise),
-        timesteps=torch.tensor(timesteps),
+        levels=torch.tensor(levels),
         conditioning={name: torch.cat(parts) for name, parts in captions.items()},
         plan=plan,
         members=tuple(members),

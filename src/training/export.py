@@ -184,7 +184,7 @@ def file_metadata(pack: Pack, member: Member) -> FileMetadata:
     return FileMetadata(
         base_version=config.model.version,
         base_name=config.model.name,
-        prediction_type=pack.denoiser.prediction_type,
+        prediction_type=pack.denoiser.process.predicts,
         resolution=config.data.resolution,
         train_images=sum(record.repeats for record in member.train.records),
         started_at=member.provenance.started_at,
@@ -247,7 +247,7 @@ def _of_merged(pack: Pack, member: Member) -> Tensor:
 
 
 def _probe_inputs(pack: Pack, member: Member) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    shape, n = member.train.latents.shape[2:], pack.denoiser.n_train_timesteps
+    shape, levels = member.train.latents.shape[2:], pack.denoiser.process.strata(_PROBE_ROWS)
     noise = [sample_noise(shape, stream_key(0, "probe", i), pack.dtypes.adapter) for i in range(_PROBE_ROWS)]
     states = {name: values[[0, -1]] for name, values in member.train.captions.items()}
-    return torch.stack(noise), torch.tensor([n // 4, n * 3 // 4]), states
+    return torch.stack(noise), torch.tensor(levels), states

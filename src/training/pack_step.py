@@ -15,10 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from src.objectives.losses import mse_per_sample
-from src.objectives.noise import add_noise
-from src.objectives.targets import prediction_target
-from src.objectives.weighting import min_snr_weight, snr
+from src.objectives.process import denoising_losses
 from src.training.batch import PackBatch, assemble
 from src.training.schedule import learning_rate
 from src.training.shortage import OutOfMemoryError, is_out_of_memory, let_go, reason_of
@@ -83,7 +80,7 @@ def _to_the_steps_beginning(pack: Pack, member: Member) -> None:
 
 
 def _attempt(pack: Pack, members: list[Member], result: StepResult) -> None:
-    batch = assemble(members, pack.bank, n_train_timesteps=pack.denoiser.n_train_timesteps, dtype=pack.dtypes.adapter)
+    batch = assemble(members, pack.bank, pack.denoiser.process, dtype=pack.dtypes.adapter)
     totals = dict.fromkeys((member.name for member in members), 0.0)
     for part in batch.cut(pack.rows):
         with pack.bank.rows(part.plan):
@@ -100,29 +97,25 @@ def _attempt(pack: Pack, members: list[Member], result: StepResult) -> None:
 
 def member_losses(pack: Pack, batch: PackBatch) -> Tensor:
     """Each member's share of its effective batch's loss, ``[K]``, differentiable."""
-    denoiser, device = pack.denoiser, pack.device
-    latents, noise, timesteps = batch.latents.to(device), batch.noise.to(device), batch.timesteps.to(device)
-    alphas = denoiser.alphas_cumprod
-    noisy = add_noise(latents, noise, timesteps, alphas).to(pack.dtypes.base)
-    conditioning = {name: states.to(device, pack.dtypes.base) for name, states in batch.conditioning.items()}
-    prediction = denoiser.denoise(noisy, timesteps, conditioning).to(latents.dtype)
-    target = prediction_target(denoiser.prediction_type, latents, noise, timesteps, alphas)
-    per_sample = mse_per_sample(prediction, target)
+    denoiser, device, base = pack.denoiser, pack.device, pack.dtypes.base
+    latents, noise, levels = batch.latents.to(device), batch.noise.to(device), batch.levels.to(device)
+    conditioning = {name: states.to(device, base) for name, states in batch.conditioning.items()}
+
+    def denoise(noisy: Tensor, at: Tensor) -> Tensor:
+        return denoiser.denoise(noisy, at, conditioning)
+
+    per_sample = denoising_losses(denoiser.process, denoise, latents, noise, levels, dtype=base)
     return torch.stack(
         [
-            (per_sample[rows] * _weights(pack, member, timesteps[rows])).sum() / member.effective_batch
+            (per_sample[rows] * _weights(pack, member, levels[rows])).sum() / member.effective_batch
             for member, rows in zip(batch.members, batch.plan.slices(), strict=True)
         ]
     )
 
 
-def _weights(pack: Pack, member: Member, timesteps: Tensor) -> Tensor | float:
+def _weights(pack: Pack, member: Member, levels: Tensor) -> Tensor | float:
     gamma = member.config.objective.snr_gamma
-    if gamma is None:
-        return 1.0
-    denoiser = pack.denoiser
-    ratio = snr(denoiser.alphas_cumprod, timesteps)
-    return min_snr_weight(ratio, gamma, denoiser.prediction_type).to(pack.dtypes.adapter)
+    return 1.0 if gamma is None else pack.denoiser.process.weight(levels, gamma).to(pack.dtypes.adapter)
 
 
 def _update(pack: Pack, full: list[Member], result: StepResult) -> None:

@@ -1,6 +1,6 @@
 """A validation loss that means something.
 
-Held-out images x stratified timesteps x fixed noise: the same rows for every run whatever its rank, batch,
+Held-out images x noise levels that stand for all x fixed noise: the same rows for every run whatever its rank, batch,
 seed or device, so that two numbers differ by what the adapters learned and by nothing else. Divided by the
 base's own loss on the same rows it is below 1 where the adapter is better than none.
 """
@@ -8,6 +8,7 @@ base's own loss on the same rows it is below 1 where the adapter is better than 
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,17 +19,17 @@ from src.config.streams import stream_key
 from src.data.cache import digest_of, key_of
 from src.lora.rows import RowPlan
 from src.models.sampling import rows_of_a_forward
-from src.objectives.losses import mse_per_sample
-from src.objectives.noise import add_noise, sample_noise
-from src.objectives.targets import prediction_target
-from src.objectives.timesteps import bands, stratified_timesteps
+from src.objectives.noise import sample_noise
+from src.objectives.process import denoising_losses
 from src.training.shortage import in_fewer_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from src.config.schema_results import ValidationConfig
     from src.data.encoding import EncodedData
+    from src.objectives.process import NoiseProcess
     from src.training.member import Member
     from src.training.pack import Pack
 
@@ -43,7 +44,7 @@ class Score:
     Attributes:
         loss: Mean squared error over all rows.
         relative: ``loss`` divided by the base's own.
-        by_band: The mean in each band of timesteps, by ``t<low>_<high>``.
+        by_band: The mean in each band of noise levels, by ``t<low>_<high>``.
     """
 
     loss: float
@@ -57,50 +58,45 @@ class Score:
 
 
 class FixedRows:
-    """The V rows that everything is judged on: each image at each timestep.
+    """The V rows that everything is judged on: each image at each noise level.
 
     Args:
         data: Encoded held-out images; the first variant of each is used.
-        config: How many images and timesteps.
-        n_train_timesteps: Of the base.
+        config: How many images and levels.
+        process: Of the base.
         dtype: Dtype of latents and noise.
     """
 
-    def __init__(
-        self, data: EncodedData, config: ValidationConfig, *, n_train_timesteps: int, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, data: EncodedData, config: ValidationConfig, process: NoiseProcess, dtype: torch.dtype) -> None:
         by_digest = sorted(range(len(data.records)), key=lambda i: (data.records[i].digest, data.records[i].caption))
         images = by_digest[: config.max_images]
-        steps = stratified_timesteps(min(config.timesteps, n_train_timesteps), n_train_timesteps)
-        pairs = [(image, step) for image in images for step in steps]
+        pairs = [(image, level) for image in images for level in process.strata(config.timesteps)]
         rows = [image for image, _ in pairs]
         self.latents = data.latents[rows, 0].to(dtype)
-        self.timesteps = torch.tensor([step for _, step in pairs])
+        self.levels = torch.tensor([level for _, level in pairs])
         self.noise = torch.stack(
             [
                 sample_noise(
                     self.latents.shape[1:],
                     stream_key(
-                        _NOISE_SEED, "validation", data.records[image].digest, data.records[image].caption, step
+                        _NOISE_SEED, "validation", data.records[image].digest, data.records[image].caption, str(level)
                     ),
                     dtype,
                 )
-                for image, step in pairs
+                for image, level in pairs
             ]
         )
         texts = data.caption_index[rows]
         self.conditioning = {name: states[texts].to(dtype) for name, states in data.captions.items()}
         self.per_forward = config.batch_rows or rows_of_a_forward(self.latents.shape[-2] * self.latents.shape[-1])
-        self.bands = {f"t{b.low:03d}_{b.high:03d}": (b.low, b.high) for b in bands(n_train_timesteps)}
+        self.bands = process.bands()
 
     def __len__(self) -> int:
-        return len(self.timesteps)
+        return len(self.levels)
 
     def digest(self) -> str:
         """Hex digest of everything in the rows that decides their losses."""
-        return digest_of(
-            {"latents": self.latents, "timesteps": self.timesteps, "noise": self.noise, **self.conditioning}
-        )
+        return digest_of({"latents": self.latents, "timesteps": self.levels, "noise": self.noise, **self.conditioning})
 
 
 class Validator:
@@ -134,8 +130,8 @@ class Validator:
             self._rows[key] = FixedRows(
                 member.validation,
                 key[1],
-                n_train_timesteps=self._pack.denoiser.n_train_timesteps,
-                dtype=self._pack.dtypes.adapter,
+                self._pack.denoiser.process,
+                self._pack.dtypes.adapter,
             )
         return self._rows[key]
 
@@ -195,27 +191,26 @@ class Validator:
         def repeat(values: Tensor) -> Tensor:
             return values[part].repeat(copies, *[1] * (values.ndim - 1)).to(device)
 
-        latents, noise, timesteps = repeat(rows.latents), repeat(rows.noise), repeat(rows.timesteps)
+        latents, noise, levels = repeat(rows.latents), repeat(rows.noise), repeat(rows.levels)
         conditioning = {name: repeat(states).to(base) for name, states in rows.conditioning.items()}
-        alphas = pack.denoiser.alphas_cumprod
-        noisy = add_noise(latents, noise, timesteps, alphas).to(base)
+
+        def denoise(noisy: Tensor, at: Tensor) -> Tensor:
+            return pack.denoiser.denoise(noisy, at, conditioning)
+
+        around: AbstractContextManager[None] = nullcontext()
         if members:
             places = tuple(pack.bank.place(member.name) for member in members)
-            plan = RowPlan(places=places, counts=(len(timesteps) // copies,) * copies)
-            with pack.bank.rows(plan):
-                prediction = pack.denoiser.denoise(noisy, timesteps, conditioning)
-        else:
-            prediction = pack.denoiser.denoise(noisy, timesteps, conditioning)
-        target = prediction_target(pack.denoiser.prediction_type, latents, noise, timesteps, alphas)
-        return mse_per_sample(prediction.to(latents.dtype), target)
+            around = pack.bank.rows(RowPlan(places=places, counts=(len(levels) // copies,) * copies))
+        with around:
+            return denoising_losses(pack.denoiser.process, denoise, latents, noise, levels, dtype=base)
 
 
 def _score(rows: FixedRows, losses: Tensor, base: Tensor) -> Score:
     by_band: dict[str, float] = {}
-    for name, (low, high) in rows.bands.items():
-        inside = (rows.timesteps >= low) & (rows.timesteps < high)
+    for band in rows.bands:
+        inside = (rows.levels >= band.low) & (rows.levels < band.high)
         if inside.any():
-            by_band[name] = float(losses[inside].mean())
+            by_band[band.label] = float(losses[inside].mean())
     return Score(loss=float(losses.mean()), relative=float(losses.mean() / base.mean()), by_band=by_band)
 
 

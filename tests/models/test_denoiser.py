@@ -71,9 +71,9 @@ def test_the_base_is_frozen_and_in_eval_mode(denoiser: Any) -> None:
 
 def test_the_schedule_is_diffusers_whatever_sampler_the_config_names(denoiser: Any) -> None:
     expected = DDPMScheduler.from_config(SCHEDULER).alphas_cumprod
-    assert torch.equal(denoiser.alphas_cumprod, expected)
-    assert denoiser.alphas_cumprod.dtype == torch.float32
-    assert denoiser.n_train_timesteps == 1000
+    assert torch.equal(denoiser.process.alphas_cumprod, expected)
+    assert denoiser.process.alphas_cumprod.dtype == torch.float32
+    assert denoiser.process.timesteps == 1000
     assert denoiser.latent_channels == 4
 
 
@@ -81,15 +81,15 @@ def test_a_zero_terminal_snr_schedule_is_kept(own_folder: Path) -> None:
     path = own_folder / "scheduler/scheduler_config.json"
     path.write_text(json.dumps(SCHEDULER | {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}))
     denoiser = open_base(model_config(own_folder)).load_denoiser(dtype=torch.float32, device=CPU)
-    assert denoiser.alphas_cumprod[-1] < 1e-6  # the last timestep is pure noise (Lin et al. 2024)
-    assert denoiser.prediction_type == "v_prediction"
+    assert denoiser.process.alphas_cumprod[-1] < 1e-6  # the last timestep is pure noise (Lin et al. 2024)
+    assert denoiser.process.predicts == "v_prediction"
 
 
 @pytest.mark.parametrize(("wanted", "says"), [("auto", "epsilon"), ("v_prediction", "v_prediction")])
 def test_the_prediction_type_is_the_schedulers_unless_given(folder: Path, wanted: str, says: str) -> None:
     model = model_config(folder, prediction_type=wanted)
     denoiser = open_base(model).load_denoiser(dtype=torch.float32, device=CPU)
-    assert denoiser.prediction_type == says
+    assert denoiser.process.predicts == says
     assert denoiser.scheduler_config["prediction_type"] == says
 
 

@@ -104,17 +104,17 @@ def test_a_single_files_marker_of_its_noise_is_heeded(
     save_file(load_file(single) | dict.fromkeys(marker, torch.tensor([])), path)
     place = {"dtype": torch.float32, "device": CPU}
     denoiser = open_base(model_config(path, config=str(folder))).load_denoiser(**place)
-    assert denoiser.prediction_type == "v_prediction"
-    assert (float(denoiser.alphas_cumprod[-1]) < 1e-6) == snr  # pure noise at the end (Lin et al. 2024)
+    assert denoiser.process.predicts == "v_prediction"
+    assert (float(denoiser.process.alphas_cumprod[-1]) < 1e-6) == snr  # pure noise at the end (Lin et al. 2024)
     said = open_base(model_config(path, config=str(folder), prediction_type="epsilon")).load_denoiser(**place)
-    assert said.prediction_type == "epsilon"
+    assert said.process.predicts == "epsilon"
 
 
 def test_a_single_files_modelspec_says_what_it_predicts_too(single: Path, folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "v.safetensors"
     save_file(load_file(single), path, metadata={"modelspec.prediction_type": "v"})
     base = open_base(model_config(path, config=str(folder)))
-    assert base.load_denoiser(dtype=torch.float32, device=CPU).prediction_type == "v_prediction"
+    assert base.load_denoiser(dtype=torch.float32, device=CPU).process.predicts == "v_prediction"
 
 
 def variant(folder: Path, name: str, part: str = "unet") -> Path:

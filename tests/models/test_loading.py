@@ -29,7 +29,7 @@ def test_a_single_file_denoises_exactly_as_the_folder(folder: Path, single: Path
     assert torch.equal(got, expected)
     assert expected.std() > 0.01
     assert one.layers == whole.layers
-    assert torch.equal(one.alphas_cumprod, whole.alphas_cumprod)
+    assert torch.equal(one.process.alphas_cumprod, whole.process.alphas_cumprod)
 
 
 def test_a_single_file_encodes_exactly_as_the_folder(folder: Path, single: Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from src.models import BaseError, open_base
 from src.models.sampling import draw
 from src.models.sd.noise import ddim_config, read_alphas_cumprod, schedule_problems
+from src.objectives import DiscreteDiffusion
 from tests.models.conftest import CPU, SCHEDULER, model_config
 
 # Diffusers' own use of numpy, in classes that are made here only to be saved.
@@ -64,6 +65,7 @@ class Waves:
 
     def __init__(self, scheduler_config: dict[str, Any]) -> None:
         self.scheduler_config = scheduler_config
+        self.process = DiscreteDiffusion(read_alphas_cumprod(scheduler_config), "epsilon")
 
     def denoise(self, noisy: Tensor, timesteps: Tensor, _told: dict[str, Tensor]) -> Tensor:
         return 3 * torch.sin(noisy * 2 + timesteps[:, None, None, None] / 100)

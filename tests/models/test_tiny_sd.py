@@ -27,9 +27,9 @@ def test_its_sizes_fit_the_shipped_model_config(base: Any) -> None:
 
 def test_it_predicts_velocity_and_has_the_targets(base: Any) -> None:
     denoiser = base.load_denoiser(dtype=torch.float32, device=CPU)
-    assert denoiser.prediction_type == "v_prediction"
-    assert denoiser.n_train_timesteps == 1000
-    assert 0 < denoiser.alphas_cumprod[-1] < 0.01
+    assert denoiser.process.predicts == "v_prediction"
+    assert denoiser.process.timesteps == 1000
+    assert 0 < denoiser.process.alphas_cumprod[-1] < 0.01
     assert len(denoiser.target_names("attention")) % 8 == 0
 
 

@@ -24,7 +24,7 @@ def _assembled(root: Path, *specs: Spec, dtype: torch.dtype = torch.float64) -> 
     pack = Pack(make_denoiser(), [make_member(spec, root) for spec in specs])
     for index, member in enumerate(pack.members):
         member.count.ordinal = 5 * index
-    return pack, assemble(pack.members, pack.bank, n_train_timesteps=1000, dtype=dtype)
+    return pack, assemble(pack.members, pack.bank, pack.denoiser.process, dtype=dtype)
 
 
 def test_each_row_is_its_members_own_sample(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_each_row_is_its_members_own_sample(tmp_path: Path) -> None:
             latents, noise, timestep, states = oracle.sample(ordinal)
             assert torch.equal(batch.latents[row], latents)
             torch.testing.assert_close(batch.noise[row], noise, rtol=1e-12, atol=1e-12)
-            assert int(batch.timesteps[row]) == int(timestep)
+            assert int(batch.levels[row]) == int(timestep)
             assert torch.equal(batch.conditioning["encoder_hidden_states"][row], states)
             p = member.config.lora.dropout
             key = DropoutKey(seed=member.config.seed, ordinal=ordinal, probability=p)
@@ -65,7 +65,7 @@ def test_parts_are_the_whole_in_pieces(rows: int | None, tmp_path: Path) -> None
         assert parts == [batch]
     expected = {1: [(1,)] * 6, 2: [(2,), (1, 1), (2,)], 3: [(3,), (1, 2)], 4: [(3, 1), (2,)], 5: [(3, 1), (2,)]}
     assert [part.plan.counts for part in parts] == expected.get(rows or 6, [(3, 1, 2)])
-    for name in ("latents", "noise", "timesteps"):
+    for name in ("latents", "noise", "levels"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
     states = [part.conditioning["encoder_hidden_states"] for part in parts]
     assert torch.equal(torch.cat(states), batch.conditioning["encoder_hidden_states"])

@@ -32,7 +32,7 @@ def _gradients(specs: list[Spec], root: Path) -> dict[str, dict[str, torch.Tenso
     pack = Pack(make_denoiser(torch.float32), [make_member(spec, root) for spec in specs])
     for member in pack.members:
         _wake(pack, member.name)
-    batch = assemble(pack.members, pack.bank, n_train_timesteps=1000, dtype=torch.float32)
+    batch = assemble(pack.members, pack.bank, pack.denoiser.process, dtype=torch.float32)
     with pack.bank.rows(batch.plan):
         member_losses(pack, batch).sum().backward()
     bank = pack.bank
@@ -80,7 +80,7 @@ def test_gradients_are_those_of_pefts_own_layers(tmp_path: Path) -> None:
             down.data.copy_(state[f"{name}.A"])
             up.data.copy_(state[f"{name}.B"].transpose(0, 1).reshape(up.shape))
             down.requires_grad_(), up.requires_grad_()
-        batch = assemble([member], reference.bank, n_train_timesteps=1000, dtype=torch.float32)
+        batch = assemble([member], reference.bank, reference.denoiser.process, dtype=torch.float32)
         _plain_loss(denoiser, batch).backward()
         for name, layer in layers.items():
             assert _apart(packed[f"{name}.A"], layer.lora_A["oracle"].weight.grad) < LIMIT
@@ -89,9 +89,11 @@ def test_gradients_are_those_of_pefts_own_layers(tmp_path: Path) -> None:
 
 
 def _plain_loss(denoiser, batch: PackBatch) -> torch.Tensor:  # noqa: ANN001
-    noisy = add_noise(batch.latents, batch.noise, batch.timesteps, denoiser.alphas_cumprod)
-    prediction = denoiser.denoise(noisy, batch.timesteps, batch.conditioning)
-    target = prediction_target("v_prediction", batch.latents, batch.noise, batch.timesteps, denoiser.alphas_cumprod)
+    noisy = add_noise(batch.latents, batch.noise, batch.levels, denoiser.process.alphas_cumprod)
+    prediction = denoiser.denoise(noisy, batch.levels, batch.conditioning)
+    target = prediction_target(
+        "v_prediction", batch.latents, batch.noise, batch.levels, denoiser.process.alphas_cumprod
+    )
     return mse_per_sample(prediction, target).mean()
 
 

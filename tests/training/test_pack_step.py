@@ -80,17 +80,17 @@ def test_a_base_in_bf16_predicts_in_it_and_the_loss_is_taken_in_fp32(tmp_path: P
     words = (*LONG, "trainer.precision=bf16-true", "trainer.accumulate=2")
     members = [make_member(Spec(name, (*words, f"seed={seed}")), tmp_path) for seed, name in enumerate("ab")]
     pack = Pack(make_denoiser(torch.bfloat16), members)
-    batch = assemble(members, pack.bank, n_train_timesteps=1000, dtype=torch.float32)
+    batch = assemble(members, pack.bank, pack.denoiser.process, dtype=torch.float32)
     with pack.bank.rows(batch.plan):
         losses = member_losses(pack, batch)
     assert losses.dtype == torch.float32
     assert losses.requires_grad
     scheduler, unet = scheduler_of("v_prediction"), plain_unet().eval().bfloat16()
     states = batch.conditioning["encoder_hidden_states"].bfloat16()
-    noisy = scheduler.add_noise(batch.latents, batch.noise, batch.timesteps).bfloat16()
+    noisy = scheduler.add_noise(batch.latents, batch.noise, batch.levels).bfloat16()
     with torch.no_grad():
-        got = unet(noisy, batch.timesteps, encoder_hidden_states=states).sample.float()
-    target = scheduler.get_velocity(batch.latents, batch.noise, batch.timesteps)
+        got = unet(noisy, batch.levels, encoder_hidden_states=states).sample.float()
+    target = scheduler.get_velocity(batch.latents, batch.noise, batch.levels)
     each = (got - target).square().mean((1, 2, 3))
     expected = [float(each[:2].sum()) / 4, float(each[2:].sum()) / 4]
     assert losses.tolist() == pytest.approx(expected, rel=2e-3)
@@ -104,7 +104,7 @@ def test_what_a_base_is_given_lies_on_its_device_in_its_type(tmp_path: Path) -> 
     denoiser.module.to("meta")
     pack = Pack(denoiser, members, injected=True)
     given = _watched(pack)
-    batch = assemble(members, pack.bank, n_train_timesteps=1000, dtype=torch.float32)
+    batch = assemble(members, pack.bank, pack.denoiser.process, dtype=torch.float32)
     assert batch.latents.device.type == "cpu"
     with pack.bank.rows(batch.plan):
         losses = member_losses(pack, batch)

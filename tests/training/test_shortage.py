@@ -157,7 +157,7 @@ def test_parts_of_a_batch_hold_every_row_once() -> None:
     batch = PackBatch(
         latents=latents,
         noise=latents,
-        timesteps=torch.arange(7),
+        levels=torch.arange(7),
         conditioning={"states": latents},
         plan=RowPlan(places=(0, 2, 1), counts=(4, 1, 2)),
         members=("a", "b", "c"),  # type: ignore[arg-type]  # only carried along

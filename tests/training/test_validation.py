@@ -21,6 +21,7 @@ from tests.training.oracle import Oracle, scheduler_of, stream
 from tests.training.world import Spec, make_data, make_denoiser, make_member, plain_unet
 
 OPTIONS = ("validation.timesteps=8", "validation.max_images=3")
+PROCESS = make_denoiser().process
 
 
 def _pack(tmp_path: Path, *specs: Spec) -> Pack:
@@ -61,12 +62,12 @@ def test_the_rows_do_not_depend_on_the_order_of_files() -> None:
         caption_index=data.caption_index[order],
         records=tuple(data.records[i] for i in order),
     )
-    one, other = (FixedRows(d, config, n_train_timesteps=1000, dtype=torch.float64) for d in (data, shuffled))
+    one, other = (FixedRows(d, config, PROCESS, torch.float64) for d in (data, shuffled))
     assert torch.equal(one.latents, other.latents)
     assert torch.equal(one.noise, other.noise)
     assert torch.equal(one.conditioning["encoder_hidden_states"], other.conditioning["encoder_hidden_states"])
     assert len(one) == 3 * 8
-    assert one.timesteps[:8].tolist() == [62, 187, 312, 437, 562, 687, 812, 937]
+    assert one.levels[:8].tolist() == [62, 187, 312, 437, 562, 687, 812, 937]
 
 
 def test_bands_average_to_the_whole(tmp_path: Path) -> None:
@@ -203,16 +204,16 @@ def test_rows_of_a_forward_suit_the_pictures_size() -> None:
     config = Spec("a", ("validation.timesteps=1", "validation.max_images=1")).config().validation
     data = make_data(1, variants=1)
     wide = replace(data, latents=torch.zeros(1, 1, 4, 64, 256))
-    rows = FixedRows(wide, config, n_train_timesteps=1000, dtype=torch.float32)
+    rows = FixedRows(wide, config, PROCESS, torch.float32)
     assert rows.per_forward == rows_of_a_forward(64 * 256) == 4
     asked = replace(config, batch_rows=7)
-    assert FixedRows(wide, asked, n_train_timesteps=1000, dtype=torch.float32).per_forward == 7
+    assert FixedRows(wide, asked, PROCESS, torch.float32).per_forward == 7
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_fixed_rows_have_the_dtype_that_was_asked_for(dtype: torch.dtype) -> None:
     config = Spec("a", OPTIONS).config().validation
-    rows = FixedRows(make_data(3, variants=1), config, n_train_timesteps=1000, dtype=dtype)
+    rows = FixedRows(make_data(3, variants=1), config, PROCESS, dtype)
     assert {rows.latents.dtype, rows.noise.dtype, *(s.dtype for s in rows.conditioning.values())} == {dtype}
 
 
@@ -278,8 +279,8 @@ def test_base_losses_that_an_earlier_run_kept_are_found_by_what_decides_them(tmp
     member.cache = TensorCache(tmp_path / "cache")
     pack = Pack(make_denoiser(), [member])
     Validator(pack).score([member])
-    rows = FixedRows(member.validation, member.config.validation, n_train_timesteps=1000, dtype=torch.float64)
-    tensors = {"latents": rows.latents, "timesteps": rows.timesteps, "noise": rows.noise, **rows.conditioning}
+    rows = FixedRows(member.validation, member.config.validation, PROCESS, torch.float64)
+    tensors = {"latents": rows.latents, "timesteps": rows.levels, "noise": rows.noise, **rows.conditioning}
     decides = {
         "kind": "base losses",
         "base": "b" * 64,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from src.models.protocol import Conditioning
 from src.models.sd.noise import ddim_config, read_alphas_cumprod, read_prediction_type
 from src.models.targets import resolve_targets, target_layers
-from src.objectives.targets import PredictionType
+from src.objectives.process import DiscreteDiffusion
 
 
 class SdDenoiser:
@@ -35,13 +35,12 @@ class SdDenoiser:
         """
         self.module = unet
         self.layers: Mapping[str, str] = target_layers(unet)
-        self.prediction_type: PredictionType = read_prediction_type(scheduler_config, prediction_type)
+        predicts = read_prediction_type(scheduler_config, prediction_type)
         self.scheduler_config: Mapping[str, Any] = {
             **ddim_config(scheduler_config),
-            "prediction_type": self.prediction_type,
+            "prediction_type": predicts,
         }
-        self.alphas_cumprod = read_alphas_cumprod(self.scheduler_config)
-        self.n_train_timesteps = len(self.alphas_cumprod)
+        self.process = DiscreteDiffusion(read_alphas_cumprod(self.scheduler_config), predicts)
         self.latent_channels: int = self.module.config.in_channels
         self.set_gradient_checkpointing(enabled=gradient_checkpointing)
 
