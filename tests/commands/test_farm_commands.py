@@ -20,6 +20,7 @@ from src.config.paths import PROJECT_ROOT
 from src.launch.records.journal import read_journal
 from src.launch.records.ledger import Job, is_held, read_sweep_state
 from tests.commands.ran import FAKE_WORKER, Command
+from tests.launch.seeds import Seed, seeds
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def _let_end(job_dir: Path) -> None:
 
 
 def test_status_shows_every_sweep_and_job(command: Command, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _sweep(command, root, "seed=0,13", "-m")
+    _sweep(command, root, seeds(0, Seed.DIVERGES), "-m")
     capsys.readouterr()
     assert status.main(["--root", str(root)]) == 0
     shown = capsys.readouterr().out
@@ -78,7 +79,7 @@ def test_status_shows_every_sweep_and_job(command: Command, root: Path, capsys: 
 
 
 def test_status_for_machines(command: Command, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = _sweep(command, root, "seed=0,13", "-m")
+    folder = _sweep(command, root, seeds(0, Seed.DIVERGES), "-m")
     capsys.readouterr()
     assert status.main([str(folder), "--json"]) == 0
     jobs = json.loads(capsys.readouterr().out)
@@ -102,7 +103,7 @@ def test_status_without_any_sweep(root: Path, capsys: pytest.CaptureFixture[str]
 
 def test_resume_goes_on_with_what_a_killed_launcher_left(root: Path) -> None:
     folder = root / "2026-11-25" / "10-00-00-a1b2c3"
-    _killed_launcher(folder, "seed=0,77", "hydra.launcher.backoff_s=0.5")
+    _killed_launcher(folder, seeds(0, Seed.ENDLESS), "hydra.launcher.backoff_s=0.5")
     assert _states(folder) == ["FINISHED", "KILLED"], "what the worker told when nobody journalled it"
     _let_end(folder / "1")
     finished_at = (folder / "0" / "adapter" / "duotone-rank8-seed0.safetensors").stat().st_mtime_ns
@@ -117,7 +118,7 @@ def test_resume_goes_on_with_what_a_killed_launcher_left(root: Path) -> None:
 def test_resume_says_what_it_skips_and_retry_tries_failed_jobs(
     command: Command, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = _sweep(command, root, "seed=0,13", "-m")
+    folder = _sweep(command, root, seeds(0, Seed.DIVERGES), "-m")
     assert resume.main([str(folder)]) == 0
     assert "Nothing is left to do" in capsys.readouterr().out
     _let_end(folder / "1")
@@ -138,7 +139,7 @@ def test_a_finished_job_whose_file_is_gone_is_not_skipped(command: Command, root
 
 def test_two_resumes_at_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = root / "2026-11-25" / "10-00-00-a1b2c3"
-    _killed_launcher(folder, "seed=0,77")
+    _killed_launcher(folder, seeds(0, Seed.ENDLESS))
     line = [sys.executable, "-m", "src.resume", str(folder)]
     first = subprocess.Popen(line, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -161,7 +162,7 @@ def test_stop_ends_a_job_and_then_the_sweep(root: Path, capsys: pytest.CaptureFi
         sys.executable,
         "-m",
         "src.train",
-        "seed=77,88",
+        seeds(Seed.ENDLESS, Seed.DEAF),
         FAKE_WORKER,
         f"hydra.sweep.dir={folder}",
         "tracking=none",
@@ -178,7 +179,7 @@ def test_stop_ends_a_job_and_then_the_sweep(root: Path, capsys: pytest.CaptureFi
         assert again in capsys.readouterr().out, "the printed command finds the job where it was found"
         assert stop.main([str(folder / "0")]) == 2
         assert "has ended already" in capsys.readouterr().err
-        assert stop.main([str(folder), "--wait", "0.5"]) == 1, "seed 88 does not listen"
+        assert stop.main([str(folder), "--wait", "0.5"]) == 1, "one of them does not listen"
     finally:
         for number in (signal.SIGINT, signal.SIGINT):
             launcher.send_signal(number)

@@ -23,6 +23,7 @@ from src.launch.records.ledger import is_held
 from src.launch.records.results import read_results
 from tests.commands.ran import FAKE_WORKER
 from tests.commands.stopping import began, sweeps_in
+from tests.launch.seeds import Seed, seeds
 
 _PATIENCE_S = 150.0  # making a database takes MLflow half a minute on a busy machine
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -112,7 +113,7 @@ def test_a_resumed_sweep_goes_on_in_the_same_runs_and_logs_no_step_twice(
 ) -> None:
     """Two packs on two slots; the resumed jobs do their last steps once more, as after a checkpoint."""
     folder, store = tmp_path / "multirun" / "day" / "10-00-00-a1b2c3", Store(tmp_path / "mlruns")
-    words = ["lora.rank=4,8,16", "seed=77", "hydra.launcher.pack_size=2", "hydra.launcher.slots=2"]
+    words = ["lora.rank=4,8,16", seeds(Seed.ENDLESS), "hydra.launcher.pack_size=2", "hydra.launcher.slots=2"]
     launcher = start("train", *words, "-m", FAKE_WORKER, f"hydra.sweep.dir={folder}", "tracking.flush_s=0.2")
     _until(lambda: [len(store.steps(run)) > 3 for run in store.runs("job")] == [True] * 3, "metrics of three jobs")
     before = store.runs("job") | store.runs("sweep")

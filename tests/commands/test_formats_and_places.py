@@ -14,6 +14,7 @@ import pytest
 from src import resume, status, stop
 from src.config.errors import FORMAT
 from tests.commands.ran import Command
+from tests.launch.seeds import Seed, seeds
 
 NEWER = f"got format {FORMAT + 1}, allowed is up to {FORMAT}"
 
@@ -22,7 +23,7 @@ NEWER = f"got format {FORMAT + 1}, allowed is up to {FORMAT}"
 def root(command: Command, tmp_path: Path) -> Path:
     """Two sweeps, ``d/old`` and ``d/new``."""
     for name in ("old", "new"):
-        command("seed=13", sweep_dir=tmp_path / "multirun" / "d" / name)
+        command(seeds(Seed.DIVERGES), sweep_dir=tmp_path / "multirun" / "d" / name)
     return tmp_path / "multirun"
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 from src import resume
 from src.config.paths import PROJECT_ROOT
 from tests.commands.ran import Command, Ran
+from tests.launch.seeds import Seed, seeds
 
 LONG = "n" * 300
 
@@ -196,7 +197,7 @@ def test_what_the_environment_names_in_vain_is_warned_of_and_a_tag(
 def test_a_sweep_does_not_go_on_without_its_base_or_into_a_store_of_another_version(
     command: Command, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep = command("seed=13", f"model.path={base}").sweep_dir
+    sweep = command(seeds(Seed.DIVERGES), f"model.path={base}").sweep_dir
     weights = base / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(tmp_path / "away")
     capsys.readouterr()

@@ -23,6 +23,7 @@ from src.launch.screen.table import ui_command
 from tests.commands.ran import Command, Ran
 from tests.commands.stopping import stopped_after, sweeps_in
 from tests.launch.jobs import job
+from tests.launch.seeds import Seed, seeds
 
 ROOT = "my loras (é)'s"
 PHOTOS = "a=1, ключ's"
@@ -64,14 +65,14 @@ def test_what_a_stopped_sweep_prints_leads_back_to_it(
 ) -> None:
     root = tmp_path / ROOT
     with stopped_after(root, finished=1):
-        ran = train("seed=1,77", "hydra.launcher.pack_size=1")
+        ran = train(seeds(1, Seed.ENDLESS), "hydra.launcher.pack_size=1")
     (folder,) = sweeps_in(root)
     told = printed(ran.out + ran.err)
     assert told, "how to go on is said"
     status.main([str(folder)])
     told += printed(capsys.readouterr().out)
     with stopped_after(root, finished=1):
-        told += printed(train("seed=1,77", "hydra.launcher.pack_size=1").out)
+        told += printed(train(seeds(1, Seed.ENDLESS), "hydra.launcher.pack_size=1").out)
     assert len(told) >= 3
     for program, *words in told:
         assert program in ("src.resume", "src.retry", "src.status", "src.train")

@@ -12,6 +12,7 @@ from src.launch.records.journal import FILE as JOURNAL
 from src.launch.records.journal import Journal
 from src.launch.records.results import FILE, read_results
 from tests.commands.ran import Command
+from tests.launch.seeds import Seed, seeds
 
 
 def _kill_the_launcher_before_the_end(sweep_dir: Path) -> None:
@@ -46,7 +47,7 @@ def test_the_table_and_the_results_are_made_once(
 
 def test_a_failed_job_is_told_by_the_exit_code(command: Command, tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
-    assert command("seed=1,13", "-m").code == 1
+    assert command(seeds(1, Seed.DIVERGES), "-m").code == 1
     states = [result.state for result in read_results(folder)]
     _kill_the_launcher_before_the_end(folder)
     assert resume.main([str(folder)]) == 1

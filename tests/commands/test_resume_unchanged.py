@@ -11,6 +11,7 @@ from src import resume
 from src.launch.records.folders import create_sweep
 from tests.commands.ran import Command
 from tests.commands.stopping import began, ends, stopped_after
+from tests.launch.seeds import Seed, seeds
 
 DATA = "data=folder data.name=photos data.resolution=64"
 
@@ -25,7 +26,7 @@ def stopped(command: Command, words: list[str], tmp_path: Path) -> Path:
     """Two jobs, one a pack: the first finished, the second stopped; it would end now."""
     folder = tmp_path / "sweep"
     with stopped_after(folder, finished=1):
-        ran = command("seed=1,77", "hydra.launcher.pack_size=1", *words)
+        ran = command(seeds(1, Seed.ENDLESS), "hydra.launcher.pack_size=1", *words)
     assert ran.code == 130, ran.out
     assert list(ran.states().values()) == ["FINISHED", "KILLED"]
     (folder / "let-end").touch()
@@ -69,7 +70,7 @@ def test_changed_data_is_refused_before_anything_starts(
     said |= {"caption": "1 caption altered (c.png)", "gone": f"data.path: {photos} is missing"}
     assert said[harm] in told
     assert "photos-rank8-seed1, photos-rank8-seed77: the data changed since it began" in told
-    assert "Restore it to go on, or train anew: python -m src.train seed=1,77" in told
+    assert f"Restore it to go on, or train anew: python -m src.train {seeds(1, Seed.ENDLESS)}" in told
     assert "hydra.sweep.dir" not in told, "which holds a sweep already"
     assert (stopped / "journal.jsonl").read_bytes() == before
     assert len(told.splitlines()) == 2, "said once for both"
@@ -84,7 +85,7 @@ def test_jobs_on_other_data_go_on_and_the_exit_code_tells(
         (other / file.name).write_bytes(file.read_bytes())
     folder = tmp_path / "sweep"
     with stopped_after(folder, finished=0):
-        command("seed=77", f"data.path={photos},{other}", *DATA.split(), "-m")
+        command(seeds(Seed.ENDLESS), f"data.path={photos},{other}", *DATA.split(), "-m")
     assert ends(folder)[-2:] == ["KILLED", "KILLED"]
     (folder / "let-end").touch()
     (other / "a.png").write_bytes(b"another")
@@ -150,7 +151,7 @@ def test_a_torn_adapter_is_made_again(stopped: Path) -> None:
 def test_failed_jobs_are_compared_only_when_they_are_tried_again(
     command: Command, words: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command("seed=13", *words)
+    command(seeds(Seed.DIVERGES), *words)
     (photos / "b.png").write_bytes(b"another")
     assert resume.main([str(tmp_path / "sweep")]) == 0
     assert "skipped, failed (python -m src.retry tries again): photos-rank8" in capsys.readouterr().out

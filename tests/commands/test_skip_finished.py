@@ -15,6 +15,7 @@ from src.launch.farm.again import earlier_sweeps
 from src.launch.records.journal import Journal
 from tests.commands.ran import Command, Ran
 from tests.commands.stopping import began, ends, stopped_after, sweeps_in
+from tests.launch.seeds import Seed, seeds
 
 SKIP = "hydra.launcher.skip_finished=true"
 DATA = ("data=folder", "data.name=photos", "data.resolution=64")
@@ -52,11 +53,11 @@ def test_all_finished_trains_nothing_and_lists_why(train: Command, here: Path) -
 def test_an_unfinished_sweep_goes_on_in_its_own_folder_whatever_the_order(train: Command, here: Path) -> None:
     words = ("lora.rank=4,8", "hydra.launcher.pack_size=1")
     with stopped_after(here, finished=2):
-        assert train("seed=1,77", *words).code == 130
+        assert train(seeds(1, Seed.ENDLESS), *words).code == 130
     (folder,) = sweeps_in(here)
     assert [state for state in ends(folder) if state != "RUNNING"] == ["FINISHED", "FINISHED", "KILLED", "KILLED"]
     (folder / "let-end").touch()
-    ran = train("seed=77,1", *words, "sample=none", "trainer.log_every=7", SKIP)
+    ran = train(seeds(Seed.ENDLESS, 1), *words, "sample=none", "trainer.log_every=7", SKIP)
     assert ran.code == 0, ran.out
     assert sweeps_in(here) == [folder]
     assert began(folder)[3:] == [[2], [3]]
@@ -76,13 +77,13 @@ def test_an_unfinished_sweep_goes_on_in_its_own_folder_whatever_the_order(train:
 def test_a_folder_of_ones_own_is_gone_on_with(train: Command, here: Path, tmp_path: Path) -> None:
     own = tmp_path / "own"
     with stopped_after(own, finished=0):
-        train("seed=77", sweep_dir=own)
+        train(seeds(Seed.ENDLESS), sweep_dir=own)
     (own / "let-end").touch()
-    refused = train("seed=77", sweep_dir=own)
+    refused = train(seeds(Seed.ENDLESS), sweep_dir=own)
     assert refused.code == 2
     assert "holds a sweep already" in refused.err
     assert SKIP in refused.err
-    assert train("seed=77", SKIP, sweep_dir=own).code == 0
+    assert train(seeds(Seed.ENDLESS), SKIP, sweep_dir=own).code == 0
     assert ends(own)[-1] == "FINISHED"
     other = train("seed=5", SKIP, sweep_dir=own)
     assert other.code == 2, "another command's sweep is not written over"
@@ -139,8 +140,8 @@ def test_changed_data_is_refused_before_anything_starts(train: Command, here: Pa
 
 
 def test_failed_jobs_stay_failed_until_they_are_asked_for(train: Command, here: Path) -> None:
-    assert train("seed=1,13").code == 1
-    ran = train("seed=1,13", SKIP)
+    assert train(seeds(1, Seed.DIVERGES)).code == 1
+    ran = train(seeds(1, Seed.DIVERGES), SKIP)
     assert ran.code == 1
     assert "skipped, failed (python -m src.retry tries again): photos-rank8-seed13" in ran.out
     assert began(sweeps_in(here)[0]) == [[0, 1]]
@@ -150,10 +151,10 @@ def test_without_the_option_a_new_sweep_starts_and_one_line_tells_of_the_unfinis
     train: Command, here: Path
 ) -> None:
     with stopped_after(here, finished=1):
-        train("seed=1,77", "hydra.launcher.pack_size=1")
+        train(seeds(1, Seed.ENDLESS), "hydra.launcher.pack_size=1")
     (folder,) = sweeps_in(here)
     with stopped_after(here, finished=1):
-        ran = train("seed=1,77", "hydra.launcher.pack_size=1")
+        ran = train(seeds(1, Seed.ENDLESS), "hydra.launcher.pack_size=1")
     near = folder.relative_to(Path.cwd())
     (told,) = (" ".join(line.split()) for line in ran.out.splitlines() if "has the same jobs" in line)
     assert told == (
@@ -164,7 +165,7 @@ def test_without_the_option_a_new_sweep_starts_and_one_line_tells_of_the_unfinis
     other = train("seed=1,2")
     assert "has the same jobs" not in other.out
     (sweeps_in(here)[1] / "let-end").touch()
-    assert train("seed=1,77", SKIP).code == 0
+    assert train(seeds(1, Seed.ENDLESS), SKIP).code == 0
     assert "has the same jobs" not in train("seed=1", "hydra.launcher.plan_only=true").out
 
 
@@ -172,18 +173,18 @@ def test_nothing_is_said_of_a_finished_or_running_sweep(train: Command, here: Pa
     train("seed=1")
     assert "has the same jobs" not in train("seed=1").out
     with stopped_after(here, finished=0):
-        train("seed=77")
+        train(seeds(Seed.ENDLESS))
     newest = sweeps_in(here)[-1]
     with Journal(newest), stopped_after(here, finished=0):
-        assert "has the same jobs" not in train("seed=77").out
+        assert "has the same jobs" not in train(seeds(Seed.ENDLESS)).out
 
 
 def test_a_sweep_that_still_runs_is_refused(train: Command, here: Path) -> None:
     with stopped_after(here, finished=0):
-        train("seed=77")
+        train(seeds(Seed.ENDLESS))
     (folder,) = sweeps_in(here)
     with Journal(folder):
-        ran = train("seed=77", SKIP)
+        ran = train(seeds(Seed.ENDLESS), SKIP)
     assert ran.code == 2
     assert "in use by another process" in ran.err
     assert len(sweeps_in(here)) == 1
@@ -192,11 +193,11 @@ def test_a_sweep_that_still_runs_is_refused(train: Command, here: Path) -> None:
 def test_the_newest_of_several_is_gone_on_with(train: Command, here: Path) -> None:
     for _ in range(2):
         with stopped_after(here, finished=0):
-            train("seed=77")
+            train(seeds(Seed.ENDLESS))
     first, second = sweeps_in(here)
     (second / "let-end").touch()
     os.utime(first / "sweep.json")  # copied since: what counts is when it began
-    assert train("seed=77", SKIP).code == 0
+    assert train(seeds(Seed.ENDLESS), SKIP).code == 0
     assert (len(began(first)), len(began(second))) == (1, 2)
 
 

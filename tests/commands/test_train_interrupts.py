@@ -15,6 +15,7 @@ import pytest
 
 from src.config.paths import PROJECT_ROOT
 from src.launch.records.results import read_results
+from tests.launch.seeds import Seed, seeds
 
 _PATIENCE_S = 60.0
 
@@ -64,7 +65,7 @@ def _gone(pid: int) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_stops_cleanly_and_keeps_what_was_finished(tmp_path: Path, number: signal.Signals) -> None:
-    launcher = _start(tmp_path / "s", "seed=0,77,1", "hydra.launcher.pack_size=1")
+    launcher = _start(tmp_path / "s", seeds(0, Seed.ENDLESS, 1), "hydra.launcher.pack_size=1")
     try:
         _trains(tmp_path / "s", "pack-1")
         sent = time.monotonic()
@@ -89,7 +90,7 @@ def test_the_first_signal_stops_cleanly_and_keeps_what_was_finished(tmp_path: Pa
 
 
 def test_the_second_ctrl_c_ends_a_worker_that_does_not_stop(tmp_path: Path) -> None:
-    launcher = _start(tmp_path / "s", "seed=88")
+    launcher = _start(tmp_path / "s", seeds(Seed.DEAF))
     try:
         _trains(tmp_path / "s")
         launcher.send_signal(signal.SIGINT)
@@ -108,7 +109,7 @@ def test_the_second_ctrl_c_ends_a_worker_that_does_not_stop(tmp_path: Path) -> N
 
 
 def test_a_killed_launcher_leaves_no_worker_and_the_sweep_stays_readable(tmp_path: Path) -> None:
-    launcher = _start(tmp_path / "s", "seed=0,77")
+    launcher = _start(tmp_path / "s", seeds(0, Seed.ENDLESS))
     try:
         _trains(tmp_path / "s")
         launcher.kill()

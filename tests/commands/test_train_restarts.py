@@ -11,6 +11,7 @@ from src.config.control import ask_to_stop
 from src.launch.records.journal import read_journal
 from src.launch.records.ledger import read_sweep_state
 from tests.commands.ran import Command, Ran
+from tests.launch.seeds import Seed, seeds
 
 QUICK = "hydra.launcher.backoff_s=0.05"
 
@@ -25,7 +26,7 @@ def events(ran: Ran, kind: str) -> list[dict[str, Any]]:
 
 
 def test_a_pack_whose_worker_died_goes_on_from_its_checkpoints(command: Command) -> None:
-    ran = command("seed=0,67,1", "-m", QUICK)
+    ran = command(seeds(0, Seed.DIES_ONCE, 1), "-m", QUICK)
     assert ran.code == 0, ran.out
     assert set(ran.states().values()) == {"FINISHED"}
     assert packs_sent(ran) == [("pack-0", [0, 1, 2])] * 2
@@ -34,29 +35,11 @@ def test_a_pack_whose_worker_died_goes_on_from_its_checkpoints(command: Command)
     assert [event["state"] for event in events(ran, "worker")] == ["started", "ended", "started", "left"]
 
 
-def test_a_job_that_kills_its_workers_ends_alone_and_its_mates_finish(command: Command) -> None:
-    ran = command("seed=0,1,66,2", "-m", QUICK)
-    assert ran.code == 1
-    assert list(ran.states().values()) == ["FINISHED", "FINISHED", "FAILED", "FINISHED"]
-    assert "after 3 restarts (hydra.launcher.max_restarts)" in ran.results()[2]["error"]
-    sent = packs_sent(ran)
-    assert sent[:2] == [("pack-0", [0, 1, 2, 3])] * 2
-    assert ("pack-0a", [0, 1]) in sent
-    assert ("pack-0b", [2, 3]) in sent
-    assert ("pack-0bb", [3]) in sent
-
-
-def test_no_restart_is_tried_where_none_is_allowed(command: Command) -> None:
-    ran = command("seed=66", QUICK, "hydra.launcher.max_restarts=0")
-    assert ran.code == 1
-    assert len(packs_sent(ran)) == 1
-
-
 def test_the_ledger_counts_deaths_and_keeps_the_steps_of_those_that_were_stopped(
     command: Command, tmp_path: Path
 ) -> None:
     asking = _ask_when_running(tmp_path / "sweep", 0)
-    ran = command("seed=77,67,1", "-m", QUICK)
+    ran = command(seeds(Seed.ENDLESS, Seed.DIES_ONCE, 1), "-m", QUICK)
     asking.join()
     sweep = read_sweep_state(ran.sweep_dir)
     assert sweep is not None
@@ -65,23 +48,15 @@ def test_the_ledger_counts_deaths_and_keeps_the_steps_of_those_that_were_stopped
     assert sweep.jobs[0].step is not None
 
 
-def test_a_job_that_joins_or_is_handed_back_was_not_restarted(command: Command) -> None:
-    ran = command("seed=31,0", "lora.rank=1,2,3", "-m", "data.batch_size=1")
-    sweep = read_sweep_state(ran.sweep_dir)
-    assert sweep is not None
-    assert len(events(ran, "gain")) == 1
-    assert {job.restarts for job in sweep.jobs} == {0}
-
-
 def test_a_worker_that_stands_still_is_ended_and_its_pack_goes_on(command: Command) -> None:
-    ran = command("seed=33,1", "-m", QUICK, "hydra.launcher.stall_s=1")
+    ran = command(seeds(Seed.HANGS_ONCE, 1), "-m", QUICK, "hydra.launcher.stall_s=1")
     assert ran.code == 0, ran.out
     assert "did nothing for 1 s" in ran.out
     assert [event["state"] for event in events(ran, "worker")] == ["started", "stalled", "started", "left"]
 
 
 def test_a_pack_that_breaks_is_halved_until_the_culprit_is_alone(command: Command) -> None:
-    ran = command("seed=0,1,2,99", "-m", QUICK)
+    ran = command(seeds(0, 1, 2, Seed.BREAKS), "-m", QUICK)
     assert ran.code == 0, ran.out
     assert set(ran.states().values()) == {"FINISHED"}
     assert [jobs for _, jobs in packs_sent(ran)] == [[0, 1, 2, 3], [0, 1], [2, 3], [2], [3]]
@@ -113,32 +88,15 @@ def _ask_when_running(sweep_dir: Path, *jobs: int | None) -> threading.Thread:
 
 def test_one_job_is_stopped_and_the_others_go_on(command: Command, tmp_path: Path) -> None:
     asking = _ask_when_running(tmp_path / "sweep", 0)
-    ran = command("seed=77,1", "-m")
+    ran = command(seeds(Seed.ENDLESS, 1), "-m")
     asking.join()
     assert list(ran.states().values()) == ["KILLED", "FINISHED"]
     assert ran.code == 1
 
 
-def test_a_job_stays_stopped_although_its_worker_died_of_it(command: Command, tmp_path: Path) -> None:
-    asking = _ask_when_running(tmp_path / "sweep", 0)
-    ran = command("seed=34,1", "-m", QUICK)
-    asking.join()
-    assert list(ran.states().values()) == ["KILLED", "FINISHED"]
-    assert ran.results()[0]["error"] == "stopped on request"
-
-
-def test_a_waiting_job_is_stopped_before_it_starts(command: Command, tmp_path: Path) -> None:
-    asking = _ask_when_running(tmp_path / "sweep", 1, 0)  # in this order: 1 would start when 0 has gone
-    ran = command("seed=77,1,2", "-m", "hydra.launcher.pack_size=1")
-    asking.join()
-    assert list(ran.states().values()) == ["KILLED", "KILLED", "FINISHED"]
-    assert ran.results()[1]["error"] == "stopped before it started"
-    assert [jobs for _, jobs in packs_sent(ran)] == [[0], [2]]
-
-
 def test_a_sweep_is_stopped_like_ctrl_c(command: Command, tmp_path: Path) -> None:
     asking = _ask_when_running(tmp_path / "sweep", None)
-    ran = command("seed=77,1", "-m", "hydra.launcher.pack_size=1")
+    ran = command(seeds(Seed.ENDLESS, 1), "-m", "hydra.launcher.pack_size=1")
     asking.join()
     assert ran.code == 130
     assert list(ran.states().values()) == ["KILLED", "KILLED"]

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from src.launch.records.journal import Journal, read_journal
 from tests.commands.ran import Command, Ran
+from tests.launch.seeds import Seed, seeds
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def stopped(command: Command, once: dict[str, Path], tmp_path_factory: pytest.Te
     """A sweep of two, the second of which failed after its first checkpoints: trained once, copied for each test."""
     if "sweep" not in once:
         once["sweep"] = tmp_path_factory.mktemp("once") / "sweep"
-        command("seed=0,13", "-m", sweep_dir=once["sweep"])
+        command(seeds(0, Seed.DIVERGES), "-m", sweep_dir=once["sweep"])
     shutil.copytree(once["sweep"], tmp_path / "sweep")
     return Ran(code=1, out="", err="", sweep_dir=tmp_path / "sweep")
 
@@ -102,7 +103,7 @@ def test_without_a_checkpoint_the_command_to_train_it_anew_is_shown(command: Com
     ran = command(f"resume={stopped.sweep_dir}/1", sweep_dir=None)
     assert ran.code == 2
     assert "holds no checkpoint" in ran.err
-    assert "python -m src.train seed=13" in ran.err
+    assert f"python -m src.train {seeds(Seed.DIVERGES)}" in ran.err
 
 
 def test_a_sweep_that_still_runs_is_not_resumed(command: Command, stopped: Ran) -> None:

@@ -19,6 +19,7 @@ from src.launch.points.check import group_options, problems_of
 from src.launch.points.spread import points_of
 from src.launch.records.journal import read_journal
 from tests.commands.ran import Command
+from tests.launch.seeds import Seed, seeds
 
 
 def test_three_ranks_train_in_one_pack_and_each_has_its_folder(command: Command) -> None:
@@ -71,7 +72,7 @@ def test_a_run_without_m_is_a_sweep_of_one_job_and_goes_the_same_way(command: Co
 
 
 def test_a_failing_job_fails_alone_and_the_exit_code_tells(command: Command) -> None:
-    ran = command("seed=0,13,1", "-m")
+    ran = command(seeds(0, Seed.DIVERGES, 1), "-m")
     assert ran.code == 1
     assert ran.states() == {
         "duotone-rank8-seed0": "FINISHED",
@@ -84,7 +85,7 @@ def test_a_failing_job_fails_alone_and_the_exit_code_tells(command: Command) -> 
 
 
 def test_a_dying_worker_fails_its_pack_only_and_the_next_pack_gets_a_fresh_one(command: Command) -> None:
-    ran = command("seed=0,66,1", "-m", "hydra.launcher.pack_size=1", "hydra.launcher.max_restarts=0")
+    ran = command(seeds(0, Seed.DIES, 1), "-m", "hydra.launcher.pack_size=1", "hydra.launcher.max_restarts=0")
     assert ran.code == 1
     assert list(ran.states().values()) == ["FINISHED", "FAILED", "FINISHED"]
     assert "SIGKILL" in ran.results()[1]["error"]
@@ -96,20 +97,20 @@ def test_a_dying_worker_fails_its_pack_only_and_the_next_pack_gets_a_fresh_one(c
 
 
 def test_pack_mates_that_finished_before_the_worker_died_stay_finished(command: Command) -> None:
-    ran = command("seed=0,13,66", "-m", "hydra.launcher.max_restarts=0")
+    ran = command(seeds(0, Seed.DIVERGES, Seed.DIES), "-m", "hydra.launcher.max_restarts=0")
     assert list(ran.states().values()) == ["FAILED", "FAILED", "FAILED"]
     assert ran.results()[1]["error"] == "the loss is not finite at step 2", "its own end, not the worker's"
 
 
 def test_a_pack_that_ends_without_a_word_about_a_job_fails_that_job(command: Command) -> None:
-    ran = command("seed=0,55", "-m")
+    ran = command(seeds(0, Seed.ENDS_UNSAID), "-m")
     assert ran.code == 1
     assert list(ran.states().values()) == ["FINISHED", "FAILED"]
     assert "without a result" in ran.results()[1]["error"]
 
 
 def test_a_finished_job_stays_finished_whatever_is_said_of_it_later(command: Command) -> None:
-    ran = command("seed=44")
+    ran = command(seeds(Seed.FAILS_LATE))
     assert (ran.code, ran.results()[0]["state"], ran.results()[0]["error"]) == (0, "FINISHED", None)
 
 
@@ -193,7 +194,7 @@ def test_the_table_marks_the_best_and_prints_paths_whole(command: Command) -> No
 
 
 def test_the_journal_tells_the_plan_and_every_end(command: Command) -> None:
-    ran = command("seed=0,13", "-m")
+    ran = command(seeds(0, Seed.DIVERGES), "-m")
     lines = read_journal(ran.sweep_dir)
     assert [(line["job"], line["state"]) for line in lines if line["event"] == "job"] == [
         (0, "RUNNING"),

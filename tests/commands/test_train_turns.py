@@ -22,6 +22,7 @@ from src.launch.records.journal import read_journal
 from src.launch.records.ledger import is_held, read_sweep_state
 from src.wiring.forecast import TracedForecast
 from tests.commands.ran import FAKE_WORKER, Command
+from tests.launch.seeds import Seed, seeds
 
 _PATIENCE_S = 60.0
 Start = Callable[..., subprocess.Popen[str]]
@@ -93,9 +94,9 @@ def test_three_sweeps_go_in_the_order_in_which_they_came(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a, b, c = (tmp_path / name for name in "abc")
-    first = start(a, "seed=77")
+    first = start(a, seeds(Seed.ENDLESS))
     _trains(a)
-    second = start(b, "seed=0,13")
+    second = start(b, seeds(0, Seed.DIVERGES))
     _waits(b, 1)
     third = start(c, "seed=1")
     _waits(c, 2)
@@ -118,7 +119,7 @@ def test_three_sweeps_go_in_the_order_in_which_they_came(
 
 def test_a_killed_launchers_device_is_free_when_its_worker_has_gone(start: Start, tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
-    first = start(a, "seed=77")
+    first = start(a, seeds(Seed.ENDLESS))
     _trains(a)
     worker = psutil.Process(_events(a, "worker")[0]["pid"])
     worker.suspend()  # so that it cannot see at once that its launcher has gone
@@ -137,7 +138,7 @@ def test_a_killed_launchers_device_is_free_when_its_worker_has_gone(start: Start
 
 def test_ctrl_c_leaves_the_queue(start: Start, tmp_path: Path) -> None:
     a, b, c = (tmp_path / name for name in "abc")
-    first = start(a, "seed=77")
+    first = start(a, seeds(Seed.ENDLESS))
     _trains(a)
     second = start(b, "seed=0,1")
     _waits(b)
@@ -162,7 +163,7 @@ def test_ctrl_c_leaves_the_queue(start: Start, tmp_path: Path) -> None:
 
 def test_a_waiting_sweep_whose_jobs_are_all_stopped_ends(start: Start, tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
-    start(a, "seed=77")
+    start(a, seeds(Seed.ENDLESS))
     _trains(a)
     second = start(b, "seed=0,1")
     _waits(b)
@@ -176,7 +177,7 @@ def test_a_waiting_sweep_whose_jobs_are_all_stopped_ends(start: Start, tmp_path:
 
 def test_two_sweeps_at_once_where_that_is_wanted(start: Start, tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
-    start(a, "seed=77")
+    start(a, seeds(Seed.ENDLESS))
     _trains(a)
     second = start(b, "seed=0", "hydra.launcher.share=true")
     assert "waiting" not in _ended(second)
@@ -198,7 +199,7 @@ def test_of_two_devices_the_first_that_is_free_is_taken_and_each_is_given_back_i
 ) -> None:
     cards = _two_cards(tmp_path / "nvml")
     a, b = tmp_path / "a", tmp_path / "b"
-    first = start(a, "seed=77,0", "hydra.launcher.pack_size=1", **cards)
+    first = start(a, seeds(Seed.ENDLESS, 0), "hydra.launcher.pack_size=1", **cards)
     _until(lambda: "FINISHED" in _states(a), "the short job of the first")
     _until(lambda: None in (holder_of("cuda-GPU-0"), holder_of("cuda-GPU-1")), "a device to be given back")
     second = start(b, "seed=1,2,3", "hydra.launcher.pack_size=1", **cards)
@@ -216,7 +217,9 @@ def test_of_two_devices_the_first_that_is_free_is_taken_and_each_is_given_back_i
 
 
 def test_both_devices_are_used(start: Start, tmp_path: Path) -> None:
-    first = start(tmp_path / "a", "seed=77,78", "hydra.launcher.pack_size=1", **_two_cards(tmp_path / "nvml"))
+    first = start(
+        tmp_path / "a", seeds(Seed.ENDLESS, 78), "hydra.launcher.pack_size=1", **_two_cards(tmp_path / "nvml")
+    )
     _until(lambda: len(_events(tmp_path / "a", "began")) == 2, "both jobs")
     first.send_signal(signal.SIGINT)
     _ended(first)

@@ -14,6 +14,7 @@ from src import resume, status, stop
 from src.launch.records.finding import find
 from src.launch.records.record import sweep_dirs
 from tests.commands.ran import Command
+from tests.launch.seeds import Seed, seeds
 
 
 def _record(folder: Path, created: float) -> Path:
@@ -67,7 +68,7 @@ def test_a_folder_one_level_deep_is_found_by_every_command(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.fspath(Path(__file__).parents[2]))
     command("seed=0", "-m", sweep_dir=None)
-    command("seed=1,13", "-m", "hydra.sweep.dir=multirun/ranks", sweep_dir=None)
+    command(seeds(1, Seed.DIVERGES), "-m", "hydra.sweep.dir=multirun/ranks", sweep_dir=None)
     assert status.main([]) == 0
     assert capsys.readouterr().out.startswith("multirun/ranks ")
     assert resume.main([]) == 0

@@ -18,6 +18,7 @@ from src.launch.farm.outcome import OUTCOME
 from src.launch.farm.outside import Outside
 from src.launch.farm.sweep import Settings
 from src.launch.records.results import JobOutcome
+from tests.launch.seeds import Seed, seeds
 
 _WORKER = (sys.executable, "-m", "tests.launch.fake_worker")
 
@@ -41,9 +42,9 @@ def launching(tmp_path: Path, seen: list[list[JobOutcome]]) -> Iterator[Launchin
 
 
 def test_each_override_list_gets_its_return_in_order_and_none_raises(launching: Launching, seen: list) -> None:
-    batch = [["seed=13"], ["seed=-1"], ["seed=2"]]
+    batch = [[seeds(Seed.DIVERGES)], ["seed=-1"], ["seed=2"]]
     returns = launching.launch([[*words, "tracking=none"] for words in batch], 0)
-    assert [ret.overrides[0] for ret in returns if ret.overrides] == ["seed=13", "seed=-1", "seed=2"]
+    assert [ret.overrides[0] for ret in returns if ret.overrides] == [seeds(Seed.DIVERGES), "seed=-1", "seed=2"]
     assert [ret.status for ret in returns] == [JobStatus.FAILED, JobStatus.FAILED, JobStatus.COMPLETED]
     assert returns[2].return_value == pytest.approx(0.88), "what adapters are compared by, for sweepers that search"
     with pytest.raises(JobFailedError, match="not finite at step 2"):
@@ -51,7 +52,7 @@ def test_each_override_list_gets_its_return_in_order_and_none_raises(launching: 
     with pytest.raises(SweepError, match="seed: got -1"):
         _ = returns[1].return_value
     assert returns[0].cfg is not None
-    assert returns[0].cfg.seed == 13
+    assert returns[0].cfg.seed == Seed.DIVERGES
     assert returns[0].hydra_cfg is not None
     assert returns[0].hydra_cfg.hydra.job.num == 0
     assert OUTCOME.exit_code == 1
@@ -90,14 +91,22 @@ def test_what_was_checked_is_not_composed_again(launching: Launching, monkeypatc
 
 
 def test_skipped_points_have_returns_too_in_order_with_their_stored_loss(launching: Launching, seen: list) -> None:
-    batch = [["lora.rank=4", "tracking=none"], ["seed=13", "tracking=none"], ["lora.rank=8", "tracking=none"]]
+    batch = [
+        ["lora.rank=4", "tracking=none"],
+        [seeds(Seed.DIVERGES), "tracking=none"],
+        ["lora.rank=8", "tracking=none"],
+    ]
     launching.launch(batch, 0)
     settings = Settings(worker_command=_WORKER, skip_finished=True)
     again = Launching(launching._loader, launching._master, settings, Outside(finish=lambda *_: None))
     turned = [batch[2], batch[0], batch[1]]
     again.check(turned, 0)
     returns = again.launch(turned, 0)
-    assert [ret.overrides[0] for ret in returns if ret.overrides] == ["lora.rank=8", "lora.rank=4", "seed=13"]
+    assert [ret.overrides[0] for ret in returns if ret.overrides] == [
+        "lora.rank=8",
+        "lora.rank=4",
+        seeds(Seed.DIVERGES),
+    ]
     assert [ret.status for ret in returns] == [JobStatus.COMPLETED, JobStatus.COMPLETED, JobStatus.FAILED]
     assert [ret.return_value for ret in returns[:2]] == [pytest.approx(0.88), pytest.approx(0.84)]
     with pytest.raises(JobFailedError, match="not finite at step 2"):

@@ -1,4 +1,8 @@
-"""What every engine has to do: a new one is added to ``ENGINES`` and has to pass these with real workers."""
+"""What every engine has to do: a new one is added to ``ENGINES`` and has to pass these with real workers.
+
+The engine in memory, with which supervision is tested, passes what is not of processes: else those tests would mean
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,20 @@ from src.config.events import Event, read_events
 from src.config.launcher import Settings
 from src.launch.machines.engines import ENGINES
 from src.launch.machines.engines.protocol import WORKER_LOST, Engine, Slot, Worker
+from tests.launch.memory_engine import Clock, MemoryEngine
+from tests.launch.seeds import Seed
 
 COMMAND = (sys.executable, "-m", "tests.launch.fake_worker")
 
 
-@pytest.fixture(params=sorted(ENGINES))
+IN_MEMORY = "memory"
+of_processes = pytest.mark.parametrize("engine", sorted(ENGINES), indirect=True)
+
+
+@pytest.fixture(params=[*sorted(ENGINES), IN_MEMORY])
 def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == IN_MEMORY:
+        return MemoryEngine(Clock())
     return ENGINES[request.param](Settings(worker_command=COMMAND))
 
 
@@ -57,7 +69,7 @@ def _pack(folder: Path, *seeds: int, name: str = "pack-0") -> dict[str, Any]:
     for number, seed in enumerate(seeds):
         stored = folder / str(number) / ".hydra" / "config.yaml"
         stored.parent.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(OmegaConf.create(dataclasses.asdict(compose_job(f"seed={seed}"))), stored)
+        OmegaConf.save(OmegaConf.create(dataclasses.asdict(compose_job(f"seed={int(seed)}"))), stored)
         jobs.append({"job": number, "dir": str(folder / str(number)), "name": f"job{number}", "resume": False})
     return {"pack": name, "spool": str(folder / "spool" / f"{name}.jsonl"), "jobs": jobs}
 
@@ -106,7 +118,7 @@ def test_the_same_worker_takes_a_second_pack_and_tells_nothing_of_the_first(star
 
 def test_one_job_is_stopped(start: Start, tmp_path: Path) -> None:
     worker = start()
-    worker.run(_pack(tmp_path, 77, 0))
+    worker.run(_pack(tmp_path, Seed.ENDLESS, 0))
     _until(worker, lambda event: event["kind"] == "progress" and event["job"] == 0)
     worker.stop(0)
     seen = _until(worker, _over)
@@ -115,7 +127,7 @@ def test_one_job_is_stopped(start: Start, tmp_path: Path) -> None:
 
 def test_a_stop_ends_the_worker(start: Start, tmp_path: Path) -> None:
     worker = start()
-    worker.run(_pack(tmp_path, 77))
+    worker.run(_pack(tmp_path, Seed.ENDLESS))
     _until(worker, lambda event: event["kind"] == "progress")
     worker.stop()
     assert worker.leave(20.0) == 0
@@ -124,9 +136,10 @@ def test_a_stop_ends_the_worker(start: Start, tmp_path: Path) -> None:
 
 def test_a_death_is_told_with_its_signal_and_last_words(start: Start, tmp_path: Path) -> None:
     worker = start()
-    worker.run(_pack(tmp_path, 66))
+    worker.run(_pack(tmp_path, Seed.DIES))
     deadline = time.monotonic() + 60
     while worker.code is None and time.monotonic() < deadline:
+        worker.events()
         time.sleep(0.02)
     assert worker.death().startswith(WORKER_LOST)
     assert "SIGKILL" in worker.death()
@@ -136,9 +149,10 @@ def test_a_death_is_told_with_its_signal_and_last_words(start: Start, tmp_path: 
     worker.kill()  # none of these minds that it is gone
 
 
+@of_processes
 def test_a_kill_takes_the_workers_children_along(start: Start, tmp_path: Path) -> None:
     worker = start()
-    worker.run(_pack(tmp_path, 88))
+    worker.run(_pack(tmp_path, Seed.DEAF))
     _until(worker, lambda event: event["kind"] == "progress")
     family = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
     worker.kill()
@@ -149,11 +163,12 @@ def test_a_kill_takes_the_workers_children_along(start: Start, tmp_path: Path) -
 
 def test_a_worker_that_does_not_leave_is_killed(start: Start, tmp_path: Path) -> None:
     worker = start()
-    worker.run(_pack(tmp_path, 88))
+    worker.run(_pack(tmp_path, Seed.DEAF))
     _until(worker, lambda event: event["kind"] == "progress")
     assert worker.leave(0.2) < 0
 
 
+@of_processes
 def test_it_sees_its_own_device_alone(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     show = "import os, sys; print(os.environ.get('CUDA_VISIBLE_DEVICES'), os.environ.get('OMP_NUM_THREADS'))"
@@ -166,6 +181,7 @@ def test_it_sees_its_own_device_alone(engine: Engine, tmp_path: Path, monkeypatc
     assert os.environ.get("CUDA_VISIBLE_DEVICES") is None
 
 
+@of_processes
 def test_it_says_why_it_cannot_start(engine: Engine, slot: Slot, tmp_path: Path) -> None:
     engine = type(engine)(Settings(worker_command=("/nowhere/python",)))  # type: ignore[call-arg]
     with (tmp_path / "lock").open("w") as lock, pytest.raises(OSError, match="/nowhere/python"):
@@ -174,7 +190,7 @@ def test_it_says_why_it_cannot_start(engine: Engine, slot: Slot, tmp_path: Path)
 
 def test_jobs_join_the_pack_under_way(start: Start, tmp_path: Path) -> None:
     worker = start()
-    worker.run(_pack(tmp_path, 77))
+    worker.run(_pack(tmp_path, Seed.ENDLESS))
     _until(worker, lambda event: event["kind"] == "progress")
     more = _pack(tmp_path, 0, 1)
     more["jobs"] = [{**job, "job": job["job"] + 1} for job in more["jobs"]]
@@ -195,6 +211,7 @@ def test_who_comes_too_late_is_the_next_pack_of_the_same_name(start: Start, tmp_
     assert seen[-1]["pack"] == "pack-0"
 
 
+@of_processes
 def test_what_it_inherits_is_held_until_it_has_gone(engine: Engine, slot: Slot, tmp_path: Path) -> None:
     def held() -> bool:
         with (tmp_path / "device").open() as file:

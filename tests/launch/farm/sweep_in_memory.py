@@ -1,0 +1,133 @@
+"""A sweep that is supervised in this process: jobs by their configurations, workers in memory, a clock of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from src.config.launcher import Settings
+from src.config.schema import JobConfig
+from src.launch.farm.remaining import Remaining
+from src.launch.farm.signals import Interrupts
+from src.launch.farm.supervise import Supervisor
+from src.launch.farm.waiting import Task
+from src.launch.machines.sharing import Sharing
+from src.launch.plan.clock import Clock as PlanClock
+from src.launch.plan.clock import NoPace
+from src.launch.plan.packing import Fits, Pack
+from src.launch.plan.sizes import Sizes
+from src.launch.records.journal import Journal, read_journal
+from src.launch.records.members import Member
+from src.launch.screen.live import PatientConsole, Screen
+from src.tracking.records import JobRecord
+from tests.launch.memory_engine import Clock, MemoryEngine
+
+
+class SweepInMemory:
+    """Packs of jobs as they are given; everything that supervision made of them can be asked for afterwards.
+
+    Args:
+        folder: An empty one, which becomes the sweep's.
+        clock: Of the farm.
+        packs: Configurations of each pack's jobs, which are numbered through.
+        slots: How many workers at a time.
+        fits: What is within the memory of a slot; everything where nothing is said.
+        unstartable: How many starts of a worker fail.
+        settings: Of the launcher.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        *packs: Sequence[JobConfig],
+        slots: int = 1,
+        fits: Fits = lambda _: True,
+        unstartable: int = 0,
+        **settings: Any,
+    ) -> None:
+        self.folder = folder
+        self.clock = clock
+        self.interrupts = Interrupts()
+        self.members: dict[int, Member] = {}
+        self._fits = fits
+        self._settings = Settings(**settings)
+        self._said = io.StringIO()
+        self._watched: list[tuple[Callable[[], object], Callable[[], None]]] = []
+        (folder / "spool").mkdir(parents=True)
+        self._tasks = [self._task(f"pack-{place}", configs) for place, configs in enumerate(packs)]
+        configs = {member.record.dir: member.record.config for member in self.members.values()}
+        self.engine = MemoryEngine(clock, slots=slots, configs=configs, unstartable=unstartable)
+        clock.watch = self._look
+
+    def _task(self, name: str, configs: Sequence[JobConfig]) -> Task:
+        first = len(self.members)
+        for number, config in enumerate(configs, start=first):
+            folder = self.folder / str(number)
+            folder.mkdir()
+            record = JobRecord(index=number, name=f"job{number}", dir=folder, config=config, overrides={}, pack=name)
+            self.members[number] = Member(record=record)
+        jobs, rows = tuple(range(first, len(self.members))), sum(config.data.batch_size for config in configs)
+        return Task(pack=Pack(name=name, jobs=jobs, rows=rows), spool=self.folder / "spool" / f"{name}.jsonl")
+
+    def when(self, holds: Callable[[], object], then: Callable[[], None]) -> None:
+        """Do ``then`` once, as soon as ``holds()`` after a tick."""
+        self._watched.append((holds, then))
+
+    def _look(self) -> None:
+        due = [one for one in self._watched if one[0]()]
+        self._watched = [one for one in self._watched if one not in due]
+        for _, then in due:
+            then()
+
+    def train(self) -> SweepInMemory:
+        """Supervise it to its end."""
+        settings = self._settings
+        slots = self.engine.slots("cpu")
+        with (
+            Journal(self.folder) as journal,
+            Screen(PatientConsole(file=self._said, width=200), self.members) as screen,
+            Sharing(self.folder, lambda: slots, lambda _: None, share=True) as sharing,
+        ):
+            Supervisor(
+                sweep_dir=self.folder,
+                engine=self.engine,
+                slots=slots,
+                settings=settings,
+                cwd=self.folder,
+                members=self.members,
+                sizes=Sizes(settings.pack_size, settings.least_gain),
+                fits=self._fits,
+                journal=journal,
+                screen=screen,
+                interrupts=self.interrupts,
+                sharing=sharing,
+                remaining=Remaining(PlanClock(NoPace(), slots[0], trace=False), self.members),
+            ).run(self._tasks)
+        return self
+
+    def states(self) -> list[str]:
+        """Of every job, in order."""
+        return [member.state for _, member in sorted(self.members.items())]
+
+    def journal(self, event: str) -> list[dict[str, Any]]:
+        """Its lines of one kind."""
+        return [line for line in read_journal(self.folder) if line["event"] == event]
+
+    def workers(self) -> list[str]:
+        """What became of workers, in order: started, ended, stalled, left."""
+        return [str(line["state"]) for line in self.journal("worker")]
+
+    def sent(self, command: str = "pack") -> list[tuple[str, list[int]]]:
+        """Pack and jobs of each command of a kind, in order."""
+        lines = [json.loads(line) for line in (self.folder / "commands.jsonl").read_text().splitlines()]
+        found = [line for line in lines if line["cmd"] == command]
+        return [(line["pack"], [job["job"] for job in line["jobs"]]) for line in found]
+
+    @property
+    def said(self) -> str:
+        """All that the user was told."""
+        return self._said.getvalue()
