@@ -10,7 +10,7 @@ ARGS   ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test ui bench soak mutate lint docs clean-venv
+.PHONY: help setup demo quick test ui bench soak mutate lint docs clean-venv
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -26,6 +26,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)  ## train LoRA ranks 4, 8 and 16 together on real drawings
 	$(PY) -m src.train lora.rank=4,8,16 -m $(ARGS)
+
+quick: $(STAMP)  ## most tests, in under a minute on two cores: before each commit
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile --quick -q $(ARGS)
 
 test: $(STAMP)  ## every test
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)

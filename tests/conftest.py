@@ -9,10 +9,13 @@ import random
 import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import traced
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 for _name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
@@ -32,16 +35,48 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
+_TESTS = Path(__file__).parent
+_WHOLE_PROGRAMS = ("commands", "faults")  # command lines from end to end, most in processes of their own
+_QUICK_S = 2.0  # four times what ``slow`` says, for a machine that is slower or busy
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--shuffle SEED``: run the tests in another order, since none may depend on it."""
+    """``--shuffle SEED``: another order, since no test may depend on it; ``--quick``: what is run before a commit."""
     parser.addoption("--shuffle", type=int, default=None, metavar="SEED", help="run the tests in a random order")
+    parser.addoption("--quick", action="store_true", help="leave out tests that are slow or of whole programs")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """``--quick`` does not even read what is of whole programs."""
+    whole = any(_TESTS / room in (collection_path, *collection_path.parents) for room in _WHOLE_PROGRAMS)
+    return True if whole and config.getoption("--quick") else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Apply ``--shuffle``."""
+    """Apply ``--quick`` and ``--shuffle``."""
+    if config.getoption("--quick"):
+        slow = [item for item in items if item.get_closest_marker("slow") is not None]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item.get_closest_marker("slow") is None]
     seed = config.getoption("--shuffle")
     if seed is not None:
         random.Random(seed).shuffle(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """With ``--quick`` a test fails that is not, so that the quick ones stay quick and nobody keeps a list of them."""
+    before = _processor_s()
+    yield
+    took = _processor_s() - before
+    if item.config.getoption("--quick") and took > _QUICK_S:
+        pytest.fail(f"took {took:.1f} s of a processor, {_QUICK_S:g} s are allowed: mark it pytest.mark.slow")
+
+
+def _processor_s() -> float:
+    """Of this process and of the children that it waited for; a busy machine changes it little."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +107,27 @@ def _no_network(_environment_as_it_was: None, monkeypatch: pytest.MonkeyPatch) -
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def kept_traces(request: pytest.FixtureRequest) -> Path:
+    """Of this code, by every process of every run; see :mod:`tests.traced`."""
+    return traced.store_below(request.config.cache.mkdir("traces"))
+
+
+@pytest.fixture(scope="module")
+def traces(kept_traces: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A ``data.cache_dir`` in which steps are traced already, where a trace is not what is tested."""
+    folder = tmp_path_factory.mktemp("traces")
+    with traced.lent(kept_traces, folder):
+        yield folder
+
+
+@pytest.fixture
+def own_traces(kept_traces: Path, tmp_path: Path) -> Iterator[Path]:
+    """The same for one test, which writes there."""
+    with traced.lent(kept_traces, tmp_path):
+        yield tmp_path
 
 
 @pytest.fixture(autouse=True, scope="session")

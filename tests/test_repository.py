@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,28 @@ def test_every_room_has_a_contract_and_no_room_a_forbidden_name() -> None:
     assert [path for path in files(".py") if forbidden & set(re.split(r"[/_.]", str(path.relative_to(ROOT))))] == []
 
 
+@pytest.mark.slow
+def test_a_developer_has_hundreds_of_quick_tests() -> None:
+    """At least 700 of ``make quick``, whose time :func:`tests.conftest.pytest_runtest_call` holds."""
+    line = [sys.executable, "-m", "pytest", "--quick", "--collect-only", "-q"]
+    printed = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = [name for name in printed.splitlines() if "::" in name]
+    assert len(found) >= 700
+    assert not [name for name in found if name.startswith(("tests/commands", "tests/faults"))]
+
+
+@pytest.mark.slow
+def test_a_test_that_is_not_quick_fails_among_the_quick_ones(tmp_path: Path) -> None:
+    busy = "end = time.process_time() + 2.2\n    while time.process_time() < end:\n        pass\n"
+    (tmp_path / "test_busy.py").write_text(f"import time\n\ndef test_busy() -> None:\n    {busy}")
+    line = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", f"--rootdir={tmp_path}", str(tmp_path)]
+    codes = [
+        subprocess.run([*line, *more], cwd=ROOT, capture_output=True, check=False).returncode
+        for more in ([], ["--quick"])
+    ]
+    assert codes == [0, 1]
+
+
 def test_what_runs_without_tests_imports_none_and_starts_none() -> None:
     named = re.compile(r"^\s*(from|import) tests\b|\btests\.\w+\.\w+|\btests/\w+/fake", re.MULTILINE)
     beside = ("src", "hydra_plugins", "bench", "recipes", "docs")
@@ -129,6 +152,14 @@ def test_what_runs_without_tests_imports_none_and_starts_none() -> None:
         for path in files(".py", below=ROOT / r)
     }
     assert {path: hits for path, hits in found.items() if hits} == {}
+
+
+def test_what_a_fake_worker_does_is_asked_for_by_name() -> None:
+    from tests.launch.seeds import Seed  # noqa: PLC0415 - as above
+
+    number = re.compile(rf"""["' ]seed=(\d+,)*({"|".join(str(seed.value) for seed in Seed)})\b""")
+    tests = [path for room in ("commands", "launch") for path in files(".py", below=ROOT / "tests" / room)]
+    assert [str(path.relative_to(ROOT)) for path in tests if number.search(path.read_text())] == []
 
 
 def test_plugins_lie_in_a_namespace_package_that_hydra_finds() -> None:

@@ -24,6 +24,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     return Stage(device=torch.device("cpu"), folder=tmp_path, minutes=1.0, result=result)
 
 
+@pytest.mark.slow
 def test_a_section_that_falls_over_is_told_and_the_next_one_runs(stage: Stage) -> None:
     def broken(_: Stage) -> None:
         msg = "no kernel image is available"

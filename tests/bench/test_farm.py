@@ -76,6 +76,7 @@ def test_the_idle_worker_ends_every_job_of_packs_and_of_joins_that_come_too_late
     assert [event["state"] for event in events if event["kind"] == "worker"] == ["pack_started", "pack_ended"] * 2
 
 
+@pytest.mark.slow
 def test_jobs_go_through_launcher_mlflow_and_ledger(tmp_path: Path) -> None:
     launched = farm.launch(6, tmp_path)
     assert 0 < launched.first_pack < launched.total

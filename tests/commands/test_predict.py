@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,9 @@ from src.config.paths import PROJECT_ROOT
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Traces of this file's tests, as an override."""
-    return f"data.cache_dir={tmp_path_factory.mktemp('cache')}"
+def cache(traces: Path) -> str:
+    """Where steps are traced already, as an override."""
+    return f"data.cache_dir={traces}"
 
 
 def _predict(*words: str) -> subprocess.CompletedProcess[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +60,7 @@ def test_the_kinds_are_the_protocols() -> None:
     assert set(KINDS) == {"worker", "state", "metrics", "progress", "tags", "image", "artifact", "memory", "log"}
 
 
+@pytest.mark.slow
 @given(
     messages=st.lists(st.text(max_size=20), max_size=8),
     cuts=st.lists(st.integers(0, 2000), max_size=6),

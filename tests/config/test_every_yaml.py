@@ -69,6 +69,7 @@ def test_every_yaml_below_conf_is_met_by_one_of_these_tests() -> None:
     assert not list(CONF.rglob("*.yml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", SWEEP_FILES, ids=lambda file: file.stem)
 def test_every_point_of_every_named_sweep_parses(file: Path) -> None:
     points = sweep_points(file.stem)
@@ -111,6 +112,7 @@ def test_a_folder_of_ones_own_must_say_where_it_is() -> None:
         compose_job("data=folder")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["lora.rank=4", "lora.alpha=0.5x", "lora.target_modules=[to_q,to_v]", "sample=none"])
 def test_values_are_given_on_the_command_line_as_the_readme_shows(value: str) -> None:
     assert compose_job(value) != compose_job("lora.rank=5")

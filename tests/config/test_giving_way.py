@@ -25,6 +25,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("resolution", [64, 96, 512])
 def test_the_plans_last_rung_is_where_the_workers_ladder_ends(name: str, resolution: int, tmp_path: Path) -> None:

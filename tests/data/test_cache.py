@@ -48,6 +48,7 @@ def test_an_unknown_key_is_none(tmp_path: Path) -> None:
     assert TensorCache(tmp_path / "not made yet").get(KEY) is None
 
 
+@pytest.mark.slow
 @given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_noticed_deleted_and_logged(
     tmp_path_factory: pytest.TempPathFactory, at: float, bit: int
@@ -147,6 +148,7 @@ print(hits)
 """
 
 
+@pytest.mark.slow
 def test_processes_that_share_a_cache_never_see_half_an_entry(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "OMP_NUM_THREADS": "1"}
     workers = [

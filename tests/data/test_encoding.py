@@ -160,6 +160,7 @@ def test_an_encoder_always_sees_the_same_number_of_rows(
     assert len(images.calls) == len(captions.calls) - 1 == 2
 
 
+@pytest.mark.slow
 def test_processes_that_encode_the_same_data_at_once_share_the_work(
     config: MakeConfig, folder: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from src.config.paths import PROJECT_ROOT
 GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.75, 0.35])
 def test_a_pack_whose_allocations_fail_ends_with_what_was_asked_for(share: float, tmp_path: Path) -> None:
     """Each share of the memory that the free training took; the pack as asked fits in neither."""

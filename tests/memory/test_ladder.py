@@ -87,6 +87,7 @@ def test_resolution_changes_before_rank_in_steps_of_the_stride() -> None:
     assert next_change(least, config) is None
 
 
+@pytest.mark.slow
 def test_classic_goes_batch_rank_resolution_checkpointing(tmp_path: Path) -> None:
     def job(batch: int, rank: int, resolution: int) -> tuple[str, ...]:
         return (

@@ -38,13 +38,15 @@ def test_a_step_is_kernels_arithmetic_and_traffic() -> None:
     assert seconds_of_step(CURVE, 8, 4, traffic) == pytest.approx(2 + 4 * 14 * 4e6 / 1e9)  # twice the base
 
 
-def test_a_pack_of_eight_is_predicted_to_cost_less_than_eight_steps(tmp_path: Path) -> None:
-    curve = curve_of(compose_job(f"data.cache_dir={tmp_path}", "lora.rank=8"))
+@pytest.mark.slow
+def test_a_pack_of_eight_is_predicted_to_cost_less_than_eight_steps(traces: Path) -> None:
+    curve = curve_of(compose_job(f"data.cache_dir={traces}", "lora.rank=8"))
     rate = Rate(per_op_s=2e-5, flops_per_s=7e10, bytes_per_s=4e10)  # of a two-core machine, as calibrated
     alone, together = seconds_of_step(curve, 1, 1, rate), seconds_of_step(curve, 8, 8, rate)
     assert 1.5 < 8 * alone / together < 4  # 2.2x was measured on one thread, 3.0x on two (docs/benchmarks.md)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_a_straight_line_through_two_traces_meets_a_third(tmp_path: Path, dropout: float) -> None:
     config = compose_job(f"data.cache_dir={tmp_path}", f"lora.dropout={dropout}")
@@ -54,6 +56,7 @@ def test_a_straight_line_through_two_traces_meets_a_third(tmp_path: Path, dropou
     assert curve.ops + 6 * curve.ops_row == pytest.approx(third.ops, rel=0.05)
 
 
+@pytest.mark.slow
 def test_checkpointing_computes_more(tmp_path: Path) -> None:
     plain = curve_of(compose_job(f"data.cache_dir={tmp_path}"))
     again = curve_of(compose_job(f"data.cache_dir={tmp_path}", "trainer.gradient_checkpointing=true"))
@@ -61,6 +64,7 @@ def test_checkpointing_computes_more(tmp_path: Path) -> None:
     assert again.ops > 1.1 * plain.ops
 
 
+@pytest.mark.slow
 def test_a_cpu_is_measured_once_and_answered_without_torch_then(tmp_path: Path) -> None:
     start = time.perf_counter()
     rate = rate_of("cpu", tmp_path, threads=1)
@@ -113,10 +117,11 @@ def test_a_card_is_known_by_its_drivers_name(name: str, bf16: float, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("data.batch_size=1",), ("data.batch_size=8",), ("trainer.precision=bf16-mixed",)])
-def test_an_estimate_is_near_what_a_step_takes(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_an_estimate_is_near_what_a_step_takes(words: tuple[str, ...], traces: Path, tmp_path: Path) -> None:
     """Within 2.5 on a machine that may be busy; docs/memory.md has a table taken on a quiet one, within 1.6."""
-    config = compose_job(f"data.cache_dir={tmp_path}", "lora.rank=8", *words)
+    config = compose_job(f"data.cache_dir={traces}", "lora.rank=8", *words)
     rows = config.data.batch_size
     rate = rate_of("cpu", tmp_path, precision=config.trainer.precision)
     estimate = seconds_of_step(curve_of(config), rows, 1, rate)

@@ -27,7 +27,7 @@ from src.training.precision import DTYPES
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Kept traces of this file's tests."""
+    """Of the tests of traces themselves, which share none with others."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -49,6 +49,7 @@ def _really(config: JobConfig, members: int) -> int:
     return tally.peak + 2 * pack.bank.weights.nbytes  # AdamW's two moments, made before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("members", "overrides"),
     [
@@ -65,8 +66,9 @@ def test_predicted_bytes_are_those_of_a_real_step(members: int, overrides: tuple
     assert predict(config, members=members).tensors == pytest.approx(_really(config, members), rel=0.02)
 
 
-def test_the_parts_add_up_and_mean_what_they_say(cache: Path) -> None:
-    config = compose_job(f"data.cache_dir={cache}", "data.batch_size=1", "lora.rank=8")
+@pytest.mark.slow
+def test_the_parts_add_up_and_mean_what_they_say(traces: Path) -> None:
+    config = compose_job(f"data.cache_dir={traces}", "data.batch_size=1", "lora.rank=8")
     needs = predict(config, members=3, context=7)
     floats = curve_of(config).floats
     assert needs.adapters == needs.gradients == 3 * 4 * floats
@@ -76,13 +78,14 @@ def test_the_parts_add_up_and_mean_what_they_say(cache: Path) -> None:
     assert needs.total == needs.tensors + 7
 
 
-def test_a_known_kind_is_answered_without_torch_and_at_once(cache: Path) -> None:
-    config = compose_job(f"data.cache_dir={cache}", "lora.rank=8")
+@pytest.mark.slow
+def test_a_known_kind_is_answered_without_torch_and_at_once(traces: Path) -> None:
+    config = compose_job(f"data.cache_dir={traces}", "lora.rank=8")
     curve_of(config)
     assert is_known(config)
     code = (
         "import sys, time\nfrom src.config.compose import compose_job\nfrom src.memory.predict import predict\n"
-        f"config = compose_job('data.cache_dir={cache}', 'lora.rank=8')\n"
+        f"config = compose_job('data.cache_dir={traces}', 'lora.rank=8')\n"
         "start = time.perf_counter()\npredict(config)\nprint(time.perf_counter() - start, 'torch' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -90,6 +93,7 @@ def test_a_known_kind_is_answered_without_torch_and_at_once(cache: Path) -> None
     assert float(told[0]) < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
@@ -97,25 +101,26 @@ def test_a_known_kind_is_answered_without_torch_and_at_once(cache: Path) -> None
         "trainer.gradient_checkpointing=true", "lora.dropout=0.2", "model=sd15", "lora.alpha=2x",
     ],
 )  # fmt: skip
-def test_what_decides_a_trace_is_in_its_key(changed: str, cache: Path) -> None:
-    curve_of(compose_job(f"data.cache_dir={cache}", "lora.rank=8"))
+def test_what_decides_a_trace_is_in_its_key(changed: str, traces: Path) -> None:
+    curve_of(compose_job(f"data.cache_dir={traces}", "lora.rank=8"))
     extra = ["data.resolution=64"] if changed == "model=sd15" else []
-    assert not is_known(compose_job(f"data.cache_dir={cache / 'other'}", "lora.rank=8"))
-    known = {p.name for p in (cache / "memory").glob("*.json")}
-    config = compose_job(f"data.cache_dir={cache}", "lora.rank=8", changed, *extra)
+    assert not is_known(compose_job(f"data.cache_dir={traces / 'other'}", "lora.rank=8"))
+    known = {p.name for p in (traces / "memory").glob("*.json")}
+    config = compose_job(f"data.cache_dir={traces}", "lora.rank=8", changed, *extra)
     path = prediction._path(config, open_sizes(config.model))
-    plain = compose_job(f"data.cache_dir={cache}", "lora.rank=8")
+    plain = compose_job(f"data.cache_dir={traces}", "lora.rank=8")
     assert path.name != prediction._path(plain, open_sizes(plain.model)).name
     assert known
 
 
-def test_what_does_not_decide_it_is_not(cache: Path) -> None:
-    plain = compose_job(f"data.cache_dir={cache}")
-    other = compose_job(f"data.cache_dir={cache}", "data.batch_size=7", "optimizer.lr=0.1", "seed=4")
+def test_what_does_not_decide_it_is_not(traces: Path) -> None:
+    plain = compose_job(f"data.cache_dir={traces}")
+    other = compose_job(f"data.cache_dir={traces}", "data.batch_size=7", "optimizer.lr=0.1", "seed=4")
     names = [prediction._path(config, open_sizes(config.model)).name for config in (plain, other)]
     assert names[0] == names[1]
 
 
+@pytest.mark.slow
 def test_a_damaged_trace_is_taken_anew(tmp_path: Path) -> None:
     config = compose_job(f"data.cache_dir={tmp_path}")
     good = curve_of(config)
@@ -124,6 +129,7 @@ def test_a_damaged_trace_is_taken_anew(tmp_path: Path) -> None:
     assert curve_of(config) == good
 
 
+@pytest.mark.slow
 def test_a_straight_line_through_two_traces_meets_a_third(cache: Path) -> None:
     config = compose_job(f"data.cache_dir={cache}", "lora.target_modules=attention-mlp")
     curve = curve_of(config)
@@ -146,8 +152,9 @@ def test_the_reverse_question() -> None:
     assert curve.needs(1, ["adafactor"]).optimizer < 40
 
 
-def test_the_most_that_fits_does_fit_and_one_more_does_not(cache: Path) -> None:
-    config = compose_job(f"data.cache_dir={cache}", "data.batch_size=2")
+@pytest.mark.slow
+def test_the_most_that_fits_does_fit_and_one_more_does_not(traces: Path) -> None:
+    config = compose_job(f"data.cache_dir={traces}", "data.batch_size=2")
     budget = predict(config).tensors + GIB // 16
     most = most_that_fits(config, budget, checkpointing=False, context=0)
 
@@ -202,6 +209,7 @@ def test_a_line_in_the_area_takes_few_looks() -> None:
     assert len(asked) <= 7
 
 
+@pytest.mark.slow
 def test_a_base_without_configs_is_an_error() -> None:
     config = compose_job("model=sd15", "model.config=null", "model.path=nobody/nothing", "data.resolution=64")
     with pytest.raises(BaseError, match=r"sizes are read from configs"):
@@ -214,6 +222,7 @@ def test_a_target_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         predict(config)
 
 
+@pytest.mark.slow
 def test_sizes_of_the_known_bases() -> None:
     """859,520,964 and 2,567,463,684 are the published sizes of the two UNets."""
     for model, numbers in (("sd15", 859_520_964), ("sdxl", 2_567_463_684)):

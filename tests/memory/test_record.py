@@ -13,8 +13,9 @@ from src.memory.predict import curve_of
 from src.memory.record import correction, note_error
 
 
-def test_a_correction_is_the_median_of_what_runs_took(tmp_path: Path) -> None:
-    config = compose_job(f"data.cache_dir={tmp_path}")
+@pytest.mark.slow
+def test_a_correction_is_the_median_of_what_runs_took(own_traces: Path) -> None:
+    config = compose_job(f"data.cache_dir={own_traces}")
     curve = curve_of(config)
     predicted = curve.needs(4, ["adamw"]).tensors
     assert correction(config, "card") == (1.0, 0)
@@ -24,15 +25,16 @@ def test_a_correction_is_the_median_of_what_runs_took(tmp_path: Path) -> None:
     assert correction(config, "card") == (1.0, 2)
     note_error([config], 4, measured=predicted * 9, beside=0, device="card")
     note_error([config], 4, measured=predicted * 9, beside=0, device="another card")
-    other = compose_job(f"data.cache_dir={tmp_path}", "model=sd15", "data.resolution=512")
+    other = compose_job(f"data.cache_dir={own_traces}", "model=sd15", "data.resolution=512")
     assert correction(other, "card") == (1.0, 0), "what a small base is off by is no measure for a large one"
     factor, runs = correction(config, "card")
     assert runs == 3
     assert factor == pytest.approx(1.2, abs=1e-6)
 
 
-def test_what_was_there_before_has_the_base_in_it(tmp_path: Path) -> None:
-    config = compose_job(f"data.cache_dir={tmp_path}")
+@pytest.mark.slow
+def test_what_was_there_before_has_the_base_in_it(own_traces: Path) -> None:
+    config = compose_job(f"data.cache_dir={own_traces}")
     needs = curve_of(config).needs(2, ["adamw"] * 2)
     beside = 10**9
     without = needs.tensors - needs.weights
@@ -45,16 +47,18 @@ def test_a_kind_that_was_never_predicted_is_passed_over(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_torn_line_is_passed_over(tmp_path: Path) -> None:
-    config = compose_job(f"data.cache_dir={tmp_path}")
+@pytest.mark.slow
+def test_a_torn_line_is_passed_over(own_traces: Path) -> None:
+    config = compose_job(f"data.cache_dir={own_traces}")
     curve_of(config)
     for _ in range(3):
         note_error([config], 1, measured=10**9, beside=0, device="cpu")
-    path = tmp_path / "memory" / "errors.jsonl"
+    path = own_traces / "memory" / "errors.jsonl"
     path.write_text(path.read_text() + '{"t": 1, "dev')
     assert correction(config, "cpu")[1] == 3
 
 
+@pytest.mark.slow
 def test_a_peak_begins_anew() -> None:
     first = torch.ones(256 * 2**20)  # large, so that what other tests left and what is given back now weighs little
     del first
@@ -64,9 +68,10 @@ def test_a_peak_begins_anew() -> None:
     assert highest - before == pytest.approx(second.nbytes, rel=0.2)
 
 
-def test_what_kernels_of_a_cpu_take_is_no_error_of_the_prediction(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_what_kernels_of_a_cpu_take_is_no_error_of_the_prediction(own_traces: Path) -> None:
     words = ("data.batch_size=8", "trainer.precision=bf16-mixed", "trainer.gradient_checkpointing=true")
-    config = compose_job(f"data.cache_dir={tmp_path}", "lora.target_modules=all", *words)
+    config = compose_job(f"data.cache_dir={own_traces}", "lora.target_modules=all", *words)
     needs = curve_of(config).needs(8, ["adamw"], cpu_threads=2)
     assert needs.tensors > curve_of(config).needs(8, ["adamw"]).tensors
     told = note_error([config], 8, measured=needs.tensors, beside=0, device="cpu", cpu_threads=2)

@@ -70,6 +70,7 @@ def test_only_gradients_of_weights_are_looked_at() -> None:
     assert not spots.found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [("data.batch_size=8", "trainer.gradient_checkpointing=true"), ("data.batch_size=4",)],

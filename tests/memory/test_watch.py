@@ -73,6 +73,7 @@ print(kept, taken_bytes() - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_that_a_workers_heap_keeps_for_later_is_no_shortage() -> None:
     environment = worker_environment(Slot(name="cpu", device="cpu"))
     done = subprocess.run([sys.executable, "-c", _KEPT], env=environment, capture_output=True, text=True, check=False)

@@ -122,6 +122,7 @@ def variant(folder: Path, name: str, part: str = "unet") -> Path:
     return path.rename(path.with_suffix(f".{name}.safetensors"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fp16", "bf16", "non_ema"])
 @pytest.mark.parametrize("part", ["unet", "text_encoder"])
 def test_a_variant_alone_is_opened_and_gives_the_same_weights(

@@ -72,6 +72,7 @@ def test_noise_is_standard_normal() -> None:
     assert abs(noise.pow(4).mean() - 3) < 0.15  # a normal's fourth moment
 
 
+@pytest.mark.slow
 def test_noise_is_the_same_in_another_process_and_with_another_default_dtype() -> None:
     program = (
         "import torch; torch.set_default_dtype(torch.float64); torch.set_num_threads(1);"

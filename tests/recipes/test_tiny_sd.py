@@ -100,6 +100,7 @@ def test_tokenizer_knows_every_byte(pipeline: StableDiffusionPipeline) -> None:
     assert ids.count(pipeline.tokenizer.unk_token_id) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "split"), SPLITS)
 @torch.no_grad()
 def test_vae_copies_the_datasets(pipeline: StableDiffusionPipeline, name: str, split: str) -> None:
@@ -217,6 +218,7 @@ def training(pipeline: StableDiffusionPipeline, checkpoint: Path, steps: int = 6
     return Training(trainee, Schedule(learning_rate=1e-3, warmup_steps=2, steps=steps), checkpoint, lambda _: None)
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_weights(pipeline: StableDiffusionPipeline, tmp_path: Path) -> None:
     whole = training(pipeline, tmp_path / "whole.pt")
     whole.run()

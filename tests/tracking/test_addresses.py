@@ -114,6 +114,7 @@ def _record(sweep: Sweep, root: Path) -> None:
     assert writer.problem is None
 
 
+@pytest.mark.slow
 def test_runs_and_their_files_are_recorded_there_and_nowhere_else(make_sweep: MakeSweep, odd: Path) -> None:
     sweep = make_sweep(jobs=1)
     _record(sweep, odd)
@@ -124,6 +125,7 @@ def test_runs_and_their_files_are_recorded_there_and_nowhere_else(make_sweep: Ma
     assert [path.name for path in odd.parent.iterdir()] == [odd.name], "no folder of a half-read name"
 
 
+@pytest.mark.slow
 def test_a_database_is_made_there(make_sweep: MakeSweep, tmp_path: Path) -> None:
     root = tmp_path / "odd" / "a%20b ?#"
     _record(make_sweep(jobs=1), root)

@@ -82,6 +82,7 @@ def _ends(events: list[dict[str, Any]]) -> dict[int, str]:
     return {event["job"]: event["state"] for event in events if event["kind"] == "state"}
 
 
+@pytest.mark.slow
 def test_a_pack_trains_and_everything_is_told(tmp_path: Path, bases: Bases) -> None:
     options = ("data=emoji-flat", "sample=default", "sample.prompts=[red heart]", "sample.steps=2")
     events = _run(tmp_path, bases, _job(tmp_path, 0, *options), _job(tmp_path, 1, *options, "lora.rank=2"))
@@ -104,6 +105,7 @@ def test_a_pack_trains_and_everything_is_told(tmp_path: Path, bases: Bases) -> N
     assert keys[0] == keys[1]
 
 
+@pytest.mark.slow
 def test_a_warmup_that_outlasts_the_epochs_is_told_and_tagged(tmp_path: Path, bases: Bases) -> None:
     """Steps of epochs are known once the images are counted: 2 % of 64 at batch 1 are two."""
     epochs = ("data=emoji-flat", "trainer.epochs=0.02", "scheduler=constant")
@@ -115,6 +117,7 @@ def test_a_warmup_that_outlasts_the_epochs_is_told_and_tagged(tmp_path: Path, ba
     assert tagged == {0: said[0]["message"]}
 
 
+@pytest.mark.slow
 def test_jobs_that_come_later_join_and_those_that_come_too_late_are_the_next_pack(tmp_path: Path, bases: Bases) -> None:
     jobs = [_job(tmp_path, n, f"trainer.max_steps={steps}") for n, steps in enumerate((6, 2, 2))]
     command, commands = _command(tmp_path, jobs[0])
@@ -144,6 +147,7 @@ def test_jobs_that_come_later_join_and_those_that_come_too_late_are_the_next_pac
     assert late.pack == "pack-0"
 
 
+@pytest.mark.slow
 def test_a_job_that_joins_with_bad_data_fails_alone(tmp_path: Path, bases: Bases) -> None:
     jobs = [_job(tmp_path, 0, "trainer.max_steps=4"), _job(tmp_path, 1, "data.path=/nowhere/at/all")]
     command, commands = _command(tmp_path, jobs[0])
@@ -163,6 +167,7 @@ def test_a_job_that_joins_with_bad_data_fails_alone(tmp_path: Path, bases: Bases
     assert _ends(events) == {0: "FINISHED", 1: "FAILED"}
 
 
+@pytest.mark.slow
 def test_a_job_with_bad_data_fails_alone_before_a_base_is_loaded(tmp_path: Path, bases: Bases) -> None:
     shutil.copytree(PROJECT_ROOT / "assets" / "emoji-flat" / "train", tmp_path / "bad")
     broken = sorted((tmp_path / "bad").glob("*.png"))[:2]
@@ -175,12 +180,14 @@ def test_a_job_with_bad_data_fails_alone_before_a_base_is_loaded(tmp_path: Path,
     assert all(image.name in error for image in broken)
 
 
+@pytest.mark.slow
 def test_a_job_without_a_readable_config_fails_alone(tmp_path: Path, bases: Bases) -> None:
     jobs = [_job(tmp_path, 0), _job(tmp_path, 1)]
     (tmp_path / "0" / ".hydra" / "config.yaml").write_text("lora: {rank: -3}\n")
     assert _ends(_run(tmp_path, bases, *jobs)) == {0: "FAILED", 1: "FINISHED"}
 
 
+@pytest.mark.slow
 def test_an_error_in_training_fails_the_packs_jobs_and_the_worker_goes_on(
     tmp_path: Path, bases: Bases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +255,7 @@ class Scarce(Watch):
             raise OutOfMemoryError(f"{self.rows} rows")
 
 
+@pytest.mark.slow
 def test_a_sweep_that_does_not_fit_ends_with_what_was_asked_for(
     tmp_path: Path, bases: Bases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +284,7 @@ def test_a_sweep_that_does_not_fit_ends_with_what_was_asked_for(
         assert distance(one, other) < 1e-3  # three steps in fp32: Adam amplifies rounding
 
 
+@pytest.mark.slow
 def test_what_may_change_starts_a_job_anew(tmp_path: Path, bases: Bases, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 

@@ -41,6 +41,7 @@ def launching(tmp_path: Path, seen: list[list[JobOutcome]]) -> Iterator[Launchin
         yield Launching(loader, master, Settings(worker_command=_WORKER), Outside(finish=finish))
 
 
+@pytest.mark.slow
 def test_each_override_list_gets_its_return_in_order_and_none_raises(launching: Launching, seen: list) -> None:
     batch = [[seeds(Seed.DIVERGES)], ["seed=-1"], ["seed=2"]]
     returns = launching.launch([[*words, "tracking=none"] for words in batch], 0)
@@ -59,6 +60,7 @@ def test_each_override_list_gets_its_return_in_order_and_none_raises(launching: 
     assert [[outcome.index for outcome in outcomes] for outcomes in seen] == [[0, 2]]
 
 
+@pytest.mark.slow
 def test_a_second_batch_joins_the_same_sweep_with_names_and_packs_of_its_own(
     launching: Launching, seen: list, tmp_path: Path
 ) -> None:
@@ -90,6 +92,7 @@ def test_what_was_checked_is_not_composed_again(launching: Launching, monkeypatc
     assert [ret.status for ret in launching.launch(batch, 0)] == [JobStatus.COMPLETED]
 
 
+@pytest.mark.slow
 def test_skipped_points_have_returns_too_in_order_with_their_stored_loss(launching: Launching, seen: list) -> None:
     batch = [
         ["lora.rank=4", "tracking=none"],

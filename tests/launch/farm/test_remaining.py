@@ -97,6 +97,7 @@ def test_the_plan_alone_is_what_is_known_at_first() -> None:
     assert left == pytest.approx(START_S + NEXT_S + 2 * steps + 4 * END_S, abs=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slots", [1, 2])
 @pytest.mark.parametrize("step_s", [0.05, 0.5, 2.0])
 @pytest.mark.parametrize("end_s", [0.5, 6.0])

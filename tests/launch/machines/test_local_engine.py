@@ -52,6 +52,7 @@ def test_a_worker_is_as_nice_as_it_was_told(tmp_path: Path, nice: int, ionice: A
     assert told["pid"] == pid, "the worker itself, not a program around it, so that it can be ended"
 
 
+@pytest.mark.slow
 def test_torch_uses_the_slots_share_of_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)

@@ -25,6 +25,7 @@ _JOBS = st.lists(_VALUES, min_size=1, max_size=14)
 _SIZE = st.one_of(st.none(), st.integers(1, 5))
 
 
+@pytest.mark.slow
 @given(_JOBS, _SIZE)
 def test_each_job_is_in_exactly_one_pack_and_the_limits_hold(values: list[dict[str, Any]], size: int | None) -> None:
     jobs = {number: job(**one) for number, one in enumerate(values)}
@@ -38,6 +39,7 @@ def test_each_job_is_in_exactly_one_pack_and_the_limits_hold(values: list[dict[s
         assert size is not None or pack.rows <= MOST_ROWS or len(pack.jobs) == 1
 
 
+@pytest.mark.slow
 @given(st.data(), st.lists(_VALUES, min_size=1, max_size=10, unique_by=lambda one: tuple(one.values())), _SIZE)
 def test_packs_do_not_depend_on_the_order_of_jobs(data: st.DataObject, values: list[dict], size: int | None) -> None:
     order = data.draw(st.permutations(range(len(values))))

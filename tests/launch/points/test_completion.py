@@ -107,6 +107,7 @@ def bash(tmp_path: Path) -> Iterator[Bash]:
     shell.close()
 
 
+@pytest.mark.slow
 def test_a_real_bash_completes_keys_options_and_flags(bash: Bash) -> None:
     bash.run('eval "$(python -m src.train -sc install=bash)"')
     bash.type("python -m src.train lora.ra\t")

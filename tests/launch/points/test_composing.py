@@ -46,6 +46,7 @@ class Counting:
         return self.loader.get_group_options(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -74,6 +74,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @WRITERS
 @pytest.mark.parametrize("case", CASES)
 def test_a_loaded_unet_adapter_acts_as_the_merged_one(
