@@ -208,9 +208,9 @@ def calibrated(predicted: Sequence[float], measured: Sequence[float]) -> tuple[f
 
 def measure(task: dict[str, object]) -> None:
     """In a process of its own: print what each case takes, a JSON line each."""
-    import torch  # noqa: PLC0415
+    import torch
 
-    from src.training.fit import train_pack  # noqa: F401, PLC0415  # so that its imports are not counted
+    from src.training.fit import train_pack  # noqa: F401  # so that its imports are not counted
 
     medium, rounds = Path(str(task["medium"])), int(str(task["rounds"]))
     listed = [Case(**case) for case in task["cases"]]  # type: ignore[attr-defined]
@@ -228,13 +228,13 @@ def measure(task: dict[str, object]) -> None:
 
 def build(case: Case, config: JobConfig, device: torch.device | None = None) -> tuple[Pack, list[int]]:
     """A pack of ``case`` on random weights, and the rows of each member."""
-    import torch  # noqa: PLC0415
+    import torch
 
-    from src.lora.inject import inject  # noqa: PLC0415
-    from src.memory.trace import placeholder  # noqa: PLC0415
-    from src.models.opening import open_sizes  # noqa: PLC0415
-    from src.training.pack import Pack, adapter_spec  # noqa: PLC0415
-    from src.training.precision import DTYPES  # noqa: PLC0415
+    from src.lora.inject import inject
+    from src.memory.trace import placeholder
+    from src.models.opening import open_sizes
+    from src.training.pack import Pack, adapter_spec
+    from src.training.precision import DTYPES
 
     denoiser = open_sizes(config.model).build(DTYPES[config.trainer.precision].base)
     for tensor in (*denoiser.module.parameters(), *denoiser.module.buffers()):
@@ -249,8 +249,8 @@ def build(case: Case, config: JobConfig, device: torch.device | None = None) -> 
 
 def steps_of(pack: Pack, rows: Sequence[int], config: JobConfig, count: int) -> None:
     """Whole training steps; the pack is closed afterwards."""
-    from src.memory.trace import run_once, zeros  # noqa: PLC0415
-    from src.models.opening import open_sizes  # noqa: PLC0415
+    from src.memory.trace import run_once, zeros
+    from src.models.opening import open_sizes
 
     sizes = open_sizes(config.model)
     for _ in range(count):
@@ -261,9 +261,9 @@ def steps_of(pack: Pack, rows: Sequence[int], config: JobConfig, count: int) -> 
 
 def _process_peak(case: Case, config: JobConfig) -> int:
     """Bytes of resident memory at the peak, beyond those before."""
-    import torch  # noqa: PLC0415
+    import torch
 
-    from src.training.shortage import let_go  # noqa: PLC0415
+    from src.training.shortage import let_go
 
     let_go(torch.device("cpu"))
     before = _status("VmRSS")
@@ -274,7 +274,7 @@ def _process_peak(case: Case, config: JobConfig) -> int:
 
 def peak_by_profiler(case: Case, config: JobConfig) -> int:
     """Bytes of tensors at a step's peak: those that stay, and what the allocator itself reports to the profiler."""
-    from torch.profiler import ProfilerActivity, profile  # noqa: PLC0415
+    from torch.profiler import ProfilerActivity, profile
 
     pack, rows = build(case, config)
     module = pack.denoiser.module
@@ -294,14 +294,14 @@ def peak_by_profiler(case: Case, config: JobConfig) -> int:
 
 
 def _predict(config: JobConfig, case: Case) -> int:
-    import torch  # noqa: PLC0415
+    import torch
 
     curve, rows = curve_of(config), case.members * case.batch
     return curve.needs(rows, ["adamw"] * case.members, cpu_threads=torch.get_num_threads()).tensors
 
 
 def _threads() -> str:
-    import torch  # noqa: PLC0415
+    import torch
 
     threads = torch.get_num_threads()
     return f"{threads} threads" if threads > 1 else "one thread"

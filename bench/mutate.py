@@ -185,7 +185,7 @@ def _forget_survivors(file: str, tests: Sequence[str]) -> None:
 
 def verdicts(file: str) -> dict[str, str]:
     """Mutant's name to its verdict."""
-    from mutmut.stats import status_by_exit_code  # noqa: PLC0415  # only who mutates has it
+    from mutmut.stats import status_by_exit_code
 
     codes: Mapping[str, int | None] = json.loads(_meta(file).read_text())["exit_code_by_key"]
     found = {}
@@ -197,7 +197,7 @@ def verdicts(file: str) -> dict[str, str]:
 
 def described(file: str, name: str) -> Mutant:
     """The mutant ``name`` in words that outlive a renumbering."""
-    from mutmut.mutation.diff_apply import get_diff_for_mutant  # noqa: PLC0415  # only who mutates has it
+    from mutmut.mutation.diff_apply import get_diff_for_mutant
 
     with contextlib.chdir(work_of(file)):
         shown: str = get_diff_for_mutant(name, path=_renamed(file))

@@ -23,7 +23,7 @@ CHECKPOINT_S = 20.0  # three times as often as the default, since the run is sho
 
 def bare_step_s(steps: int) -> float:
     """Seconds a step of the pack in a loop of its own: no Lightning, no callbacks, no files."""
-    from bench.toy import Shape, load_denoiser, pack_step  # noqa: PLC0415 - the other arms need no torch here
+    from bench.toy import Shape, load_denoiser, pack_step  # the other arms need no torch here
 
     step = pack_step(load_denoiser(), [Shape(batch=1)] * JOBS, "lora.target_modules=attention")
     for _ in range(5):

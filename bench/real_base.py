@@ -23,10 +23,10 @@ def make_base(folder: Path) -> Path:
     index = folder / "model_index.json"
     if index.exists():
         return folder
-    import torch  # noqa: PLC0415
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL  # noqa: PLC0415
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel  # noqa: PLC0415
-    from transformers import CLIPTextConfig, CLIPTextModel  # noqa: PLC0415
+    import torch
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
     for name, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):

@@ -57,7 +57,7 @@ def _climb(stage: Stage, pack: Pack, sink: ListSink) -> tuple[str, str, str, str
 
 def decoding(stage: Stage) -> None:
     """The peak of decoding pictures in fp32, the base's denoiser not counted."""
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL  # noqa: PLC0415  # slow to import
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     table = stage.table("Decoding pictures in fp32", "pictures", "px", "GiB at the peak", "s")
     root = PROJECT_ROOT / "assets" / ("tiny-sd" if stage.small else "sd15-config")

@@ -86,9 +86,9 @@ def _measured(stage: Stage, build: Callable[[Stage, int], Step], batch: int) -> 
 
 def _diffusers(stage: Stage, batch: int) -> Step:
     """Of ``train_text_to_image_lora.py``: the base in bf16, the adapter in fp32, autocast between."""
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel  # noqa: PLC0415  # slow to import
-    from diffusers.training_utils import cast_training_params  # noqa: PLC0415
-    from peft import LoraConfig  # noqa: PLC0415
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from diffusers.training_utils import cast_training_params
+    from peft import LoraConfig
 
     root = PROJECT_ROOT / "assets" / ("tiny-sd" if stage.small else "sd15-config")
     config: dict[str, Any] = json.loads((root / "unet" / "config.json").read_text())
@@ -103,8 +103,8 @@ def _diffusers(stage: Stage, batch: int) -> Step:
 def _kohya(stage: Stage, batch: int) -> Step:
     """Of ``train_network.py --network_train_unet_only --sdpa --mixed_precision bf16``."""
     sys.path.insert(0, str(stage.kohya))
-    from library.original_unet import UNet2DConditionModel  # type: ignore[import-not-found]  # noqa: PLC0415
-    from networks.lora import create_network  # type: ignore[import-not-found]  # noqa: PLC0415
+    from library.original_unet import UNet2DConditionModel  # type: ignore[import-not-found]
+    from networks.lora import create_network  # type: ignore[import-not-found]
 
     unet = UNet2DConditionModel(sample_size=64, attention_head_dim=8, cross_attention_dim=768)
     _draw(unet.requires_grad_(requires_grad=False).to(stage.device, torch.bfloat16))

@@ -22,7 +22,7 @@ def main() -> None:
     """Run the script as ``__main__`` with the rest of the arguments."""
     seen = [is_torchvision_available(), diffusers.utils.import_utils.is_torchvision_available()]
     if importlib.util.find_spec("datasets") is not None:
-        import datasets.config  # noqa: PLC0415
+        import datasets.config
 
         seen.append(datasets.config.TORCHVISION_AVAILABLE)
     if not any(seen):

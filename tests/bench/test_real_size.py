@@ -46,7 +46,7 @@ def test_the_images_have_captions_and_a_folder_named_as_kohya_wants_it(tmp_path:
 
 
 def test_pages_of_a_child_are_counted() -> None:
-    import subprocess  # noqa: PLC0415
+    import subprocess
 
     code = "x = bytearray(2**26)\nfor i in range(0, 2**26, 4096): x[i] = 1"
     took = cost(lambda: float(subprocess.run([sys.executable, "-c", code], check=True).returncode))

@@ -192,8 +192,8 @@ def _altered(value: object) -> Iterator[object]:
 @pytest.mark.parametrize("file", ["sweep.json", "journal.jsonl", "spool/pack-0.jsonl", "1/made_with.json"])
 def test_any_value_may_be_of_another_kind(file: str, sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file of valid JSON in which one value is not what was written: status and resume's own look survive it."""
-    from src.config.errors import SweepError  # noqa: PLC0415
-    from src.launch.records.resume import find_unfinished  # noqa: PLC0415
+    from src.config.errors import SweepError
+    from src.launch.records.resume import find_unfinished
 
     path = sweep / file
     lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]

@@ -303,7 +303,7 @@ def test_a_loop_of_linked_folders_ends(photos: Photos, tmp_path: Path) -> None:
 
 def photo_of_a_phone(**save: Any) -> bytes:
     """Blue on the left, red on the right, 40 x 20."""
-    import pillow_heif  # noqa: PLC0415  # the extra that this is about
+    import pillow_heif  # the extra that this is about
 
     pillow_heif.register_heif_opener()
     image = Image.new("RGB", (40, 20), "red")

@@ -31,7 +31,7 @@ def main() -> None:
     """Fork writers that die, and at the end let one do its work."""
     folder, sweep_id, root, times = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
     prepare_environment()
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401, PLC0415
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
     ingest.METRICS_PER_BATCH = 40
     draw = random.Random(7)
@@ -49,8 +49,8 @@ def main() -> None:
 
 def arm(life: int, *, before: bool) -> None:
     """Make this process kill itself at its ``life``-th call, before or after the call does its work."""
-    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository  # noqa: PLC0415
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     calls = itertools.count(1)
 
