@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from omegaconf import OmegaConf
 
 from src.config.launcher import Settings
 from src.config.schema import JobConfig
@@ -19,11 +22,18 @@ from src.launch.plan.clock import Clock as PlanClock
 from src.launch.plan.clock import NoPace
 from src.launch.plan.packing import Fits, Pack
 from src.launch.plan.sizes import Sizes
+from src.launch.records.folders import add_jobs, create_sweep
 from src.launch.records.journal import Journal, read_journal
 from src.launch.records.members import Member
 from src.launch.screen.live import PatientConsole, Screen
 from src.tracking.records import JobRecord
 from tests.launch.memory_engine import Clock, MemoryEngine
+
+
+class Sweeps(Protocol):
+    """The ``sweep`` fixture."""
+
+    def __call__(self, *packs: Sequence[int | JobConfig], **settings: Any) -> SweepInMemory: ...
 
 
 class SweepInMemory:
@@ -62,6 +72,16 @@ class SweepInMemory:
         configs = {member.record.dir: member.record.config for member in self.members.values()}
         self.engine = MemoryEngine(clock, slots=slots, configs=configs, unstartable=unstartable)
         clock.watch = self._look
+
+    def recorded(self) -> SweepInMemory:
+        """With ``sweep.json`` and stored configurations, as who resumes it or shows it reads them."""
+        jobs = [member.record for member in self.members.values()]
+        for one in jobs:
+            stored = one.dir / ".hydra" / "config.yaml"
+            stored.parent.mkdir()
+            OmegaConf.save(OmegaConf.create(dataclasses.asdict(one.config)), stored)
+        add_jobs(self.folder, create_sweep(self.folder, "20260102-030405-abcdef"), jobs)
+        return self
 
     def _task(self, name: str, configs: Sequence[JobConfig]) -> Task:
         first = len(self.members)

@@ -2,73 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from src.config.control import ask_to_stop
 from src.config.schema import JobConfig
-from tests.launch.farm.sweep_in_memory import SweepInMemory
+from tests.launch.farm.sweep_in_memory import Sweeps
 from tests.launch.jobs import job
-from tests.launch.memory_engine import Clock
 from tests.launch.seeds import Seed
-
-Sweep = Callable[..., SweepInMemory]
-
-
-@pytest.fixture
-def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
-    """``sweep([0, Seed.DIES], [1])`` is two packs, of jobs with these seeds."""
-    clock = Clock()
-    clock.stand_in(monkeypatch, "src.launch.farm")
-
-    def make(*packs: Sequence[int | JobConfig], **settings: Any) -> SweepInMemory:
-        configs = [[one if isinstance(one, JobConfig) else job(seed=int(one)) for one in pack] for pack in packs]
-        return SweepInMemory(tmp_path / "sweep", clock, *configs, **settings)
-
-    return make
 
 
 def _short(steps: int, **values: Any) -> JobConfig:
     return job(trainer__max_steps=steps, data__batch_size=1, **values)
 
 
-def test_one_worker_trains_every_pack_and_stays_warm_between_them(sweep: Sweep) -> None:
+def test_one_worker_trains_every_pack_and_stays_warm_between_them(sweep: Sweeps) -> None:
     done = sweep([0, 1], [2]).train()
     assert done.states() == ["FINISHED"] * 3
     assert done.sent() == [("pack-0", [0, 1]), ("pack-1", [2])]
     assert done.workers() == ["started", "left"]
 
 
-def test_slots_work_side_by_side(sweep: Sweep) -> None:
+def test_slots_work_side_by_side(sweep: Sweeps) -> None:
     done = sweep([0], [1], [2], [3], slots=2).train()
     assert done.states() == ["FINISHED"] * 4
     assert {line["slot"] for line in done.journal("began")} == {"memory-0", "memory-1"}
     assert len(done.engine.started) == 2
 
 
-def test_a_jobs_failure_is_its_own(sweep: Sweep) -> None:
+def test_a_jobs_failure_is_its_own(sweep: Sweeps) -> None:
     done = sweep([0, Seed.DIVERGES, 1]).train()
     assert done.states() == ["FINISHED", "FAILED", "FINISHED"]
     assert done.members[1].error == "the loss is not finite at step 2"
     assert done.workers() == ["started", "left"]
 
 
-def test_what_has_an_end_keeps_it_whatever_is_claimed_later(sweep: Sweep) -> None:
+def test_what_has_an_end_keeps_it_whatever_is_claimed_later(sweep: Sweeps) -> None:
     done = sweep([0, Seed.FAILS_LATE]).train()
     assert done.states() == ["FINISHED", "FINISHED"]
     assert len([line for line in done.journal("job") if line["state"] == "FAILED"]) == 0
 
 
-def test_a_pack_that_ends_without_a_word_about_a_job_fails_that_job(sweep: Sweep) -> None:
+def test_a_pack_that_ends_without_a_word_about_a_job_fails_that_job(sweep: Sweeps) -> None:
     done = sweep([0, Seed.ENDS_UNSAID]).train()
     assert done.states() == ["FINISHED", "FAILED"]
     assert done.members[1].error == "the worker ended the pack without a result for this job"
 
 
-def test_a_pack_whose_worker_died_goes_on_from_its_checkpoints(sweep: Sweep) -> None:
+def test_a_pack_whose_worker_died_goes_on_from_its_checkpoints(sweep: Sweeps) -> None:
     done = sweep([0, Seed.DIES_ONCE, 1]).train()
     assert done.states() == ["FINISHED"] * 3
     assert done.sent() == [("pack-0", [0, 1, 2])] * 2
@@ -79,7 +61,7 @@ def test_a_pack_whose_worker_died_goes_on_from_its_checkpoints(sweep: Sweep) -> 
     assert done.workers() == ["started", "ended", "started", "left"]
 
 
-def test_a_job_that_kills_its_workers_ends_alone_and_its_mates_finish(sweep: Sweep) -> None:
+def test_a_job_that_kills_its_workers_ends_alone_and_its_mates_finish(sweep: Sweeps) -> None:
     done = sweep([0, 1, Seed.DIES, 2]).train()
     assert done.states() == ["FINISHED", "FINISHED", "FAILED", "FINISHED"]
     assert "after 3 restarts (hydra.launcher.max_restarts)" in str(done.members[2].error)
@@ -88,7 +70,7 @@ def test_a_job_that_kills_its_workers_ends_alone_and_its_mates_finish(sweep: Swe
         assert halved in done.sent()
 
 
-def test_a_dead_pack_waits_longer_each_time_and_others_do_not_wait_for_it(sweep: Sweep) -> None:
+def test_a_dead_pack_waits_longer_each_time_and_others_do_not_wait_for_it(sweep: Sweeps) -> None:
     made = sweep([Seed.DIES], [0], backoff_s=8.0, max_restarts=4)
     done = made.train()
     assert done.states() == ["FAILED", "FINISHED"]
@@ -100,14 +82,14 @@ def test_a_dead_pack_waits_longer_each_time_and_others_do_not_wait_for_it(sweep:
     assert done.clock.now - done.clock.began >= 8 + 16 + 32 + 60
 
 
-def test_no_restart_is_tried_where_none_is_allowed(sweep: Sweep) -> None:
+def test_no_restart_is_tried_where_none_is_allowed(sweep: Sweeps) -> None:
     done = sweep([Seed.DIES], max_restarts=0).train()
     assert done.states() == ["FAILED"]
     assert len(done.sent()) == 1
     assert "restarts" not in str(done.members[0].error)
 
 
-def test_a_worker_that_stands_still_is_ended_and_its_pack_goes_on(sweep: Sweep) -> None:
+def test_a_worker_that_stands_still_is_ended_and_its_pack_goes_on(sweep: Sweeps) -> None:
     done = sweep([Seed.HANGS_ONCE, 1], stall_s=20.0).train()
     assert done.states() == ["FINISHED", "FINISHED"]
     assert "did nothing for 20 s (hydra.launcher.stall_s) and was ended" in done.said
@@ -115,7 +97,7 @@ def test_a_worker_that_stands_still_is_ended_and_its_pack_goes_on(sweep: Sweep) 
     assert done.clock.now - done.clock.began >= 20
 
 
-def test_a_full_disk_is_no_standstill(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_no_standstill(sweep: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
     full = iter([True, False])
     monkeypatch.setattr("src.launch.farm.composition.is_full", lambda _: next(full))
     done = sweep([Seed.HANGS_ONCE, 1], stall_s=20.0).train()
@@ -124,20 +106,20 @@ def test_a_full_disk_is_no_standstill(sweep: Sweep, monkeypatch: pytest.MonkeyPa
     assert done.clock.now - done.clock.began >= 40, "it was given its time once more"
 
 
-def test_a_pack_that_breaks_is_halved_until_the_culprit_is_alone(sweep: Sweep) -> None:
+def test_a_pack_that_breaks_is_halved_until_the_culprit_is_alone(sweep: Sweeps) -> None:
     done = sweep([0, 1, 2, Seed.BREAKS]).train()
     assert done.states() == ["FINISHED"] * 4
     assert [jobs for _, jobs in done.sent()] == [[0, 1, 2, 3], [0, 1], [2, 3], [2], [3]]
     assert done.workers() == ["started", "left"], "one worker all the while"
 
 
-def test_a_worker_that_cannot_be_started_fails_its_pack_alone(sweep: Sweep) -> None:
+def test_a_worker_that_cannot_be_started_fails_its_pack_alone(sweep: Sweeps) -> None:
     done = sweep([0, 1], [2], unstartable=1).train()
     assert done.states() == ["FAILED", "FAILED", "FINISHED"]
     assert done.members[0].error == "the worker could not be started: no such program"
 
 
-def test_a_free_place_goes_to_the_longest_that_waits_and_a_death_takes_it_along(sweep: Sweep) -> None:
+def test_a_free_place_goes_to_the_longest_that_waits_and_a_death_takes_it_along(sweep: Sweeps) -> None:
     first = [_short(4), _short(40, seed=int(Seed.DIES_ONCE))]
     done = sweep(first, [_short(20), _short(30)], pack_size=3).train()
     assert done.states() == ["FINISHED"] * 4
@@ -146,7 +128,7 @@ def test_a_free_place_goes_to_the_longest_that_waits_and_a_death_takes_it_along(
     assert set(began) == {0, 1, 2, 3}
 
 
-def test_who_joins_is_of_the_pack_from_then_on(sweep: Sweep) -> None:
+def test_who_joins_is_of_the_pack_from_then_on(sweep: Sweeps) -> None:
     done = sweep([_short(4), _short(40)], [_short(20), _short(30)], pack_size=2).train()
     assert done.states() == ["FINISHED"] * 4
     assert done.sent("join")[0] == ("pack-0", [3]), "the longest first"
@@ -156,13 +138,13 @@ def test_who_joins_is_of_the_pack_from_then_on(sweep: Sweep) -> None:
     assert done.journal("restart") == [], "to join is no restart"
 
 
-def test_jobs_of_another_resolution_do_not_join(sweep: Sweep) -> None:
+def test_jobs_of_another_resolution_do_not_join(sweep: Sweeps) -> None:
     done = sweep([_short(4), _short(40)], [_short(20, data__resolution=32)], pack_size=2).train()
     assert done.sent("join") == []
     assert done.states() == ["FINISHED"] * 3
 
 
-def test_a_pack_that_has_no_room_leaves_them_to_a_pack_of_their_own(sweep: Sweep) -> None:
+def test_a_pack_that_has_no_room_leaves_them_to_a_pack_of_their_own(sweep: Sweeps) -> None:
     roomless = int(Seed.HAS_NO_ROOM)
     done = sweep([_short(4), _short(40, seed=roomless)], [_short(20), _short(30)], pack_size=2).train()
     assert done.states() == ["FINISHED"] * 4
@@ -170,7 +152,7 @@ def test_a_pack_that_has_no_room_leaves_them_to_a_pack_of_their_own(sweep: Sweep
     assert "no room for 1 more (memory is short)" in done.said
 
 
-def test_what_does_not_fit_the_memory_that_is_there_now_waits(sweep: Sweep) -> None:
+def test_what_does_not_fit_the_memory_that_is_there_now_waits(sweep: Sweeps) -> None:
     done = sweep([0, 1, 2, 3], fits=lambda configs: len(configs) < 3).train()
     assert done.states() == ["FINISHED"] * 4
     assert all(len(jobs) <= 2 for _, jobs in done.sent())
@@ -178,7 +160,7 @@ def test_what_does_not_fit_the_memory_that_is_there_now_waits(sweep: Sweep) -> N
     assert len({name for name, _ in done.sent()}) == len(done.sent()), "each part has a spool of its own"
 
 
-def test_what_gains_nothing_is_trained_apart_and_so_is_all_that_waits(sweep: Sweep) -> None:
+def test_what_gains_nothing_is_trained_apart_and_so_is_all_that_waits(sweep: Sweeps) -> None:
     alike = [_short(5, seed=int(Seed.GAINS_NOTHING))] + [_short(5, seed=n) for n in range(3)]
     done = sweep(alike, [_short(5, seed=7), _short(5, seed=8)]).train()
     assert done.states() == ["FINISHED"] * 6
@@ -192,14 +174,14 @@ def test_what_gains_nothing_is_trained_apart_and_so_is_all_that_waits(sweep: Swe
     assert done.journal("restart") == [], "to be handed back is no restart"
 
 
-def test_nothing_is_tried_where_the_user_has_said_how_many(sweep: Sweep) -> None:
+def test_nothing_is_tried_where_the_user_has_said_how_many(sweep: Sweeps) -> None:
     done = sweep([_short(5, seed=int(Seed.GAINS_NOTHING)), _short(5)], pack_size=2).train()
     assert done.states() == ["FINISHED"] * 2
     assert done.journal("gain") == []
     assert done.sent() == [("pack-0", [0, 1])]
 
 
-def test_one_job_is_stopped_and_the_others_go_on(sweep: Sweep) -> None:
+def test_one_job_is_stopped_and_the_others_go_on(sweep: Sweeps) -> None:
     made = sweep([Seed.ENDLESS, 1], [2])
     made.when(lambda: made.members[0].step > 2, lambda: ask_to_stop(made.folder, 0))
     done = made.train()
@@ -207,7 +189,7 @@ def test_one_job_is_stopped_and_the_others_go_on(sweep: Sweep) -> None:
     assert done.members[0].error == "stopped on request"
 
 
-def test_a_waiting_job_is_stopped_before_it_starts(sweep: Sweep) -> None:
+def test_a_waiting_job_is_stopped_before_it_starts(sweep: Sweeps) -> None:
     made = sweep([Seed.ENDLESS], [1], [2])
     made.when(lambda: made.members[0].step > 2, lambda: [ask_to_stop(made.folder, one) for one in (1, 0)])
     done = made.train()
@@ -216,7 +198,7 @@ def test_a_waiting_job_is_stopped_before_it_starts(sweep: Sweep) -> None:
     assert [jobs for _, jobs in done.sent()] == [[0], [2]]
 
 
-def test_a_job_stays_stopped_although_its_worker_died_of_it(sweep: Sweep) -> None:
+def test_a_job_stays_stopped_although_its_worker_died_of_it(sweep: Sweeps) -> None:
     made = sweep([Seed.DIES_OF_STOP_ONCE, 1])
     made.when(lambda: made.members[0].step > 2, lambda: ask_to_stop(made.folder, 0))
     done = made.train()
@@ -224,7 +206,7 @@ def test_a_job_stays_stopped_although_its_worker_died_of_it(sweep: Sweep) -> Non
     assert done.members[0].error == "stopped on request"
 
 
-def test_an_interrupt_stops_workers_cleanly_and_begins_nothing_more(sweep: Sweep) -> None:
+def test_an_interrupt_stops_workers_cleanly_and_begins_nothing_more(sweep: Sweeps) -> None:
     made = sweep([0], [Seed.ENDLESS], [1])
     made.when(lambda: made.members[1].step > 2, made.interrupts.ask)
     done = made.train()
@@ -234,13 +216,13 @@ def test_an_interrupt_stops_workers_cleanly_and_begins_nothing_more(sweep: Sweep
     assert len(done.journal("interrupted")) == 1
 
 
-def test_a_stop_of_the_whole_sweep_is_an_interrupt(sweep: Sweep) -> None:
+def test_a_stop_of_the_whole_sweep_is_an_interrupt(sweep: Sweeps) -> None:
     made = sweep([Seed.ENDLESS], [1])
     made.when(lambda: made.members[0].step > 2, lambda: ask_to_stop(made.folder, None))
     assert made.train().states() == ["KILLED", "KILLED"]
 
 
-def test_a_worker_that_does_not_stop_is_killed_after_a_minute(sweep: Sweep) -> None:
+def test_a_worker_that_does_not_stop_is_killed_after_a_minute(sweep: Sweeps) -> None:
     made = sweep([Seed.DEAF])
     made.when(lambda: made.members[0].step > 2, made.interrupts.ask)
     done = made.train()
@@ -249,7 +231,7 @@ def test_a_worker_that_does_not_stop_is_killed_after_a_minute(sweep: Sweep) -> N
     assert 60 < done.clock.now - done.clock.began < 80
 
 
-def test_who_insists_does_not_wait(sweep: Sweep) -> None:
+def test_who_insists_does_not_wait(sweep: Sweeps) -> None:
     made = sweep([Seed.DEAF])
 
     def insist() -> None:
@@ -261,7 +243,7 @@ def test_who_insists_does_not_wait(sweep: Sweep) -> None:
     assert made.clock.now - made.clock.began < 20
 
 
-def test_a_dead_worker_is_not_started_again_after_an_interrupt(sweep: Sweep) -> None:
+def test_a_dead_worker_is_not_started_again_after_an_interrupt(sweep: Sweeps) -> None:
     made = sweep([Seed.DIES_OF_STOP_ONCE, 1])
     made.when(lambda: made.members[0].step > 2, made.interrupts.ask)
     done = made.train()
@@ -270,7 +252,7 @@ def test_a_dead_worker_is_not_started_again_after_an_interrupt(sweep: Sweep) -> 
 
 
 @pytest.mark.parametrize("trained", [True, False])
-def test_an_interrupt_before_anything_was_trained_is_said_to_be_that(sweep: Sweep, *, trained: bool) -> None:
+def test_an_interrupt_before_anything_was_trained_is_said_to_be_that(sweep: Sweeps, *, trained: bool) -> None:
     made = sweep([Seed.ENDLESS])
     if trained:
         made.when(lambda: made.members[0].step > 2, made.interrupts.ask)
