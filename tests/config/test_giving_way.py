@@ -71,6 +71,7 @@ def test_alpha_keeps_its_ratio() -> None:
     assert (end.lora.rank, end.lora.alpha) == (1, 0.5)
 
 
+@pytest.mark.slow
 def test_what_is_not_named_stays() -> None:
     config = compose_job("data.resolution=512")
     assert next_change(config, config) is None

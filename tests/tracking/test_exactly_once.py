@@ -67,6 +67,7 @@ def test_a_clock_that_is_set_back_costs_no_step(make_sweep: MakeSweep, record: R
     assert sorted(Recorded(sweep).steps(0, "train/loss")) == [4 * step for step in range(24)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", [True, False], ids=["after the store took it", "before the store took it"])
 @pytest.mark.parametrize("call", ["log_batch", "create_run", "log_image"])
 def test_a_call_that_fails_is_done_once(

@@ -54,6 +54,7 @@ _DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", _DAMAGES)
 def test_a_damaged_file_is_put_aside_and_the_store_says_what_it_holds(
     damage: str, sweep: Sweep, record: Callable[..., SweepWriter], capsys: pytest.CaptureFixture[str]

@@ -27,6 +27,7 @@ def test_the_source_of_a_run_is_shown_whole(command: str, source: str) -> None:
     assert shown_as_source(source_name(command)) == source_name(command) == source
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60), st.integers(10, 40))
 def test_a_long_text_keeps_both_ends(text: str, most: int) -> None:
     short = shortened(text, most)

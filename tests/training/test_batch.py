@@ -27,6 +27,7 @@ def _assembled(root: Path, *specs: Spec, dtype: torch.dtype = torch.float64) -> 
     return pack, assemble(pack.members, pack.bank, pack.denoiser.process, dtype=dtype)
 
 
+@pytest.mark.slow
 def test_each_row_is_its_members_own_sample(tmp_path: Path) -> None:
     pack, batch = _assembled(tmp_path, *SPECS)
     assert batch.plan.places == (0, 1, 2)
@@ -46,6 +47,7 @@ def test_each_row_is_its_members_own_sample(tmp_path: Path) -> None:
             assert batch.plan.dropout[row] == key
 
 
+@pytest.mark.slow
 def test_without_dropout_a_plan_has_no_keys(tmp_path: Path) -> None:
     _, batch = _assembled(tmp_path, *SPECS[1:])
     assert batch.plan.dropout == ()
@@ -57,6 +59,7 @@ def test_everything_has_the_adapters_dtype(dtype: torch.dtype, tmp_path: Path) -
     assert {batch.latents.dtype, batch.noise.dtype, *(s.dtype for s in batch.conditioning.values())} == {dtype}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 7, None])
 def test_parts_are_the_whole_in_pieces(rows: int | None, tmp_path: Path) -> None:
     pack, batch = _assembled(tmp_path, *SPECS)

@@ -32,6 +32,7 @@ def _same(one: Trained, other: Trained) -> None:
             assert torch.equal(value, other.weights(spec.name)[key]), (spec.name, key)
 
 
+@pytest.mark.slow
 def test_a_resumed_pack_ends_bitwise_like_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = train(SPECS, tmp_path / "whole")
     stopped = _stopped(tmp_path / "cut", after=12)
@@ -51,6 +52,7 @@ def _told(*trainings: Trained) -> set[tuple[object, ...]]:
     return points | {(e["job"], e["path"]) for e in events if e["kind"] == "artifact"}
 
 
+@pytest.mark.slow
 def test_wherever_a_stop_comes_no_metric_and_no_file_is_left_out(tmp_path: Path) -> None:
     """Also between a step and its validation, or its export."""
     said = ("trainer.log_every=1", "validation.every=2", "trainer.save_every=3", "trainer.max_steps=6")
@@ -67,6 +69,7 @@ def test_wherever_a_stop_comes_no_metric_and_no_file_is_left_out(tmp_path: Path)
     assert in_between, "a stop came between a step and what is told of it"
 
 
+@pytest.mark.slow
 def test_the_middle_of_an_accumulation_is_kept(tmp_path: Path) -> None:
     """A member that accumulates has a gradient that no step has used yet."""
     tries = (_stopped(tmp_path / str(after), after) for after in range(6, 20))
@@ -75,6 +78,7 @@ def test_the_middle_of_an_accumulation_is_kept(tmp_path: Path) -> None:
     assert not stopped.parts["b"].gradients
 
 
+@pytest.mark.slow
 def test_the_manifest_names_every_part_of_one_cut(tmp_path: Path) -> None:
     stopped = _stopped(tmp_path, 12)
     manifest = json.loads(sorted((tmp_path / "pack").glob("manifest-*.json"))[-1].read_text())
@@ -84,6 +88,7 @@ def test_the_manifest_names_every_part_of_one_cut(tmp_path: Path) -> None:
     assert len(list((tmp_path / "pack").glob("manifest-*.json"))) == 2
 
 
+@pytest.mark.slow
 def test_the_newest_manifest_is_the_last_one_written(tmp_path: Path) -> None:
     """Also after the fastest member has left."""
     fast = Spec("fast", ("data.batch_size=4", "trainer.max_steps=3", "trainer.checkpoint_every=1"))
@@ -94,6 +99,7 @@ def test_the_newest_manifest_is_the_last_one_written(tmp_path: Path) -> None:
     assert members["slow"]["file"] == "slow/checkpoints/step-00000008.safetensors"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["torn", "altered", "foreign", "empty", "a folder"])
 def test_a_bad_file_is_noticed_and_the_one_before_is_used(harm: str, tmp_path: Path) -> None:
     _stopped(tmp_path, 12)
@@ -116,6 +122,7 @@ def test_a_bad_file_is_noticed_and_the_one_before_is_used(harm: str, tmp_path: P
     assert newest.name in complaints[0]
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = count()
     write = checkpoint.write_atomic
@@ -131,6 +138,7 @@ def test_a_full_disk_stops_no_training(tmp_path: Path, monkeypatch: pytest.Monke
     assert any("No space left" in e.get("message", "") for e in trained.events)
 
 
+@pytest.mark.slow
 def test_another_configuration_is_refused(tmp_path: Path) -> None:
     train([SPECS[0]], tmp_path)
     changed = Spec("a", (*SPECS[0].overrides, "optimizer.lr=0.5"))
@@ -140,6 +148,7 @@ def test_another_configuration_is_refused(tmp_path: Path) -> None:
     assert "another configuration" in error
 
 
+@pytest.mark.slow
 def test_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train([SPECS[0]], tmp_path)
     monkeypatch.setattr(world, "DATA_HASH", "e" * 64)
@@ -156,6 +165,7 @@ def test_a_stop_before_the_first_step_ends_at_once(asked: int, tmp_path: Path) -
     assert not trained.parts
 
 
+@pytest.mark.slow
 def test_a_member_whose_folder_cannot_be_written_costs_no_mate_its_checkpoints(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "checkpoints").write_text("in the way")

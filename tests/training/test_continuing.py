@@ -74,6 +74,7 @@ def changed(path: Path, change: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_file_of_another_width_is_an_error_of_that_member_alone(file: Path, tmp_path: Path) -> None:
     def narrow(content: dict[str, torch.Tensor]) -> None:
         key = next(k for k in content if k.endswith("lora_down.weight") and content[k].ndim == 2)
@@ -99,6 +100,7 @@ def test_the_update_is_kept_when_alpha_changes(tmp_path: Path) -> None:
     assert apart(updates(one), updates(two)) < 2e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", ["9", "1"])
 def test_a_larger_rank_begins_with_exactly_the_files_update(alpha: str, file: Path, tmp_path: Path) -> None:
     other = make_pack(tmp_path, "lora.rank=7", f"lora.alpha={alpha}")
@@ -110,6 +112,7 @@ def test_a_larger_rank_begins_with_exactly_the_files_update(alpha: str, file: Pa
     assert all(weights.down[4:].any() for weights in two.unet.values()), "so that the new rows can learn"
 
 
+@pytest.mark.slow
 def test_a_smaller_rank_begins_as_near_as_it_can_and_says_how_near(file: Path, tmp_path: Path) -> None:
     other = make_pack(tmp_path, "lora.rank=2", "lora.alpha=5")
     (told,) = begin(other, file)
@@ -123,6 +126,7 @@ def test_a_smaller_rank_begins_as_near_as_it_can_and_says_how_near(file: Path, t
     assert f"begins {math.sqrt(least / whole):.1%} away" in told
 
 
+@pytest.mark.slow
 def test_a_smaller_rank_is_warned_of_on_the_run(file: Path, tmp_path: Path) -> None:
     trained = train([Spec("x", (f"lora.init_from={file}", "lora.rank=2"))], tmp_path / "two")
     tags = [e["values"] for e in trained.events if e["kind"] == "tags"]
@@ -162,6 +166,7 @@ def test_what_cannot_be_gone_on_from_is_refused_before_the_base_is_loaded(
         check_start(lora, tmp_path, Files())  # type: ignore[arg-type]  # all that is asked of it
 
 
+@pytest.mark.slow
 def test_an_embedding_in_the_file_is_told_and_the_rest_is_used(file: Path, tmp_path: Path) -> None:
     path = changed(file, lambda content: content.update({"bundle_emb.tok.string_to_param.*": torch.ones(2, 4)}))
     lora = Spec("x", (f"lora.init_from={path}",)).config().lora

@@ -52,6 +52,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train([PLAIN], tmp_path_factory.mktemp("plain"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DIFFERENCES)
 def test_a_packed_member_equals_its_solo_run(name: str, plain: Trained, tmp_path: Path) -> None:
     other = DIFFERENCES[name]
@@ -62,6 +63,7 @@ def test_a_packed_member_equals_its_solo_run(name: str, plain: Trained, tmp_path
     assert packed.states(0)[-1] == packed.states(1)[-1] == "FINISHED"
 
 
+@pytest.mark.slow
 def test_members_differ_where_they_should(tmp_path: Path) -> None:
     """The comparison is worth something only if members that differ end apart."""
     packed = train([PLAIN, Spec("seeded", ("seed=1",)), Spec("dropped", ("lora.dropout=0.3",))], tmp_path)
@@ -69,6 +71,7 @@ def test_members_differ_where_they_should(tmp_path: Path) -> None:
     assert distance(packed.weights("dropped"), packed.weights("plain")) > 1e-3
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_changes_nothing(tmp_path: Path) -> None:
     """Dropout is drawn again in the recomputation and must come out the same."""
     specs = [Spec("a", ("lora.dropout=0.3",)), Spec("b", ("seed=3", "data.batch_size=1"))]
@@ -81,12 +84,14 @@ def test_gradient_checkpointing_changes_nothing(tmp_path: Path) -> None:
     assert distance(recomputed.weights("a"), solo.weights("a")) < LIMIT
 
 
+@pytest.mark.slow
 def test_a_halved_micro_batch_with_doubled_accumulation_is_the_same(tmp_path: Path) -> None:
     whole = train([Spec("a", ("data.batch_size=4", "lora.dropout=0.2"))], tmp_path / "whole")
     halved = train([Spec("a", ("data.batch_size=2", "trainer.accumulate=2", "lora.dropout=0.2"))], tmp_path / "halved")
     assert distance(halved.weights("a"), whole.weights("a")) < LIMIT
 
 
+@pytest.mark.slow
 def test_a_mate_that_turns_nan_half_way_fails_alone_and_is_not_noticed(plain: Trained, tmp_path: Path) -> None:
     half_way = SampleOrder(seed=0, n_images=6).draw(3).image
     sick = Spec("sick", ("data.batch_size=1", "data.flip=false"), n_images=6, poisoned=half_way)
@@ -100,6 +105,7 @@ def test_a_mate_that_turns_nan_half_way_fails_alone_and_is_not_noticed(plain: Tr
     assert any("loss is nan" in str(e.get("error")) for e in packed.events)
 
 
+@pytest.mark.slow
 def test_a_mate_that_leaves_takes_no_half_accumulated_gradient_along(tmp_path: Path) -> None:
     """The bank is rebuilt when a member leaves; who is in the middle of an accumulation must not notice."""
     half_way = SampleOrder(seed=0, n_images=6).draw(4).image
@@ -111,6 +117,7 @@ def test_a_mate_that_leaves_takes_no_half_accumulated_gradient_along(tmp_path: P
     assert distance(packed.weights("patient"), solo.weights("patient")) < LIMIT
 
 
+@pytest.mark.slow
 def test_a_failed_member_can_be_resumed_at_the_samples_that_failed(tmp_path: Path) -> None:
     half_way = SampleOrder(seed=0, n_images=6).draw(3).image
     sick = Spec("sick", ("data.batch_size=1", "data.flip=false"), poisoned=half_way)
@@ -120,6 +127,7 @@ def test_a_failed_member_can_be_resumed_at_the_samples_that_failed(tmp_path: Pat
     assert again.states(0)[-1] == "FAILED"  # the same bad sample, not the one behind it
 
 
+@pytest.mark.slow
 def test_a_name_may_be_any_that_a_job_may_have(tmp_path: Path) -> None:
     """PEFT allows no dot and no ``lora_`` in an adapter's name; names tell what is swept, such as lr0.001."""
     specs = [Spec("flat-rank8-lr0.001", ("name=flat-rank8-lr0.001",)), Spec("lora_x", ("seed=1",))]
@@ -127,6 +135,7 @@ def test_a_name_may_be_any_that_a_job_may_have(tmp_path: Path) -> None:
     assert [trained.states(job)[-1] for job in (0, 1)] == ["FINISHED", "FINISHED"]
 
 
+@pytest.mark.slow
 def test_the_order_of_jobs_does_not_matter(tmp_path: Path) -> None:
     specs = [PLAIN, DIFFERENCES["rank"], Spec("third", ("lora.target_modules=attention", "data.batch_size=1"))]
     forward = train(specs, tmp_path / "forward")
@@ -135,6 +144,7 @@ def test_the_order_of_jobs_does_not_matter(tmp_path: Path) -> None:
         assert distance(forward.weights(spec.name), backward.weights(spec.name)) < LIMIT
 
 
+@pytest.mark.slow
 def test_a_base_that_served_a_pack_serves_the_next_as_if_new(plain: Trained, tmp_path: Path) -> None:
     denoiser = make_denoiser()
     train([PLAIN, DIFFERENCES["convolutions"]], tmp_path / "first", denoiser=denoiser)
@@ -156,6 +166,7 @@ print("digest", digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_pythonhashseed_changes_no_bit(tmp_path: Path) -> None:
     digests = set()
     for seed in ("1", "4242"):
@@ -190,6 +201,7 @@ def _packs(draw: st.DrawFn) -> list[Spec]:
     return specs
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(specs=_packs(), chosen=st.integers(0, 3))
 def test_any_member_of_any_pack_equals_its_solo_run(

@@ -44,6 +44,7 @@ def _begin(pack: Pack, path: Path) -> list[str]:
     return start_from(pack, member)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_files_are_checked_against_the_live_adapter_and_read_back(name: str, tmp_path: Path) -> None:
     pack = _pack(tmp_path, *VARIANTS[name])
@@ -116,6 +117,7 @@ def test_each_file_is_tried_on_the_base(written: str, tmp_path: Path, monkeypatc
         export(pack, pack.members[0], tmp_path, "x")
 
 
+@pytest.mark.slow
 def test_members_that_share_a_forward_have_the_outputs_that_each_has_alone(tmp_path: Path) -> None:
     specs = [Spec(f"m{rank}", ("trainer.precision=64-true", f"lora.rank={rank}")) for rank in (2, 3, 5)]
     pack = Pack(make_denoiser(torch.float64), [make_member(spec, tmp_path) for spec in specs])
@@ -130,6 +132,7 @@ def test_members_that_share_a_forward_have_the_outputs_that_each_has_alone(tmp_p
     assert torch.equal(pack.bank.weights, before)
 
 
+@pytest.mark.slow
 def test_members_share_fewer_forwards_where_memory_is_short(tmp_path: Path) -> None:
     specs = [Spec(f"m{n}", ("trainer.precision=64-true",)) for n in range(4)]
     pack = Pack(make_denoiser(torch.float64), [make_member(spec, tmp_path) for spec in specs])
@@ -158,6 +161,7 @@ def test_a_strong_adapter_is_exported_although_fp16_rounds_it(tmp_path: Path) ->
     assert torch.equal(pack.bank.weights, before)
 
 
+@pytest.mark.slow
 def test_a_failed_export_along_the_way_is_told_and_a_failed_last_one_fails_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +176,7 @@ def test_a_failed_export_along_the_way_is_told_and_a_failed_last_one_fails_the_j
     assert trained.parts["x"].count.step == 7  # nothing is lost: resume= exports again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "best_step"), [(0.01, 7), (1.0, 6)])
 def test_adapters_along_the_way_and_the_best_is_marked(rate: float, best_step: int, tmp_path: Path) -> None:
     """At the higher rate the adapter gets worse, so that an earlier file is the best."""
@@ -193,6 +198,7 @@ def test_adapters_along_the_way_and_the_best_is_marked(rate: float, best_step: i
     assert read_adapter(folder / "x.safetensors").unet.keys() == read_adapter(folder / best["file"]).unet.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("targets", "told"), [("all", True), ("all-linear", True), ("all-blocks", False)])
 def test_layers_that_kohyas_tools_leave_out_are_told_with_the_file(targets: str, told: bool, tmp_path: Path) -> None:
     trained = train([Spec("x", (f"lora.target_modules={targets}", "trainer.max_steps=3"))], tmp_path)
@@ -202,6 +208,7 @@ def test_layers_that_kohyas_tools_leave_out_are_told_with_the_file(targets: str,
     assert all("time_embedding.linear_1" in text and "lora.target_modules=all-blocks" in text for text in found)
 
 
+@pytest.mark.slow
 def test_a_finished_adapter_is_copied_and_a_copy_that_fails_does_not_fail_the_job(tmp_path: Path) -> None:
     shelf = tmp_path / "Lora"
     shelf.mkdir()
@@ -222,6 +229,7 @@ def test_a_finished_adapter_is_copied_and_a_copy_that_fails_does_not_fail_the_jo
     assert "y: not copied" in told[1]
 
 
+@pytest.mark.slow
 def test_files_of_a_training_are_made_as_the_umask_says(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:

@@ -24,6 +24,7 @@ def _end(trained: Trained, job: int = 0) -> dict[str, Any]:
     return [e for e in trained.events if e["kind"] == "state" and e["job"] == job][-1]
 
 
+@pytest.mark.slow
 def test_its_last_good_weights_are_a_file_that_its_error_names(tmp_path: Path) -> None:
     trained = train([_failing_at(4), Spec("well")], tmp_path)
     end = _end(trained)

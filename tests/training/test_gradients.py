@@ -53,6 +53,7 @@ def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).norm() / other.norm())
 
 
+@pytest.mark.slow
 def test_fp32_gradients_of_a_packed_member_are_its_own(tmp_path: Path) -> None:
     packed = _gradients(SPECS, tmp_path)
     for spec in SPECS:
@@ -62,6 +63,7 @@ def test_fp32_gradients_of_a_packed_member_are_its_own(tmp_path: Path) -> None:
         assert worst < LIMIT, (spec.name, worst)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_pefts_own_layers(tmp_path: Path) -> None:
     """An oracle that shares no code with the packed forward: PEFT's layers and plain autograd."""
     for spec in SPECS[:2]:  # PEFT draws its dropout from the global generator, so c has no oracle

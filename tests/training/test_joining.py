@@ -44,6 +44,7 @@ def weights(root: Path, name: str) -> dict[str, torch.Tensor]:
     return load_newest(root / name / "checkpoints")[0].weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["rank", "dropout", "batch size", "accumulation", "convolutions", "adafactor", "longer", "epochs"]
 )
@@ -56,6 +57,7 @@ def test_a_member_that_joins_equals_its_solo_run_and_its_mates_do_not_notice(nam
         assert distance(weights(tmp_path / "packed", spec.name), solo.weights(spec.name)) < LIMIT
 
 
+@pytest.mark.slow
 def test_it_joins_in_the_middle_of_its_mates_accumulation(tmp_path: Path) -> None:
     patient = Spec("patient", ("trainer.accumulate=5", "lora.rank=3", "optimizer=prodigy"))
     joined(tmp_path, [patient], PLAIN, after=3)
@@ -63,6 +65,7 @@ def test_it_joins_in_the_middle_of_its_mates_accumulation(tmp_path: Path) -> Non
     assert distance(weights(tmp_path, "patient"), solo.weights("patient")) < LIMIT
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     steps = iter(range(1000))
     first = train([PLAIN], tmp_path, stop=lambda: next(steps) > 8)
@@ -73,12 +76,14 @@ def test_it_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert distance(weights(tmp_path, "plain"), solo.weights("plain")) < LIMIT
 
 
+@pytest.mark.slow
 def test_one_that_cannot_begin_fails_alone(tmp_path: Path) -> None:
     lost = Spec("lost", (f"lora.init_from={tmp_path}/nowhere.safetensors",))
     trained, _ = joined(tmp_path, [PLAIN, LONGER], lost, DIFFERENCES["rank"])
     assert [trained.states(job)[-1] for job in (0, 1, 10, 11)] == ["FINISHED", "FINISHED", "FAILED", "FINISHED"]
 
 
+@pytest.mark.slow
 def test_one_that_finds_no_memory_is_refused_and_nothing_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +104,7 @@ def test_one_that_finds_no_memory_is_refused_and_nothing_has_changed(
         assert distance(trained.weights(spec.name), solo.weights(spec.name)) < LIMIT
 
 
+@pytest.mark.slow
 def test_nobody_joins_where_memory_was_short(tmp_path: Path) -> None:
     class Tight:
         """Gives way once, at the first step."""
@@ -147,6 +153,7 @@ def _gain(trained: Trained) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.slow
 def test_a_trial_that_finds_a_gain_changes_no_trajectory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _clock(monkeypatch, lambda members: 2.0 + members)
     trained = train(FOUR, tmp_path / "tried", requests=Requests(least_gain=lambda: 1.05))
@@ -160,6 +167,7 @@ def test_a_trial_that_finds_a_gain_changes_no_trajectory(tmp_path: Path, monkeyp
         assert distance(trained.weights(spec.name), solo.weights(spec.name)) < LIMIT
 
 
+@pytest.mark.slow
 def test_members_that_gain_nothing_are_handed_back_and_end_as_if_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,11 +194,13 @@ def test_members_that_gain_nothing_are_handed_back_and_end_as_if_alone(
         assert distance(left.weights(spec.name), solo.weights(spec.name)) < LIMIT
 
 
+@pytest.mark.slow
 def test_no_trial_where_it_would_be_much_of_the_training(tmp_path: Path) -> None:
     trained = train([PLAIN, LONGER], tmp_path, requests=Requests(least_gain=lambda: 1.05))
     assert not [event for event in trained.events if event.get("state") == "gain"]
 
 
+@pytest.mark.slow
 def test_a_trial_ends_when_someone_leaves_and_begins_anew_when_someone_joins(tmp_path: Path) -> None:
     door = Door(tmp_path, 4, FOUR[3])
     trained = train(FOUR[:3], tmp_path, requests=Requests(arriving=door, least_gain=lambda: 0.01))
@@ -198,6 +208,7 @@ def test_a_trial_ends_when_someone_leaves_and_begins_anew_when_someone_joins(tmp
     assert {trained.states(job)[-1] for job in (0, 1, 2, 10)} == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_who_rests_takes_no_step_and_keeps_its_gradient(tmp_path: Path) -> None:
     members = [make_member(spec, tmp_path, job) for job, spec in enumerate((PLAIN, LONGER))]
     pack = Pack(make_denoiser(), members)

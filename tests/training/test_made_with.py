@@ -42,6 +42,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_job_records_what_decides_its_adapter_and_when_it_was_exported(photos: Path, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     asked = count()
@@ -70,12 +71,14 @@ def test_a_job_records_what_decides_its_adapter_and_when_it_was_exported(photos:
     assert photos.is_dir()
 
 
+@pytest.mark.slow
 def test_jobs_on_one_data_set_share_its_inventory(photos: Path, tmp_path: Path) -> None:
     train([SPEC, dataclasses.replace(SPEC, name="b")], tmp_path / "sweep")
     assert len(list((tmp_path / "sweep" / "data").iterdir())) == 1
     assert photos.is_dir()
 
 
+@pytest.mark.slow
 def test_the_worker_says_what_changed_and_keeps_the_record_of_what_it_refused(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +95,7 @@ def test_the_worker_says_what_changed_and_keeps_the_record_of_what_it_refused(
         assert (sweep / "a" / FILE).read_text() == recorded
 
 
+@pytest.mark.slow
 def test_a_shortage_that_changed_the_job_leaves_both_digests(photos: Path, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     (sweep / "a" / ".hydra").mkdir(parents=True)
@@ -106,6 +110,7 @@ def test_a_shortage_that_changed_the_job_leaves_both_digests(photos: Path, tmp_p
     assert photos.is_dir()
 
 
+@pytest.mark.slow
 def test_a_record_that_cannot_be_written_stops_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))

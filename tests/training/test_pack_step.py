@@ -75,6 +75,7 @@ def test_counters_of_an_accumulation(tmp_path: Path) -> None:
     assert not pack.bank.gradients.any()
 
 
+@pytest.mark.slow
 def test_a_base_in_bf16_predicts_in_it_and_the_loss_is_taken_in_fp32(tmp_path: Path) -> None:
     """By diffusers' UNet and schedule; the adapters are still zero."""
     words = (*LONG, "trainer.precision=bf16-true", "trainer.accumulate=2")
@@ -114,6 +115,7 @@ def test_what_a_base_is_given_lies_on_its_device_in_its_type(tmp_path: Path) -> 
     assert (timesteps.dtype, losses.dtype) == (torch.int64, torch.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "forwards"), [(1, [1] * 5), (3, [3, 2])])
 def test_parts_of_a_batch_add_up_to_it(rows: int, forwards: list[int], tmp_path: Path) -> None:
     specs = (Spec("a", (*LONG, "data.batch_size=3")), Spec("b", (*LONG, "data.batch_size=2", "seed=3")))
@@ -163,6 +165,7 @@ def test_a_gradient_that_is_not_finite_is_no_step_either(tmp_path: Path, monkeyp
     assert "its gradient norm inf at step 1" in member.error
 
 
+@pytest.mark.slow
 def test_a_step_that_ran_out_of_memory_is_taken_again_from_its_beginning(tmp_path: Path) -> None:
     specs = (Spec("a", (*LONG, "trainer.accumulate=2")), Spec("b", LONG))
     told, eased = _pack(tmp_path, *specs), _pack(tmp_path, *specs)
@@ -183,6 +186,7 @@ def test_a_step_that_ran_out_of_memory_is_taken_again_from_its_beginning(tmp_pat
     torch.testing.assert_close(eased.bank.state("b"), told.bank.state("b"), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_where_nothing_gives_way_all_fail_with_its_reason(tmp_path: Path) -> None:
     def no_way(_pack: Pack, reason: str) -> None:
         raise OutOfMemoryError(f"nothing left: {reason}")
@@ -196,6 +200,7 @@ def test_where_nothing_gives_way_all_fail_with_its_reason(tmp_path: Path) -> Non
     assert run_step(pack).failed == []
 
 
+@pytest.mark.slow
 def test_a_member_that_left_meanwhile_is_not_asked_again(tmp_path: Path) -> None:
     def set_aside(pack: Pack, _reason: str) -> None:
         pack.set_members_aside(pack.active[1:])
@@ -224,6 +229,7 @@ def _second_optimizer_fails(pack: Pack) -> list[set[str]]:
 TWO_OPTIMIZERS = (Spec("a", (*LONG, "optimizer=adafactor")), Spec("b", (*LONG, "optimizer=prodigy")))
 
 
+@pytest.mark.slow
 def test_a_member_whose_optimizer_stepped_before_the_shortage_steps_once(tmp_path: Path) -> None:
     """The first one's step comes first; where the next one's runs out of memory, the first is done with."""
     pack = _pack(tmp_path, *TWO_OPTIMIZERS, relief=Fails())
@@ -235,6 +241,7 @@ def test_a_member_whose_optimizer_stepped_before_the_shortage_steps_once(tmp_pat
     assert [member.count.ordinal for member in pack.members] == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_member_whose_optimizer_stepped_before_the_shortage_does_not_fail_by_it(tmp_path: Path) -> None:
     """Nor does one that had failed by itself fail a second time."""
     image = SampleOrder(seed=0, n_images=6).draw(0).image
@@ -252,6 +259,7 @@ def test_a_member_whose_optimizer_stepped_before_the_shortage_does_not_fail_by_i
     assert (a.count.step, b.count.step, b.count.ordinal) == (1, 0, 0)
 
 
+@pytest.mark.slow
 def test_what_the_forward_held_is_let_go_before_the_pack_gives_way(tmp_path: Path) -> None:
     """Also where the error is part of a cycle: its traceback holds every activation."""
     gone: list[bool] = []

@@ -62,6 +62,7 @@ def _by_label(pictures: list[Picture]) -> dict[tuple[str, int, float], Tensor]:
     return {(p.prompt, p.seed, p.scale): p.pixels for p in pictures}
 
 
+@pytest.mark.slow
 def test_packed_pictures_are_those_of_each_member_alone(tmp_path: Path) -> None:
     sizes = {"a": 0.1, "bb": 0.2}
     pack = Pack(make_denoiser(torch.float32), [_member(name, tmp_path) for name in sizes])
@@ -104,6 +105,7 @@ def test_the_base_is_drawn_once_and_serves_adapters_that_are_still_zero(
     assert sum(rows) == 2 * (3 * 2) * 2 * 2 * 2  # two members at two scales; scale 0 is known
 
 
+@pytest.mark.slow
 def test_the_bases_pictures_are_kept_for_the_next_pack_and_drawn_anew_when_anything_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from tests.training.oracle import reference_rates
 LENGTHS = [(1, 0), (2, 1), (7, 0), (7, 1), (7, 6), (40, 10), (400, 10)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("low", [0.0, 0.25])
 @pytest.mark.parametrize("name", ["constant", "linear", "cosine"])
 @pytest.mark.parametrize(("total", "warmup"), LENGTHS)

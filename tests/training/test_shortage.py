@@ -43,6 +43,7 @@ class FailsOnce:
         self._measure(pack)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 6])
 def test_the_rows_of_a_forward_change_nothing(rows: int, tmp_path: Path) -> None:
     asked = train(MIXED, tmp_path / "asked")
@@ -57,6 +58,7 @@ def test_the_rows_of_a_forward_change_nothing(rows: int, tmp_path: Path) -> None
         assert distance(eased.weights(spec.name), asked.weights(spec.name)) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [3, 60, 333, 600])
 def test_a_step_that_fails_anywhere_is_taken_back_and_taken_again(call: int, tmp_path: Path) -> None:
     asked = train(MIXED, tmp_path / "asked")
@@ -67,6 +69,7 @@ def test_a_step_that_fails_anywhere_is_taken_back_and_taken_again(call: int, tmp
         assert distance(again.weights(spec.name), asked.weights(spec.name)) < 1e-9
 
 
+@pytest.mark.slow
 def test_members_set_aside_train_to_the_same_end(tmp_path: Path) -> None:
     asked = train(MIXED, tmp_path / "asked")
 
@@ -79,6 +82,7 @@ def test_members_set_aside_train_to_the_same_end(tmp_path: Path) -> None:
         assert eased.states(job)[-1] == "FINISHED"
 
 
+@pytest.mark.slow
 def test_checkpointing_may_begin_in_the_middle(tmp_path: Path) -> None:
     asked = train(MIXED, tmp_path / "asked")
 
@@ -90,6 +94,7 @@ def test_checkpointing_may_begin_in_the_middle(tmp_path: Path) -> None:
         assert distance(eased.weights(spec.name), asked.weights(spec.name)) < 1e-9
 
 
+@pytest.mark.slow
 def test_without_relief_the_members_fail_and_say_why(tmp_path: Path) -> None:
     class NoWay(FailsOnce):
         def give_way(self, pack: Pack, reason: str) -> None:
@@ -110,6 +115,7 @@ def test_another_error_is_no_shortage(tmp_path: Path) -> None:
         train(MIXED[:1], tmp_path, relief=Broken())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adafactor", "prodigy"])
 def test_a_librarys_optimizer_that_fails_half_way_is_taken_back(
     optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -132,6 +138,7 @@ def test_a_librarys_optimizer_that_fails_half_way_is_taken_back(
     assert distance(again.weights("a"), asked.weights("a")) < 1e-9
 
 
+@pytest.mark.slow
 def test_adapters_that_do_not_fit_together_train_one_after_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +178,7 @@ def test_parts_of_a_batch_hold_every_row_once() -> None:
     assert [part.plan.n_rows for part in batch.cut(1)] == [1] * 7
 
 
+@pytest.mark.slow
 def test_scoring_takes_fewer_rows_where_memory_is_short() -> None:
     tried = []
 

@@ -58,6 +58,7 @@ def test_pictures_are_told_of_where_they_are_drawn(every: str, tmp_path: Path) -
     assert (("stage", "drawing pictures of x") in said) == (every == "2")
 
 
+@pytest.mark.slow
 def test_several_that_end_together_are_counted(tmp_path: Path) -> None:
     said = _said([Spec("x", (*_SHORT, "sample=none")), Spec("y", (*_SHORT, "sample=none"))], tmp_path)
     assert ("info", "exporting 2 adapters") in said

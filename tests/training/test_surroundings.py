@@ -15,6 +15,7 @@ from tests.training.world import Spec, train
 KINDS = {"a client on the PATH": {}, "ranks": RANKS, "an allocation": CLUSTERS, "arguments": TRAINERS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_ends_with_the_same_adapter(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clean = train([Spec("one")], tmp_path / "clean").weights("one")

@@ -109,11 +109,13 @@ def _hold(specs: tuple[Spec, ...], root: Path, predicts: str = "v_prediction", *
     assert set(taken.values()) == {STEPS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOLO)
 def test_a_solo_members_updates(name: str, tmp_path: Path) -> None:
     _hold((Spec("a", (*TEN, *SOLO[name])),), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("predicts", ["epsilon", "v_prediction"])
 def test_updates_under_either_prediction_with_min_snr_and_without(predicts: str, tmp_path: Path) -> None:
     _hold((Spec("a", TEN),), tmp_path, predicts)
@@ -121,20 +123,24 @@ def test_updates_under_either_prediction_with_min_snr_and_without(predicts: str,
     _hold((weighted,), tmp_path, predicts, limit=1e-6)  # diffusers' ratios are of fp32 roots
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "adafactor", "prodigy"])
 def test_clipping_is_torchs(optimizer: str, tmp_path: Path) -> None:
     _hold((Spec("a", (*TEN, f"optimizer={optimizer}", "trainer.max_grad_norm=0.01")),), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_gradient_below_the_limit_is_left_alone(tmp_path: Path) -> None:
     _hold((Spec("a", (*TEN, "trainer.max_grad_norm=1000")),), tmp_path)
 
 
+@pytest.mark.slow
 def test_the_updates_of_three_that_differ(tmp_path: Path) -> None:
     """Ranks are padded, one accumulates, one has fewer targets, one another optimizer."""
     _hold(TRIPLE, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 3])
 def test_the_updates_of_a_pack_that_takes_few_rows_a_forward(rows: int, tmp_path: Path) -> None:
     watched = _Watched(TRIPLE, tmp_path, "v_prediction")

@@ -31,6 +31,7 @@ def _pack(tmp_path: Path, *specs: Spec) -> Pack:
     return Pack(make_denoiser(), members)
 
 
+@pytest.mark.slow
 def test_an_untrained_adapter_scores_exactly_like_the_base(tmp_path: Path) -> None:
     pack = _pack(tmp_path, Spec("a", OPTIONS), Spec("b", (*OPTIONS, "lora.rank=2", "data.batch_size=1", "seed=9")))
     scores = Validator(pack).score(pack.members)
@@ -38,6 +39,7 @@ def test_an_untrained_adapter_scores_exactly_like_the_base(tmp_path: Path) -> No
     assert scores["a"].loss == pytest.approx(scores["b"].loss, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_rows_per_forward_and_company_change_nothing(tmp_path: Path) -> None:
     def score(rows: int, *others: str) -> float:
         options = (*OPTIONS, f"validation.batch_rows={rows}")
@@ -78,6 +80,7 @@ def test_bands_average_to_the_whole(tmp_path: Path) -> None:
     assert set(score.metrics()) == {"val/loss", "val/loss_rel", *(f"val/loss_{band}" for band in score.by_band)}
 
 
+@pytest.mark.slow
 def test_the_bases_own_losses_are_computed_once_for_all_packs(tmp_path: Path) -> None:
     def score(*, brighter: float = 1.0, base_hash: str = "b" * 64, extra: tuple[str, ...] = ()) -> tuple[int, Score]:
         """Forwards of the base that a new pack needed, and its score."""
@@ -130,6 +133,7 @@ def _mean(losses: dict[int, list[float]], low: int = 0, high: int = 1000) -> flo
     return sum(inside) / len(inside)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("predicts", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("count", [2, 6])
 def test_a_score_is_the_plain_loss_on_the_fixed_rows(predicts: str, count: int, tmp_path: Path) -> None:
@@ -168,6 +172,7 @@ def test_a_band_begins_at_its_own_first_timestep(tmp_path: Path) -> None:
     assert list(Validator(pack).score(pack.members)["a"].by_band) == ["t250_500", "t750_1000"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2, 3, 64])
 def test_members_that_do_not_fit_one_forward_are_scored_in_groups(rows: int, tmp_path: Path) -> None:
     words = ("validation.timesteps=2", "validation.max_images=2", f"validation.batch_rows={rows}")
@@ -234,6 +239,7 @@ def test_a_base_in_bf16_is_scored_against_targets_in_fp32(tmp_path: Path) -> Non
     assert score("bf16-true", torch.bfloat16) == pytest.approx(score("32-true", torch.float32), rel=0.02)
 
 
+@pytest.mark.slow
 def test_scoring_takes_fewer_rows_where_memory_runs_out_and_goes_on_with_them(tmp_path: Path) -> None:
     words = ("validation.timesteps=4", "validation.max_images=2", "validation.batch_rows=8")
     pack = _pack(tmp_path, Spec("a", words))
@@ -254,6 +260,7 @@ def test_scoring_takes_fewer_rows_where_memory_runs_out_and_goes_on_with_them(tm
     assert asked[10:] == [2] * 4
 
 
+@pytest.mark.slow
 def test_a_shortage_ends_a_forward_that_can_get_smaller_and_no_other(tmp_path: Path) -> None:
     heard: list[int] = []
 

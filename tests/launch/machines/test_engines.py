@@ -188,6 +188,7 @@ def test_it_says_why_it_cannot_start(engine: Engine, slot: Slot, tmp_path: Path)
         engine.start(slot, tmp_path, Path.cwd(), (lock.fileno(),))
 
 
+@pytest.mark.slow
 def test_jobs_join_the_pack_under_way(start: Start, tmp_path: Path) -> None:
     worker = start()
     worker.run(_pack(tmp_path, Seed.ENDLESS))

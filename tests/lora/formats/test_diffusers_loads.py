@@ -90,6 +90,7 @@ def test_a_loaded_unet_adapter_acts_as_the_merged_one(
     assert_close(outputs(pipe), wanted, base, LIMIT)
 
 
+@pytest.mark.slow
 @WRITERS
 @pytest.mark.parametrize("case", ["alpha unlike rank", "rslora", "mixed ranks and alphas"])
 def test_a_loaded_text_encoder_adapter_acts_as_the_merged_one(
@@ -131,6 +132,7 @@ def test_half_the_strength_is_half_the_update(
     assert_close(outputs(pipe), wanted, base, LIMIT)
 
 
+@pytest.mark.slow
 @WRITERS
 def test_a_bf16_file_loads_within_its_rounding(
     write: Callable[..., None], pipe: StableDiffusionPipeline, tmp_path: Path

@@ -40,6 +40,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         return base, set(file.keys())
 
 
+@pytest.mark.slow
 def test_every_adaptable_module_is_in_the_file_with_down_up_and_alpha(written: tuple[str, set[str]]) -> None:
     base, keys = written
     suffixes = ("lora_down.weight", "lora_up.weight", "alpha")
