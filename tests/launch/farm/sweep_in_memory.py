@@ -68,7 +68,7 @@ class SweepInMemory:
         self._said = io.StringIO()
         self._watched: list[tuple[Callable[[], object], Callable[[], None]]] = []
         (folder / "spool").mkdir(parents=True)
-        self._tasks = [self._task(f"pack-{place}", configs) for place, configs in enumerate(packs)]
+        self.tasks = [self._task(f"pack-{place}", configs) for place, configs in enumerate(packs)]
         configs = {member.record.dir: member.record.config for member in self.members.values()}
         self.engine = MemoryEngine(clock, slots=slots, configs=configs, unstartable=unstartable)
         clock.watch = self._look
@@ -126,7 +126,7 @@ class SweepInMemory:
                 interrupts=self.interrupts,
                 sharing=sharing,
                 remaining=Remaining(PlanClock(NoPace(), slots[0], trace=False), self.members),
-            ).run(self._tasks)
+            ).run(self.tasks)
         return self
 
     def states(self) -> list[str]:

@@ -94,7 +94,7 @@ def test_a_worker_that_stands_still_is_ended_and_its_pack_goes_on(sweep: Sweeps)
     assert done.states() == ["FINISHED", "FINISHED"]
     assert "did nothing for 20 s (hydra.launcher.stall_s) and was ended" in done.said
     assert done.workers() == ["started", "stalled", "started", "left"]
-    assert done.clock.now - done.clock.began >= 20
+    assert 20 <= done.clock.now - done.clock.began < 30
 
 
 def test_a_full_disk_is_no_standstill(sweep: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
