@@ -110,9 +110,10 @@ def _no_network(_environment_as_it_was: None, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture(scope="session")
-def kept_traces(request: pytest.FixtureRequest) -> Path:
-    """Of this code, by every process of every run; see :mod:`tests.traced`."""
-    return traced.store_below(request.config.cache.mkdir("traces"))
+def kept_traces(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of this code, by every process of every run, unless pytest is to keep nothing; see :mod:`tests.traced`."""
+    cache: pytest.Cache | None = getattr(request.config, "cache", None)
+    return traced.store_below(tmp_path_factory.mktemp("kept") if cache is None else cache.mkdir("traces"))
 
 
 @pytest.fixture(scope="module")
