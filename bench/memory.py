@@ -233,6 +233,7 @@ def build(case: Case, config: JobConfig, device: torch.device | None = None) -> 
     from src.lora.inject import inject
     from src.memory.trace import placeholder
     from src.models.opening import open_sizes
+    from src.tasks.denoising import Denoising
     from src.training.pack import Pack, adapter_spec
     from src.training.precision import DTYPES
 
@@ -244,7 +245,7 @@ def build(case: Case, config: JobConfig, device: torch.device | None = None) -> 
     members = [placeholder(config, number) for number in range(case.members)]
     for member in members:
         inject(denoiser.module, member.name, adapter_spec(member, denoiser))
-    return Pack(denoiser, members, injected=True), [case.batch] * case.members
+    return Pack(Denoising(denoiser), members, injected=True), [case.batch] * case.members
 
 
 def steps_of(pack: Pack, rows: Sequence[int], config: JobConfig, count: int) -> None:
@@ -277,7 +278,7 @@ def peak_by_profiler(case: Case, config: JobConfig) -> int:
     from torch.profiler import ProfilerActivity, profile
 
     pack, rows = build(case, config)
-    module = pack.denoiser.module
+    module = pack.base.module
     named = [*module.named_parameters(), *module.named_buffers()]
     base = sum(tensor.nbytes for name, tensor in named if ".lora_" not in name)
     adapters = pack.bank.weights.nbytes + pack.bank.gradients.nbytes + 2 * pack.bank.weights.nbytes  # AdamW's moments

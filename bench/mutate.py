@@ -56,6 +56,12 @@ TESTS: dict[str, tuple[str, ...]] = {
         *(f"{_ORACLE}::test_a_solo_members_updates[{name}]" for name in ("noise offset", "caption dropout", "dropout")),
         _TRIPLE,
     ),
+    "src/tasks/denoising/task.py": (
+        "tests/training/test_batch.py",
+        "tests/training/test_validation.py",
+        *(f"{_ORACLE}::test_a_solo_members_updates[{name}]" for name in ("noise offset", "caption dropout", "dropout")),
+        _TRIPLE,
+    ),
     "src/training/pack_step.py": (
         "tests/training/test_pack_step.py",
         _PLAIN,

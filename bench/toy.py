@@ -19,6 +19,7 @@ from src.data.encoding import EncodedData
 from src.data.order import SampleOrder
 from src.models.opening import open_base
 from src.models.protocol import Denoiser
+from src.tasks.denoising import Denoising, Material
 from src.training.member import Member, Provenance
 from src.training.pack import Pack
 from src.training.pack_step import run_step
@@ -80,9 +81,7 @@ def member_of(config: JobConfig, number: int, data: EncodedData) -> Member:
         name=f"member{number}",
         folder=Path(),
         config=config,
-        train=data,
-        validation=data,
-        prompts=None,
+        material=Material(train=data, validation=data),
         provenance=Provenance(base_hash="", data_hash="", started_at=0.0),
         order=SampleOrder.of(config.data, seed=number, n_images=len(data.caption_index)),
         total_steps=MANY_STEPS,
@@ -93,7 +92,7 @@ def pack_step(denoiser: Denoiser, shapes: Sequence[Shape], *overrides: str) -> C
     """A call that takes one step of a pack of ``shapes``: draws, forward, backward, clipping, AdamW."""
     data = random_data(denoiser)
     own = copy.deepcopy(denoiser)
-    pack = Pack(own, [make_member(number, shape, data, *overrides) for number, shape in enumerate(shapes)])
+    pack = Pack(Denoising(own), [make_member(number, shape, data, *overrides) for number, shape in enumerate(shapes)])
     return lambda: run_step(pack)
 
 

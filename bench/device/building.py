@@ -12,6 +12,7 @@ from bench.toy import member_of
 from src.config.compose import compose_job
 from src.data.encoding import EncodedData
 from src.models.opening import open_sizes
+from src.tasks.denoising import Denoising
 from src.training.pack import Pack
 from src.training.precision import DTYPES
 
@@ -39,7 +40,9 @@ def build(overrides: Sequence[str], members: int, device: torch.device) -> tuple
     sizes = open_sizes(config.model)
     denoiser = drawn(sizes, config, device)
     data = random_data(config, sizes, denoiser.latent_channels)
-    return config, Pack(denoiser, [member_of(config, number, data) for number in range(members)], relief=NoWay())
+    return config, Pack(
+        Denoising(denoiser), [member_of(config, number, data) for number in range(members)], relief=NoWay()
+    )
 
 
 def drawn(sizes: BaseSizes, config: JobConfig, device: torch.device) -> Denoiser:

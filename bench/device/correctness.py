@@ -10,6 +10,7 @@ from bench.toy import Shape, make_member, random_data
 from src.config.compose import compose_job
 from src.config.schema import Precision
 from src.models.opening import open_base
+from src.tasks.denoising import Denoising
 from src.training.pack import Pack
 from src.training.pack_step import run_step
 from src.training.precision import DTYPES
@@ -66,7 +67,7 @@ def trained(
         base.set_gradient_checkpointing(enabled=True)
     data = random_data(base)
     asked = (f"trainer.precision={precision}", "optimizer.lr=1e-3", *overrides)
-    pack = Pack(base, [make_member(number, shape, data, *asked) for number, shape in shapes])
+    pack = Pack(Denoising(base), [make_member(number, shape, data, *asked) for number, shape in shapes])
     pack.rows = rows
     for _ in range(_STEPS):
         failed = run_step(pack).failed

@@ -34,13 +34,14 @@ def graphs(stage: Stage) -> None:
 
 def _forward_and_backward(pack: Pack) -> Callable[[], None]:
     kind, device = pack.dtypes.base, pack.device
-    batch = assemble(pack.members, pack.bank, pack.denoiser.process, dtype=pack.dtypes.adapter)
-    states = batch.conditioning["encoder_hidden_states"].to(device, kind)
-    noise, timesteps = batch.noise.to(device, kind), batch.levels.to(device)
+    batch = assemble(pack.task, pack.members, pack.bank, dtype=pack.dtypes.adapter)
+    inputs = batch.rows.inputs
+    states = inputs["encoder_hidden_states"].to(device, kind)
+    noise, timesteps = inputs["noise"].to(device, kind), inputs["timesteps"].to(device)
 
     def call() -> None:
         with pack.bank.rows(batch.plan):
-            out = pack.denoiser.module(noise, timesteps, encoder_hidden_states=states, return_dict=False)[0]
+            out = pack.base.module(noise, timesteps, encoder_hidden_states=states, return_dict=False)[0]
             out.float().square().mean().backward()
 
     return call

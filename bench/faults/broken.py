@@ -85,7 +85,7 @@ def die_in_export(place: int) -> None:
         place: 0 before anything is written, 1 with a file half written, 2 after the first file, 3 after the second,
             4 after all of them.
     """
-    from src.training import export
+    from src.tasks.denoising import files
 
     def die() -> None:
         if first_time("export"):
@@ -115,7 +115,7 @@ def die_in_export(place: int) -> None:
         os.fsync = synced  # type: ignore[assignment]
         return
     name = ("write_kohya", "", "write_kohya", "write_diffusers", "write_sidecar")[place]
-    setattr(export, name, dying(getattr(export, name), before=place == 0))
+    setattr(files, name, dying(getattr(files, name), before=place == 0))
 
 
 FAULTS: dict[str, Callable[[], None]] = {

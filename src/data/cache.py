@@ -13,46 +13,21 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from src.config.files import write_atomic
-from src.config.schema import DataConfig
-from src.data.transform import Variant, transform_settings
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1  # of the entries; part of every key
 _LENGTH_BYTES = 8  # a safetensors file begins with the length of its JSON header
 
 
-def image_key(digest: str, data: DataConfig, variant: Variant, *, fingerprint: str, dtype: torch.dtype) -> str:
-    """Where the latents of one variant of an image are kept.
-
-    Args:
-        digest: sha256 of the image's bytes.
-        data: Resolution, crop and background.
-        variant: Flip and crop.
-        fingerprint: Names the VAE: equal only for equal weights and scaling.
-        dtype: Of the stored latents.
-    """
-    return key_of(
-        {
-            "kind": "image",
-            "image": digest,
-            "transform": transform_settings(data),
-            "flip": variant.flip,
-            "place": variant.crop,
-            "encoder": fingerprint,
-            "dtype": str(dtype),
-        }
-    )
-
-
-def caption_key(caption: str, *, fingerprint: str, dtype: torch.dtype) -> str:
-    """Where the text states of a caption are kept; ``fingerprint`` names tokenizer and text encoder."""
-    return key_of({"kind": "caption", "caption": caption, "encoder": fingerprint, "dtype": str(dtype)})
-
-
 def key_of(description: dict[str, object]) -> str:
     """The key of what ``description`` says everything about that decides it."""
     canonical = json.dumps({"format": _FORMAT, **description}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def device_name(device: torch.device) -> str:
+    """What results that depend on the hardware are kept by."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 class TensorCache:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from src.config.schema import DataConfig
-from src.data.cache import TensorCache, caption_key, image_key
+from src.data.cache import TensorCache
 from src.data.images import load_pixels
+from src.data.keys import caption_key, image_key
 from src.data.records import DataError, Record
 from src.data.transform import Variant, variants
 

@@ -20,6 +20,8 @@ from src.lora.rows import DropoutKey, RowPlan
 from src.memory.scratch import Spots
 from src.memory.tally import Tally
 from src.memory.work import Work
+from src.tasks.denoising.task import Denoising, blank_inputs
+from src.tasks.protocol import StepRows
 from src.training.batch import PackBatch
 from src.training.member import Member, Provenance
 from src.training.pack import Pack, adapter_spec
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from src.config import JobConfig
-    from src.models.protocol import BaseSizes, Denoiser
+    from src.models.protocol import Base, BaseSizes
 
 GRAIN = 512  # bytes that CUDA's caching allocator rounds every allocation to
 
@@ -84,7 +86,7 @@ def trace_step(sizes: BaseSizes, config: JobConfig, rows: Sequence[int]) -> Trac
         member = placeholder(config)
         inject(denoiser.module, member.name, adapter_spec(member, denoiser))
         with FakeTensorMode(allow_non_fake_inputs=True) as fake:
-            pack = Pack(denoiser, [member], injected=True)
+            pack = Pack(Denoising(denoiser), [member], injected=True)
             held = [fake.fake_tensor_converter.from_real_tensor(fake, tensor) for tensor in _tensors(denoiser)]
             steps = {count: _step(pack, sizes, count, [*held, *_adapters(pack)]) for count in rows}
         weights = sum(_rounded(tensor.nbytes) for tensor in held)
@@ -102,19 +104,16 @@ def run_once(pack: Pack, batch: PackBatch) -> None:
 
 def zeros(pack: Pack, sizes: BaseSizes, rows: Sequence[int]) -> PackBatch:
     """A batch of the right shapes, ``rows[k]`` rows of member k, with nothing in it."""
-    config, count = pack.members[0].config, sum(rows)
-    side = config.data.resolution // sizes.pixels_per_cell
-    latents = torch.zeros(count, pack.denoiser.latent_channels, side, side, dtype=pack.dtypes.adapter)
+    config, count, dtype = pack.members[0].config, sum(rows), pack.dtypes.adapter
+    task = cast("Denoising", pack.task)
+    inputs = blank_inputs(task.denoiser, sizes, count, resolution=config.data.resolution, dtype=dtype)
     keys = [
         DropoutKey(seed=0, ordinal=n, probability=member.config.lora.dropout)
         for member, own in zip(pack.members, rows, strict=True)
         for n in range(own)
     ]
     return PackBatch(
-        latents=latents,
-        noise=torch.zeros_like(latents),
-        levels=torch.zeros(count, dtype=torch.int64),
-        conditioning=sizes.conditioning(count, pack.dtypes.adapter),
+        rows=StepRows(inputs=inputs, weight=torch.ones(count, dtype=dtype)),
         plan=RowPlan(
             places=tuple(range(len(rows))),
             counts=tuple(rows),
@@ -132,9 +131,7 @@ def placeholder(config: JobConfig, number: int = 0) -> Member:
         name=f"traced{number}",
         folder=Path(),
         config=config,
-        train=nothing,
-        validation=nothing,
-        prompts=None,
+        material=nothing,
         provenance=Provenance(base_hash="", data_hash="", started_at=0.0),
         order=nothing,
         total_steps=1,
@@ -151,9 +148,9 @@ def _step(pack: Pack, sizes: BaseSizes, rows: int, held: list[Tensor]) -> Traced
     return TracedStep(peak=tally.peak - start, ops=work.ops, flops=work.flops, spots=spots)
 
 
-def _tensors(denoiser: Denoiser) -> list[Tensor]:
+def _tensors(base: Base) -> list[Tensor]:
     """The base's own tensors; PEFT's parameters are views of the bank by now."""
-    module = denoiser.module
+    module = base.module
     named = [*module.named_parameters(), *module.named_buffers()]
     return [tensor for name, tensor in named if ".lora_" not in name]
 

@@ -73,8 +73,8 @@ class Decoder(Protocol):
         """Let go of the weights; a later :meth:`decode` reads them again."""
 
 
-class Denoiser(Protocol):
-    """The frozen network that adapters are put into."""
+class Base(Protocol):
+    """A frozen network that adapters are put into, whatever it computes."""
 
     @property
     def module(self) -> nn.Module:
@@ -85,6 +85,24 @@ class Denoiser(Protocol):
         """Layers an adapter can target, as they were before any was put in: dotted name to kind."""
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Type of the base's weights."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base lies."""
+
+    def set_gradient_checkpointing(self, *, enabled: bool) -> None:
+        """Recompute activations in the backward pass, or keep them."""
+
+    def target_names(self, target_modules: str | Sequence[str]) -> list[str]:
+        """Sorted dotted names of the layers that a preset, or a list of name endings, stands for."""
+
+
+class Denoiser(Base, Protocol):
+    """A base that takes noise away."""
+
+    @property
     def process(self) -> NoiseProcess:
         """How the noise was added that it was trained to take away, and what it says of it."""
 
@@ -93,25 +111,11 @@ class Denoiser(Protocol):
         """C."""
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Type of the base's weights."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the base lies."""
-
-    @property
     def scheduler_config(self) -> Mapping[str, Any]:
         """All that a sampler of the process's family is made with, from the base's own scheduler."""
 
     def denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """Prediction [N, C, h, w] for noisy latents [N, C, h, w] at noise levels [N] of its process."""
-
-    def set_gradient_checkpointing(self, *, enabled: bool) -> None:
-        """Recompute activations in the backward pass, or keep them."""
-
-    def target_names(self, target_modules: str | Sequence[str]) -> list[str]:
-        """Sorted dotted names of the layers that a preset, or a list of name endings, stands for."""
 
 
 class BaseSizes(Protocol):

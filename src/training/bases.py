@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from src.config.collector import importing
 from src.models.opening import open_base
+from src.tasks.opening import open_task
 from src.training.precision import DTYPES
 
 if TYPE_CHECKING:
     from src.config import JobConfig
-    from src.models.protocol import BaseFiles, Decoder, Denoiser
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoadedBase:
-    """A base with its weights in memory."""
-
-    denoiser: Denoiser
-    decoder: Decoder
+    from src.models.protocol import BaseFiles
+    from src.tasks.protocol import Task
 
 
 class Bases:
@@ -31,7 +24,7 @@ class Bases:
     def __init__(self) -> None:
         self._files: dict[object, BaseFiles] = {}
         self._key: object = None
-        self._loaded: LoadedBase | None = None
+        self._loaded: Task | None = None
 
     def files(self, config: JobConfig) -> BaseFiles:
         """The base's files, found and found complete.
@@ -47,19 +40,16 @@ class Bases:
         """Whether the base is in memory already."""
         return self._loaded is not None and self._key == _key(config)
 
-    def load(self, config: JobConfig) -> LoadedBase:
-        """The base in the job's precision on the job's device, from memory where it is there already."""
+    def load(self, config: JobConfig) -> Task:
+        """The job's task on its base, in its precision on its device, from memory where it is there already."""
         if self._loaded is None or not self.has(config):
             self.forget()  # one base at a time: let go before the next is read
             files, device = self.files(config), device_of(config)
             dtype = DTYPES[config.trainer.precision].base
             with importing():
-                self._loaded = LoadedBase(
-                    denoiser=files.load_denoiser(dtype=dtype, device=device),
-                    decoder=files.load_decoder(dtype=torch.float32, device=device),
-                )
+                self._loaded = open_task(config.model.family, files, dtype=dtype, device=device)
             self._key = _key(config)
-        self._loaded.denoiser.set_gradient_checkpointing(enabled=config.trainer.gradient_checkpointing)
+        self._loaded.base.set_gradient_checkpointing(enabled=config.trainer.gradient_checkpointing)
         return self._loaded
 
     def forget(self) -> None:

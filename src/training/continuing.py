@@ -117,7 +117,7 @@ def _at_rank(weights: LoraWeights, rank: int, fresh: Tensor) -> Resized:
 def _shapes(pack: Pack) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights of the base's layers, whatever was put in since."""
     shapes = {}
-    for name in pack.denoiser.layers:
-        module: Any = pack.denoiser.module.get_submodule(name)
+    for name in pack.base.layers:
+        module: Any = pack.base.module.get_submodule(name)
         shapes[name] = tuple(getattr(module, "base_layer", module).weight.shape)
     return shapes

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from src.config.digest import config_digest
-from src.config.streams import stream_key
-from src.data.kohya import folder_of
 from src.lora.formats.adapter import Adapter, ExportError, LoraWeights, effective_alpha
 from src.lora.formats.apply import apply_adapter
 from src.lora.formats.check import check_written
-from src.lora.formats.diffusers_file import write_diffusers
-from src.lora.formats.kohya import write_kohya
-from src.lora.formats.metadata import FileMetadata
-from src.lora.formats.sidecar import write_sidecar
 from src.lora.rows import RowPlan
-from src.objectives.noise import sample_noise
 from src.training.shortage import in_fewer_rows
 
 if TYPE_CHECKING:
@@ -30,23 +22,21 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from src.lora.formats.metadata import FileMetadata
     from src.training.member import Member
     from src.training.pack import Pack
 
-DIFFUSERS_FOLDER = "diffusers"
-"""Folder for code's file beside people's."""
 _FILE_DTYPE = torch.float16
 # Base + file against the live adapter rounded as the file is: what is left is the readers' own arithmetic. A bf16
 # base rounds its merged weights and outputs an order more coarsely.
 _TOLERANCE = {torch.float64: 1e-3, torch.float32: 1e-3, torch.bfloat16: 2e-2}
-_PROBE_ROWS = 2
 # What fp16 itself does to the outputs is no fault of the file; above this the user is told.
 ROUNDING_TOLD = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outputs:
-    """What the base gives for two fixed noisy rows with a live adapter.
+    """What the base gives for a member's fixed rows with a live adapter.
 
     Attributes:
         exact: With the adapter as it is.
@@ -59,30 +49,28 @@ class Outputs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """The files of one adapter.
+    """One adapter, written and checked.
 
     Attributes:
-        kohya: For people's readers.
-        diffusers: For code.
-        card: What the web UI shows of it.
+        file: For people's programs.
+        for_code: For code.
+        card: What programs show of it.
         rounding: How far the file's dtype moves the base's outputs from the live adapter's, relative.
     """
 
-    kohya: Path
-    diffusers: Path
+    file: Path
+    for_code: Path
     card: Path
     rounding: float
 
     @property
     def size(self) -> int:
-        """Bytes of the kohya file."""
-        return self.kohya.stat().st_size
+        """Bytes of the file."""
+        return self.file.stat().st_size
 
 
 def export(pack: Pack, member: Member, folder: Path, stem: str, outputs: Outputs | None = None) -> Exported:
-    """Write ``<stem>.safetensors`` (kohya), ``diffusers/<stem>.safetensors`` and ``<stem>.json``, and check them.
-
-    The second has a folder of its own: in the first one's, web UIs and ComfyUI list it and apply none or half of it.
+    """Let the task write the files of the member's adapter, and check them.
 
     Args:
         pack: With the base and the live adapter.
@@ -96,21 +84,16 @@ def export(pack: Pack, member: Member, folder: Path, stem: str, outputs: Outputs
             base + file does not give the live adapter's outputs.
         OSError: When the disk is full or the folder cannot be written.
     """
-    adapter, meta = live_adapter(pack, member), file_metadata(pack, member)
-    kohya, diffusers = folder / f"{stem}.safetensors", folder / DIFFUSERS_FOLDER / f"{stem}.safetensors"
-    write_kohya(kohya, adapter, meta, _FILE_DTYPE)
-    write_diffusers(diffusers, adapter, meta, _FILE_DTYPE)
-    (folder / f"{stem}.diffusers.safetensors").unlink(missing_ok=True)  # of an earlier version's export of this job
-    card = folder / f"{stem}.json"
-    write_sidecar(card, meta)
+    adapter = live_adapter(pack, member)
+    files = pack.task.write(folder, stem, adapter, file_metadata(pack, member), _FILE_DTYPE)
     live = outputs or live_outputs(pack, [member])[member.name]
     allowed, tried = _TOLERANCE[pack.dtypes.base], None
-    for path in (kohya, diffusers):
+    for path in (files.file, files.for_code):
         in_file = check_written(path, adapter, _layer_names(pack))
         if tried is not None and _same(in_file, tried):
             continue  # the same numbers for the same layers, which were tried just now
         tried = in_file
-        with apply_adapter(pack.denoiser.module, in_file):
+        with apply_adapter(pack.base.module, in_file):
             error = _apart(_of_merged(pack, member), live.rounded)
         if not error < allowed:
             msg = (
@@ -118,7 +101,8 @@ def export(pack: Pack, member: Member, folder: Path, stem: str, outputs: Outputs
                 f"allowed is under {allowed:g}"
             )
             raise ExportError(msg)
-    return Exported(kohya=kohya, diffusers=diffusers, card=card, rounding=_apart(live.rounded, live.exact))
+    rounding = _apart(live.rounded, live.exact)
+    return Exported(file=files.file, for_code=files.for_code, card=files.card, rounding=rounding)
 
 
 def live_outputs(pack: Pack, members: Sequence[Member]) -> dict[str, Outputs]:
@@ -180,23 +164,14 @@ def live_adapter(pack: Pack, member: Member) -> Adapter:
 
 def file_metadata(pack: Pack, member: Member) -> FileMetadata:
     """What the files say of themselves."""
-    config, folders = member.config, _folders(member)
-    return FileMetadata(
-        base_version=config.model.version,
-        base_name=config.model.name,
-        prediction_type=pack.denoiser.process.predicts,
-        resolution=config.data.resolution,
-        train_images=sum(record.repeats for record in member.train.records),
-        started_at=member.provenance.started_at,
+    config, made = member.config, member.provenance
+    return dataclasses.replace(
+        pack.task.file_metadata(member, started_at=made.started_at),
         network_args=dataclasses.asdict(config.lora),
-        dataset_dirs=dict(Counter(name for name, _ in folders)),
-        repeats=dict(folders),
-        tag_frequency={config.data.name: _frequencies(member)},
-        trigger_phrase=config.data.caption_prefix.strip(),
         description=(
             f"rank {config.lora.rank}, alpha {config.lora.alpha:g}, {member.count.step} steps, {member.samples} samples"
         ),
-        notes=f"base {member.provenance.base_hash[:16]}, data {member.provenance.data_hash[:16]}",
+        notes=f"base {made.base_hash[:16]}, data {made.data_hash[:16]}",
         job=_job(member),
     )
 
@@ -207,47 +182,24 @@ def _job(member: Member) -> str:
     return hashlib.sha256(decides.encode()).hexdigest()
 
 
-def _folders(member: Member) -> list[tuple[str, int]]:
-    """For each image the name that its folder has in kohya's header, and how often it repeats."""
-    found = []
-    for record in member.train.records:
-        folder = folder_of("", record.image) if record.repeats > 1 else None
-        found.append((member.config.data.name if folder is None else folder.name, record.repeats))
-    return found
-
-
-def _frequencies(member: Member) -> dict[str, int]:
-    counted: dict[str, int] = {}
-    for record in member.train.records:
-        counted[record.caption] = counted.get(record.caption, 0) + 1
-    return counted
-
-
 def _layer_names(pack: Pack) -> list[str]:
-    return list(pack.denoiser.layers)
+    return list(pack.base.layers)
 
 
 @torch.no_grad()
 @torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # TF32 rounds by up to the tolerance
 def _of_live(pack: Pack, members: Sequence[Member]) -> list[Tensor]:
-    """Two fixed noisy rows a member through the base with its live adapter."""
-    inputs = [_probe_inputs(pack, member) for member in members]
-    noisy, timesteps = torch.cat([noise for noise, _, _ in inputs]), torch.cat([steps for _, steps, _ in inputs])
-    states = {name: torch.cat([known[name] for _, _, known in inputs]) for name in inputs[0][2]}
+    """A few fixed rows of each member through the base with its live adapter."""
+    probes = [pack.task.probe(member, pack.dtypes.adapter) for member in members]
+    inputs = {name: torch.cat([probe[name] for probe in probes]) for name in probes[0]}
+    counts = tuple(len(next(iter(probe.values()))) for probe in probes)
     places = tuple(pack.bank.place(member.name) for member in members)
-    with pack.bank.rows(RowPlan(places=places, counts=(_PROBE_ROWS,) * len(members))):
-        return list(pack.denoiser.denoise(noisy, timesteps, states).double().split(_PROBE_ROWS))
+    with pack.bank.rows(RowPlan(places=places, counts=counts)):
+        return list(pack.task.outputs(inputs).double().split(counts))
 
 
 @torch.no_grad()
 @torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 def _of_merged(pack: Pack, member: Member) -> Tensor:
     """The same rows through the base with whatever is merged into it now."""
-    return pack.denoiser.denoise(*_probe_inputs(pack, member)).double()
-
-
-def _probe_inputs(pack: Pack, member: Member) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    shape, levels = member.train.latents.shape[2:], pack.denoiser.process.strata(_PROBE_ROWS)
-    noise = [sample_noise(shape, stream_key(0, "probe", i), pack.dtypes.adapter) for i in range(_PROBE_ROWS)]
-    states = {name: values[[0, -1]] for name, values in member.train.captions.items()}
-    return torch.stack(noise), torch.tensor(levels), states
+    return pack.task.outputs(pack.task.probe(member, pack.dtypes.adapter)).double()

@@ -13,10 +13,10 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from src.training.callbacks.arriving import Arrivals, Others
 from src.training.callbacks.checkpointing import Checkpoints
 from src.training.callbacks.departing import Departures
-from src.training.callbacks.drawing import Pictures
 from src.training.callbacks.exporting import Exports
 from src.training.callbacks.metrics import Metrics
 from src.training.callbacks.pacing import Pacing
+from src.training.callbacks.showing import Shows
 from src.training.callbacks.validating import Validation
 from src.training.module import PackModule
 from src.training.pack import Pack, StoppedError, never
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lightning.pytorch import Callback
 
-    from src.models.protocol import Decoder, Denoiser
+    from src.tasks.protocol import Task
     from src.training.member import Member
     from src.training.shortage import Relief
     from src.training.sink import Sink
@@ -47,8 +47,7 @@ _NOT_FOR_US = (
 
 
 def train_pack(  # noqa: PLR0913  # what a pack trains with
-    denoiser: Denoiser,
-    decoder: Decoder,
+    task: Task,
     members: Sequence[Member],
     *,
     sink: Sink,
@@ -63,10 +62,9 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
     Where their adapters and optimizers do not fit in memory together, they train in several packs, one after another.
 
     Args:
-        denoiser: The base; left without adapters afterwards, whatever happens.
-        decoder: For pictures.
+        task: What is learned; its base is left without adapters afterwards, whatever happens.
         members: At least one.
-        sink: Takes metrics, pictures, states.
+        sink: Takes metrics, what is shown, states.
         folder: Where the pack's manifests go.
         stop: Asked between steps; once true, every member is checkpointed and KILLED.
         resume: Names of the members that continue from their newest checkpoint.
@@ -84,21 +82,21 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
     while waiting:
         group = waiting.pop(0)
         try:
-            pack = Pack(denoiser, group, stop, relief)
+            pack = Pack(task, group, stop, relief)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             reason = reason_of(error)
         else:
             try:
-                _train_together(pack, decoder, sink=sink, folder=folder, resume=resume, requests=requests or Requests())
+                _train_together(pack, sink=sink, folder=folder, resume=resume, requests=requests or Requests())
             finally:
                 pack.close()
             resume |= {member.name for member in pack.set_aside}
             waiting.extend([pack.set_aside] if pack.set_aside else [])
             changed |= pack.changed
             continue
-        let_go(denoiser.device)
+        let_go(task.base.device)
         if len(group) == 1:
             msg = f"{group[0].name}: its adapter and optimizer do not fit beside the base ({reason})"
             raise OutOfMemoryError(msg)
@@ -108,16 +106,14 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
     return changed
 
 
-def _train_together(
-    pack: Pack, decoder: Decoder, *, sink: Sink, folder: Path, resume: frozenset[str], requests: Requests
-) -> None:
+def _train_together(pack: Pack, *, sink: Sink, folder: Path, resume: frozenset[str], requests: Requests) -> None:
     validation = Validation(pack, sink)
     exports = Exports(sink, validation)
     checkpoints = Checkpoints(sink, folder)
     others = Others(
         metrics=Metrics(sink),
         validation=validation,
-        pictures=Pictures(pack, decoder, sink),
+        shows=Shows(pack, sink),
         exports=exports,
         departures=Departures(sink, exports, requests.stopped),
         pacing=Pacing(sink, requests.least_gain),
@@ -129,7 +125,7 @@ def _train_together(
         others.pacing,
         others.metrics,
         validation,
-        others.pictures,
+        others.shows,
         exports,
         checkpoints,
         others.departures,

@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
-
     from src.config import JobConfig
     from src.data.cache import TensorCache
-    from src.data.encoding import EncodedData
     from src.data.inventory import Inventory
     from src.data.order import SampleOrder
 
@@ -44,21 +41,6 @@ class Counters:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Prompts:
-    """What is drawn.
-
-    Attributes:
-        texts: The prompts.
-        conditioning: Their text states by name, ``[len(texts), ...]``.
-        empty: Those of the empty prompt, ``[1, ...]``.
-    """
-
-    texts: tuple[str, ...]
-    conditioning: dict[str, Tensor]
-    empty: dict[str, Tensor]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
     """Where an adapter came from.
 
@@ -84,9 +66,7 @@ class Member:
         name: Adapter's name, and its name in the bank.
         folder: The job's folder, where its files go.
         config: The job's configuration.
-        train: Cached latents and text states of the training images.
-        validation: The same of the held-out images.
-        prompts: What is drawn with it; None draws nothing.
+        material: What it learns from, as its task made it.
         provenance: What exported files say of where it came from.
         order: Which sample comes next.
         total_steps: Optimizer steps of the whole training.
@@ -105,9 +85,7 @@ class Member:
     name: str
     folder: Path
     config: JobConfig
-    train: EncodedData
-    validation: EncodedData
-    prompts: Prompts | None
+    material: Any
     provenance: Provenance
     order: SampleOrder
     total_steps: int
@@ -130,6 +108,11 @@ class Member:
     def active(self) -> bool:
         """Whether it takes part in the next step."""
         return self.state == "active" and not self.done
+
+    @property
+    def base_hash(self) -> str:
+        """Content hash of the base."""
+        return self.provenance.base_hash
 
     @property
     def effective_batch(self) -> int:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from src.lora.bank import AdapterBank, clear
 from src.lora.inject import AdapterSpec, inject
 from src.training.checkpoint import save_member
 from src.training.optimizers import PackOptimizer
 from src.training.precision import DTYPES
-from src.training.shortage import NoRelief
+from src.training.shortage import NoRelief, in_fewer_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from src.models.protocol import Denoiser
+    from src.models.protocol import Base
+    from src.tasks.protocol import Task
     from src.training.member import Member
     from src.training.shortage import Relief
+
+T = TypeVar("T")
 
 
 class StoppedError(Exception):
@@ -33,7 +36,7 @@ class Pack:
     """N >= 1 members on one frozen base, in one process, on one device.
 
     Args:
-        denoiser: The base; adapters are injected into its module.
+        task: What is learned; adapters are injected into its base's module.
         members: Their trainer.precision, resolution and checkpointing must agree (the plan sees to it).
         stop: Whether to end; asked between two forwards of the base.
         relief: What the pack turns to when memory runs out.
@@ -50,7 +53,7 @@ class Pack:
 
     def __init__(
         self,
-        denoiser: Denoiser,
+        task: Task,
         members: Sequence[Member],
         stop: Callable[[], bool] = never,
         relief: Relief | None = None,
@@ -60,7 +63,8 @@ class Pack:
         if not members:
             msg = "a pack needs at least one member"
             raise ValueError(msg)
-        self.denoiser = denoiser
+        self.task = task
+        self.base: Base = task.base
         self.stop = stop
         self.relief: Relief = relief or NoRelief()
         self.rows: int | None = None
@@ -70,16 +74,16 @@ class Pack:
         self.changed: dict[int, dict[str, Any]] = {}
         self._checkpointing = members[0].config.trainer.gradient_checkpointing
         self.dtypes = DTYPES[members[0].config.trainer.precision]
-        self.device = denoiser.device
+        self.device = self.base.device
         names = [member.name for member in members]
         try:
             for member in () if injected else members:
-                inject(denoiser.module, member.name, adapter_spec(member, denoiser))
-            self.bank = AdapterBank(denoiser.module, names, dtype=self.dtypes.adapter, device=self.device)
+                inject(self.base.module, member.name, adapter_spec(member, self.base))
+            self.bank = AdapterBank(self.base.module, names, dtype=self.dtypes.adapter, device=self.device)
             self.bank.alarm = self.relief.check
             self.optimizer = self._optimizer()
         except Exception:
-            clear(denoiser.module, names)
+            clear(self.base.module, names)
             raise
 
     @property
@@ -99,7 +103,7 @@ class Pack:
 
     @checkpointing.setter
     def checkpointing(self, enabled: bool) -> None:
-        self.denoiser.set_gradient_checkpointing(enabled=enabled)
+        self.base.set_gradient_checkpointing(enabled=enabled)
         self._checkpointing = enabled
 
     @contextmanager
@@ -119,6 +123,10 @@ class Pack:
         """
         if self.stop():
             raise StoppedError
+
+    def in_fewer_rows(self, call: Callable[[int], T], rows: int) -> tuple[T, int]:
+        """See :func:`src.training.shortage.in_fewer_rows`."""
+        return in_fewer_rows(call, rows, self.device)
 
     def leave(self, leaving: Sequence[Member]) -> None:
         """Take ``leaving`` out of base, bank and optimizer; the others go on with their own state untouched."""
@@ -147,7 +155,7 @@ class Pack:
 
         def enter() -> None:
             for member in joining:
-                inject(self.denoiser.module, member.name, adapter_spec(member, self.denoiser))
+                inject(self.base.module, member.name, adapter_spec(member, self.base))
 
         try:
             made = bank.regrouped([*(member.name for member in here), *names], enter)
@@ -194,14 +202,14 @@ class Pack:
         return PackOptimizer(self.bank, {member.name: member.config.optimizer for member in self.members})
 
 
-def adapter_spec(member: Member, denoiser: Denoiser) -> AdapterSpec:
+def adapter_spec(member: Member, base: Base) -> AdapterSpec:
     """What PEFT is told of ``member``'s adapter on this base."""
     lora = member.config.lora
     return AdapterSpec(
         rank=lora.rank,
         alpha=lora.alpha,
         dropout=lora.dropout,
-        targets=tuple(denoiser.target_names(lora.target_modules)),
+        targets=tuple(base.target_names(lora.target_modules)),
         use_rslora=lora.use_rslora,
         init=lora.init,
         seed=member.config.seed,

@@ -1,7 +1,7 @@
 """What a step is: one forward and one backward of the base for all members of a pack.
 
 1. join one micro-batch of every active member; where memory is short, in several parts one after another
-2. loss_m = sum over the member's rows of weight * mse(denoise(x_t), target) / effective batch
+2. loss_m = sum over the member's rows of weight * the task's loss / the whole weight of its optimizer step
 3. one backward of the sum of all loss_m; rows of one member reach no other member's matrices
 4. each member whose accumulation is full: norm, clip, learning rate, its own optimizer
 """
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from src.objectives.process import denoising_losses
 from src.training.batch import PackBatch, assemble
 from src.training.schedule import learning_rate
 from src.training.shortage import OutOfMemoryError, is_out_of_memory, let_go, reason_of
@@ -80,7 +79,7 @@ def _to_the_steps_beginning(pack: Pack, member: Member) -> None:
 
 
 def _attempt(pack: Pack, members: list[Member], result: StepResult) -> None:
-    batch = assemble(members, pack.bank, pack.denoiser.process, dtype=pack.dtypes.adapter)
+    batch = assemble(pack.task, members, pack.bank, dtype=pack.dtypes.adapter)
     totals = dict.fromkeys((member.name for member in members), 0.0)
     for part in batch.cut(pack.rows):
         with pack.bank.rows(part.plan):
@@ -96,26 +95,15 @@ def _attempt(pack: Pack, members: list[Member], result: StepResult) -> None:
 
 
 def member_losses(pack: Pack, batch: PackBatch) -> Tensor:
-    """Each member's share of its effective batch's loss, ``[K]``, differentiable."""
-    denoiser, device, base = pack.denoiser, pack.device, pack.dtypes.base
-    latents, noise, levels = batch.latents.to(device), batch.noise.to(device), batch.levels.to(device)
-    conditioning = {name: states.to(device, base) for name, states in batch.conditioning.items()}
-
-    def denoise(noisy: Tensor, at: Tensor) -> Tensor:
-        return denoiser.denoise(noisy, at, conditioning)
-
-    per_sample = denoising_losses(denoiser.process, denoise, latents, noise, levels, dtype=base)
+    """Each member's share of its optimizer step's loss, ``[K]``, differentiable."""
+    per_row = pack.task.losses(batch.rows.inputs)
+    weighted = per_row * batch.rows.weight.to(pack.device)
     return torch.stack(
         [
-            (per_sample[rows] * _weights(pack, member, levels[rows])).sum() / member.effective_batch
+            weighted[rows].sum() / pack.task.whole(member)
             for member, rows in zip(batch.members, batch.plan.slices(), strict=True)
         ]
     )
-
-
-def _weights(pack: Pack, member: Member, levels: Tensor) -> Tensor | float:
-    gamma = member.config.objective.snr_gamma
-    return 1.0 if gamma is None else pack.denoiser.process.weight(levels, gamma).to(pack.dtypes.adapter)
 
 
 def _update(pack: Pack, full: list[Member], result: StepResult) -> None:

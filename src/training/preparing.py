@@ -12,38 +12,31 @@ import torch
 
 from src.config import ConfigError, JobConfig
 from src.config.length import too_long_a_warmup, total_steps
-from src.config.paths import locate
 from src.config.warned import Warned
 from src.data.cache import TensorCache
-from src.data.checks import CheckedData, check_data, validation_view
-from src.data.encoding import EncodedData, encode_captions, encode_data
-from src.data.inventory import Inventory, take_inventory
+from src.data.checks import CheckedData, check_data
 from src.data.order import SampleOrder
 from src.data.records import DataError
 from src.models.protocol import BaseError
 from src.models.targets import kinds_of, resolve_targets
+from src.tasks.denoising.preparing import Materials, data_key
+from src.tasks.denoising.prompts import prompt_warnings
 from src.training.bases import device_of
 from src.training.continuing import check_start
 from src.training.job_config import read_config
-from src.training.member import Member, Prompts, Provenance
+from src.training.member import Member, Provenance
 from src.training.pack import StoppedError, never
 from src.training.precision import DTYPES
-from src.training.prompts import prompt_warnings, prompts_of
 from src.training.shortage import in_fewer_rows
 from src.training.sink import warn, warn_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from src.config.schema import DataConfig
-    from src.models.protocol import BaseFiles, CaptionEncoder, ImageEncoder
+    from src.models.protocol import BaseFiles
     from src.training.bases import Bases
     from src.training.jobs import PackedJob
     from src.training.sink import Sink
-
-# Latents and text states are made and kept in fp32 whatever the base trains in: they are made once, the
-# fp16 VAEs of this field overflow, and jobs of different precision then share one cache.
-_CACHE_DTYPE = torch.float32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,15 +47,6 @@ class Checked:
     config: JobConfig
     files: BaseFiles
     data: CheckedData
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Shared:
-    """What jobs with the same data and base share in memory."""
-
-    train: EncodedData
-    validation: EncodedData
-    inventory: Inventory
 
 
 Limit = Callable[[float | None, int, torch.device], str | None]
@@ -94,7 +78,7 @@ def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink, too_small: L
             unused = _check_adapter(job, config, files)
             weights = files.denoiser_bytes(DTYPES[config.trainer.precision].base)
             _refuse(too_small(config.memory.limit_gib, weights, device))
-            key = (_data_key(config.data), config.model)
+            key = (data_key(config.data), config.model)
             first = key not in seen
             if first:
                 seen[key] = check_data(config.data, count_tokens=files.count_tokens, max_tokens=files.max_tokens)
@@ -132,8 +116,7 @@ class Encoders:
     def __init__(self, sink: Sink, stop: Callable[[], bool] = never) -> None:
         """Take in where events go, and what is asked between two batches of images or captions."""
         self._sink = sink
-        self._stop = stop
-        self._shared: dict[object, _Shared] = {}
+        self._materials = Materials(lambda encoder, device: _Patient(encoder, stop, device))
 
     def members(self, checked: list[Checked]) -> list[Member]:
         """A member a job; jobs with equal data share its tensors. A job whose data cannot be encoded is FAILED."""
@@ -146,38 +129,26 @@ class Encoders:
         return made
 
     def _member(self, checked: Checked) -> Member:
-        config, device = checked.config, device_of(checked.config)
-        images = _Patient(checked.files.image_encoder(dtype=_CACHE_DTYPE, device=device), self._stop, device)
-        captions = _Patient(checked.files.caption_encoder(dtype=_CACHE_DTYPE, device=device), self._stop, device)
+        config, job = checked.config, checked.job
         cache = TensorCache(Path(config.data.cache_dir))
-        log = self._log(checked.job.job)
-        key = (_data_key(config.data), config.model, checked.data.data_hash)
-        try:
-            if key not in self._shared:
-                self._shared[key] = _encode(checked, images, captions, cache, log)
-            prompts = _prompts(checked, captions, cache, log)
-        finally:
-            images.close()
-            captions.close()
-        shared = self._shared[key]
-        repeats = [record.repeats for record in shared.train.records]
-        order = SampleOrder.of(config.data, seed=config.seed, n_images=len(repeats), repeats=repeats)
+        made = self._materials.make(
+            config, checked.files, checked.data, device=device_of(config), cache=cache, log=self._log(job.job)
+        )
+        order = SampleOrder.of(config.data, seed=config.seed, n_images=len(made.repeats), repeats=made.repeats)
         steps = total_steps(config, order.epoch)
         if config.trainer.epochs is not None and (text := too_long_a_warmup(config, steps)) is not None:
-            warn(self._sink, checked.job.job, "warmup", text)
+            warn(self._sink, job.job, "warmup", text)
         return Member(
-            job=checked.job.job,
-            name=checked.job.name,
-            folder=checked.job.folder,
+            job=job.job,
+            name=job.name,
+            folder=job.folder,
             config=config,
-            train=shared.train,
-            validation=shared.validation,
-            prompts=prompts,
+            material=made.material,
             provenance=Provenance(
                 base_hash=checked.files.base_hash,
                 data_hash=checked.data.data_hash,
                 started_at=time.time(),
-                inventory=shared.inventory,
+                inventory=made.inventory,
             ),
             order=order,
             total_steps=steps,
@@ -228,57 +199,3 @@ class _Patient:
     def close(self) -> None:
         """Let the weights go."""
         self._encoder.close()
-
-
-def _encode(
-    checked: Checked,
-    images: ImageEncoder,
-    captions: CaptionEncoder,
-    cache: TensorCache,
-    log: Callable[[str], None],
-) -> _Shared:
-    data = checked.config.data
-    held_out = validation_view(data)
-    return _Shared(
-        train=encode_data(
-            checked.data.train, data, images=images, captions=captions, cache=cache, dtype=_CACHE_DTYPE, log=log
-        ),
-        validation=encode_data(
-            checked.data.val, held_out, images=images, captions=captions, cache=cache, dtype=_CACHE_DTYPE, log=log
-        ),
-        inventory=take_inventory(data, [*checked.data.train, *checked.data.val]),
-    )
-
-
-def _prompts(
-    checked: Checked, captions: CaptionEncoder, cache: TensorCache, log: Callable[[str], None]
-) -> Prompts | None:
-    if not checked.config.sample.enabled:
-        return None
-    texts = prompts_of(checked.config, [record.caption for record in checked.data.val])
-    states = encode_captions([*texts, ""], captions=captions, cache=cache, dtype=_CACHE_DTYPE, log=log)
-    return Prompts(
-        texts=texts,
-        conditioning={name: rows[:-1] for name, rows in states.items()},
-        empty={name: rows[-1:] for name, rows in states.items()},
-    )
-
-
-def _data_key(data: DataConfig) -> tuple[object, ...]:
-    """What decides the encoded tensors; batch size and caption dropout do not."""
-    return (
-        str(locate(data.path)),
-        data.val_path,
-        data.val_fraction,
-        data.resolution,
-        data.crop,
-        data.crop_variants,
-        data.flip,
-        data.background,
-        data.caption_prefix,
-        data.captions,
-        data.repeats,
-        data.follow_links,
-        data.on_bad,
-        data.cache_dir,
-    )

@@ -162,14 +162,13 @@ class _PackRun:
             raise StoppedError
         if not self._bases.has(members[0].config):
             spool.emit("log", None, level="info", message="loading the base")
-        base = self._bases.load(members[0].config)
+        task = self._bases.load(members[0].config)
         with importing():
             from src.training.fit import train_pack  # Lightning, while nobody waits
 
         peak, config, before = Peak(device), members[0].config, len(self._jobs)
         changed = train_pack(
-            base.denoiser,
-            base.decoder,
+            task,
             members,
             sink=spool,
             folder=self._folder,

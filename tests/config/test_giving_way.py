@@ -13,7 +13,7 @@ from src.memory.ladder import Ladder
 from src.training.pack import Pack, never
 from src.training.shortage import OutOfMemoryError
 from src.training.sink import ListSink
-from tests.training.world import Spec, make_denoiser, make_member
+from tests.training.world import Spec, make_member, make_task
 
 CASES = {
     "nothing": (),
@@ -38,7 +38,7 @@ def test_the_plans_last_rung_is_where_the_workers_ladder_ends(name: str, resolut
         member = make_member(spec, tmp_path)
         member.config = now
         ladder = Ladder(ListSink(tmp_path), {0: asked}, lambda: None)
-        pack = Pack(make_denoiser(), [member], never, ladder)
+        pack = Pack(make_task(), [member], never, ladder)
         try:
             while not pack.changed:
                 ladder.give_way(pack, "short")

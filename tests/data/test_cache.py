@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from src.config.paths import PROJECT_ROOT
 from src.config.schema import DataConfig
-from src.data.cache import TensorCache, caption_key, image_key
+from src.data.cache import TensorCache
+from src.data.keys import caption_key, image_key
 from src.data.transform import Variant
 
 MakeConfig = Callable[..., DataConfig]

@@ -12,7 +12,7 @@ from src.memory.ladder import Ladder
 from src.training.pack import Pack, never
 from src.training.shortage import OutOfMemoryError
 from src.training.sink import ListSink
-from tests.training.world import Spec, make_denoiser, make_member
+from tests.training.world import Spec, make_member, make_task
 
 
 def nothing() -> None:
@@ -23,7 +23,7 @@ def _pack(tmp_path: Path, *specs: Spec) -> tuple[Pack, Ladder, ListSink]:
     members = [make_member(spec, tmp_path, job) for job, spec in enumerate(specs)]
     sink = ListSink(tmp_path)
     ladder = Ladder(sink, {member.job: member.config for member in members}, nothing)
-    return Pack(make_denoiser(), members, never, ladder), ladder, sink
+    return Pack(make_task(), members, never, ladder), ladder, sink
 
 
 def _rungs(sink: ListSink, job: int = 0) -> list[str]:

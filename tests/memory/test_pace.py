@@ -18,6 +18,7 @@ from src.memory.pace import Rate, rate_of, seconds_of_step
 from src.memory.predict import Curve, curve_of
 from src.memory.trace import placeholder, run_once, trace_step, zeros
 from src.models.opening import open_sizes
+from src.tasks.denoising import Denoising
 from src.training.pack import Pack, adapter_spec
 from src.training.precision import DTYPES
 
@@ -135,7 +136,7 @@ def _really(config: JobConfig) -> float:
         torch.nn.init.normal_(tensor, std=0.02)
     member = placeholder(config)
     inject(denoiser.module, member.name, adapter_spec(member, denoiser))
-    pack = Pack(denoiser, [member], injected=True)
+    pack = Pack(Denoising(denoiser), [member], injected=True)
     batch, taken = zeros(pack, sizes, [config.data.batch_size]), []
     for _ in range(5):
         start = time.perf_counter()

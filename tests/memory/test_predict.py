@@ -21,6 +21,7 @@ from src.memory.tally import Tally
 from src.memory.trace import GRAIN, placeholder, run_once, trace_step, zeros
 from src.models.opening import open_sizes
 from src.models.protocol import BaseError
+from src.tasks.denoising import Denoising
 from src.training.pack import Pack, adapter_spec
 from src.training.precision import DTYPES
 
@@ -39,7 +40,7 @@ def _really(config: JobConfig, members: int) -> int:
     all_members = [placeholder(config, number) for number in range(members)]
     for member in all_members:
         inject(denoiser.module, member.name, adapter_spec(member, denoiser))
-    pack = Pack(denoiser, all_members, injected=True)
+    pack = Pack(Denoising(denoiser), all_members, injected=True)
     tally = Tally(grain=GRAIN)
     module = denoiser.module
     base = [t for name, t in (*module.named_parameters(), *module.named_buffers()) if ".lora_" not in name]

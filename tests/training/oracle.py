@@ -98,7 +98,7 @@ class Oracle:
     """Trains the adapter of ``member``, of which only configuration and data are looked at, in fp64."""
 
     def __init__(self, member: Any, prediction: str, rates: list[float]) -> None:
-        self.config, self.train, self.rates = member.config, member.train, rates
+        self.config, self.train, self.rates = member.config, member.material.train, rates
         self.scheduler = scheduler_of(prediction)
         self.rows: list[int] = []
         self._ordinal, self._step = 0, 0

@@ -11,7 +11,7 @@ from src.lora.rows import DropoutKey
 from src.training.batch import PackBatch, assemble
 from src.training.pack import Pack
 from tests.training.oracle import Oracle
-from tests.training.world import Spec, make_denoiser, make_member
+from tests.training.world import Spec, make_member, make_task
 
 SPECS = (
     Spec("a", ("data.batch_size=3", "lora.dropout=0.2", "data.caption_dropout=0.5", "seed=3")),
@@ -21,10 +21,10 @@ SPECS = (
 
 
 def _assembled(root: Path, *specs: Spec, dtype: torch.dtype = torch.float64) -> tuple[Pack, PackBatch]:
-    pack = Pack(make_denoiser(), [make_member(spec, root) for spec in specs])
+    pack = Pack(make_task(), [make_member(spec, root) for spec in specs])
     for index, member in enumerate(pack.members):
         member.count.ordinal = 5 * index
-    return pack, assemble(pack.members, pack.bank, pack.denoiser.process, dtype=dtype)
+    return pack, assemble(pack.task, pack.members, pack.bank, dtype=dtype)
 
 
 @pytest.mark.slow
@@ -38,10 +38,10 @@ def test_each_row_is_its_members_own_sample(tmp_path: Path) -> None:
         for row in range(rows.start, rows.stop):
             ordinal = member.count.ordinal + row - rows.start
             latents, noise, timestep, states = oracle.sample(ordinal)
-            assert torch.equal(batch.latents[row], latents)
-            torch.testing.assert_close(batch.noise[row], noise, rtol=1e-12, atol=1e-12)
-            assert int(batch.levels[row]) == int(timestep)
-            assert torch.equal(batch.conditioning["encoder_hidden_states"][row], states)
+            assert torch.equal(batch.rows.inputs["latents"][row], latents)
+            torch.testing.assert_close(batch.rows.inputs["noise"][row], noise, rtol=1e-12, atol=1e-12)
+            assert int(batch.rows.inputs["timesteps"][row]) == int(timestep)
+            assert torch.equal(batch.rows.inputs["encoder_hidden_states"][row], states)
             p = member.config.lora.dropout
             key = DropoutKey(seed=member.config.seed, ordinal=ordinal, probability=p)
             assert batch.plan.dropout[row] == key
@@ -56,7 +56,8 @@ def test_without_dropout_a_plan_has_no_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_everything_has_the_adapters_dtype(dtype: torch.dtype, tmp_path: Path) -> None:
     _, batch = _assembled(tmp_path, *SPECS, dtype=dtype)
-    assert {batch.latents.dtype, batch.noise.dtype, *(s.dtype for s in batch.conditioning.values())} == {dtype}
+    assert {values.dtype for name, values in batch.rows.inputs.items() if name != "timesteps"} == {dtype}
+    assert batch.rows.weight.dtype == dtype
 
 
 @pytest.mark.slow
@@ -68,10 +69,10 @@ def test_parts_are_the_whole_in_pieces(rows: int | None, tmp_path: Path) -> None
         assert parts == [batch]
     expected = {1: [(1,)] * 6, 2: [(2,), (1, 1), (2,)], 3: [(3,), (1, 2)], 4: [(3, 1), (2,)], 5: [(3, 1), (2,)]}
     assert [part.plan.counts for part in parts] == expected.get(rows or 6, [(3, 1, 2)])
-    for name in ("latents", "noise", "levels"):
-        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
-    states = [part.conditioning["encoder_hidden_states"] for part in parts]
-    assert torch.equal(torch.cat(states), batch.conditioning["encoder_hidden_states"])
+    assert set(batch.rows.inputs) == {"latents", "noise", "timesteps", "encoder_hidden_states"}
+    for name, values in batch.rows.inputs.items():
+        assert torch.equal(torch.cat([part.rows.inputs[name] for part in parts]), values)
+    assert torch.equal(torch.cat([part.rows.weight for part in parts]), batch.rows.weight)
     assert sum((part.plan.dropout for part in parts), ()) == batch.plan.dropout
     owners = [m for part in parts for m, n in zip(part.members, part.plan.counts, strict=True) for _ in range(n)]
     assert [member.name for member in owners] == ["a", "a", "a", "b", "c", "c"]

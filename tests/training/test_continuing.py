@@ -22,12 +22,12 @@ from src.training.jobs import PackedJob
 from src.training.pack import Pack
 from src.training.preparing import check_jobs
 from src.training.sink import ListSink
-from tests.training.world import Spec, make_denoiser, make_member, train
+from tests.training.world import Spec, make_denoiser, make_member, make_task, train
 
 
 def make_pack(root: Path, *overrides: str, name: str = "x") -> Pack:
     spec = Spec(name, ("trainer.precision=32-true", *overrides))
-    pack = Pack(make_denoiser(torch.float32), [make_member(spec, root)])
+    pack = Pack(make_task(torch.float32), [make_member(spec, root)])
     draw = torch.Generator().manual_seed(1)
     for value in pack.bank.unpack(pack.bank.weights[0], name).values():
         value.copy_(torch.randn(value.shape, generator=draw) * 0.1)
@@ -63,7 +63,7 @@ class Files:
 def file(tmp_path: Path) -> Path:
     """An adapter of rank 4 over ``attention-mlp``."""
     pack = make_pack(tmp_path)
-    return export(pack, pack.members[0], tmp_path, "x").kohya
+    return export(pack, pack.members[0], tmp_path, "x").file
 
 
 def changed(path: Path, change: Any) -> Path:
@@ -93,7 +93,7 @@ def test_other_targets_are_refused_with_the_preset_that_fits(file: Path, tmp_pat
 
 def test_the_update_is_kept_when_alpha_changes(tmp_path: Path) -> None:
     pack = make_pack(tmp_path, "lora.alpha=4")
-    path = export(pack, pack.members[0], tmp_path, "x").kohya
+    path = export(pack, pack.members[0], tmp_path, "x").file
     other = make_pack(tmp_path, "lora.alpha=16")
     assert begin(other, path) == []
     one, two = (live_adapter(p, p.members[0]) for p in (pack, other))

@@ -13,12 +13,13 @@ import torch
 
 from src.lora.formats.adapter import Adapter, ExportError
 from src.lora.formats.read import read_adapter
+from src.tasks.denoising import files as writing
 from src.training import export as exporting
 from src.training.continuing import start_from
 from src.training.export import export, file_metadata
 from src.training.pack import Pack
 from src.training.shortage import OutOfMemoryError
-from tests.training.world import Spec, make_denoiser, make_member, train
+from tests.training.world import Spec, make_member, make_task, train
 
 VARIANTS = {
     "plain": (),
@@ -30,7 +31,7 @@ VARIANTS = {
 
 def _pack(root: Path, *overrides: str, name: str = "x") -> Pack:
     spec = Spec(name, ("trainer.precision=32-true", *overrides))
-    pack = Pack(make_denoiser(torch.float32), [make_member(spec, root)])
+    pack = Pack(make_task(torch.float32), [make_member(spec, root)])
     draw = torch.Generator().manual_seed(1)
     for value in pack.bank.unpack(pack.bank.weights[0], name).values():
         value.copy_(torch.randn(value.shape, generator=draw) * 0.1)
@@ -49,11 +50,11 @@ def _begin(pack: Pack, path: Path) -> list[str]:
 def test_files_are_checked_against_the_live_adapter_and_read_back(name: str, tmp_path: Path) -> None:
     pack = _pack(tmp_path, *VARIANTS[name])
     files = export(pack, pack.members[0], tmp_path, "x-final")
-    assert files.kohya.name == "x-final.safetensors"
-    assert files.diffusers == tmp_path / "diffusers" / "x-final.safetensors"  # ComfyUI lists what lies beside the first
+    assert files.file.name == "x-final.safetensors"
+    assert files.for_code == tmp_path / "diffusers" / "x-final.safetensors"  # ComfyUI lists what lies beside the first
     assert files.card == tmp_path / "x-final.json"
     assert {path.name for path in tmp_path.glob("*.*")} == {"x-final.safetensors", "x-final.json"}
-    for path in (files.kohya, files.diffusers):
+    for path in (files.file, files.for_code):
         other = _pack(tmp_path, *VARIANTS[name])
         with torch.no_grad():
             other.bank.weights.zero_()
@@ -65,8 +66,10 @@ def test_files_are_checked_against_the_live_adapter_and_read_back(name: str, tmp
 def test_a_file_says_how_often_the_images_of_kohyas_folders_counted(tmp_path: Path) -> None:
     pack = _pack(tmp_path)
     member = pack.members[0]
-    records = [replace(one, image=Path("/img/10_anna woman") / one.image, repeats=10) for one in member.train.records]
-    member.train = replace(member.train, records=(*records[:4], *member.train.records[4:]))
+    train = member.material.train
+    records = [replace(one, image=Path("/img/10_anna woman") / one.image, repeats=10) for one in train.records]
+    train = replace(train, records=(*records[:4], *train.records[4:]))
+    member.material = replace(member.material, train=train)
     meta = file_metadata(pack, member)
     assert meta.dataset_dirs == {"10_anna woman": 4, member.config.data.name: 2}
     assert meta.repeats == {"10_anna woman": 10, member.config.data.name: 1}
@@ -104,7 +107,7 @@ def test_a_wrong_file_does_not_count(fault: str, message: str, tmp_path: Path, m
 def test_each_file_is_tried_on_the_base(written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One trial stands for both files only where both hold the same numbers."""
     pack = _pack(tmp_path)
-    write = getattr(exporting, written)
+    write = getattr(writing, written)
 
     def halved(path: Path, adapter: Adapter, *rest: Any) -> None:
         weights = {name: replace(one, alpha=one.alpha / 2) for name, one in adapter.unet.items()}
@@ -112,7 +115,7 @@ def test_each_file_is_tried_on_the_base(written: str, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(exporting, "check_written", lambda path, _, names: read_adapter(path, names))
     export(pack, pack.members[0], tmp_path, "sound")
-    monkeypatch.setattr(exporting, written, halved)
+    monkeypatch.setattr(writing, written, halved)
     with pytest.raises(ExportError, match="differ from the live adapter"):
         export(pack, pack.members[0], tmp_path, "x")
 
@@ -120,7 +123,7 @@ def test_each_file_is_tried_on_the_base(written: str, tmp_path: Path, monkeypatc
 @pytest.mark.slow
 def test_members_that_share_a_forward_have_the_outputs_that_each_has_alone(tmp_path: Path) -> None:
     specs = [Spec(f"m{rank}", ("trainer.precision=64-true", f"lora.rank={rank}")) for rank in (2, 3, 5)]
-    pack = Pack(make_denoiser(torch.float64), [make_member(spec, tmp_path) for spec in specs])
+    pack = Pack(make_task(torch.float64), [make_member(spec, tmp_path) for spec in specs])
     pack.bank.weights.copy_(torch.randn(pack.bank.weights.shape, generator=torch.Generator().manual_seed(2)) * 0.1)
     before = pack.bank.weights.clone()
     together = exporting.live_outputs(pack, pack.members)
@@ -135,7 +138,7 @@ def test_members_that_share_a_forward_have_the_outputs_that_each_has_alone(tmp_p
 @pytest.mark.slow
 def test_members_share_fewer_forwards_where_memory_is_short(tmp_path: Path) -> None:
     specs = [Spec(f"m{n}", ("trainer.precision=64-true",)) for n in range(4)]
-    pack = Pack(make_denoiser(torch.float64), [make_member(spec, tmp_path) for spec in specs])
+    pack = Pack(make_task(torch.float64), [make_member(spec, tmp_path) for spec in specs])
     plenty = exporting.live_outputs(pack, pack.members)
     refused: list[int] = []
 
@@ -168,7 +171,7 @@ def test_a_failed_export_along_the_way_is_told_and_a_failed_last_one_fails_the_j
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(exporting, "write_sidecar", full)
+    monkeypatch.setattr(writing, "write_sidecar", full)
     trained = train([Spec("x", ("trainer.save_every=3", "trainer.max_steps=7"))], tmp_path)
     told = [e["message"] for e in trained.events if e["kind"] == "log" and e["level"] == "warning"]
     assert len([line for line in told if "No space left" in line]) == 2

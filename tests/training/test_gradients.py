@@ -16,7 +16,7 @@ from src.objectives.targets import prediction_target
 from src.training.batch import PackBatch, assemble
 from src.training.pack import Pack, adapter_spec
 from src.training.pack_step import member_losses
-from tests.training.world import Spec, make_denoiser, make_member, train
+from tests.training.world import Spec, make_denoiser, make_member, make_task, train
 
 # fp32 kernels round differently at other row counts; 4-8e-6 was seen, so 5e-5 is rounding and 1e-3 is a fault.
 LIMIT = 5e-5
@@ -29,10 +29,10 @@ SPECS = [
 
 def _gradients(specs: list[Spec], root: Path) -> dict[str, dict[str, torch.Tensor]]:
     """One step's gradients with B made non-zero first: at B = 0 the gradient of A is zero and shows nothing."""
-    pack = Pack(make_denoiser(torch.float32), [make_member(spec, root) for spec in specs])
+    pack = Pack(make_task(torch.float32), [make_member(spec, root) for spec in specs])
     for member in pack.members:
         _wake(pack, member.name)
-    batch = assemble(pack.members, pack.bank, pack.denoiser.process, dtype=torch.float32)
+    batch = assemble(pack.task, pack.members, pack.bank, dtype=torch.float32)
     with pack.bank.rows(batch.plan):
         member_losses(pack, batch).sum().backward()
     bank = pack.bank
@@ -73,7 +73,7 @@ def test_gradients_are_those_of_pefts_own_layers(tmp_path: Path) -> None:
         config = adapter_spec(member, denoiser).peft()
         config._custom_modules = None
         inject_adapter_in_model(config, denoiser.module, adapter_name="oracle")
-        reference = Pack(make_denoiser(torch.float32), [member])
+        reference = Pack(make_task(torch.float32), [member])
         _wake(reference, spec.name)
         layers = {n: m for n, m in denoiser.module.named_modules() if isinstance(m, LoraLayer)}
         state = reference.bank.state(spec.name)
@@ -82,7 +82,7 @@ def test_gradients_are_those_of_pefts_own_layers(tmp_path: Path) -> None:
             down.data.copy_(state[f"{name}.A"])
             up.data.copy_(state[f"{name}.B"].transpose(0, 1).reshape(up.shape))
             down.requires_grad_(), up.requires_grad_()
-        batch = assemble([member], reference.bank, reference.denoiser.process, dtype=torch.float32)
+        batch = assemble(reference.task, [member], reference.bank, dtype=torch.float32)
         _plain_loss(denoiser, batch).backward()
         for name, layer in layers.items():
             assert _apart(packed[f"{name}.A"], layer.lora_A["oracle"].weight.grad) < LIMIT
@@ -91,12 +91,10 @@ def test_gradients_are_those_of_pefts_own_layers(tmp_path: Path) -> None:
 
 
 def _plain_loss(denoiser, batch: PackBatch) -> torch.Tensor:  # noqa: ANN001
-    noisy = add_noise(batch.latents, batch.noise, batch.levels, denoiser.process.alphas_cumprod)
-    prediction = denoiser.denoise(noisy, batch.levels, batch.conditioning)
-    target = prediction_target(
-        "v_prediction", batch.latents, batch.noise, batch.levels, denoiser.process.alphas_cumprod
-    )
-    return mse_per_sample(prediction, target).mean()
+    inputs, alphas = dict(batch.rows.inputs), denoiser.process.alphas_cumprod
+    latents, noise, levels = (inputs.pop(name) for name in ("latents", "noise", "timesteps"))
+    prediction = denoiser.denoise(add_noise(latents, noise, levels, alphas), levels, inputs)
+    return mse_per_sample(prediction, prediction_target("v_prediction", latents, noise, levels, alphas)).mean()
 
 
 @pytest.mark.slow

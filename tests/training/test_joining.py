@@ -16,7 +16,7 @@ from src.training.pack import Pack
 from src.training.pack_step import run_step
 from src.training.requests import Arrival, Requests
 from tests.training.test_equality_contract import DIFFERENCES, LIMIT, PLAIN
-from tests.training.world import Spec, Trained, distance, make_denoiser, make_member, train
+from tests.training.world import Spec, Trained, distance, make_member, make_task, train
 
 LONGER = Spec("longer", ("trainer.max_steps=14", "trainer.accumulate=2", "lora.rank=3"))
 
@@ -211,7 +211,7 @@ def test_a_trial_ends_when_someone_leaves_and_begins_anew_when_someone_joins(tmp
 @pytest.mark.slow
 def test_who_rests_takes_no_step_and_keeps_its_gradient(tmp_path: Path) -> None:
     members = [make_member(spec, tmp_path, job) for job, spec in enumerate((PLAIN, LONGER))]
-    pack = Pack(make_denoiser(), members)
+    pack = Pack(make_task(), members)
     run_step(pack)
     before, gradient = pack.bank.state("longer"), pack.bank.gradients[pack.bank.place("longer")].clone()
     assert gradient.any(), "it is in the middle of an accumulation"

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from src.data.order import SampleOrder
 from src.lora.inject import inject
+from src.tasks.denoising import Denoising
 from src.training.batch import assemble
 from src.training.pack import Pack, adapter_spec, never
 from src.training.pack_step import member_losses, run_step
 from src.training.shortage import OutOfMemoryError
 from tests.training.oracle import scheduler_of
-from tests.training.world import Spec, make_denoiser, make_member, plain_unet
+from tests.training.world import Spec, make_denoiser, make_member, make_task, plain_unet
 
 LONG = ("trainer.max_steps=50",)
 
@@ -40,18 +41,18 @@ class Fails:
 
 
 def _pack(root: Path, *specs: Spec, relief: Any = None) -> Pack:
-    return Pack(make_denoiser(), [make_member(spec, root) for spec in specs], never, relief)
+    return Pack(make_task(), [make_member(spec, root) for spec in specs], never, relief)
 
 
 def _watched(pack: Pack) -> list[tuple[Tensor, Tensor, dict[str, Tensor]]]:
     """What the base is asked from now on: noisy latents, timesteps and conditioning of each forward."""
-    given, denoise = [], pack.denoiser.denoise
+    given, denoise = [], pack.task.denoiser.denoise
 
     def watched(noisy: Tensor, timesteps: Tensor, conditioning: dict[str, Tensor]) -> Tensor:
         given.append((noisy, timesteps, conditioning))
         return denoise(noisy, timesteps, conditioning)
 
-    pack.denoiser.denoise = watched  # type: ignore[method-assign]
+    pack.task.denoiser.denoise = watched  # type: ignore[method-assign]
     return given
 
 
@@ -80,18 +81,19 @@ def test_a_base_in_bf16_predicts_in_it_and_the_loss_is_taken_in_fp32(tmp_path: P
     """By diffusers' UNet and schedule; the adapters are still zero."""
     words = (*LONG, "trainer.precision=bf16-true", "trainer.accumulate=2")
     members = [make_member(Spec(name, (*words, f"seed={seed}")), tmp_path) for seed, name in enumerate("ab")]
-    pack = Pack(make_denoiser(torch.bfloat16), members)
-    batch = assemble(members, pack.bank, pack.denoiser.process, dtype=torch.float32)
+    pack = Pack(make_task(torch.bfloat16), members)
+    batch = assemble(pack.task, members, pack.bank, dtype=torch.float32)
     with pack.bank.rows(batch.plan):
         losses = member_losses(pack, batch)
     assert losses.dtype == torch.float32
     assert losses.requires_grad
     scheduler, unet = scheduler_of("v_prediction"), plain_unet().eval().bfloat16()
-    states = batch.conditioning["encoder_hidden_states"].bfloat16()
-    noisy = scheduler.add_noise(batch.latents, batch.noise, batch.levels).bfloat16()
+    states = batch.rows.inputs["encoder_hidden_states"].bfloat16()
+    latents, noise, levels = (batch.rows.inputs[name] for name in ("latents", "noise", "timesteps"))
+    noisy = scheduler.add_noise(latents, noise, levels).bfloat16()
     with torch.no_grad():
-        got = unet(noisy, batch.levels, encoder_hidden_states=states).sample.float()
-    target = scheduler.get_velocity(batch.latents, batch.noise, batch.levels)
+        got = unet(noisy, levels, encoder_hidden_states=states).sample.float()
+    target = scheduler.get_velocity(latents, noise, levels)
     each = (got - target).square().mean((1, 2, 3))
     expected = [float(each[:2].sum()) / 4, float(each[2:].sum()) / 4]
     assert losses.tolist() == pytest.approx(expected, rel=2e-3)
@@ -103,10 +105,10 @@ def test_what_a_base_is_given_lies_on_its_device_in_its_type(tmp_path: Path) -> 
     denoiser = make_denoiser(torch.bfloat16)
     inject(denoiser.module, "a", adapter_spec(members[0], denoiser))
     denoiser.module.to("meta")
-    pack = Pack(denoiser, members, injected=True)
+    pack = Pack(Denoising(denoiser), members, injected=True)
     given = _watched(pack)
-    batch = assemble(members, pack.bank, pack.denoiser.process, dtype=torch.float32)
-    assert batch.latents.device.type == "cpu"
+    batch = assemble(pack.task, members, pack.bank, dtype=torch.float32)
+    assert batch.rows.inputs["latents"].device.type == "cpu"
     with pack.bank.rows(batch.plan):
         losses = member_losses(pack, batch)
     ((noisy, timesteps, conditioning),) = given
@@ -273,7 +275,7 @@ def test_what_the_forward_held_is_let_go_before_the_pack_gives_way(tmp_path: Pat
                 raise
 
     pack = _pack(tmp_path, Spec("a", LONG), relief=Held(3, measure=lambda _pack, _reason: gone.append(noisy() is None)))
-    denoise = pack.denoiser.denoise
+    denoise = pack.task.denoiser.denoise
 
     def watched(latents: Tensor, *others: Any) -> Tensor:
         nonlocal noisy
@@ -281,7 +283,7 @@ def test_what_the_forward_held_is_let_go_before_the_pack_gives_way(tmp_path: Pat
         return denoise(latents, *others)
 
     noisy: Any = None
-    pack.denoiser.denoise = watched  # type: ignore[method-assign]
+    pack.task.denoiser.denoise = watched  # type: ignore[method-assign]
     run_step(pack)
     assert gone == [True]
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from src.lora.rows import RowPlan
+from src.tasks import StepRows
 from src.training.batch import PackBatch
 from src.training.pack import Pack
 from src.training.shortage import OutOfMemoryError, in_fewer_rows, is_out_of_memory
-from tests.training.world import Spec, distance, make_denoiser, make_member, train
+from tests.training.world import Spec, distance, make_member, make_task, train
 
 MIXED = [
     Spec("a", ("data.batch_size=4", "lora.dropout=0.2", "validation.every=4")),
@@ -162,10 +163,7 @@ def test_adapters_that_do_not_fit_together_train_one_after_another(
 def test_parts_of_a_batch_hold_every_row_once() -> None:
     latents = torch.arange(7.0)[:, None]
     batch = PackBatch(
-        latents=latents,
-        noise=latents,
-        levels=torch.arange(7),
-        conditioning={"states": latents},
+        rows=StepRows(inputs={"latents": latents}, weight=torch.ones(7)),
         plan=RowPlan(places=(0, 2, 1), counts=(4, 1, 2)),
         members=("a", "b", "c"),  # type: ignore[arg-type]  # only carried along
     )
@@ -173,7 +171,7 @@ def test_parts_of_a_batch_hold_every_row_once() -> None:
     assert [part.plan.counts for part in parts] == [(3,), (1, 1), (2,)]
     assert [part.plan.places for part in parts] == [(0,), (0, 2), (1,)]
     assert [part.members for part in parts] == [("a",), ("a", "b"), ("c",)]
-    assert torch.cat([part.latents for part in parts]).equal(latents)
+    assert torch.cat([part.rows.inputs["latents"] for part in parts]).equal(latents)
     assert batch.cut(None) == [batch]
     assert [part.plan.n_rows for part in batch.cut(1)] == [1] * 7
 
@@ -217,7 +215,7 @@ def test_a_real_allocation_that_fails_counts() -> None:
 
 def test_a_member_that_starts_anew_leaves_the_pack(tmp_path: Path) -> None:
     member = make_member(Spec("a"), tmp_path, job=7)
-    pack = Pack(make_denoiser(), [member])
+    pack = Pack(make_task(), [member])
     pack.give_up(member, {"lora.rank": 2})
     assert pack.changed == {7: {"lora.rank": 2}}
     assert not pack.members

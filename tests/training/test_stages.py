@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from src.tasks.denoising import Denoising, Prompts
 from src.training.fit import train_pack
-from src.training.member import Prompts
 from src.training.sink import ListSink
 from tests.training.world import WIDTH, Spec, make_denoiser, make_member, train
 
@@ -49,9 +50,10 @@ def test_pictures_are_told_of_where_they_are_drawn(every: str, tmp_path: Path) -
     member = make_member(Spec("x", (*_SHORT, *drawn)), tmp_path)
     states = torch.zeros(2, 5, WIDTH, dtype=torch.float64)
     known = {"encoder_hidden_states": states[:1]}
-    member.prompts = Prompts(texts=("one",), conditioning=known, empty={"encoder_hidden_states": states[1:]})
+    prompts = Prompts(texts=("one",), conditioning=known, empty={"encoder_hidden_states": states[1:]})
+    member.material = replace(member.material, prompts=prompts)
     sink = ListSink(tmp_path)
-    train_pack(make_denoiser(torch.float64), Black(), [member], sink=sink, folder=tmp_path / "pack")
+    train_pack(Denoising(make_denoiser(torch.float64), Black()), [member], sink=sink, folder=tmp_path / "pack")
     said = [(one["level"], one["message"]) for one in sink.events if one["kind"] == "log"]
     assert ("info", "drawing the first pictures") in said
     assert ("info", "drawing pictures of x") in said

@@ -17,7 +17,7 @@ from torch import Tensor
 from src.training.pack import Pack
 from src.training.pack_step import run_step
 from tests.training.oracle import Oracle, Taken, reference_rates
-from tests.training.world import Spec, make_denoiser, make_member
+from tests.training.world import Spec, make_member, make_task
 
 STEPS = 10
 LIMIT = 1e-9  # of loss, gradient norm and gradient; ten times that of the update, which divides by small numbers
@@ -53,7 +53,7 @@ class _Watched:
 
     def __init__(self, specs: tuple[Spec, ...], root: Path, predicts: str) -> None:
         members = [make_member(spec, root, job) for job, spec in enumerate(specs)]
-        self.pack = Pack(make_denoiser(predicts=predicts), members)
+        self.pack = Pack(make_task(predicts=predicts), members)
         rates = {m.name: reference_rates(m.config, m.total_steps) for m in members}
         self.oracles = {m.name: Oracle(m, predicts, rates[m.name]) for m in members}
         self.clipped: dict[str, dict[str, Tensor]] = {}

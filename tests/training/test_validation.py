@@ -11,14 +11,16 @@ import pytest
 import torch
 from torch import nn
 
-from src.data.cache import TensorCache, digest_of, key_of
+from src.data.cache import TensorCache, device_name, digest_of, key_of
 from src.data.encoding import EncodedData
 from src.lora.rows import RowPlan
 from src.models.sampling import rows_of_a_forward
+from src.tasks.denoising import Denoising
+from src.tasks.denoising.task import fixed_rows
 from src.training.pack import Pack, never
-from src.training.validation import FixedRows, Score, Validator, device_name
+from src.training.validation import Score, Validator
 from tests.training.oracle import Oracle, scheduler_of, stream
-from tests.training.world import Spec, make_data, make_denoiser, make_member, plain_unet
+from tests.training.world import Spec, make_data, make_denoiser, make_member, make_task, plain_unet
 
 OPTIONS = ("validation.timesteps=8", "validation.max_images=3")
 PROCESS = make_denoiser().process
@@ -27,8 +29,8 @@ PROCESS = make_denoiser().process
 def _pack(tmp_path: Path, *specs: Spec) -> Pack:
     members = [make_member(spec, tmp_path) for spec in specs]
     for member in members:  # as in a sweep: jobs of one data set share its tensors and are scored together
-        member.validation = members[0].validation
-    return Pack(make_denoiser(), members)
+        member.material = replace(member.material, validation=members[0].material.validation)
+    return Pack(make_task(), members)
 
 
 @pytest.mark.slow
@@ -64,12 +66,12 @@ def test_the_rows_do_not_depend_on_the_order_of_files() -> None:
         caption_index=data.caption_index[order],
         records=tuple(data.records[i] for i in order),
     )
-    one, other = (FixedRows(d, config, PROCESS, torch.float64) for d in (data, shuffled))
-    assert torch.equal(one.latents, other.latents)
-    assert torch.equal(one.noise, other.noise)
-    assert torch.equal(one.conditioning["encoder_hidden_states"], other.conditioning["encoder_hidden_states"])
+    one, other = (fixed_rows(d, config, PROCESS, torch.float64) for d in (data, shuffled))
+    assert torch.equal(one.inputs["latents"], other.inputs["latents"])
+    assert torch.equal(one.inputs["noise"], other.inputs["noise"])
+    assert torch.equal(one.inputs["encoder_hidden_states"], other.inputs["encoder_hidden_states"])
     assert len(one) == 3 * 8
-    assert one.levels[:8].tolist() == [62, 187, 312, 437, 562, 687, 812, 937]
+    assert one.inputs["timesteps"][:8].tolist() == [62, 187, 312, 437, 562, 687, 812, 937]
 
 
 def test_bands_average_to_the_whole(tmp_path: Path) -> None:
@@ -86,11 +88,11 @@ def test_the_bases_own_losses_are_computed_once_for_all_packs(tmp_path: Path) ->
         """Forwards of the base that a new pack needed, and its score."""
         member = make_member(Spec("a", (*OPTIONS, *extra)), tmp_path)
         member.cache = TensorCache(tmp_path / "cache")
-        member.validation.latents.mul_(brighter)
+        member.material.validation.latents.mul_(brighter)
         member.provenance = replace(member.provenance, base_hash=base_hash)
         denoiser, forwards = make_denoiser(), []
         denoiser.module.register_forward_pre_hook(lambda *_: forwards.append(1))
-        found = Validator(Pack(denoiser, [member])).score([member])["a"]
+        found = Validator(Pack(Denoising(denoiser), [member])).score([member])["a"]
         return len(forwards), found
 
     computed, first = score()
@@ -140,11 +142,11 @@ def test_a_score_is_the_plain_loss_on_the_fixed_rows(predicts: str, count: int, 
     """Diffusers' UNet and schedule, PEFT's layers and a mean, over two of three images by their digests."""
     words = (f"validation.timesteps={count}", "validation.max_images=2", "validation.batch_rows=4")
     members = [make_member(Spec(name, words), tmp_path) for name in "ab"]
-    members[1].validation = members[0].validation
-    pack = Pack(make_denoiser(predicts=predicts), members)
+    members[1].material = replace(members[1].material, validation=members[0].material.validation)
+    pack = Pack(make_task(predicts=predicts), members)
     _woken(pack)
     got = Validator(pack).score(members)
-    data = members[0].validation
+    data = members[0].material.validation
     images = sorted(range(3), key=lambda i: data.records[i].digest)[:2]
     base = _by_hand(plain_unet().eval().double(), data, images, count, predicts)
     for member in members:
@@ -186,8 +188,8 @@ def test_members_that_do_not_fit_one_forward_are_scored_in_groups(rows: int, tmp
 
 def test_members_are_scored_on_their_own_held_out_images(tmp_path: Path) -> None:
     members = [make_member(Spec(name, OPTIONS), tmp_path) for name in "ab"]
-    members[1].validation = make_data(3, seed=9, variants=1)
-    pack = Pack(make_denoiser(), members)
+    members[1].material = replace(members[1].material, validation=make_data(3, seed=9, variants=1))
+    pack = Pack(make_task(), members)
     scores = Validator(pack).score(members)
     for member in members:
         assert scores[member.name] == Validator(pack).score([member])[member.name]
@@ -209,26 +211,26 @@ def test_rows_of_a_forward_suit_the_pictures_size() -> None:
     config = Spec("a", ("validation.timesteps=1", "validation.max_images=1")).config().validation
     data = make_data(1, variants=1)
     wide = replace(data, latents=torch.zeros(1, 1, 4, 64, 256))
-    rows = FixedRows(wide, config, PROCESS, torch.float32)
+    rows = fixed_rows(wide, config, PROCESS, torch.float32)
     assert rows.per_forward == rows_of_a_forward(64 * 256) == 4
     asked = replace(config, batch_rows=7)
-    assert FixedRows(wide, asked, PROCESS, torch.float32).per_forward == 7
+    assert fixed_rows(wide, asked, PROCESS, torch.float32).per_forward == 7
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_fixed_rows_have_the_dtype_that_was_asked_for(dtype: torch.dtype) -> None:
     config = Spec("a", OPTIONS).config().validation
-    rows = FixedRows(make_data(3, variants=1), config, PROCESS, dtype)
-    assert {rows.latents.dtype, rows.noise.dtype, *(s.dtype for s in rows.conditioning.values())} == {dtype}
+    rows = fixed_rows(make_data(3, variants=1), config, PROCESS, dtype)
+    assert {values.dtype for name, values in rows.inputs.items() if name != "timesteps"} == {dtype}
 
 
 def test_a_base_in_bf16_is_scored_against_targets_in_fp32(tmp_path: Path) -> None:
     def score(precision: str, dtype: torch.dtype) -> float:
         member = make_member(Spec("a", (*OPTIONS, f"trainer.precision={precision}")), tmp_path)
-        pack = Pack(make_denoiser(dtype), [member])
+        pack = Pack(make_task(dtype), [member])
         _woken(pack)
         seen = []
-        pack.denoiser.module.register_forward_pre_hook(
+        pack.task.denoiser.module.register_forward_pre_hook(
             lambda _, args, kwargs: seen.append((args[0].dtype, kwargs["encoder_hidden_states"].dtype)),
             with_kwargs=True,
         )
@@ -252,7 +254,7 @@ def test_scoring_takes_fewer_rows_where_memory_runs_out_and_goes_on_with_them(tm
         if asked[-1] > 3:
             raise MemoryError("no room")
 
-    pack.denoiser.module.register_forward_pre_hook(small)
+    pack.task.denoiser.module.register_forward_pre_hook(small)
     validator = Validator(pack)
     assert validator.score(pack.members)["a"].loss == pytest.approx(expected.loss, rel=1e-12)
     assert asked == [8, 4, 2, 2, 2, 2, *[2] * 4], "the base's, then its own"
@@ -273,7 +275,7 @@ def test_a_shortage_ends_a_forward_that_can_get_smaller_and_no_other(tmp_path: P
 
     for rows, rings in ((4, True), (2, True), (1, False)):
         member = make_member(Spec("a", ("validation.timesteps=2", f"validation.batch_rows={rows}")), tmp_path)
-        pack = Pack(make_denoiser(), [member], never, Listening())
+        pack = Pack(make_task(), [member], never, Listening())
         _woken(pack)
         heard.clear()
         Validator(pack).score([member])
@@ -284,23 +286,23 @@ def test_base_losses_that_an_earlier_run_kept_are_found_by_what_decides_them(tmp
     """The key is a format on the disk: with another one, everything would be computed again."""
     member = make_member(Spec("a", OPTIONS), tmp_path)
     member.cache = TensorCache(tmp_path / "cache")
-    pack = Pack(make_denoiser(), [member])
+    pack = Pack(make_task(), [member])
     Validator(pack).score([member])
-    rows = FixedRows(member.validation, member.config.validation, PROCESS, torch.float64)
-    tensors = {"latents": rows.latents, "timesteps": rows.levels, "noise": rows.noise, **rows.conditioning}
+    rows = fixed_rows(member.material.validation, member.config.validation, PROCESS, torch.float64)
+    tensors = rows.inputs
     decides = {
         "kind": "base losses",
         "base": "b" * 64,
         "rows": digest_of(tensors),
-        "scheduler": dict(pack.denoiser.scheduler_config),
+        "scheduler": dict(pack.task.denoiser.scheduler_config),
         "dtypes": ["torch.float64", "torch.float64"],
         "device": "cpu",
         "torch": torch.__version__,
     }
     kept = member.cache.get(key_of(decides))
     assert kept is not None
-    images = sorted(range(3), key=lambda i: member.validation.records[i].digest)
-    by_step = _by_hand(plain_unet().eval().double(), member.validation, images, 8, "v_prediction")
+    images = sorted(range(3), key=lambda i: member.material.validation.records[i].digest)
+    by_step = _by_hand(plain_unet().eval().double(), member.material.validation, images, 8, "v_prediction")
     expected = [losses[image] for image in range(3) for losses in by_step.values()]
     assert kept["losses"].tolist() == pytest.approx(expected, rel=1e-9)
 
@@ -316,15 +318,15 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(
 
     monkeypatch.setattr(member.cache, "put", full)
     with caplog.at_level(logging.WARNING):
-        assert Validator(Pack(make_denoiser(), [member])).score([member])["a"].relative == 1.0
+        assert Validator(Pack(make_task(), [member])).score([member])["a"].relative == 1.0
     assert [r.getMessage() for r in caplog.records] == ["the base's validation losses were not kept: the disk is full"]
 
 
 def test_losses_that_are_not_finite_are_not_kept(tmp_path: Path) -> None:
     member = make_member(Spec("a", OPTIONS), tmp_path)
     member.cache = TensorCache(tmp_path / "cache")
-    member.validation.latents[:] = torch.nan
-    Validator(Pack(make_denoiser(), [member])).score([member])
+    member.material.validation.latents[:] = torch.nan
+    Validator(Pack(make_task(), [member])).score([member])
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
 
@@ -335,7 +337,7 @@ def test_base_losses_of_another_precision_are_others(tmp_path: Path) -> None:
     ):
         member = make_member(Spec("a", (*OPTIONS, f"trainer.precision={precision}")), tmp_path)
         member.cache = cache
-        Validator(Pack(make_denoiser(dtype), [member])).score([member])
+        Validator(Pack(make_task(dtype), [member])).score([member])
         assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == count
 
 
@@ -344,8 +346,8 @@ def test_a_validators_data_is_held(tmp_path: Path) -> None:
     pack = _pack(tmp_path, Spec("a", OPTIONS))
     validator = Validator(pack)
     validator.score(pack.members)
-    assert list(validator._data.values()) == [pack.members[0].validation]
-    assert list(validator._data) == [id(pack.members[0].validation)]
+    assert list(validator._data.values()) == [pack.members[0].material.validation]
+    assert list(validator._data) == [id(pack.members[0].material.validation)]
 
 
 def test_a_plan_of_rows_is_set_while_members_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

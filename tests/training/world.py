@@ -19,6 +19,7 @@ from src.data.encoding import EncodedData
 from src.data.order import SampleOrder
 from src.data.records import Record
 from src.models.sd.denoiser import SdDenoiser
+from src.tasks.denoising import Denoising, Material
 from src.training.checkpoint import Part, load_newest
 from src.training.fit import train_pack
 from src.training.member import Member, Provenance
@@ -84,6 +85,11 @@ def make_denoiser(
     return SdDenoiser(unet, {**DIFFUSION, "prediction_type": predicts}, "auto", gradient_checkpointing=checkpointing)
 
 
+def make_task(*args: Any, **options: Any) -> Denoising:
+    """Denoising with :func:`make_denoiser`; it draws nothing."""
+    return Denoising(make_denoiser(*args, **options), NoDecoder())
+
+
 def make_data(n_images: int = 6, *, seed: int = 0, variants: int = 2) -> EncodedData:
     """Random latents and text states."""
     draw = torch.Generator().manual_seed(seed)
@@ -123,9 +129,7 @@ def make_member(spec: Spec, folder: Path, job: int = 0) -> Member:
         name=spec.name,
         folder=folder / spec.name,
         config=config,
-        train=train,
-        validation=make_data(3, seed=2, variants=1),
-        prompts=None,
+        material=Material(train=train, validation=make_data(3, seed=2, variants=1)),
         provenance=Provenance(base_hash="b" * 64, data_hash=DATA_HASH, started_at=1.0),
         order=SampleOrder.of(config.data, seed=config.seed, n_images=spec.n_images),
         total_steps=total_steps(config, spec.n_images),
@@ -156,7 +160,7 @@ def train(specs: list[Spec], root: Path, **options: Any) -> Trained:
     denoiser = options.pop("denoiser", None) or make_denoiser(
         DTYPES[config.trainer.precision].base, checkpointing=config.trainer.gradient_checkpointing
     )
-    train_pack(denoiser, NoDecoder(), members, sink=sink, folder=root / "pack", **options)
+    train_pack(Denoising(denoiser, NoDecoder()), members, sink=sink, folder=root / "pack", **options)
     parts = {m.name: load_newest(m.folder / "checkpoints")[0] for m in members if (m.folder / "checkpoints").exists()}
     return Trained(parts=parts, events=sink.events)
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from src.training.callbacks.departing import Departures
-    from src.training.callbacks.drawing import Pictures
     from src.training.callbacks.exporting import Exports
     from src.training.callbacks.metrics import Metrics
     from src.training.callbacks.pacing import Pacing
+    from src.training.callbacks.showing import Shows
     from src.training.callbacks.validating import Validation
     from src.training.member import Member
     from src.training.module import PackModule
@@ -39,7 +39,7 @@ class Others:
 
     metrics: Metrics
     validation: Validation
-    pictures: Pictures
+    shows: Shows
     exports: Exports
     departures: Departures
     pacing: Pacing
@@ -76,7 +76,7 @@ class Arrivals(Callback):
                 self._sink.emit("state", member.job, state="RUNNING", error=None, summary=None)
             if member.done and member.state == "active":  # resumed after its last step: only its files are made again
                 self._others.validation.score([member])
-                self._others.pictures.begin([member])
+                self._others.shows.begin([member])
                 self._others.exports.end_steps(pack, [member])
         self._others.departures.depart(pack)
 
@@ -94,7 +94,7 @@ class Arrivals(Callback):
         else:
             self.begin(pack, arrivals)
             begun = [member for member in members if member.active]
-            for other in (self._others.metrics, self._others.validation, self._others.pictures):
+            for other in (self._others.metrics, self._others.validation, self._others.shows):
                 other.begin(begun)
             self._others.exports.begin(pack, begun)
             self._others.pacing.begin(pack)

@@ -77,12 +77,12 @@ class Exports(Callback):
         folder = member.folder / "adapter"
         try:
             files = self._export(pack, member, folder, member.name, live)
-            self._mark_best(member, folder, files.kohya)
+            self._mark_best(member, folder, files.file)
             note_end(member)
         except (AdapterError, OSError) as error:
             member.fail(f"the adapter was not exported: {error}")
             return
-        for path in (files.kohya, files.diffusers, files.card, folder / "best.json"):
+        for path in (files.file, files.for_code, files.card, folder / "best.json"):
             place = Path("adapter") / path.parent.relative_to(folder)
             self._sink.emit("artifact", member.job, path=self._relative(path), folder=place.as_posix())
         self._tell_unread(pack, member)
@@ -104,13 +104,13 @@ class Exports(Callback):
             why = reason_of(error).rstrip(" :")  # the first line may announce a list
             member.error = f"{member.error}; its weights of step {step} were not exported: {why}"
             return
-        path = self._relative(files.kohya)
+        path = self._relative(files.file)
         self._sink.emit("artifact", member.job, path=path, folder="adapter/steps")
         member.error = f"{member.error}; its last good weights, of step {step}, are in {path}"
 
     def _tell_unread(self, pack: Pack, member: Member) -> None:
         """Not every tool reads every layer; whoever shares the file should know."""
-        unread = unread_by_kohya(pack.denoiser.target_names(member.config.lora.target_modules))
+        unread = unread_by_kohya(pack.base.target_names(member.config.lora.target_modules))
         if unread:
             few = ", ".join(unread[:_SHOWN]) + (f" and {len(unread) - _SHOWN} more" if len(unread) > _SHOWN else "")
             message = (
@@ -126,13 +126,13 @@ class Exports(Callback):
             return
         folder = Path(where).absolute()
         try:
-            copy = copy_adapter(files.kohya, files.card, folder)
+            copy = copy_adapter(files.file, files.card, folder)
         except OSError as error:
-            text = f"{member.name}: not copied to {folder} ({error.strerror or error}); it is in {files.kohya}"
+            text = f"{member.name}: not copied to {folder} ({error.strerror or error}); it is in {files.file}"
             warn(self._sink, member.job, "copy", text)
             return
-        if copy.name != files.kohya.name:
-            text = f"{folder / files.kohya.name} is another adapter's; the copy of {member.name} is called {copy.name}"
+        if copy.name != files.file.name:
+            text = f"{folder / files.file.name} is another adapter's; the copy of {member.name} is called {copy.name}"
             warn(self._sink, member.job, "copy", text)
         self._sink.emit("log", member.job, level="info", message=f"{member.name} copied to {copy}")
 
@@ -141,12 +141,12 @@ class Exports(Callback):
         folder = member.folder / "adapter" / "steps"
         try:
             files = self._export(pack, member, folder, _stem(member), live)
-            self._mark_best(member, member.folder / "adapter", files.kohya)
+            self._mark_best(member, member.folder / "adapter", files.file)
         except (AdapterError, OSError) as error:
             message = f"{member.name}: no adapter was exported at step {member.count.step}: {error}"
             self._sink.emit("log", member.job, level="warning", message=message)
             return
-        self._sink.emit("artifact", member.job, path=self._relative(files.kohya), folder="adapter/steps")
+        self._sink.emit("artifact", member.job, path=self._relative(files.file), folder="adapter/steps")
 
     def _export(  # what is written of whom, where, against what
         self, pack: Pack, member: Member, folder: Path, stem: str, live: Outputs
@@ -175,8 +175,8 @@ class Exports(Callback):
             "samples": member.samples,
             "seconds": seconds,
             "bytes": files.size,
-            "file": self._relative(files.kohya),
-            "diffusers_file": self._relative(files.diffusers),
+            "file": self._relative(files.file),
+            "diffusers_file": self._relative(files.for_code),
             "best_step": member.count.best_step,
             "samples_per_s": member.samples / seconds if seconds else None,
             "peak_mem_gib": peak_memory_gib(pack.device),

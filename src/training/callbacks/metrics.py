@@ -69,7 +69,7 @@ class Metrics(Callback):
             "train/loss": sum(losses) / len(losses),
             "train/grad_norm": member.grad_norm,
             "train/lr": member.rate,
-            "train/epoch": member.count.ordinal / len(member.train.records),
+            "train/epoch": member.count.ordinal / pack.task.samples(member),
             "perf/samples_per_s": self._rate[member.name],
             "perf/peak_mem_gib": peak_memory_gib(pack.device),
             "adapter/norm": float(torch.linalg.vector_norm(row)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from torch import Tensor
 from src.data.cache import TensorCache
 from src.models.protocol import Conditioning
 from src.models.sd.denoiser import SdDenoiser
-from src.training.member import Member, Prompts
+from src.tasks.denoising import Prompts
+from src.tasks.denoising.pictures import Painter, Picture
+from src.training.member import Member
 from src.training.pack import Pack
-from src.training.pictures import Painter, Picture
-from tests.training.world import WIDTH, Spec, make_denoiser, make_member
+from tests.training.world import WIDTH, Spec, make_member, make_task
 
 OPTIONS = (
     "sample=default",
@@ -45,9 +47,10 @@ def _member(name: str, root: Path, *overrides: str) -> Member:
     draw = torch.Generator().manual_seed(3)
     texts = member.config.sample.prompts
     states = torch.randn(len(texts) + 1, 5, WIDTH, generator=draw)
-    member.prompts = Prompts(
+    prompts = Prompts(
         texts=texts, conditioning={"encoder_hidden_states": states[:-1]}, empty={"encoder_hidden_states": states[-1:]}
     )
+    member.material = replace(member.material, prompts=prompts)
     return member
 
 
@@ -65,13 +68,13 @@ def _by_label(pictures: list[Picture]) -> dict[tuple[str, int, float], Tensor]:
 @pytest.mark.slow
 def test_packed_pictures_are_those_of_each_member_alone(tmp_path: Path) -> None:
     sizes = {"a": 0.1, "bb": 0.2}
-    pack = Pack(make_denoiser(torch.float32), [_member(name, tmp_path) for name in sizes])
+    pack = Pack(make_task(torch.float32), [_member(name, tmp_path) for name in sizes])
     _wake(pack, sizes)
-    together = Painter(pack, ShowLatents()).draw(pack.members)
+    together = Painter(pack, pack.task.denoiser, ShowLatents()).draw(pack.members)
     for name, size in sizes.items():
-        alone = Pack(make_denoiser(torch.float32), [_member(name, tmp_path)])
+        alone = Pack(make_task(torch.float32), [_member(name, tmp_path)])
         _wake(alone, {name: size})
-        expected = _by_label(Painter(alone, ShowLatents()).draw(alone.members)[name])
+        expected = _by_label(Painter(alone, alone.task.denoiser, ShowLatents()).draw(alone.members)[name])
         got = _by_label(together[name])
         assert len(got) == 3 * 2 * 3
         for label, pixels in expected.items():
@@ -94,8 +97,8 @@ def test_the_base_is_drawn_once_and_serves_adapters_that_are_still_zero(
         return denoise(self, noisy, timesteps, conditioning)
 
     monkeypatch.setattr(SdDenoiser, "denoise", counted)
-    pack = Pack(make_denoiser(torch.float32), [_member(name, tmp_path) for name in ("a", "b")])
-    painter = Painter(pack, ShowLatents())
+    pack = Pack(make_task(torch.float32), [_member(name, tmp_path) for name in ("a", "b")])
+    painter = Painter(pack, pack.task.denoiser, ShowLatents())
     first = {name: _by_label(pictures) for name, pictures in painter.draw(pack.members).items()}
     assert sum(rows) == 2 * (3 * 2) * 2  # steps x pictures x guidance: the base alone
     assert torch.equal(first["a"]["one", 0, 1.0], first["b"]["one", 0, 0.0])
@@ -119,11 +122,10 @@ def test_the_bases_pictures_are_kept_for_the_next_pack_and_drawn_anew_when_anyth
     def drawn(name: str, *overrides: str, text: float = 0.0) -> Mapping[tuple[str, int, float], Tensor]:
         forwards.clear()
         member = _member(name, tmp_path, *overrides)
-        assert member.prompts is not None
-        member.prompts.conditioning["encoder_hidden_states"].add_(text)
+        member.material.prompts.conditioning["encoder_hidden_states"].add_(text)
         member.cache = TensorCache(tmp_path / "cache")
-        pack = Pack(make_denoiser(torch.float32), [member])
-        return _by_label(Painter(pack, ShowLatents()).draw(pack.members)[name])
+        pack = Pack(make_task(torch.float32), [member])
+        return _by_label(Painter(pack, pack.task.denoiser, ShowLatents()).draw(pack.members)[name])
 
     monkeypatch.setattr(SdDenoiser, "denoise", counted)
     first = drawn("a")
@@ -139,6 +141,6 @@ def test_the_bases_pictures_are_kept_for_the_next_pack_and_drawn_anew_when_anyth
 
 
 def test_guidance_of_one_takes_one_row_a_picture(tmp_path: Path) -> None:
-    pack = Pack(make_denoiser(torch.float32), [_member("a", tmp_path, "sample.guidance=1.0")])
+    pack = Pack(make_task(torch.float32), [_member("a", tmp_path, "sample.guidance=1.0")])
     _wake(pack, {"a": 0.1})
-    assert len(Painter(pack, ShowLatents()).draw(pack.members)["a"]) == 18
+    assert len(Painter(pack, pack.task.denoiser, ShowLatents()).draw(pack.members)["a"]) == 18

@@ -1,0 +1,48 @@
+"""A family and a task that the project does not have train as its own do: nothing in training knows a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from src.training.checkpoint import Part
+from tests.tasks.regression import train
+from tests.training.world import distance
+
+LIMIT = 1e-9  # as in the equality contract
+SPECS = {
+    "a": ("lora.rank=2", "data.batch_size=3"),
+    "b": ("lora.rank=4", "data.batch_size=2", "trainer.accumulate=2", "seed=5", "lora.target_modules=[first]"),
+    "c": ("lora.rank=3", "data.batch_size=1", "lora.dropout=0.2", "trainer.max_steps=15"),
+}
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Part], list[dict[str, Any]], Path]:
+    """All three together."""
+    root = tmp_path_factory.mktemp("packed")
+    return *train(SPECS, root), root
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_packed_member_of_another_family_equals_its_solo_run(name: str, packed: Any, tmp_path: Path) -> None:
+    solo, _ = train({name: SPECS[name]}, tmp_path)
+    assert solo[name].count.step == packed[0][name].count.step > 10
+    assert distance(packed[0][name].weights, solo[name].weights) < LIMIT
+
+
+def test_it_is_judged_shown_and_exported_and_it_learns(packed: Any) -> None:
+    parts, events, root = packed
+    assert parts.keys() == SPECS.keys()
+    for job, name in enumerate(SPECS):
+        own = [event for event in events if event["job"] == job]
+        ended = [event["summary"] for event in own if event["kind"] == "state"][-1]
+        assert ended["val_loss_rel"] < 0.99, name
+        assert load_file(root / ended["file"]).keys()
+        scores = [event["values"] for event in own if event["kind"] == "metrics" and "val/loss" in event["values"]]
+        assert all("val/loss_large" in one for one in scores)
+        shown = [root / event["path"] for event in own if event["kind"] == "image"]
+        assert shown[-1].read_text() == f"{name} at {parts[name].count.step}"
