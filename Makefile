@@ -53,8 +53,9 @@ lint: $(STAMP)  ## ruff, mypy and the table of rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(STAMP)  ## write docs/configuration.md from the schema
+docs: $(STAMP)  ## write docs/configuration.md from the schema, and the tables of docs/architecture.md
 	$(PY) docs/configuration.py
+	$(PY) docs/wire.py
 
 clean-venv:  ## remove the environment, so that setup makes a new one
 	rm -rf $(VENV)

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from bench.example import run_timed
 from bench.measure import Claim, Result, Table, arguments, median
-from src.config.events import read_events
 from src.config.launcher import Settings
 from src.launch.farm.sweep import plan_of
 from src.launch.plan.budget import Forecast, NoForecast
 from src.launch.points.offline import compose_all
 from src.launch.records.journal import read_journal
+from src.wire.events import WORKER_EVENTS, LogEvent, PackEnded, PackStarted, read_events
+from src.wire.journal import BeganLine
 from src.wiring.forecast import TracedForecast
 
 JOB_MS, STATUS_S, PLAN_S, WARM_S = 250.0, 1.0, 5.0, 0.5
@@ -65,15 +66,15 @@ def launch(count: int, folder: Path) -> Launched:
     if runs != count + 1:
         msg = f"{runs} of {count} runs and the sweep's own are FINISHED in MLflow"
         raise RuntimeError(msg)
-    began = min(line["t"] for line in read_journal(sweep) if line["event"] == "began")
+    began = min(line.t for line in read_journal(sweep) if isinstance(line, BeganLine))
     told = [event for spool in (sweep / "spool").glob("*.jsonl") for event in read_events(spool)[0]]
-    told = sorted((event for event in told if event["kind"] == "worker"), key=lambda event: event["t"])
+    told = sorted((event for event in told if isinstance(event, WORKER_EVENTS)), key=lambda event: event.t)
     gaps = [
-        later["t"] - earlier["t"]
+        later.t - earlier.t
         for earlier, later in itertools.pairwise(told)
-        if (earlier["state"], later["state"]) == ("pack_ended", "pack_started")
+        if isinstance(earlier, PackEnded) and isinstance(later, PackStarted)
     ]
-    return Launched(total=total, first_pack=began - started, trained=told[-1]["t"] - began, gaps=gaps)
+    return Launched(total=total, first_pack=began - started, trained=told[-1].t - began, gaps=gaps)
 
 
 def status_s(folder: Path, rounds: int) -> list[float]:
@@ -106,10 +107,10 @@ def warm_s(folder: Path) -> float:
     words = ["seed=0,1,2,3", "trainer.gradient_checkpointing=false,true", "trainer.max_steps=20"]  # two packs, one base
     words += [f"data.cache_dir={folder / 'cache'}", f"tracking.root={folder / 'mlruns'}", f"hydra.sweep.dir={sweep}"]
     run_timed([sys.executable, "-m", "src.train", *words, SHARE, "-m"], folder=folder)
-    sent = [(line["t"], line["pack"]) for line in read_journal(sweep) if line["event"] == "began"]
+    sent = [(line.t, line.pack) for line in read_journal(sweep) if isinstance(line, BeganLine)]
     began, pack = max(sent)
     events = read_events(sweep / "spool" / f"{pack}.jsonl")[0]
-    steps = [event["t"] for event in events if event["kind"] == "log" and event["message"] == "training"]
+    steps = [event.t for event in events if isinstance(event, LogEvent) and event.message == "training"]
     if len(sent) != 2 or not steps:
         msg = f"two packs and their first steps were expected, got {len(sent)} packs and {len(steps)} first steps"
         raise RuntimeError(msg)

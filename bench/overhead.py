@@ -13,8 +13,8 @@ from pathlib import Path
 from bench.example import Training
 from bench.foundry import run_sweep
 from bench.measure import Claim, Result, Table, arguments, median
-from src.config.events import read_events
 from src.config.paths import PROJECT_ROOT
+from src.wire.events import ProgressEvent, read_events
 
 JOBS, LIMIT = 4, 0.03
 NOTHING = ("tracking=none", "trainer.log_every=1000000", "trainer.checkpoint_s=1000000")
@@ -44,7 +44,7 @@ def trained_step_s(steps: int, folder: Path, extra: tuple[str, ...]) -> float:
     """Seconds a step in a real sweep, from its own progress events: first to last, so without start and end."""
     _, sweep = run_sweep(folder, Training(steps=steps), seeds=range(JOBS), extra=extra, fresh=False)
     events = [e for path in (sweep / "spool").glob("*.jsonl") for e in read_events(path)[0]]
-    ticks = [(e["step"], e["t"]) for e in events if e["kind"] == "progress" and e["job"] == 0 and e["step"] < steps]
+    ticks = [(e.step, e.t) for e in events if isinstance(e, ProgressEvent) and e.job == 0 and e.step < steps]
     (first, began), (last, ended) = min(ticks), max(ticks)
     return float((ended - began) / (last - first))
 

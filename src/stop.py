@@ -7,14 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-from src.config.control import ask_to_stop
 from src.config.ending import run
 from src.config.errors import SweepError
 from src.config.quoting import shell
 from src.config.surroundings import settle
 from src.launch.records.finding import NotFoundError, add_root, find, root_words
-from src.launch.records.journal import ENDED
 from src.launch.records.ledger import is_held, read_sweep_state
+from src.wire.control import ask_to_stop
+from src.wire.states import ENDED
 
 OK, NOT_YET, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 

@@ -17,6 +17,7 @@ from src.memory.watch import Watch
 from src.training.pack import Pack
 from src.training.pack_step import run_step
 from src.training.sink import ListSink
+from src.wire.events import MemoryEvent
 
 _MEMBERS = _BATCH = 4
 _LIMITS_GIB = (8.0, 4.5, 3.0, 2.4)
@@ -50,7 +51,7 @@ def _climb(stage: Stage, pack: Pack, sink: ListSink) -> tuple[str, str, str, str
     stepped = [member.name for member in run_step(pack).stepped]
     stage.sync()
     taken = time.perf_counter() - start
-    rungs = dict.fromkeys(event["rung"] for event in sink.events if event["kind"] == "memory")
+    rungs = dict.fromkeys(event.rung for event in sink.events if isinstance(event, MemoryEvent))
     held = "" if stage.small else f"{torch.cuda.max_memory_reserved(stage.device) / GIB:.2f}"
     return ", ".join(rungs) or "none", f"{len(stepped)} of {_MEMBERS}", held, f"{taken:.2f}"
 

@@ -15,7 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from bench.faults.sweeps import RealSweep, ensure
-from src.config.events import read_events
+from src.wire.events import WORKER_EVENTS, LogEvent, PackStarted, read_events
+from src.wire.journal import BeganLine
 
 APART = 1e-9  # DESIGN's equality contract in 64-bit
 _HALF_APART = 1e-4  # of files in fp16, where a value at the edge of two may fall to either side
@@ -136,9 +137,9 @@ def same_composition(sweep: RealSweep, reference: RealSweep) -> bool:
 
     Where it was, equality is bitwise. Anything that this does not know of a pack's way counts as a difference.
     """
-    packs = {tuple(sorted(line["jobs"])) for line in reference.journal("began")}
-    for line in sweep.journal("began"):
-        if tuple(sorted(line["jobs"])) not in packs:
+    packs = {tuple(sorted(line.jobs)) for line in reference.journal(BeganLine)}
+    for line in sweep.journal(BeganLine):
+        if tuple(sorted(line.jobs)) not in packs:
             return False
     return all(_went_on_together(spool) for spool in (sweep.folder / "spool").glob("*.jsonl"))
 
@@ -146,14 +147,14 @@ def same_composition(sweep: RealSweep, reference: RealSweep) -> bool:
 def _went_on_together(spool: Path) -> bool:
     members, gone_on = 0, Counter[str]()
     for event in read_events(spool)[0]:
-        if event["kind"] == "worker" and event["state"] == "pack_started":
+        if isinstance(event, PackStarted):
             if not _all_or_none(gone_on, members):
                 return False
-            members, gone_on = len(event["jobs"]), Counter[str]()
-        elif event["kind"] == "worker" and event["state"] not in {"pack_ended", "alive"}:
+            members, gone_on = len(event.jobs), Counter[str]()
+        elif isinstance(event, WORKER_EVENTS) and event.state not in {"pack_ended", "alive"}:
             return False
-        elif event["kind"] == "log" and " continues from " in str(event["message"]):
-            gone_on[str(event["message"]).rsplit(" ", 1)[-1]] += 1
+        elif isinstance(event, LogEvent) and " continues from " in str(event.message):
+            gone_on[str(event.message).rsplit(" ", 1)[-1]] += 1
     return _all_or_none(gone_on, members)
 
 

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.faults.sweeps import RealSweep, until
+from src.wire.journal import BeganLine
 
 
 def kill_worker(sweep: RealSweep, draw: random.Random, *, within_s: float = 2.5) -> int | None:
@@ -25,7 +26,7 @@ def kill_worker(sweep: RealSweep, draw: random.Random, *, within_s: float = 2.5)
     Returns:
         The step that the sweep had reached, or None when it ended before the blow.
     """
-    before = len(sweep.journal("began"))
+    before = len(sweep.journal(BeganLine))
     until(lambda: sweep.workers() or sweep.ended(), "a worker")
     if draw.random() < 0.8:  # a start takes longer than the training of a test, and is less interesting
         wait_for_training(sweep, begun=before)
@@ -35,7 +36,7 @@ def kill_worker(sweep: RealSweep, draw: random.Random, *, within_s: float = 2.5)
         return None
     step = sweep.step()
     os.kill(draw.choice(pids), signal.SIGKILL)
-    until(lambda: sweep.ended() or len(sweep.journal("began")) > before, "the pack to begin again")
+    until(lambda: sweep.ended() or len(sweep.journal(BeganLine)) > before, "the pack to begin again")
     return step
 
 
@@ -43,8 +44,8 @@ def wait_for_training(sweep: RealSweep, *, begun: int = 1) -> None:
     """Until the latest pack takes steps."""
 
     def training() -> bool:
-        starts = sweep.journal("began")
-        return len(starts) >= max(1, begun) and sweep.step(since=float(starts[-1]["t"])) > 0
+        starts = sweep.journal(BeganLine)
+        return len(starts) >= max(1, begun) and sweep.step(since=starts[-1].t) > 0
 
     until(lambda: training() or sweep.ended(), "steps")
 

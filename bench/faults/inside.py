@@ -14,6 +14,7 @@ from bench.faults.broken import FELL_OVER, command
 from bench.faults.checks import Verdict, check, together
 from bench.faults.lab import Lab
 from bench.faults.sweeps import PAIR, RealSweep, Recipe, ensure
+from src.wire.journal import WorkerLine
 
 _ONE_AND = Recipe(seeds=(1,), pack_size=4)
 
@@ -69,7 +70,7 @@ def cuda_sticks(lab: Lab, draw: Random) -> Verdict:
     del draw
     sweep = lab.sweep(PAIR, "cuda-sticks", command("cuda")).start()
     sweep.ends(0)
-    workers = [line["pid"] for line in sweep.journal("worker") if line["state"] == "started"]
+    workers = [line.pid for line in sweep.journal(WorkerLine) if line.state == "started"]
     ensure(len(workers) == 2, f"workers that were started: {workers}")
     ensure(all(row["state"] == "FINISHED" for row in sweep.jobs().values()), "a job failed for its card's sake")
     return check(sweep, lab.reference(PAIR), lab.database)

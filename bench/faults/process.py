@@ -12,6 +12,7 @@ from bench.faults import injections as do
 from bench.faults.checks import Verdict, check
 from bench.faults.lab import Lab
 from bench.faults.sweeps import PAIR, RealSweep, Recipe, ensure, is_alive, until
+from src.wire.journal import BeganLine, EndedLine, ResumedLine, WorkerLine
 
 _MANY = "hydra.launcher.max_restarts=50"
 
@@ -25,7 +26,7 @@ def worker_killed(lab: Lab, draw: Random, recipe: Recipe = PAIR, times: int = 2)
         blows += 1
     sweep.ends(0)
     ensure(blows == times or times > 2, f"{blows} of {times} workers were killed before the sweep ended")
-    deaths = [line for line in sweep.journal("worker") if line["state"] == "ended"]
+    deaths = [line for line in sweep.journal(WorkerLine) if line.state == "ended"]
     ensure(len(deaths) == blows, f"{blows} workers were killed, the journal has {len(deaths)}")
     verdict = check(sweep, lab.reference(recipe), lab.database)
     verdict.tries = blows
@@ -37,7 +38,7 @@ def launcher_killed(lab: Lab, draw: Random, recipe: Recipe = PAIR, times: int = 
     sweep = lab.sweep(recipe, "launcher-killed").start()
     blows = 0
     for _ in range(times):
-        do.wait_for_training(sweep, begun=len(sweep.journal("began")))
+        do.wait_for_training(sweep, begun=len(sweep.journal(BeganLine)))
         do.pause(sweep, draw.uniform(0.0, 2.0))
         if sweep.ended():
             break
@@ -72,8 +73,8 @@ def _begins(sweep: RealSweep, since: float) -> bool:
 
 def _resumed(sweep: RealSweep, since: float) -> bool:
     """Jobs went on, or the workers had ended them all and only the sweep's own end was left to do."""
-    lines = [*sweep.journal("resumed"), *sweep.journal("ended")]
-    return any(float(line["t"]) >= since for line in lines)
+    lines = [*sweep.journal(ResumedLine), *sweep.journal(EndedLine)]
+    return any(line.t >= since for line in lines)
 
 
 def _gone_before_the_resume(orphans: list[int]) -> None:
@@ -89,7 +90,7 @@ def worker_frozen(lab: Lab, draw: Random) -> Verdict:
     do.pause(sweep, draw.uniform(0.0, 1.0))
     pid = do.freeze_worker(sweep)
     sweep.ends(0)
-    stalled = [line["pid"] for line in sweep.journal("worker") if line["state"] == "stalled"]
+    stalled = [line.pid for line in sweep.journal(WorkerLine) if line.state == "stalled"]
     ensure(pid in stalled, f"worker {pid} stood still, the journal has {stalled}")
     ensure("did nothing for 15 s" in sweep.said(), "the user was not told")
     return check(sweep, lab.reference(PAIR), lab.database)
@@ -144,6 +145,6 @@ def two_resumes(lab: Lab, draw: Random) -> Verdict:
     both = [sweep.spawn(command), sweep.spawn(command)]
     codes = sorted(one.wait(240) for one in both)
     ensure(codes in ([0, 2], [0, 0]), f"two resumes ended with {codes}\n{sweep.said()[-2000:]}")
-    began = len(sweep.journal("began"))
+    began = len(sweep.journal(BeganLine))
     ensure(began == 2, f"the pack was begun {began} times, by the sweep and by both resumes")
     return check(sweep, lab.reference(PAIR), lab.database)

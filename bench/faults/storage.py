@@ -10,6 +10,8 @@ from bench.faults.checks import Verdict, check
 from bench.faults.lab import Lab
 from bench.faults.sweeps import PAIR, RealSweep, ensure, until
 from src.config.paths import PROJECT_ROOT
+from src.wire.events import LogEvent
+from src.wire.journal import BeganLine
 
 _TWO_KIB = 5000  # room for two checkpoints of 1.8 MB, and not for a third
 _SWEEP_KIB = 14_000  # room for a sweep of two
@@ -37,7 +39,7 @@ def disk_full_for_a_while(lab: Lab, draw: Random) -> Verdict:
         with do.filled(sweep.folder):
             do.pause(sweep, 1.2)
         sweep.ends(0)
-        ensure(len(sweep.journal("began")) == 1, "a worker was lost to a full disk")
+        ensure(len(sweep.journal(BeganLine)) == 1, "a worker was lost to a full disk")
         return check(sweep, lab.reference(PAIR), lab.database)
 
 
@@ -47,7 +49,7 @@ def checkpoint_spoilt(lab: Lab, draw: Random) -> Verdict:
     spoilt = do.spoil_newest_checkpoints(sweep, draw)
     ensure(len(spoilt) == len(PAIR.seeds), f"only {spoilt} could be spoilt")
     sweep.resume().ends(0)
-    passed = [e["message"] for e in sweep.events() if "passed over: " in str(e.get("message"))]
+    passed = [e.message for e in sweep.events() if isinstance(e, LogEvent) and "passed over: " in e.message]
     ensure(len(passed) == len(spoilt), f"{spoilt} were spoilt, the user was told {passed}")
     return check(sweep, lab.reference(PAIR), lab.database)
 

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from src.config.events import Event, read_events
 from src.config.paths import PROJECT_ROOT
 from src.launch.records.journal import read_journal
 from src.launch.records.ledger import is_held
+from src.wire.events import Event, MetricsEvent, read_events
+from src.wire.journal import JournalLine, WorkerLine
 
 PATIENCE_S = 240.0  # for anything to happen; a sweep takes a quarter of a minute on two quiet cores
 TRAIN = (sys.executable, "-m", "src.train")
@@ -39,6 +40,9 @@ def until(holds: Callable[[], object], what: str, patience_s: float = PATIENCE_S
     while not holds():
         ensure(time.monotonic() < end, f"waited {patience_s:g} s in vain for {what}")
         time.sleep(0.02)
+
+
+J = TypeVar("J", bound=JournalLine)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +136,9 @@ class RealSweep:
         """All that launchers printed."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
-    def journal(self, event: str | None = None) -> list[dict[str, Any]]:
-        """Lines of the journal, of one event where it is named."""
-        return [line for line in read_journal(self.folder) if event in (None, line.get("event"))]
+    def journal(self, kind: type[J]) -> list[J]:
+        """Lines of the journal that are of one kind."""
+        return [line for line in read_journal(self.folder) if isinstance(line, kind)]
 
     def events(self) -> Iterator[Event]:
         """What workers told, spool after spool."""
@@ -143,12 +147,12 @@ class RealSweep:
 
     def workers(self) -> list[int]:
         """Processes of workers that live, the latest last."""
-        started = [int(line["pid"]) for line in self.journal("worker") if line["state"] == "started"]
+        started = [line.pid for line in self.journal(WorkerLine) if line.state == "started"]
         return [pid for pid in started if is_alive(pid)]
 
     def step(self, since: float = 0.0) -> int:
         """The furthest optimizer step that a worker told of after ``since`` (unix seconds)."""
-        steps = [int(e["step"]) for e in self.events() if e["kind"] == "metrics" and float(e["t"]) >= since]
+        steps = [int(e.step) for e in self.events() if isinstance(e, MetricsEvent) and float(e.t) >= since]
         return max(steps, default=0)
 
     def reaches(self, step: int) -> None:

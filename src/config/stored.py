@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 Shape = Callable[[object], bool]
 """Whether a value is of the kind that was written."""
@@ -55,22 +55,22 @@ def has(value: object, fields: Mapping[str, Shape]) -> bool:
     return isinstance(value, dict) and all(shape(value.get(name)) for name, shape in fields.items())
 
 
-def is_text(value: object) -> bool:
+def is_text(value: object) -> TypeGuard[str]:
     """A text."""
     return isinstance(value, str)
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     """A whole number."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """A finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def is_mapping(value: object) -> bool:
+def is_mapping(value: object) -> TypeGuard[dict[Any, Any]]:
     """A mapping, whatever is in it."""
     return isinstance(value, dict)
 

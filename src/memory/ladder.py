@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from src.config.giving_way import next_change
 from src.config.length import rows_of
 from src.training.shortage import OutOfMemoryError
+from src.wire.events import LogEvent, MemoryEvent, TagsEvent
 
 Rung = Callable[["Pack"], "tuple[str, str] | None"]
 """Makes a pack need less and says how (a name, and words for the user), or does nothing and returns None."""
@@ -79,13 +80,15 @@ class Ladder:
 
     def _tell(self, pack: Pack, members: Sequence[Member], done: tuple[str, str], reason: str) -> None:
         rung, words = done
-        self._sink.emit("log", None, level="warning", message=f"out of memory ({reason}): {words}")
+        self._sink.emit(LogEvent(level="warning", message=f"out of memory ({reason}): {words}"))
         for member in members:
             values = _measures(pack, member)
             member.measures = values
             step = member.count.step
-            self._sink.emit("memory", member.job, rung=rung, step=step, reason=reason, values=values)
-            self._sink.emit("tags", member.job, values={f"memory.{name}": value for name, value in values.items()})
+            self._sink.emit(MemoryEvent(job=member.job, rung=rung, step=step, reason=reason, values=values))
+            self._sink.emit(
+                TagsEvent(job=member.job, values={f"memory.{name}": value for name, value in values.items()})
+            )
 
 
 def _fewer_members(pack: Pack) -> tuple[str, str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.config.events import read_events
+from src.wire.events import ImageEvent, read_events
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,14 +37,14 @@ def read_drawings(sweep_dir: Path) -> list[Drawing]:
     drawn: dict[tuple[int, int, str, int, float], Drawing] = {}
     for spool in sorted((sweep_dir / "spool").glob("*.jsonl")):
         for event in read_events(spool)[0]:
-            if event["kind"] == "image":
+            if isinstance(event, ImageEvent):
                 drawing = Drawing(
-                    job=int(event["job"]),
-                    step=int(event["step"]),
-                    prompt=str(event["prompt"]),
-                    seed=int(event["seed"]),
-                    scale=float(event["scale"]),
-                    path=sweep_dir / event["path"],
+                    job=event.job,
+                    step=event.step,
+                    prompt=event.prompt,
+                    seed=event.seed,
+                    scale=float(event.scale),
+                    path=sweep_dir / event.path,
                 )
                 drawn[drawing.job, drawing.step, drawing.prompt, drawing.seed, drawing.scale] = drawing
     last: dict[int, int] = {}

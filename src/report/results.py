@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,5 +28,5 @@ class JobResult:
     state: str
     overrides: dict[str, str]
     rank: int
-    summary: dict[str, Any] | None
+    summary: Mapping[str, object] | None
     error: str | None

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from src.wire.events import ImageEvent
+
 _FOLDER = "images"
 _REFUSED = re.compile(r"[^A-Za-z0-9_\-./ ]+")
 # File names hold the key, a time and a UUID (about 90 characters) and may have 255 bytes on Linux.
@@ -62,7 +64,7 @@ def list_logged(client: MlflowClient, run_id: str) -> LoggedImages:
     return logged
 
 
-def log_once(client: MlflowClient, run_id: str, logged: LoggedImages, event: dict[str, object], path: Path) -> None:
+def log_once(client: MlflowClient, run_id: str, logged: LoggedImages, event: ImageEvent, path: Path) -> None:
     """Log one picture unless the run has it, and note it in ``logged``.
 
     Raises:
@@ -71,7 +73,7 @@ def log_once(client: MlflowClient, run_id: str, logged: LoggedImages, event: dic
     """
     from PIL import Image
 
-    key, step = clean_key(str(event["key"])), int(str(event["samples"]))
+    key, step = clean_key(event.key), event.samples
     place = (key.replace("/", "~"), step)
     if place in logged.whole:
         return
@@ -80,7 +82,7 @@ def log_once(client: MlflowClient, run_id: str, logged: LoggedImages, event: dic
         if place in logged.torn:
             _complete(client, run_id, logged.torn.pop(place), picture)
         else:
-            time_ms = int(float(str(event["t"])) * 1000)
+            time_ms = int(event.t * 1000)
             client.log_image(run_id, picture, key=key, step=step, timestamp=time_ms, synchronous=True)
     logged.whole.add(place)
 

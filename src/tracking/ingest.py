@@ -11,15 +11,17 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from src.config.events import Event, read_events
+from src.config.stored import is_whole
 from src.tracking.images import log_once
 from src.tracking.runs import Run, SweepRuns
 from src.tracking.tags import shortened
 from src.tracking.trackfile import PARENT, TrackFile
+from src.wire.events import ArtifactEvent, Event, ImageEvent, MetricsEvent, StateEvent, TagsEvent, read_events
+from src.wire.states import ENDED
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 METRICS_PER_BATCH = 1000
 _NAME = re.compile(r"^[\w./ :-]{1,250}$")
-_FINAL_STATES = ("FINISHED", "FAILED", "KILLED")
 # Summary of a finished job -> metric.
 _RESULTS = {"bytes": "adapter/bytes", "seconds": "perf/seconds", "best_step": "adapter/best_step"}
 _RESULT_FILES = ("file", "diffusers_file")
@@ -62,7 +63,7 @@ class Ingest:
         self.skipped: list[str] = []
         self._client, self._track, self._dir = store.client, track, sweep_dir
         self._offsets = dict(track.offsets)
-        self._pending: deque[Event] = deque()
+        self._pending: deque[ImageEvent | ArtifactEvent | StateEvent] = deque()
 
     def flush(self, budget_s: float | None = None) -> int:
         """Log all new metrics, then pictures, files and states for ``budget_s`` seconds; returns the events read.
@@ -73,7 +74,7 @@ class Ingest:
         events = self._read()
         self._log_metrics(events)
         self._log_tags(events)
-        self._pending.extend(event for event in events if event["kind"] in {"image", "artifact", "state"})
+        self._pending.extend(event for event in events if isinstance(event, ImageEvent | ArtifactEvent | StateEvent))
         deadline = math.inf if budget_s is None else time.monotonic() + budget_s
         while self._pending and time.monotonic() < deadline:
             self._log_one(self._pending[0])
@@ -114,34 +115,34 @@ class Ingest:
                 new, self._offsets[path.name] = read_events(path, offset)
                 latest = 0.0
                 for event in filter(self._is_tracked, new):
-                    latest = max(latest, float(event["t"]))
+                    latest = max(latest, event.t)
                     timed.append((latest, event))
         return [event for _, event in sorted(timed, key=lambda one: one[0])]
 
     def _is_tracked(self, event: Event) -> bool:
-        return str(event.get("job")) in self._track.jobs and isinstance(event.get("t"), int | float)
+        return str(event.job) in self._track.jobs
 
     def _log_metrics(self, events: Iterable[Event]) -> None:
         batches: dict[str, list[Metric]] = {}
-        measured = [event for event in events if event["kind"] == "metrics"]
+        measured = [event for event in events if isinstance(event, MetricsEvent)]
         # By step, not by time: a mark that went past a step would leave it out for good.
-        for event in sorted(measured, key=lambda event: int(event["samples"])):
-            values = {**event["values"], "train/step": event["step"]}
+        for event in sorted(measured, key=lambda event: event.samples):
+            values = {**event.values, "train/step": event.step}
             run = self._run_of(event)
-            batches.setdefault(str(event["job"]), []).extend(self._unseen(run, event, values))
+            batches.setdefault(str(event.job), []).extend(self._unseen(run, event, event.samples, values))
         for index, metrics in batches.items():
             self._send(self.runs.child(index, 0.0), metrics)
 
-    def _unseen(self, run: Run, event: Event, values: dict[str, Any]) -> list[Metric]:
+    def _unseen(self, run: Run, event: Event, step: int, values: Mapping[str, object]) -> list[Metric]:
         from mlflow.entities import Metric
 
-        step, time_ms = int(event["samples"]), int(event["t"] * 1000)
+        time_ms = int(event.t * 1000)
         unseen = []
         for key, value in values.items():
             if not self._is_name(key, event):
                 continue
             if not isinstance(value, int | float):
-                self._skip(f"{key} = {value!r} of job {event['job']}: a metric is a number")
+                self._skip(f"{key} = {value!r} of job {event.job}: a metric is a number")
             elif step > run.marks.get(key, -1):
                 run.marks[key] = step
                 unseen.append(Metric(key, float(value), time_ms, step))
@@ -155,59 +156,60 @@ class Ingest:
         from mlflow.entities import RunTag
 
         for event in events:
-            if event["kind"] == "tags":
-                values = {key: shortened(str(value)) for key, value in event["values"].items()}
+            if isinstance(event, TagsEvent):
+                values = {key: shortened(str(value)) for key, value in event.values.items()}
                 tags = [RunTag(key, value) for key, value in values.items() if self._is_name(key, event)]
                 self._client.log_batch(self._run_of(event).id, tags=tags)
 
-    def _log_one(self, event: Event) -> None:
+    def _log_one(self, event: ImageEvent | ArtifactEvent | StateEvent) -> None:
         run = self._run_of(event)
-        if event["kind"] == "state":
+        if isinstance(event, StateEvent):
             self._apply_state(run, event)
             return
-        path = self._dir / event["path"]
+        path = self._dir / event.path
         if not path.exists():
-            self._skip(f"{event['path']} of job {event['job']}: the file is gone")
-        elif path.is_dir():
-            self._client.log_artifacts(run.id, str(path), event["folder"])
-        elif event["kind"] == "artifact":
-            self._client.log_artifact(run.id, str(path), event["folder"])
-        else:
+            self._skip(f"{event.path} of job {event.job}: the file is gone")
+        elif isinstance(event, ImageEvent):
             self._log_image(run, event, path)
+        elif path.is_dir():
+            self._client.log_artifacts(run.id, str(path), event.folder)
+        else:
+            self._client.log_artifact(run.id, str(path), event.folder)
 
-    def _log_image(self, run: Run, event: Event, path: Path) -> None:
+    def _log_image(self, run: Run, event: ImageEvent, path: Path) -> None:
         from PIL import UnidentifiedImageError
 
         try:
             log_once(self._client, run.id, self.runs.images_of(run), event, path)
         except UnidentifiedImageError:
-            self._skip(f"{event['path']} of job {event['job']}: no picture")
+            self._skip(f"{event.path} of job {event.job}: no picture")
 
-    def _apply_state(self, run: Run, event: Event) -> None:
-        if event["state"] not in _FINAL_STATES:
+    def _apply_state(self, run: Run, event: StateEvent) -> None:
+        if event.state not in ENDED:
             self.runs.set_running(run)
             return
-        summary = event.get("summary")
+        summary = event.summary
         if summary:
             values = {_RESULTS[key]: value for key, value in summary.items() if key in _RESULTS and value is not None}
-            self._send(run, self._unseen(run, {**event, "samples": summary["samples"]}, values))
+            samples = summary.get("samples")
+            self._send(run, self._unseen(run, event, samples if is_whole(samples) else 0, values))
             for key in _RESULT_FILES:
                 if summary.get(key):
                     self._client.set_tag(run.id, key, summary[key])
-        pictures = sorted((self._dir / self._track.jobs[str(event["job"])].dir / "samples").glob("step-*"))
+        pictures = sorted((self._dir / self._track.jobs[str(event.job)].dir / "samples").glob("step-*"))
         if pictures:
             self._client.log_artifacts(run.id, str(pictures[-1]), "samples")
-        if event.get("error"):
-            self._client.set_tag(run.id, "error", shortened(str(event["error"])))
-        self.runs.end(str(event["job"]), run, event["state"], event["t"])
+        if event.error:
+            self._client.set_tag(run.id, "error", shortened(event.error))
+        self.runs.end(str(event.job), run, event.state, event.t)
 
     def _run_of(self, event: Event) -> Run:
-        return self.runs.child(str(event["job"]), event["t"])
+        return self.runs.child(str(event.job), event.t)
 
     def _is_name(self, key: str, event: Event) -> bool:
         if _NAME.match(key):
             return True
-        self._skip(f"{key!r} of job {event['job']}: MLflow's names have letters, digits and any of _ . - / : and space")
+        self._skip(f"{key!r} of job {event.job}: MLflow's names have letters, digits and any of _ . - / : and space")
         return False
 
     def _skip(self, what: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from src.config.files import write_atomic
 from src.config.schema import TrackingConfig
 from src.config.stored import (
+    Shape,
     StoredError,
     has,
     is_number,
@@ -38,7 +39,7 @@ PARENT = "parent"
 DAMAGED = f"{FILE}.damaged"
 _VERSION = 1
 _TEXTS = mapping_to(is_text)
-_MARK = {"host": is_text, "pid": is_whole, "started": is_number}
+_MARK: Mapping[str, Shape] = {"host": is_text, "pid": is_whole, "started": is_number}
 _JOB = {
     "name": is_text,
     "dir": is_text,

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.config.collector import importing
-from src.config.control import ask_to_stop
 from src.config.quoting import shell
 from src.config.schema import TrackingConfig
 from src.tracking.errors import SweepBusyError, TrackingError, in_one_line, passing_errors
 from src.tracking.records import JobRecord
 from src.tracking.trackfile import LOCK, PARENT, TrackFile, open_track_file
+from src.wire.control import ask_to_stop
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState

@@ -22,6 +22,7 @@ from src.training.module import PackModule
 from src.training.pack import Pack, StoppedError, never
 from src.training.requests import Arrival, Requests
 from src.training.shortage import OutOfMemoryError, is_out_of_memory, let_go, reason_of
+from src.wire.events import LogEvent, StateEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,7 +102,7 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
             msg = f"{group[0].name}: its adapter and optimizer do not fit beside the base ({reason})"
             raise OutOfMemoryError(msg)
         half = (len(group) + 1) // 2
-        sink.emit("log", None, level="warning", message=f"out of memory for {len(group)} adapters at once: {reason}")
+        sink.emit(LogEvent(level="warning", message=f"out of memory for {len(group)} adapters at once: {reason}"))
         waiting[:0] = [group[:half], group[half:]]
     return changed
 
@@ -142,7 +143,7 @@ def _train_together(pack: Pack, *, sink: Sink, folder: Path, resume: frozenset[s
     if any(member.count.ordinal for member in pack.members):  # only a stop leaves members behind
         checkpoints.save(pack)
     for member in pack.members:
-        sink.emit("state", member.job, state="KILLED", error=None, summary=None)
+        sink.emit(StateEvent(job=member.job, state="KILLED"))
 
 
 def _trainer(pack: Pack, callbacks: list[Callback], folder: Path) -> Trainer:

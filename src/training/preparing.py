@@ -29,14 +29,15 @@ from src.training.pack import StoppedError, never
 from src.training.precision import DTYPES
 from src.training.shortage import in_fewer_rows
 from src.training.sink import warn, warn_all
+from src.wire.events import LogEvent, StateEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from src.models.protocol import BaseFiles
     from src.training.bases import Bases
-    from src.training.jobs import PackedJob
     from src.training.sink import Sink
+    from src.wire.commands import PackedJob
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +71,7 @@ def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink, too_small: L
     told: set[Warned] = set()
     for job in jobs:
         try:
-            config = read_config(job.folder)
+            config = read_config(job.dir)
             device = device_of(config)
             files = bases.files(config)
             if config.memory.limit_gib is not None:
@@ -83,7 +84,7 @@ def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink, too_small: L
             if first:
                 seen[key] = check_data(config.data, count_tokens=files.count_tokens, max_tokens=files.max_tokens)
                 for line in seen[key].skipped:
-                    sink.emit("log", job.job, level="warning", message=line)
+                    sink.emit(LogEvent(job=job.job, level="warning", message=line))
             warn_all(sink, job.job, seen[key].warnings, aloud=first)
             captions = [record.caption for record in seen[key].val]
             warnings = [
@@ -95,14 +96,14 @@ def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink, too_small: L
             told.update(warnings)
             checked.append(Checked(job=job, config=config, files=files, data=seen[key]))
         except (ConfigError, DataError, BaseError, ValueError, OSError) as error:
-            sink.emit("state", job.job, state="FAILED", error=str(error), summary=None)
+            sink.emit(StateEvent(job=job.job, state="FAILED", error=str(error)))
     return checked
 
 
 def _check_adapter(job: PackedJob, config: JobConfig, files: BaseFiles) -> list[str]:
     """Whether the base has the layers that are to be adapted, and the file that is begun with fits them."""
     resolve_targets(kinds_of(files.layers()), config.lora.target_modules)
-    return [] if job.resume else check_start(config.lora, job.folder, files)
+    return [] if job.resume else check_start(config.lora, job.dir, files)
 
 
 def _refuse(problem: str | None) -> None:
@@ -125,7 +126,7 @@ class Encoders:
             try:
                 made.append(self._member(one))
             except (DataError, BaseError, ValueError, OSError) as error:
-                self._sink.emit("state", one.job.job, state="FAILED", error=str(error), summary=None)
+                self._sink.emit(StateEvent(job=one.job.job, state="FAILED", error=str(error)))
         return made
 
     def _member(self, checked: Checked) -> Member:
@@ -141,7 +142,7 @@ class Encoders:
         return Member(
             job=job.job,
             name=job.name,
-            folder=job.folder,
+            folder=job.dir,
             config=config,
             material=made.material,
             provenance=Provenance(
@@ -156,7 +157,7 @@ class Encoders:
         )
 
     def _log(self, job: int) -> Callable[[str], None]:
-        return lambda message: self._sink.emit("log", job, level="info", message=message)
+        return lambda message: self._sink.emit(LogEvent(job=job, level="info", message=message))
 
 
 class _Patient:

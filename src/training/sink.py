@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from src.config.warned import Warned, tags_of
+from src.wire.events import Event, LogEvent, TagsEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from src.config.events import Kind
     from src.training.member import Member
 
 
 class Sink(Protocol):
-    """Takes events (see :mod:`src.config.events`)."""
+    """Takes events (see :mod:`src.wire.events`)."""
 
     root: Path
     """The sweep's folder; paths in events are relative to it."""
 
-    def emit(self, kind: Kind, job: int | None, **values: Any) -> None:  # noqa: ANN401
-        """Record one event, with the time of now."""
+    def emit(self, event: Event) -> None:
+        """Record one event."""
 
     def keeps_up(self) -> bool:
         """Whether all events are kept already; False while a full disk makes them wait."""
@@ -36,8 +36,8 @@ def warn(sink: Sink, job: int, topic: str, text: str) -> None:
         topic: A slug, ``captions``; a later warning of the same topic takes the place of an earlier one on the run.
         text: What was got, and what it leads to, in one line.
     """
-    sink.emit("log", job, level="warning", message=text)
-    sink.emit("tags", job, values=tags_of([Warned(topic=topic, text=text)]))
+    sink.emit(LogEvent(job=job, level="warning", message=text))
+    sink.emit(TagsEvent(job=job, values=tags_of([Warned(topic=topic, text=text)])))
 
 
 def warn_all(sink: Sink, job: int, warnings: Sequence[Warned], *, aloud: bool = True) -> None:
@@ -50,9 +50,9 @@ def warn_all(sink: Sink, job: int, warnings: Sequence[Warned], *, aloud: bool = 
         aloud: False leaves out the lines, where they were said of another job already.
     """
     for one in warnings if aloud else ():
-        sink.emit("log", job, level="warning", message=one.text)
+        sink.emit(LogEvent(job=job, level="warning", message=one.text))
     if warnings:
-        sink.emit("tags", job, values=tags_of(warnings))
+        sink.emit(TagsEvent(job=job, values=tags_of(warnings)))
 
 
 def stage(sink: Sink, what: str, members: Sequence[Member]) -> None:
@@ -65,7 +65,7 @@ def stage(sink: Sink, what: str, members: Sequence[Member]) -> None:
     """
     level = "info" if any(member.done for member in members) else "stage"
     whom = members[0].name if len(members) == 1 else f"{len(members)} adapters"
-    sink.emit("log", None, level=level, message=f"{what} {whom}")
+    sink.emit(LogEvent(level=level, message=f"{what} {whom}"))
 
 
 class ListSink:
@@ -73,11 +73,11 @@ class ListSink:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.events: list[dict[str, Any]] = []
+        self.events: list[Event] = []
 
-    def emit(self, kind: Kind, job: int | None, **values: Any) -> None:  # noqa: ANN401
+    def emit(self, event: Event) -> None:
         """Append the event to ``events``."""
-        self.events.append({"kind": kind, "job": job, **values})
+        self.events.append(event)
 
     def keeps_up(self) -> bool:
         """True: memory has room."""

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import queue
 import signal
 import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from src.training.jobs import PackedJob
+from src.wire.commands import (
+    COMMANDS,
+    Command,
+    ExitCommand,
+    JoinCommand,
+    PackCommand,
+    StopCommand,
+    StopJobCommand,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PackCommand:
-    """Train these jobs together.
-
-    Attributes:
-        pack: The pack's name.
-        spool: Where its events go.
-        jobs: Its jobs.
-        least_gain: The gain below which they are not worth training together, to be found out; None: no question.
-    """
-
-    pack: str
-    spool: Path
-    jobs: tuple[PackedJob, ...]
-    least_gain: float | None = None
+_ALLOWED = "pack, join, stop, stop_job and exit"
 
 
 class Commands:
@@ -103,41 +93,25 @@ class Commands:
         for line in self._stream:
             if not line.strip():
                 continue
-            try:
-                self._take(json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
-                sys.stderr.write(f"a command was not understood ({error!r}): {line}")
+            command = COMMANDS.read(line)
+            if command is None:
+                sys.stderr.write(f"a command was not understood (allowed are {_ALLOWED}): {line}")
+            else:
+                self._take(command)
         self.stop()
 
-    def _take(self, command: dict[str, Any]) -> None:
-        name = command["cmd"]
-        if name in ("pack", "join"):
-            asked = _pack(command)
-            self._stopped.difference_update(one.job for one in asked.jobs)  # stopped before, it may be wanted again
+    def _take(self, command: Command) -> None:
+        if isinstance(command, PackCommand):
+            # One that was stopped before may be wanted again.
+            self._stopped.difference_update(one.job for one in command.jobs)
             with self._lock:
-                if name == "join" and asked.pack == self._under_way:
-                    self._joining.append(asked)
+                if isinstance(command, JoinCommand) and command.pack == self._under_way:
+                    self._joining.append(command)
                     return
-            self._packs.put(asked)
-        elif name == "stop":
+            self._packs.put(command)
+        elif isinstance(command, StopCommand):
             self.stop()
-        elif name == "stop_job":
-            self._stopped.add(int(command["job"]))
-        elif name == "exit":
+        elif isinstance(command, StopJobCommand):
+            self._stopped.add(command.job)
+        elif isinstance(command, ExitCommand):
             self._packs.put(None)
-        else:
-            msg = f"got command {name!r}, allowed are pack, join, stop, stop_job and exit"
-            raise ValueError(msg)
-
-
-def _pack(command: dict[str, Any]) -> PackCommand:
-    least = command.get("least_gain")
-    return PackCommand(
-        pack=str(command["pack"]),
-        spool=Path(command["spool"]),
-        jobs=tuple(
-            PackedJob(job=int(j["job"]), folder=Path(j["dir"]), name=str(j["name"]), resume=bool(j["resume"]))
-            for j in command["jobs"]
-        ),
-        least_gain=None if least is None else float(least),
-    )

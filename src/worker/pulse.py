@@ -6,6 +6,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Self
 
+from src.wire.events import Alive
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -46,7 +48,7 @@ class Pulse:
 
     def _beat(self) -> None:
         while not self._end.wait(self._every_s):
-            self._spool.emit("worker", None, state="alive", work=self._commands.asked)
+            self._spool.emit(Alive(work=self._commands.asked))
 
 
 class JobLogs:

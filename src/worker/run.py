@@ -25,6 +25,7 @@ from src.training.preparing import Checked, Encoders, check_jobs
 from src.training.requests import Arrival, Requests
 from src.training.shortage import is_out_of_memory
 from src.training.validation import device_name
+from src.wire.events import Joining, LogEvent, PackBroken, PackEnded, PackStarted, StateEvent, TagsEvent
 from src.worker.pulse import JobLogs, Pulse
 from src.worker.spool import Spool
 
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from src.config import JobConfig
-    from src.training.jobs import PackedJob
     from src.training.member import Member
-    from src.worker.commands import Commands, PackCommand
+    from src.wire.commands import PackCommand, PackedJob
+    from src.worker.commands import Commands
 
 _log = logging.getLogger(__name__)
 
@@ -77,28 +78,28 @@ class _PackRun:
     def run(self) -> None:
         """Train the pack's jobs, those that join it, and those again that a shortage of memory changed."""
         command, spool = self._command, self._spool
-        numbers = [job.job for job in command.jobs]
-        spool.emit("worker", None, state="pack_started", pack=command.pack, jobs=numbers)
+        numbers = tuple(job.job for job in command.jobs)
+        spool.emit(PackStarted(pack=command.pack, jobs=numbers))
         with Pulse(spool, self._commands), self._logs, self._commands.under_way(command.pack):
-            self._logs.add(job.folder for job in command.jobs)
+            self._logs.add(job.dir for job in command.jobs)
             _log.info("pack %s: %s", command.pack, ", ".join(job.name for job in command.jobs))
             self._run()
-        numbers = [job.job for job in self._jobs]
-        spool.emit("worker", None, state="pack_ended", pack=command.pack, jobs=numbers)
+        numbers = tuple(job.job for job in self._jobs)
+        spool.emit(PackEnded(pack=command.pack, jobs=numbers))
 
     def _run(self) -> None:
         command, spool = self._command, self._spool
-        spool.emit("log", None, level="info", message="checking data")
+        spool.emit(LogEvent(level="info", message="checking data"))
         try:
             jobs = list(command.jobs)
             while jobs and (checked := self._check(jobs)):
                 changed = self._train(checked)
                 jobs = [replace(job, resume=False) for job in self._jobs if job.job in changed]
                 for job in jobs:
-                    write_changes(job.folder, changed[job.job])
+                    write_changes(job.dir, changed[job.job])
         except StoppedError:
             for number in self._left():
-                spool.emit("state", number, state="KILLED", error=None, summary=None)
+                spool.emit(StateEvent(job=number, state="KILLED"))
         except Exception as error:  # the last stop before the process: its jobs fail, the worker goes on
             _log.exception("pack %s", command.pack)
             if is_device_lost(error):
@@ -106,10 +107,10 @@ class _PackRun:
             left = self._left()
             what = f"{type(error).__name__}: {error}"
             if len(left) > 1:  # whose fault it was shows when they train apart
-                spool.emit("worker", None, state="pack_broken", pack=command.pack, error=what)
+                spool.emit(PackBroken(pack=command.pack, error=what))
             for number in left if len(left) == 1 else ():
-                spool.emit("log", number, level="error", message=traceback.format_exc())
-                spool.emit("state", number, state="FAILED", error=what, summary=None)
+                spool.emit(LogEvent(job=number, level="error", message=traceback.format_exc()))
+                spool.emit(StateEvent(job=number, state="FAILED", error=what))
             self._bases.forget()
 
     def _left(self) -> list[int]:
@@ -117,7 +118,7 @@ class _PackRun:
 
     def _check(self, jobs: list[PackedJob]) -> list[Checked]:
         checked = check_jobs(jobs, self._bases, self._spool, _too_small)
-        self._asked |= {one.job.job: read_config(one.job.folder, as_asked=True) for one in checked}
+        self._asked |= {one.job.job: read_config(one.job.dir, as_asked=True) for one in checked}
         return checked
 
     def _members(self, checked: list[Checked]) -> list[Member]:
@@ -132,16 +133,16 @@ class _PackRun:
                 "total_steps": member.total_steps,
                 "pack": self._command.pack,
             }
-            self._spool.emit("tags", member.job, values=values)
+            self._spool.emit(TagsEvent(job=member.job, values=values))
         return members
 
     def _arriving(self) -> list[Arrival]:
         """Members of the jobs that are to join."""
         arrivals: list[Arrival] = []
         for command in self._commands.joining():
-            self._spool.emit("worker", None, state="joining", jobs=[job.job for job in command.jobs])
+            self._spool.emit(Joining(jobs=tuple(job.job for job in command.jobs)))
             self._least_gain = command.least_gain
-            self._logs.add(job.folder for job in command.jobs)
+            self._logs.add(job.dir for job in command.jobs)
             here = {job.job for job in command.jobs}
             self._spool.ended -= here  # it may have been given back before
             self._jobs = [*(job for job in self._jobs if job.job not in here), *command.jobs]
@@ -161,7 +162,7 @@ class _PackRun:
         if commands.stopping():
             raise StoppedError
         if not self._bases.has(members[0].config):
-            spool.emit("log", None, level="info", message="loading the base")
+            spool.emit(LogEvent(level="info", message="loading the base"))
         task = self._bases.load(members[0].config)
         with importing():
             from src.training.fit import train_pack  # Lightning, while nobody waits
@@ -191,7 +192,7 @@ class _PackRun:
         if not peak.known or any(member.measures for member in members):
             return  # nothing is known of this pack alone, or it was cut on the way, which no prediction was made for
         rows = rows_of(member.config for member in members)
-        self._spool.emit("log", None, level="info", message="noting what memory was taken")
+        self._spool.emit(LogEvent(level="info", message="noting what memory was taken"))
         measured, beside = peak.read()
         configs = [member.config for member in members]
         try:
@@ -210,7 +211,7 @@ class _PackRun:
         if predicted is not None:
             values["memory.predicted_gib"] = round(predicted / GIB, 3)
         for member in members:
-            self._spool.emit("tags", member.job, values=values)
+            self._spool.emit(TagsEvent(job=member.job, values=values))
 
 
 def is_device_lost(error: BaseException) -> bool:

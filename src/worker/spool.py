@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from src.config.appending import Appender
+from src.wire.appending import Appender
+from src.wire.events import EVENTS, WORKER_EVENTS, Event, HandedBack, Refused, StateEvent
+from src.wire.states import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from src.config.events import Kind
-
-_SYNCED = {"state", "worker"}
-_ENDS = {"FINISHED", "FAILED", "KILLED"}
-_GIVEN_BACK = {"handed_back", "refused"}
 _ROOM_EVERY_S = 0.5
 
 
@@ -45,15 +40,14 @@ class Spool:
         if path.stat().st_size:
             self._lines.append(b"\n")  # ends a line that a killed worker left torn
 
-    def emit(self, kind: Kind, job: int | None, **values: Any) -> None:  # noqa: ANN401
+    def emit(self, event: Event) -> None:
         """Append one event; states reach the disk before this returns, if it has room."""
-        line = json.dumps({"t": time.time(), "kind": kind, "job": job, **_plain(values)})
         with self._lock:
-            self._lines.append(line.encode() + b"\n", sync=kind in _SYNCED)
-            if kind == "state" and job is not None and values["state"] in _ENDS:
-                self.ended.add(job)
-            if kind == "worker" and values["state"] in _GIVEN_BACK:
-                self.ended.update(values["jobs"])
+            self._lines.append(EVENTS.written(event), sync=isinstance(event, (StateEvent, *WORKER_EVENTS)))
+            if isinstance(event, StateEvent) and event.state in ENDED:
+                self.ended.add(event.job)
+            if isinstance(event, HandedBack | Refused):
+                self.ended.update(event.jobs)
 
     def keeps_up(self) -> bool:
         """Whether all that was emitted is in the file."""
@@ -68,12 +62,3 @@ class Spool:
         with self._lock:
             self._lines.append(sync=True)
             self._file.close()
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401
-    """JSON has no word for nan and infinities: they become null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return value

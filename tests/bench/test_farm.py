@@ -13,7 +13,7 @@ import pytest
 
 from bench import farm, idle_worker
 from bench.farm import Launched, judge, percentile
-from src.config.events import read_events
+from src.wire.events import WORKER_EVENTS, StateEvent, read_events
 
 PLANNED = {"compose": 0.01, "plan": 1.0, "traced": 30.0, "forecast": 2.0}
 
@@ -71,9 +71,9 @@ def test_the_idle_worker_ends_every_job_of_packs_and_of_joins_that_come_too_late
     monkeypatch.setattr("sys.argv", ["idle_worker", "--sweep-dir", str(tmp_path)])
     idle_worker.main()
     events, _ = read_events(tmp_path / "pack-0.jsonl")
-    ends = [event["job"] for event in events if event["kind"] == "state" and event["state"] == "FINISHED"]
+    ends = [event.job for event in events if isinstance(event, StateEvent) and event.state == "FINISHED"]
     assert ends == [0, 1, 2]
-    assert [event["state"] for event in events if event["kind"] == "worker"] == ["pack_started", "pack_ended"] * 2
+    assert [event.state for event in events if isinstance(event, WORKER_EVENTS)] == ["pack_started", "pack_ended"] * 2
 
 
 @pytest.mark.slow

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from src.config.control import ask_to_stop
 from src.launch.records.journal import read_journal
+from src.wire.control import ask_to_stop
+from src.wire.journal import BeganLine, JobLine
 
 
 def sweeps_in(root: Path) -> list[Path]:
@@ -20,12 +21,12 @@ def sweeps_in(root: Path) -> list[Path]:
 
 def ends(folder: Path) -> list[str]:
     """The states in the journal, in order."""
-    return [line["state"] for line in read_journal(folder) if line["event"] == "job"]
+    return [line.state for line in read_journal(folder) if isinstance(line, JobLine)]
 
 
 def began(folder: Path) -> list[list[int]]:
     """The jobs of each start of a pack."""
-    return [line["jobs"] for line in read_journal(folder) if line["event"] == "began"]
+    return [list(line.jobs) for line in read_journal(folder) if isinstance(line, BeganLine)]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import pytest
 
 from src import resume
 from src.launch.records.journal import read_journal
+from src.wire.journal import BeganLine
 from tests.commands.ran import Command, Ran
 from tests.launch.seeds import Seed, seeds
 
@@ -20,7 +21,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _slots(ran: Ran) -> list[str]:
-    return [line["slot"] for line in read_journal(ran.sweep_dir) if line["event"] == "began"]
+    return [line.slot for line in read_journal(ran.sweep_dir) if isinstance(line, BeganLine)]
 
 
 def test_eight_jobs_have_two_workers_and_so_has_one_of_them_that_goes_on(command: Command) -> None:

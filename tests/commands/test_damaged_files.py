@@ -13,6 +13,7 @@ import pytest
 
 from src import resume, status, stop
 from src.launch.records.journal import Journal
+from src.wire.journal import JobLine
 from tests.commands.ran import Command
 
 QUICK = f"hydra.launcher.worker_command=[{sys.executable},-S,-E,tests/launch/quick_worker.py]"
@@ -83,7 +84,7 @@ def sweep(kept: Path, tmp_path: Path, command: Command) -> Path:
 def _interrupt(folder: Path) -> None:
     with Journal(folder) as journal:
         for number in (BROKEN, LEFT):
-            journal.write("job", job=number, state="KILLED", error="interrupted", summary=None)
+            journal.write(JobLine(job=number, state="KILLED", error="interrupted", summary=None))
     (folder / "data").mkdir(exist_ok=True)
     (folder / "data" / "inventory.json").write_text(json.dumps({"format": 1, "sets": {}}))
     (folder / "tracking.json").write_text(json.dumps({"version": 1, "sweep": "x"}))

@@ -19,6 +19,7 @@ from src import resume, status, stop
 from src.config.paths import PROJECT_ROOT
 from src.launch.records.journal import read_journal
 from src.launch.records.ledger import Job, is_held, read_sweep_state
+from src.wire.journal import BeganLine, JobLine
 from tests.commands.ran import FAKE_WORKER, Command
 from tests.launch.seeds import Seed, seeds
 
@@ -26,6 +27,10 @@ from tests.launch.seeds import Seed, seeds
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "multirun"
+
+
+def _trains(folder: Path) -> bool:
+    return any(isinstance(line, JobLine) and line.state == "RUNNING" for line in read_journal(folder))
 
 
 def _sweep(command: Command, root: Path, *words: str, name: str = "10-00-00-a1b2c3") -> Path:
@@ -49,7 +54,9 @@ def _killed_launcher(folder: Path, *words: str) -> None:
     line = [sys.executable, "-m", "src.train", *words, FAKE_WORKER, f"hydra.sweep.dir={folder}", "tracking=none", "-m"]
     launcher = subprocess.Popen(line, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not any(line.get("state") == "RUNNING" for line in read_journal(folder)):
+    while time.monotonic() < deadline and not any(
+        getattr(line, "state", None) == "RUNNING" for line in read_journal(folder)
+    ):
         time.sleep(0.05)
     os.kill(launcher.pid, signal.SIGSTOP)  # it journals no more, its worker goes on
     while time.monotonic() < deadline and not any(job.state == "FINISHED" for job in _jobs(folder)):
@@ -109,8 +116,8 @@ def test_resume_goes_on_with_what_a_killed_launcher_left(root: Path) -> None:
     finished_at = (folder / "0" / "adapter" / "duotone-rank8-seed0.safetensors").stat().st_mtime_ns
     assert resume.main(["--root", str(root)]) == 0
     assert _states(folder) == ["FINISHED", "FINISHED"]
-    last = [line for line in read_journal(folder) if line["event"] == "began"][-1]
-    assert last["jobs"] == [1], "what finished is not trained again"
+    last = [line for line in read_journal(folder) if isinstance(line, BeganLine)][-1]
+    assert last.jobs == (1,), "what finished is not trained again"
     assert (folder / "0" / "adapter" / "duotone-rank8-seed0.safetensors").stat().st_mtime_ns == finished_at
     assert resume.main(["--root", str(root)]) == 0, "once more, with nothing to do"
 
@@ -171,7 +178,9 @@ def test_stop_ends_a_job_and_then_the_sweep(root: Path, capsys: pytest.CaptureFi
     launcher = subprocess.Popen(line, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not any(one.get("state") == "RUNNING" for one in read_journal(folder)):
+        while time.monotonic() < deadline and not any(
+            getattr(one, "state", None) == "RUNNING" for one in read_journal(folder)
+        ):
             time.sleep(0.05)
         assert stop.main(["duotone-rank8-seed77", "--root", str(root)]) == 0
         assert _states(folder) == ["KILLED", "RUNNING"]

@@ -21,6 +21,7 @@ from src.config.paths import PROJECT_ROOT
 from src.launch.records.journal import read_journal
 from src.launch.records.ledger import is_held
 from src.launch.records.results import read_results
+from src.wire.journal import SweepLine
 from tests.commands.ran import FAKE_WORKER
 from tests.commands.stopping import began, sweeps_in
 from tests.launch.seeds import Seed, seeds
@@ -179,4 +180,4 @@ def test_two_commands_into_one_folder(start: Start, tmp_path: Path) -> None:
     assert "holds a sweep already" in loser
     assert "Traceback" not in loser
     assert [result.state for result in read_results(folder)] == ["FINISHED", "FINISHED"]
-    assert len([line for line in read_journal(folder) if line["event"] == "sweep"]) == 1
+    assert len([line for line in read_journal(folder) if isinstance(line, SweepLine)]) == 1

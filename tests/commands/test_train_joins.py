@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from src.launch.records.journal import read_journal
+from src.wire.journal import BeganLine, GainLine, PackLine
 from tests.commands.ran import Command, Ran
-from tests.commands.test_train_restarts import events, packs_sent
+from tests.commands.test_train_restarts import packs_sent, told
 from tests.launch.seeds import Seed, seeds
 
 LENGTHS = ("trainer.max_steps=4,20,49", "scheduler.warmup_steps=1", "data.batch_size=1")
@@ -17,8 +18,8 @@ def joins(ran: Ran) -> list[tuple[str, list[int]]]:
 def last_packs(ran: Ran) -> dict[int, str]:
     found: dict[int, str] = {}
     for line in read_journal(ran.sweep_dir):
-        if line["event"] == "pack":
-            found |= dict.fromkeys(line["jobs"], line["pack"])
+        if isinstance(line, PackLine):
+            found |= dict.fromkeys(line.jobs, line.pack)
     return found
 
 
@@ -32,7 +33,7 @@ def test_a_free_place_goes_to_the_next_job_that_waits(command: Command) -> None:
     assert sorted([*late, *(job for _, jobs in sent for job in jobs)]) == list(range(6)), "each job was sent once"
     for job in late:
         assert last_packs(ran)[job] == "pack-0", "a resume begins it with the pack that it joined"
-    began = {job for event in events(ran, "began") for job in event["jobs"]}
+    began = {job for line in told(ran, BeganLine) for job in line.jobs}
     assert began == set(range(6))
     assert " join" in ran.out
 
@@ -41,8 +42,8 @@ def test_what_gains_nothing_is_trained_apart_and_so_is_all_that_waits(command: C
     ran = command(seeds(Seed.GAINS_NOTHING, 0), "lora.rank=1,2,3,4,5,6", "-m", "data.batch_size=1")
     assert ran.code == 0, ran.out
     assert set(ran.states().values()) == {"FINISHED"}
-    (told,) = events(ran, "gain")
-    assert (told["members"], told["chosen"]) == (6, 1)
+    (gain,) = told(ran, GainLine)
+    assert (gain.members, gain.chosen) == (6, 1)
     assert "packing more does not pay here" in " ".join(ran.out.split())
     sent = packs_sent(ran)
     assert all(len(jobs) == 1 for _, jobs in sent[1:]), sent

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from src.config.events import read_events
 from src.config.paths import PROJECT_ROOT
 from src.launch.records.journal import read_journal
 from src.training.checkpoint import load_newest
+from src.wire.events import TagsEvent, read_events
+from src.wire.journal import MemoryLine
 from tests.commands.ran import Command
 from tests.training.world import distance
 
@@ -42,7 +43,7 @@ def _sweep(folder: Path, cache: Path, *words: str) -> Path:
 def _measured_gib(sweep: Path) -> list[float]:
     """What each job took at its peak, as its run is tagged."""
     events = [event for spool in sorted((sweep / "spool").glob("*.jsonl")) for event in read_events(spool)[0]]
-    tags = [event["values"] for event in events if event["kind"] == "tags"]
+    tags = [event.values for event in events if isinstance(event, TagsEvent)]
     return [values["memory.measured_gib"] for values in tags if "memory.measured_gib" in values]
 
 
@@ -54,7 +55,7 @@ def test_equals_the_unlimited_sweep(tmp_path: Path) -> None:
     # Twelve rows of 64-bit numbers keep some 0.4 GiB, so that neither job fits as it was asked for. Under a limit the
     # heap is trimmed before anything gives way: a tenth of a GiB of what was taken was none that was needed.
     limited = _sweep(tmp_path / "limited", cache, f"memory.limit_gib={min(taken) - 0.2:.3f}")
-    rungs = [(line["job"], line["rung"]) for line in read_journal(limited) if line["event"] == "memory"]
+    rungs = [(line.job, line.rung) for line in read_journal(limited) if isinstance(line, MemoryLine)]
     assert {(0, "micro_batch"), (1, "micro_batch")} <= set(rungs)
     for job in ("0", "1"):
         asked, eased = (load_newest(sweep / job / "checkpoints")[0].weights for sweep in (free, limited))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from src.config.control import ask_to_stop
 from src.launch.records.journal import read_journal
 from src.launch.records.ledger import read_sweep_state
+from src.wire.control import ask_to_stop
+from src.wire.journal import BeganLine, JobLine, JournalLine, WorkerLine
 from tests.commands.ran import Command, Ran
 from tests.launch.seeds import Seed, seeds
 
@@ -21,8 +22,11 @@ def packs_sent(ran: Ran) -> list[tuple[str, list[int]]]:
     return [(c["pack"], [job["job"] for job in c["jobs"]]) for c in ran.commands() if c["cmd"] == "pack"]
 
 
-def events(ran: Ran, kind: str) -> list[dict[str, Any]]:
-    return [line for line in read_journal(ran.sweep_dir) if line["event"] == kind]
+J = TypeVar("J", bound=JournalLine)
+
+
+def told(ran: Ran, kind: type[J]) -> list[J]:
+    return [line for line in read_journal(ran.sweep_dir) if isinstance(line, kind)]
 
 
 def test_a_pack_whose_worker_died_goes_on_from_its_checkpoints(command: Command) -> None:
@@ -32,7 +36,7 @@ def test_a_pack_whose_worker_died_goes_on_from_its_checkpoints(command: Command)
     assert packs_sent(ran) == [("pack-0", [0, 1, 2])] * 2
     assert [row["summary"]["resumed"] for row in ran.results().values()] == [True] * 3
     assert "it starts again from its last checkpoint in 0.05 s" in ran.out
-    assert [event["state"] for event in events(ran, "worker")] == ["started", "ended", "started", "left"]
+    assert [line.state for line in told(ran, WorkerLine)] == ["started", "ended", "started", "left"]
 
 
 def test_the_ledger_counts_deaths_and_keeps_the_steps_of_those_that_were_stopped(
@@ -52,7 +56,7 @@ def test_a_worker_that_stands_still_is_ended_and_its_pack_goes_on(command: Comma
     ran = command(seeds(Seed.HANGS_ONCE, 1), "-m", QUICK, "hydra.launcher.stall_s=3")
     assert ran.code == 0, ran.out
     assert "did nothing for 3 s" in ran.out
-    assert [event["state"] for event in events(ran, "worker")] == ["started", "stalled", "started", "left"]
+    assert [line.state for line in told(ran, WorkerLine)] == ["started", "stalled", "started", "left"]
 
 
 def test_a_pack_that_breaks_is_halved_until_the_culprit_is_alone(command: Command) -> None:
@@ -60,14 +64,14 @@ def test_a_pack_that_breaks_is_halved_until_the_culprit_is_alone(command: Comman
     assert ran.code == 0, ran.out
     assert set(ran.states().values()) == {"FINISHED"}
     assert [jobs for _, jobs in packs_sent(ran)] == [[0, 1, 2, 3], [0, 1], [2, 3], [2], [3]]
-    assert len(events(ran, "worker")) == 2, "one worker all the while"
+    assert len(told(ran, WorkerLine)) == 2, "one worker all the while"
 
 
 def test_slots_work_side_by_side(command: Command) -> None:
     ran = command("seed=0,1,2,3", "-m", "hydra.launcher.pack_size=1", "hydra.launcher.slots=2")
     assert ran.code == 0, ran.out
     assert len({c["pid"] for c in ran.commands() if c["cmd"] == "pack"}) == 2
-    assert {event["slot"] for event in events(ran, "began")} == {"cpu-0", "cpu-1"}
+    assert {line.slot for line in told(ran, BeganLine)} == {"cpu-0", "cpu-1"}
     assert (ran.sweep_dir / "worker-cpu-1.log").exists()
 
 
@@ -75,7 +79,7 @@ def _ask_when_running(sweep_dir: Path, *jobs: int | None) -> threading.Thread:
     def ask() -> None:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            if any(line["event"] == "job" and line["state"] == "RUNNING" for line in read_journal(sweep_dir)):
+            if any(isinstance(line, JobLine) and line.state == "RUNNING" for line in read_journal(sweep_dir)):
                 for job in jobs:
                     ask_to_stop(sweep_dir, job)
                 return

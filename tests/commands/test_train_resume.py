@@ -10,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from src.launch.records.journal import Journal, read_journal
+from src.wire.journal import ResumedLine
 from tests.commands.ran import Command, Ran
 from tests.launch.seeds import Seed, seeds
 
@@ -50,7 +51,7 @@ def test_a_job_continues_in_its_own_folder_with_its_stored_configuration_and_nam
     assert pack["spool"] == str(stopped.sweep_dir / "spool" / "resume-0.jsonl")
     assert stopped.states() == {"duotone-rank8-seed0": "FINISHED", "duotone-rank8-seed13": "FINISHED"}
     assert stopped.results()[1]["summary"]["resumed"] is True
-    assert [line["job"] for line in read_journal(stopped.sweep_dir) if line["event"] == "resumed"] == [1]
+    assert [line.job for line in read_journal(stopped.sweep_dir) if isinstance(line, ResumedLine)] == [1]
     assert sorted(path.name for path in stopped.sweep_dir.iterdir() if path.name.isdigit()) == ["0", "1"]
 
 

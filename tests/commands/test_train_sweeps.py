@@ -18,6 +18,7 @@ from src.config.paths import PROJECT_ROOT
 from src.launch.points.check import group_options, problems_of
 from src.launch.points.spread import points_of
 from src.launch.records.journal import read_journal
+from src.wire.journal import EndedLine, JobLine, PackLine
 from tests.commands.ran import Command
 from tests.launch.seeds import Seed, seeds
 
@@ -196,15 +197,15 @@ def test_the_table_marks_the_best_and_prints_paths_whole(command: Command) -> No
 def test_the_journal_tells_the_plan_and_every_end(command: Command) -> None:
     ran = command(seeds(0, Seed.DIVERGES), "-m")
     lines = read_journal(ran.sweep_dir)
-    assert [(line["job"], line["state"]) for line in lines if line["event"] == "job"] == [
+    assert [(line.job, line.state) for line in lines if isinstance(line, JobLine)] == [
         (0, "RUNNING"),
         (1, "RUNNING"),
         (1, "FAILED"),
         (0, "FINISHED"),
     ]
-    assert [line["jobs"] for line in lines if line["event"] == "pack"] == [[0, 1]]
-    assert lines[-1]["event"] == "ended"
-    assert lines[-1]["exit_code"] == 1
+    assert [line.jobs for line in lines if isinstance(line, PackLine)] == [(0, 1)]
+    assert isinstance(lines[-1], EndedLine)
+    assert lines[-1].exit_code == 1
 
 
 def test_a_shared_name_is_made_unique_with_a_note(command: Command) -> None:

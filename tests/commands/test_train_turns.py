@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import pytest
@@ -20,6 +20,7 @@ from src.config.paths import PROJECT_ROOT
 from src.launch.machines.turns import holder_of
 from src.launch.records.journal import read_journal
 from src.launch.records.ledger import is_held, read_sweep_state
+from src.wire.journal import BeganLine, JournalLine, WaitingLine, WorkerLine
 from src.wiring.forecast import TracedForecast
 from tests.commands.ran import FAKE_WORKER, Command
 from tests.launch.seeds import Seed, seeds
@@ -66,23 +67,26 @@ def _until(holds: Callable[[], Any], what: str) -> None:
         time.sleep(0.05)
 
 
-def _events(folder: Path, name: str) -> list[dict[str, Any]]:
-    return [line for line in read_journal(folder) if line["event"] == name]
+J = TypeVar("J", bound=JournalLine)
+
+
+def _told(folder: Path, kind: type[J]) -> list[J]:
+    return [line for line in read_journal(folder) if isinstance(line, kind)]
 
 
 def _trains(folder: Path) -> None:
-    _until(lambda: _events(folder, "began"), f"{folder.name} to train")
+    _until(lambda: _told(folder, BeganLine), f"{folder.name} to train")
 
 
 def _waits(folder: Path, place: int = 1) -> None:
     def said() -> bool:
-        return any(f"place {place} " in str(line["lines"]) for line in _events(folder, "waiting"))
+        return any(f"place {place} " in str(line.lines) for line in _told(folder, WaitingLine))
 
     _until(said, f"{folder.name} to wait at place {place}")
 
 
 def _left_at(folder: Path) -> float:
-    return max(line["t"] for line in _events(folder, "worker") if line["state"] == "left")
+    return max(line.t for line in _told(folder, WorkerLine) if line.state == "left")
 
 
 def _states(folder: Path) -> list[str]:
@@ -104,13 +108,13 @@ def test_three_sweeps_go_in_the_order_in_which_they_came(
     assert status.main([str(b)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert f"waiting: cpu is in use by the sweep in {a} (pid {first.pid}); waiting, place 1 in the queue" in shown
-    assert not _events(b, "began")
+    assert not _told(b, BeganLine)
     first.send_signal(signal.SIGINT)
     said = [_ended(process) for process in (first, second, third)]
     assert [process.returncode for process in (first, second, third)] == [130, 1, 0]
     assert (_states(a), _states(b), _states(c)) == (["KILLED"], ["FINISHED", "FAILED"], ["FINISHED"])
-    assert _left_at(a) <= _events(b, "began")[0]["t"]
-    assert _left_at(b) <= _events(c, "began")[0]["t"]
+    assert _left_at(a) <= _told(b, BeganLine)[0].t
+    assert _left_at(b) <= _told(c, BeganLine)[0].t
     assert said[1].count("place 1 in the queue") == 1, "once, not with every look"
     assert "is in use by" not in said[0]
     third_sweep = read_sweep_state(c)
@@ -121,15 +125,15 @@ def test_a_killed_launchers_device_is_free_when_its_worker_has_gone(start: Start
     a, b = tmp_path / "a", tmp_path / "b"
     first = start(a, seeds(Seed.ENDLESS))
     _trains(a)
-    worker = psutil.Process(_events(a, "worker")[0]["pid"])
+    worker = psutil.Process(_told(a, WorkerLine)[0].pid)
     worker.suspend()  # so that it cannot see at once that its launcher has gone
     second = start(b, "seed=0")
     _waits(b)
     first.kill()
     first.wait()
-    _until(lambda: any("left behind" in str(line["lines"]) for line in _events(b, "waiting")), "the orphan to be told")
+    _until(lambda: any("left behind" in str(line.lines) for line in _told(b, WaitingLine)), "the orphan to be told")
     assert worker.is_running()
-    assert not _events(b, "began")
+    assert not _told(b, BeganLine)
     worker.resume()
     _ended(second)
     assert second.returncode == 0
@@ -206,9 +210,9 @@ def test_of_two_devices_the_first_that_is_free_is_taken_and_each_is_given_back_i
     out = _ended(second)
     assert second.returncode == 0
     assert "waiting" in out, "for the other device, while it trains on the first"
-    held = {line["slot"] for line in _events(a, "began") if 0 in line["jobs"]}
-    assert held.isdisjoint({line["slot"] for line in _events(b, "began")})
-    assert len(_events(b, "began")) == 3
+    held = {line.slot for line in _told(a, BeganLine) if 0 in line.jobs}
+    assert held.isdisjoint({line.slot for line in _told(b, BeganLine)})
+    assert len(_told(b, BeganLine)) == 3
     assert _states(a) == ["RUNNING", "FINISHED"]
     assert is_held(a)
     first.send_signal(signal.SIGINT)
@@ -220,10 +224,10 @@ def test_both_devices_are_used(start: Start, tmp_path: Path) -> None:
     first = start(
         tmp_path / "a", seeds(Seed.ENDLESS, 78), "hydra.launcher.pack_size=1", **_two_cards(tmp_path / "nvml")
     )
-    _until(lambda: len(_events(tmp_path / "a", "began")) == 2, "both jobs")
+    _until(lambda: len(_told(tmp_path / "a", BeganLine)) == 2, "both jobs")
     first.send_signal(signal.SIGINT)
     _ended(first)
-    assert {line["slot"] for line in _events(tmp_path / "a", "began")} == {"cuda-0", "cuda-1"}
+    assert {line.slot for line in _told(tmp_path / "a", BeganLine)} == {"cuda-0", "cuda-1"}
 
 
 def test_locks_that_cannot_be_made_are_told_before_anything_starts(
@@ -247,4 +251,4 @@ def test_a_pack_that_no_longer_fits_when_its_device_was_got_is_cut(
     ran = command("seed=0,1,2,3", "data.batch_size=1", "hydra.launcher.pack_size=4", "-m")
     assert ran.code == 0
     assert "pack-0: there is memory for 2 of 4 together" in ran.out  # 4 GiB each, 8.8 without the reserve
-    assert [line["jobs"] for line in _events(ran.sweep_dir, "began")] == [[0, 1], [2, 3]]
+    assert [line.jobs for line in _told(ran.sweep_dir, BeganLine)] == [(0, 1), (2, 3)]

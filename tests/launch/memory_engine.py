@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from src.config.events import Event, read_events
 from src.config.schema import JobConfig
 from src.launch.machines.engines.protocol import WORKER_LOST, Slot
+from src.wire.commands import COMMANDS, Command, ExitCommand, JoinCommand, PackCommand, StopCommand, StopJobCommand
+from src.wire.events import Event, read_events
 from tests.launch.fake_training import DiesNow, FakeTraining, HangsNow, stored_config
 
 _KILLED = -9
@@ -62,13 +63,13 @@ class MemoryWorker:
         self._offset = 0
         self._turns = itertools.count()
 
-    def run(self, pack: dict[str, Any]) -> None:
-        self._spool = Path(pack["spool"])
+    def run(self, pack: PackCommand) -> None:
+        self._spool = pack.spool
         self._offset = self._spool.stat().st_size if self._spool.exists() else 0
-        self._take({"cmd": "pack", **pack})
+        self._take(pack)
 
-    def join(self, pack: dict[str, Any]) -> None:
-        self._take({"cmd": "join", **pack})
+    def join(self, jobs: JoinCommand) -> None:
+        self._take(jobs)
 
     def events(self) -> list[Event]:
         self._turn()
@@ -78,13 +79,13 @@ class MemoryWorker:
         return found
 
     def stop(self, job: int | None = None) -> None:
-        self._take({"cmd": "stop"} if job is None else {"cmd": "stop_job", "job": job})
+        self._take(StopCommand() if job is None else StopJobCommand(job=job))
 
     def kill(self) -> None:
         self.code = _KILLED if self.code is None else self.code
 
     def leave(self, patience_s: float) -> int:
-        self._take({"cmd": "exit"})
+        self._take(ExitCommand())
         until = self._clock.now + patience_s
         while self.code is None and self._clock.now < until:
             self._turn()
@@ -97,9 +98,9 @@ class MemoryWorker:
     def death(self) -> str:
         return f"{WORKER_LOST} was ended by SIGKILL" if self.code else f"{WORKER_LOST} ended with status 0"
 
-    def _take(self, command: dict[str, Any]) -> None:
+    def _take(self, command: Command) -> None:
         if self.code is None:
-            self._training.take(command)
+            self._training.take(json.loads(COMMANDS.written(command)))
 
     def _turn(self) -> None:
         if self.code is not None:

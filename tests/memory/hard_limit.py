@@ -18,6 +18,7 @@ from src.memory.peak import Peak
 from src.training.pack import Pack
 from src.training.shortage import let_go
 from src.training.sink import ListSink
+from src.wire.events import MemoryEvent
 from tests.training.world import DTYPES, Spec, distance, make_denoiser, train
 
 STEPS = "trainer.max_steps=3"
@@ -65,7 +66,7 @@ print(
         {
             "grown": grown,
             "reasons": reasons,
-            "rungs": [event["rung"] for event in sink.events if event["kind"] == "memory" and event["job"] == 1],
+            "rungs": [event.rung for event in sink.events if isinstance(event, MemoryEvent) and event.job == 1],
             "states": [eased.states(job)[-1] for job in range(len(SPECS))],
             "apart": max(distance(eased.weights(spec.name), asked.weights(spec.name)) for spec in SPECS),
         }

@@ -12,6 +12,7 @@ from src.memory.ladder import Ladder
 from src.training.pack import Pack, never
 from src.training.shortage import OutOfMemoryError
 from src.training.sink import ListSink
+from src.wire.events import LogEvent, MemoryEvent, TagsEvent
 from tests.training.world import Spec, make_member, make_task
 
 
@@ -27,7 +28,7 @@ def _pack(tmp_path: Path, *specs: Spec) -> tuple[Pack, Ladder, ListSink]:
 
 
 def _rungs(sink: ListSink, job: int = 0) -> list[str]:
-    return [event["rung"] for event in sink.events if event["kind"] == "memory" and event["job"] == job]
+    return [event.rung for event in sink.events if isinstance(event, MemoryEvent) and event.job == job]
 
 
 def test_exact_goes_down_without_changing_what_was_asked_for(tmp_path: Path) -> None:
@@ -38,7 +39,7 @@ def test_exact_goes_down_without_changing_what_was_asked_for(tmp_path: Path) -> 
         seen.append((pack.rows, pack.checkpointing))
     assert seen == [(6, False), (4, False), (2, False), (1, False), (1, True)]
     assert _rungs(sink) == ["split", "split", "micro_batch", "micro_batch", "checkpointing"]
-    tags = [event["values"] for event in sink.events if event["kind"] == "tags" and event["job"] == 1]
+    tags = [event.values for event in sink.events if isinstance(event, TagsEvent) and event.job == 1]
     assert tags[-1] == {
         "memory.rows_per_forward": 1,
         "memory.micro_batch": 1,
@@ -47,7 +48,7 @@ def test_exact_goes_down_without_changing_what_was_asked_for(tmp_path: Path) -> 
         "memory.set_aside": False,
     }
     assert pack.members[1].measures["micro_batch"] == 1
-    assert "out of memory (short)" in next(e["message"] for e in sink.events if e["kind"] == "log")
+    assert "out of memory (short)" in next(e.message for e in sink.events if isinstance(e, LogEvent))
 
 
 def test_then_half_of_the_adapters_wait_and_the_rest_begins_at_the_top(tmp_path: Path) -> None:

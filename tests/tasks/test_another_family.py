@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from src.training.checkpoint import Part
+from src.wire.events import ImageEvent, MetricsEvent, StateEvent
 from tests.tasks.regression import train
 from tests.training.world import distance
 
@@ -38,11 +39,11 @@ def test_it_is_judged_shown_and_exported_and_it_learns(packed: Any) -> None:
     parts, events, root = packed
     assert parts.keys() == SPECS.keys()
     for job, name in enumerate(SPECS):
-        own = [event for event in events if event["job"] == job]
-        ended = [event["summary"] for event in own if event["kind"] == "state"][-1]
+        own = [event for event in events if event.job == job]
+        ended = [event.summary for event in own if isinstance(event, StateEvent)][-1]
         assert ended["val_loss_rel"] < 0.99, name
         assert load_file(root / ended["file"]).keys()
-        scores = [event["values"] for event in own if event["kind"] == "metrics" and "val/loss" in event["values"]]
+        scores = [event.values for event in own if isinstance(event, MetricsEvent) and "val/loss" in event.values]
         assert all("val/loss_large" in one for one in scores)
-        shown = [root / event["path"] for event in own if event["kind"] == "image"]
+        shown = [root / event.path for event in own if isinstance(event, ImageEvent)]
         assert shown[-1].read_text() == f"{name} at {parts[name].count.step}"

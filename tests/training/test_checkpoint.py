@@ -11,6 +11,7 @@ import torch
 
 from src.training import checkpoint
 from src.training.checkpoint import CheckpointError, load_newest, parts, read_part
+from src.wire.events import ArtifactEvent, MetricsEvent, StateEvent
 from tests.training import world
 from tests.training.world import Spec, Trained, train
 
@@ -48,8 +49,8 @@ def test_a_resumed_pack_ends_bitwise_like_an_uninterrupted_one(tmp_path: Path) -
 def _told(*trainings: Trained) -> set[tuple[object, ...]]:
     """Points of metrics and names of files, over all trainings."""
     events = [event for trained in trainings for event in trained.events]
-    points = {(e["job"], key, e["samples"]) for e in events if e["kind"] == "metrics" for key in e["values"]}
-    return points | {(e["job"], e["path"]) for e in events if e["kind"] == "artifact"}
+    points = {(e.job, key, e.samples) for e in events if isinstance(e, MetricsEvent) for key in e.values}
+    return points | {(e.job, e.path) for e in events if isinstance(e, ArtifactEvent)}
 
 
 @pytest.mark.slow
@@ -135,7 +136,7 @@ def test_a_full_disk_stops_no_training(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(checkpoint, "write_atomic", full)
     trained = train(SPECS, tmp_path)
     assert trained.states(0)[-1] == "FINISHED"
-    assert any("No space left" in e.get("message", "") for e in trained.events)
+    assert any("No space left" in getattr(e, "message", "") for e in trained.events)
 
 
 @pytest.mark.slow
@@ -144,7 +145,7 @@ def test_another_configuration_is_refused(tmp_path: Path) -> None:
     changed = Spec("a", (*SPECS[0].overrides, "optimizer.lr=0.5"))
     resumed = train([changed], tmp_path, resume=frozenset({"a"}))
     assert resumed.states(0) == ["FAILED"]
-    error = next(e["error"] for e in resumed.events if e["kind"] == "state")
+    error = next(e.error for e in resumed.events if isinstance(e, StateEvent))
     assert "another configuration" in error
 
 
@@ -154,7 +155,7 @@ def test_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(world, "DATA_HASH", "e" * 64)
     resumed = train([SPECS[0]], tmp_path, resume=frozenset({"a"}))
     assert resumed.states(0) == ["FAILED"]
-    assert any("other data" in str(e.get("error")) for e in resumed.events)
+    assert any("other data" in str(getattr(e, "error", None)) for e in resumed.events)
 
 
 @pytest.mark.parametrize("asked", [0, 1, 3])

@@ -18,10 +18,11 @@ from src.lora.formats.adapter import Adapter
 from src.lora.formats.apply import merged
 from src.training.continuing import StartError, check_start, start_from
 from src.training.export import export, live_adapter
-from src.training.jobs import PackedJob
 from src.training.pack import Pack
 from src.training.preparing import check_jobs
 from src.training.sink import ListSink
+from src.wire.commands import PackedJob
+from src.wire.events import StateEvent, TagsEvent
 from tests.training.world import Spec, make_denoiser, make_member, make_task, train
 
 
@@ -129,7 +130,7 @@ def test_a_smaller_rank_begins_as_near_as_it_can_and_says_how_near(file: Path, t
 @pytest.mark.slow
 def test_a_smaller_rank_is_warned_of_on_the_run(file: Path, tmp_path: Path) -> None:
     trained = train([Spec("x", (f"lora.init_from={file}", "lora.rank=2"))], tmp_path / "two")
-    tags = [e["values"] for e in trained.events if e["kind"] == "tags"]
+    tags = [e.values for e in trained.events if isinstance(e, TagsEvent)]
     assert any("brought down to lora.rank=2" in values.get("warning.init-from-rank", "") for values in tags)
     assert trained.states(0)[-1] == "FINISHED"
 
@@ -199,9 +200,9 @@ def test_a_job_with_a_wrong_file_or_wrong_targets_fails_before_its_base_is_loade
     sink = ListSink(tmp_path)
     for number, key in enumerate(("lora.init_from=none.safetensors", "lora.target_modules=[to_x]")):
         write_job(tmp_path / str(number), key)
-    jobs = [PackedJob(job=n, folder=tmp_path / str(n), name=f"x{n}", resume=False) for n in (0, 1)]
+    jobs = [PackedJob(job=n, dir=tmp_path / str(n), name=f"x{n}", resume=False) for n in (0, 1)]
     assert check_jobs(jobs, Bases(), sink) == []  # type: ignore[arg-type]
-    errors = [event["error"] for event in sink.events if event["kind"] == "state"]
+    errors = [event.error for event in sink.events if isinstance(event, StateEvent)]
     assert "there is no such adapter file" in errors[0]
     assert "'to_x'" in errors[1]
 

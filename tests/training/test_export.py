@@ -19,6 +19,7 @@ from src.training.continuing import start_from
 from src.training.export import export, file_metadata
 from src.training.pack import Pack
 from src.training.shortage import OutOfMemoryError
+from src.wire.events import LogEvent, MetricsEvent, TagsEvent
 from tests.training.world import Spec, make_member, make_task, train
 
 VARIANTS = {
@@ -173,7 +174,7 @@ def test_a_failed_export_along_the_way_is_told_and_a_failed_last_one_fails_the_j
 
     monkeypatch.setattr(writing, "write_sidecar", full)
     trained = train([Spec("x", ("trainer.save_every=3", "trainer.max_steps=7"))], tmp_path)
-    told = [e["message"] for e in trained.events if e["kind"] == "log" and e["level"] == "warning"]
+    told = [e.message for e in trained.events if isinstance(e, LogEvent) and e.level == "warning"]
     assert len([line for line in told if "No space left" in line]) == 2
     assert trained.states(0)[-1] == "FAILED"
     assert trained.parts["x"].count.step == 7  # nothing is lost: resume= exports again
@@ -191,9 +192,7 @@ def test_adapters_along_the_way_and_the_best_is_marked(rate: float, best_step: i
         "x-step000006.safetensors",
     ]
     losses = {
-        e["step"]: e["values"]["val/loss"]
-        for e in trained.events
-        if e["kind"] == "metrics" and "val/loss" in e["values"]
+        e.step: e.values["val/loss"] for e in trained.events if isinstance(e, MetricsEvent) and "val/loss" in e.values
     }
     best = json.loads((folder / "best.json").read_text())
     assert best["step"] == best_step == min((3, 6, 7), key=lambda step: losses[step])
@@ -205,7 +204,7 @@ def test_adapters_along_the_way_and_the_best_is_marked(rate: float, best_step: i
 @pytest.mark.parametrize(("targets", "told"), [("all", True), ("all-linear", True), ("all-blocks", False)])
 def test_layers_that_kohyas_tools_leave_out_are_told_with_the_file(targets: str, told: bool, tmp_path: Path) -> None:
     trained = train([Spec("x", (f"lora.target_modules={targets}", "trainer.max_steps=3"))], tmp_path)
-    tags = [e["values"] for e in trained.events if e["kind"] == "tags"]
+    tags = [e.values for e in trained.events if isinstance(e, TagsEvent)]
     found = [values["warning.kohya"] for values in tags if "warning.kohya" in values]
     assert bool(found) == told
     assert all("time_embedding.linear_1" in text and "lora.target_modules=all-blocks" in text for text in found)
@@ -227,7 +226,8 @@ def test_a_finished_adapter_is_copied_and_a_copy_that_fails_does_not_fail_the_jo
         read_adapter(shelf / "x-2.safetensors").unet.keys()
         == read_adapter(tmp_path / "sweep/x/adapter/x.safetensors").unet.keys()
     )
-    told = {e["job"]: e["values"]["warning.copy"] for e in trained.events if "warning.copy" in e.get("values", {})}
+    tagged = [e for e in trained.events if isinstance(e, TagsEvent) and "warning.copy" in e.values]
+    told = {e.job: e.values["warning.copy"] for e in tagged}
     assert "the copy of x is called x-2.safetensors" in told[0]
     assert "y: not copied" in told[1]
 

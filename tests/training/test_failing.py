@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from src.data.order import SampleOrder
 from src.lora.formats.read import read_adapter
+from src.wire.events import ArtifactEvent, StateEvent
 from tests.training.world import Spec, Trained, make_denoiser, train
 
 ONE_BY_ONE = ("data.batch_size=1", "data.flip=false")
@@ -20,34 +20,33 @@ def _failing_at(step: int, *words: str) -> Spec:
     return Spec("sick", (*ONE_BY_ONE, *words), poisoned=image)
 
 
-def _end(trained: Trained, job: int = 0) -> dict[str, Any]:
-    return [e for e in trained.events if e["kind"] == "state" and e["job"] == job][-1]
+def _end(trained: Trained, job: int = 0) -> StateEvent:
+    return [e for e in trained.events if isinstance(e, StateEvent) and e.job == job][-1]
 
 
 @pytest.mark.slow
 def test_its_last_good_weights_are_a_file_that_its_error_names(tmp_path: Path) -> None:
     trained = train([_failing_at(4), Spec("well")], tmp_path)
     end = _end(trained)
-    assert end["state"] == "FAILED"
+    assert end.state == "FAILED"
     said = "sick/adapter/steps/sick-step000003.safetensors"
-    assert end["error"].endswith(f"; its last good weights, of step 3, are in {said}")
+    assert end.error.endswith(f"; its last good weights, of step 3, are in {said}")
     read = read_adapter(tmp_path / said, list(make_denoiser().layers))
     live = trained.weights("sick")
     assert {f"{name}.A" for name in read.unet} == {key for key in live if key.endswith(".A")}
     for name, weights in read.unet.items():
         assert (weights.down.double() - live[f"{name}.A"]).norm() < 1e-3 * live[f"{name}.A"].norm()
-    assert {"path": said, "folder": "adapter/steps"}.items() <= next(
-        e for e in trained.events if e["kind"] == "artifact" and e["job"] == 0
-    ).items()
-    assert _end(trained, 1)["state"] == "FINISHED"
+    told = next(e for e in trained.events if isinstance(e, ArtifactEvent) and e.job == 0)
+    assert (told.path, told.folder) == (said, "adapter/steps")
+    assert _end(trained, 1).state == "FINISHED"
     assert not (tmp_path / "sick" / "adapter" / "sick.safetensors").exists(), "it did not finish"
 
 
 def test_one_that_never_made_a_step_leaves_none_and_its_rate_is_not_blamed(tmp_path: Path) -> None:
     end = _end(train([_failing_at(1)], tmp_path))
-    assert "at step 1, allowed are finite numbers; no update was made before" in end["error"]
-    assert "optimizer.lr" not in end["error"]
-    assert "last good" not in end["error"]
+    assert "at step 1, allowed are finite numbers; no update was made before" in end.error
+    assert "optimizer.lr" not in end.error
+    assert "last good" not in end.error
     assert not (tmp_path / "sick" / "adapter").exists()
 
 
@@ -60,13 +59,13 @@ def test_one_that_never_made_a_step_leaves_none_and_its_rate_is_not_blamed(tmp_p
 )
 def test_the_advice_names_what_is_set(limit: str, advice: str, tmp_path: Path) -> None:
     spec = _failing_at(3, f"trainer.max_grad_norm={limit}", "optimizer.lr=0.003")
-    assert advice in _end(train([spec], tmp_path))["error"]
+    assert advice in _end(train([spec], tmp_path)).error
 
 
 def test_weights_that_fit_no_file_are_said_to(tmp_path: Path) -> None:
     """At a rate of 1e9 the first update is finite, and beyond what fp16 holds."""
     huge = ("optimizer.lr=1e9", "trainer.max_grad_norm=null", "scheduler.warmup_steps=0")
-    error = _end(train([_failing_at(2, *huge)], tmp_path))["error"]
+    error = _end(train([_failing_at(2, *huge)], tmp_path)).error
     assert "its weights of step 1 were not exported: " in error
     assert "last good" not in error
     assert (tmp_path / "sick" / "checkpoints" / "step-00000001.safetensors").exists()

@@ -16,6 +16,7 @@ from src.objectives.targets import prediction_target
 from src.training.batch import PackBatch, assemble
 from src.training.pack import Pack, adapter_spec
 from src.training.pack_step import member_losses
+from src.wire.events import StateEvent
 from tests.training.world import Spec, make_denoiser, make_member, make_task, train
 
 # fp32 kernels round differently at other row counts; 4-8e-6 was seen, so 5e-5 is rounding and 1e-3 is a fault.
@@ -112,8 +113,8 @@ def test_packing_moves_the_final_loss_less_than_a_tenth_of_what_a_seed_does(prec
         return [Spec(f"s{seed}", (*options, f"seed={seed}")) for seed in range(5)]
 
     def final(trained) -> dict[str, float]:  # noqa: ANN001
-        ended = [e for e in trained.events if e["kind"] == "state" and e["state"] == "FINISHED"]
-        return {f"s{e['job']}": e["summary"]["val_loss"] for e in ended}
+        ended = [e for e in trained.events if isinstance(e, StateEvent) and e.state == "FINISHED"]
+        return {f"s{e.job}": e.summary["val_loss"] for e in ended}
 
     packed = final(train(specs(), tmp_path / "packed"))
     solo = {spec.name: final(train([spec], tmp_path / spec.name))["s0"] for spec in specs()}

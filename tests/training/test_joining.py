@@ -15,6 +15,7 @@ from src.training.gain import LEAST_STEPS
 from src.training.pack import Pack
 from src.training.pack_step import run_step
 from src.training.requests import Arrival, Requests
+from src.wire.events import GainFound, HandedBack, Refused
 from tests.training.test_equality_contract import DIFFERENCES, LIMIT, PLAIN
 from tests.training.world import Spec, Trained, distance, make_member, make_task, train
 
@@ -96,8 +97,8 @@ def test_one_that_finds_no_memory_is_refused_and_nothing_has_changed(
 
     monkeypatch.setattr(Pack, "_optimizer", scarce)
     trained, _ = joined(tmp_path, [PLAIN, LONGER], DIFFERENCES["convolutions"])
-    refused = [event for event in trained.events if event.get("state") == "refused"]
-    assert [event["jobs"] for event in refused] == [[10]]
+    refused = [event for event in trained.events if isinstance(event, Refused)]
+    assert [event.jobs for event in refused] == [(10,)]
     assert trained.states(10) == []
     for spec in (PLAIN, LONGER):
         solo = train([spec], tmp_path / "solo")
@@ -120,7 +121,7 @@ def test_nobody_joins_where_memory_was_short(tmp_path: Path) -> None:
             pack.rows, self.gave = 1, True
 
     trained, _ = joined(tmp_path, [PLAIN, LONGER], DIFFERENCES["rank"], relief=Tight())
-    assert [event["reason"] for event in trained.events if event.get("state") == "refused"] == ["memory is short"]
+    assert [event.reason for event in trained.events if isinstance(event, Refused)] == ["memory is short"]
 
 
 FOUR = [
@@ -148,8 +149,8 @@ def _clock(monkeypatch: pytest.MonkeyPatch, cost: Callable[[int], float]) -> Non
     monkeypatch.setattr("src.training.callbacks.pacing.time.perf_counter", lambda: now[0])
 
 
-def _gain(trained: Trained) -> dict[str, Any]:
-    (told,) = (event for event in trained.events if event.get("state") == "gain")
+def _gain(trained: Trained) -> GainFound:
+    (told,) = (event for event in trained.events if isinstance(event, GainFound))
     return told
 
 
@@ -158,9 +159,9 @@ def test_a_trial_that_finds_a_gain_changes_no_trajectory(tmp_path: Path, monkeyp
     _clock(monkeypatch, lambda members: 2.0 + members)
     trained = train(FOUR, tmp_path / "tried", requests=Requests(least_gain=lambda: 1.05))
     told = _gain(trained)
-    assert (told["members"], told["rows"], told["chosen"]) == (4, 6, 4)
-    assert told["seconds"] == {"4": 6.0, "2": 8.0}
-    assert told["ratio"] == pytest.approx(8 / 6, abs=1e-3)
+    assert (told.members, told.rows, told.chosen) == (4, 6, 4)
+    assert told.seconds == {"4": 6.0, "2": 8.0}
+    assert told.ratio == pytest.approx(8 / 6, abs=1e-3)
     for n, spec in enumerate(FOUR):
         assert trained.states(n)[-1] == "FINISHED"
         solo = train([spec], tmp_path / "solo")
@@ -175,16 +176,16 @@ def test_members_that_gain_nothing_are_handed_back_and_end_as_if_alone(
     paces: list[Any] = []
     trained = train(FOUR, tmp_path / "tried", requests=Requests(least_gain=lambda: 1.05, pace=paces.extend))
     told = _gain(trained)
-    assert told["seconds"] == {"4": 4.5, "2": 5.0}
-    assert told["chosen"] == 4, "halves took 5.0 s, all together 4.5 s: that is 1.11 times"
+    assert told.seconds == {"4": 4.5, "2": 5.0}
+    assert told.chosen == 4, "halves took 5.0 s, all together 4.5 s: that is 1.11 times"
     assert trained.states(3)[-1] == "FINISHED"
     monkeypatch.undo()
     _clock(monkeypatch, float)
     paces.clear()
     trained = train(FOUR, tmp_path / "apart", requests=Requests(least_gain=lambda: 1.05, pace=paces.extend))
-    assert _gain(trained)["chosen"] == 1
-    handed = [event["jobs"] for event in trained.events if event.get("state") == "handed_back"]
-    assert handed == [[1, 2, 3]]
+    assert _gain(trained).chosen == 1
+    handed = [event.jobs for event in trained.events if isinstance(event, HandedBack)]
+    assert handed == [(1, 2, 3)]
     assert trained.states(0) == ["RUNNING", "FINISHED"]
     assert trained.states(1) == ["RUNNING"]
     assert paces[0] == (1, 1, 1.0)
@@ -197,14 +198,14 @@ def test_members_that_gain_nothing_are_handed_back_and_end_as_if_alone(
 @pytest.mark.slow
 def test_no_trial_where_it_would_be_much_of_the_training(tmp_path: Path) -> None:
     trained = train([PLAIN, LONGER], tmp_path, requests=Requests(least_gain=lambda: 1.05))
-    assert not [event for event in trained.events if event.get("state") == "gain"]
+    assert not [event for event in trained.events if isinstance(event, GainFound)]
 
 
 @pytest.mark.slow
 def test_a_trial_ends_when_someone_leaves_and_begins_anew_when_someone_joins(tmp_path: Path) -> None:
     door = Door(tmp_path, 4, FOUR[3])
     trained = train(FOUR[:3], tmp_path, requests=Requests(arriving=door, least_gain=lambda: 0.01))
-    assert _gain(trained)["members"] == 4
+    assert _gain(trained).members == 4
     assert {trained.states(job)[-1] for job in (0, 1, 2, 10)} == {"FINISHED"}
 
 

@@ -15,6 +15,7 @@ from src.config.made_with import FILE, MadeWith, read_made_with, write_made_with
 from src.data.inventory import changed_since, take_inventory
 from src.training.callbacks import arriving
 from src.training.member import Member
+from src.wire.events import StateEvent
 from tests.training import world
 from tests.training.world import DATA_HASH, Spec, train
 
@@ -90,7 +91,7 @@ def test_the_worker_says_what_changed_and_keeps_the_record_of_what_it_refused(
     monkeypatch.setattr(world, "DATA_HASH", "e" * 64)
     for _ in range(2):
         resumed = train([SPEC], sweep, resume=frozenset({"a"}))
-        (error,) = (e["error"] for e in resumed.events if e["kind"] == "state")
+        (error,) = (e.error for e in resumed.events if isinstance(e, StateEvent))
         assert f"other data (data.path ({photos}): 1 file altered (b.png), 1 caption altered (c.png))" in error
         assert (sweep / "a" / FILE).read_text() == recorded
 
@@ -118,7 +119,7 @@ def test_a_record_that_cannot_be_written_stops_no_training(tmp_path: Path, monke
     monkeypatch.setattr(arriving, "note_start", full)
     trained = train([SPEC], tmp_path)
     assert trained.states(0)[-1] == "FINISHED"
-    assert any("what it trains with was not recorded" in e.get("message", "") for e in trained.events)
+    assert any("what it trains with was not recorded" in getattr(e, "message", "") for e in trained.events)
 
 
 @pytest.mark.parametrize("harm", ["torn", "of a later version", "foreign"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -13,24 +12,25 @@ from PIL import Image
 from src.config.compose import compose_job
 from src.config.length import total_steps
 from src.training.bases import Bases
-from src.training.jobs import PackedJob
 from src.training.preparing import Checked, Encoders, check_jobs
 from src.training.sink import ListSink
+from src.wire.commands import PackedJob
+from src.wire.events import Event, LogEvent, StateEvent, TagsEvent
 from tests.training.stored import store
 
-Check = Callable[..., tuple[list[Checked], list[dict[str, Any]]]]
+Check = Callable[..., tuple[list[Checked], list[Event]]]
 
 
 @pytest.fixture
 def check(tmp_path: Path) -> Check:
     """Checks a job for each list of overrides; what they train on lies in ``tmp_path/photos``."""
 
-    def run(*jobs: tuple[str, ...]) -> tuple[list[Checked], list[dict[str, Any]]]:
+    def run(*jobs: tuple[str, ...]) -> tuple[list[Checked], list[Event]]:
         packed = []
         for number, words in enumerate(jobs):
             own = ("data=folder", f"data.path={tmp_path}/photos", "data.resolution=64", "data.val_fraction=0")
             folder = store(tmp_path / "sweep" / str(number), *own, f"data.cache_dir={tmp_path}/cache", *words)
-            packed.append(PackedJob(job=number, name=f"j{number}", folder=folder, resume=False))
+            packed.append(PackedJob(job=number, name=f"j{number}", dir=folder, resume=False))
         sink = ListSink(tmp_path / "sweep")
         return check_jobs(packed, Bases(), sink), sink.events
 
@@ -48,15 +48,15 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def lines(events: list[dict[str, Any]]) -> list[str]:
-    return [event["message"] for event in events if event["kind"] == "log"]
+def lines(events: list[Event]) -> list[str]:
+    return [event.message for event in events if isinstance(event, LogEvent)]
 
 
-def tags(events: list[dict[str, Any]], job: int) -> dict[str, str]:
+def tags(events: list[Event], job: int) -> dict[str, str]:
     found: dict[str, str] = {}
     for event in events:
-        if event["kind"] == "tags" and event["job"] == job:
-            found |= event["values"]
+        if isinstance(event, TagsEvent) and event.job == job:
+            found |= event.values
     return found
 
 
@@ -83,7 +83,7 @@ def test_half_an_emoji_fails_its_job_alone_with_file_and_line_and_can_be_skipped
     checked, events = check((), ("data.on_bad=skip",))
     assert [one.job.job for one in checked] == [1]
     assert len(checked[0].data.train) == 2
-    (error,) = [event["error"] for event in events if event["kind"] == "state"]
+    (error,) = [event.error for event in events if isinstance(event, StateEvent)]
     assert "metadata.jsonl line 1: the caption of 10_anna/0.png is no valid Unicode" in error
 
 
@@ -104,7 +104,7 @@ def test_a_job_of_an_earlier_version_takes_each_image_once(check: Check, tmp_pat
         del config.data[key]
     OmegaConf.save(config, file)
     sink = ListSink(tmp_path)
-    (one,) = check_jobs([PackedJob(job=0, name="old", folder=stored, resume=True)], Bases(), sink)
+    (one,) = check_jobs([PackedJob(job=0, name="old", dir=stored, resume=True)], Bases(), sink)
     assert {record.repeats for record in one.data.train} == {1}
     assert not lines(sink.events)
     (new,), _ = check(())

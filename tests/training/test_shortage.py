@@ -13,6 +13,7 @@ from src.tasks import StepRows
 from src.training.batch import PackBatch
 from src.training.pack import Pack
 from src.training.shortage import OutOfMemoryError, in_fewer_rows, is_out_of_memory
+from src.wire.events import StateEvent
 from tests.training.world import Spec, distance, make_member, make_task, train
 
 MIXED = [
@@ -102,9 +103,9 @@ def test_without_relief_the_members_fail_and_say_why(tmp_path: Path) -> None:
             raise OutOfMemoryError(f"nothing left to change in {len(pack.active)}: {reason}")
 
     trained = train(MIXED[:2], tmp_path, relief=NoWay(200))
-    ends = [e for e in trained.events if e["kind"] == "state" and e["state"] == "FAILED"]
-    assert [e["job"] for e in ends] == [0, 1]
-    assert "can't allocate memory" in ends[0]["error"]
+    ends = [e for e in trained.events if isinstance(e, StateEvent) and e.state == "FAILED"]
+    assert [e.job for e in ends] == [0, 1]
+    assert "can't allocate memory" in ends[0].error
 
 
 def test_another_error_is_no_shortage(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from src.training.sink import ListSink, warn
+from src.wire.events import LogEvent, TagsEvent
 
 
 def test_a_warning_is_a_line_and_a_tag_on_the_run(tmp_path: Path) -> None:
     sink = ListSink(tmp_path)
     warn(sink, 3, "captions", "2 captions are cut")
-    assert sink.events == [
-        {"kind": "log", "job": 3, "level": "warning", "message": "2 captions are cut"},
-        {"kind": "tags", "job": 3, "values": {"warning.captions": "2 captions are cut"}},
-    ]
+    text = "2 captions are cut"
+    line, tags = sink.events
+    assert line == LogEvent(t=line.t, job=3, level="warning", message=text)
+    assert tags == TagsEvent(t=tags.t, job=3, values={"warning.captions": text})

@@ -11,13 +11,14 @@ import torch
 from src.tasks.denoising import Denoising, Prompts
 from src.training.fit import train_pack
 from src.training.sink import ListSink
+from src.wire.events import LogEvent
 from tests.training.world import WIDTH, Spec, make_denoiser, make_member, train
 
 _SHORT = ("trainer.max_steps=4", "scheduler=constant", "validation.every=2")
 
 
 def _said(specs: list[Spec], folder: Path) -> list[tuple[str, str]]:
-    return [(one["level"], one["message"]) for one in train(specs, folder).events if one["kind"] == "log"]
+    return [(one.level, one.message) for one in train(specs, folder).events if isinstance(one, LogEvent)]
 
 
 def test_everything_between_steps_is_told_and_nothing_that_is_not_done(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_pictures_are_told_of_where_they_are_drawn(every: str, tmp_path: Path) -
     member.material = replace(member.material, prompts=prompts)
     sink = ListSink(tmp_path)
     train_pack(Denoising(make_denoiser(torch.float64), Black()), [member], sink=sink, folder=tmp_path / "pack")
-    said = [(one["level"], one["message"]) for one in sink.events if one["kind"] == "log"]
+    said = [(one.level, one.message) for one in sink.events if isinstance(one, LogEvent)]
     assert ("info", "drawing the first pictures") in said
     assert ("info", "drawing pictures of x") in said
     assert (("stage", "drawing pictures of x") in said) == (every == "2")

@@ -25,6 +25,7 @@ from src.training.fit import train_pack
 from src.training.member import Member, Provenance
 from src.training.precision import DTYPES
 from src.training.sink import ListSink
+from src.wire.events import Event, StateEvent
 
 WIDTH = 16
 DATA_HASH = "d" * 64
@@ -141,7 +142,7 @@ class Trained:
     """What a training left behind."""
 
     parts: dict[str, Part]
-    events: list[dict[str, Any]]
+    events: list[Event]
 
     def weights(self, name: str) -> dict[str, torch.Tensor]:
         """The member's final adapter."""
@@ -149,7 +150,7 @@ class Trained:
 
     def states(self, job: int) -> list[str]:
         """The states that a job went through."""
-        return [e["state"] for e in self.events if e["kind"] == "state" and e["job"] == job]
+        return [e.state for e in self.events if isinstance(e, StateEvent) and e.job == job]
 
 
 def train(specs: list[Spec], root: Path, **options: Any) -> Trained:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import io
-import json
 
 import pytest
 
+from src.wire.commands import COMMANDS, Command, ExitCommand
 from src.worker.commands import Commands
 
 PACK = '{"cmd": "pack", "pack": "%s", "spool": "/s", "jobs": [{"job": 3, "dir": "/d", "name": "n", "resume": true}]}\n'
+
+
+def _command(line: str) -> Command:
+    found = COMMANDS.read(line)
+    assert found is not None
+    return found
 
 
 def _read(text: str) -> Commands:
@@ -21,14 +27,14 @@ def _read(text: str) -> Commands:
 def test_packs_come_in_order_and_exit_comes_last() -> None:
     commands = Commands(io.StringIO())
     for line in (PACK % "a", PACK % "b"):
-        commands._take(json.loads(line))
-    commands._take({"cmd": "exit"})
+        commands._take(_command(line))
+    commands._take(ExitCommand())
     first, second = commands.next_pack(), commands.next_pack()
     assert first is not None
     assert second is not None
     assert (first.pack, second.pack) == ("a", "b")
     job = first.jobs[0]
-    assert (job.job, str(job.folder), job.name, job.resume) == (3, "/d", "n", True)
+    assert (job.job, str(job.dir), job.name, job.resume) == (3, "/d", "n", True)
     assert commands.next_pack() is None
     assert not commands.stopping()
 

@@ -17,7 +17,6 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from src.config.events import read_events
 from src.config.paths import PROJECT_ROOT
 from src.lora.bank import AdapterBank
 from src.lora.rows import RowPlan
@@ -25,7 +24,19 @@ from src.memory.watch import Watch
 from src.training.bases import Bases
 from src.training.checkpoint import load_newest
 from src.training.shortage import OutOfMemoryError
-from src.worker.commands import Commands, PackCommand
+from src.wire.commands import COMMANDS, JoinCommand, PackCommand, PackedJob
+from src.wire.events import (
+    Event,
+    ImageEvent,
+    LogEvent,
+    MemoryEvent,
+    MetricsEvent,
+    PackEnded,
+    StateEvent,
+    TagsEvent,
+    read_events,
+)
+from src.worker.commands import Commands
 from src.worker.run import run_pack
 from src.worker.spool import Spool
 from tests.training.world import distance
@@ -48,29 +59,32 @@ def bases() -> Bases:
     return Bases()
 
 
-def _job(root: Path, number: int, *overrides: str, resume: bool = False) -> dict[str, Any]:
+def _job(root: Path, number: int, *overrides: str, resume: bool = False) -> PackedJob:
     folder = root / str(number)
     with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base="1.3"):
         config = compose("train", overrides=[*QUICK, f"data.cache_dir={root.parent / 'cache'}", *overrides])
     (folder / ".hydra").mkdir(parents=True, exist_ok=True)
     (folder / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(config))
-    return {"job": number, "dir": str(folder), "name": f"flat-{number}", "resume": resume}
+    return PackedJob(job=number, dir=folder, name=f"flat-{number}", resume=resume)
 
 
-def _line(root: Path, *jobs: dict[str, Any]) -> str:
-    spool = str(root / "spool" / "pack-0.jsonl")
-    return json.dumps({"cmd": "pack", "pack": "pack-0", "spool": spool, "jobs": jobs}) + "\n"
+def _pack(root: Path, *jobs: PackedJob) -> PackCommand:
+    return PackCommand(pack="pack-0", spool=root / "spool" / "pack-0.jsonl", least_gain=None, jobs=jobs)
 
 
-def _command(root: Path, *jobs: dict[str, Any]) -> tuple[PackCommand, Commands]:
-    commands = Commands(io.StringIO(_line(root, *jobs)))
-    commands._take(json.loads(_line(root, *jobs)))
+def _join(root: Path, *jobs: PackedJob) -> JoinCommand:
+    return JoinCommand(pack="pack-0", spool=root / "spool" / "pack-0.jsonl", least_gain=None, jobs=jobs)
+
+
+def _command(root: Path, *jobs: PackedJob) -> tuple[PackCommand, Commands]:
+    commands = Commands(io.StringIO())
+    commands._take(_pack(root, *jobs))
     command = commands.next_pack()
     assert command is not None
     return command, commands
 
 
-def _run(root: Path, bases: Bases, *jobs: dict[str, Any], watch: Watch | None = None) -> list[dict[str, Any]]:
+def _run(root: Path, bases: Bases, *jobs: PackedJob, watch: Watch | None = None) -> list[Event]:
     command, commands = _command(root, *jobs)
     spool = Spool(command.spool, root)
     run_pack(command, bases, spool, commands, root, watch or Watch())
@@ -78,8 +92,8 @@ def _run(root: Path, bases: Bases, *jobs: dict[str, Any], watch: Watch | None = 
     return read_events(command.spool)[0]
 
 
-def _ends(events: list[dict[str, Any]]) -> dict[int, str]:
-    return {event["job"]: event["state"] for event in events if event["kind"] == "state"}
+def _ends(events: list[Event]) -> dict[int, str]:
+    return {event.job: event.state for event in events if isinstance(event, StateEvent)}
 
 
 @pytest.mark.slow
@@ -88,20 +102,20 @@ def test_a_pack_trains_and_everything_is_told(tmp_path: Path, bases: Bases) -> N
     events = _run(tmp_path, bases, _job(tmp_path, 0, *options), _job(tmp_path, 1, *options, "lora.rank=2"))
     assert _ends(events) == {0: "FINISHED", 1: "FINISHED"}
     for number in (0, 1):
-        mine = [event for event in events if event["job"] == number]
-        summary = next(e["summary"] for e in mine if e["kind"] == "state" and e["state"] == "FINISHED")
+        mine = [event for event in events if event.job == number]
+        summary = next(e.summary for e in mine if isinstance(e, StateEvent) and e.state == "FINISHED")
         assert (tmp_path / summary["file"]).stat().st_size == summary["bytes"]
         assert (tmp_path / summary["diffusers_file"]).exists()
         assert summary["file"] == f"{number}/adapter/flat-{number}.safetensors"
-        logged = {key for event in mine if event["kind"] == "metrics" for key in event["values"]}
+        logged = {key for event in mine if isinstance(event, MetricsEvent) for key in event.values}
         assert {"train/loss", "train/grad_norm", "val/loss_rel", "perf/samples_per_s", "adapter/norm"} <= logged
-        pictures = [event for event in mine if event["kind"] == "image"]
-        assert {(e["step"], e["scale"]) for e in pictures} == {(s, x) for s in (0, 2) for x in (0.0, 0.8, 1.0)}
-        assert all((tmp_path / e["path"]).exists() for e in pictures)
-        tags = next(event["values"] for event in mine if event["kind"] == "tags")
+        pictures = [event for event in mine if isinstance(event, ImageEvent)]
+        assert {(e.step, e.scale) for e in pictures} == {(s, x) for s in (0, 2) for x in (0.0, 0.8, 1.0)}
+        assert all((tmp_path / e.path).exists() for e in pictures)
+        tags = next(event.values for event in mine if isinstance(event, TagsEvent))
         assert len(tags["base_hash"]) >= 32
         assert len(tags["data_hash"]) >= 32
-    keys = [{e["key"] for e in events if e["kind"] == "image" and e["job"] == number} for number in (0, 1)]
+    keys = [{e.key for e in events if isinstance(e, ImageEvent) and e.job == number} for number in (0, 1)]
     assert keys[0] == keys[1]
 
 
@@ -110,11 +124,11 @@ def test_a_warmup_that_outlasts_the_epochs_is_told_and_tagged(tmp_path: Path, ba
     """Steps of epochs are known once the images are counted: 2 % of 64 at batch 1 are two."""
     epochs = ("data=emoji-flat", "trainer.epochs=0.02", "scheduler=constant")
     events = _run(tmp_path, bases, _job(tmp_path, 0, *epochs, "scheduler.warmup_steps=8"), _job(tmp_path, 1, *epochs))
-    said = [e for e in events if e["kind"] == "log" and "warmup_steps" in e["message"]]
-    assert [(e["job"], e["level"]) for e in said] == [(0, "warning")]
-    assert said[0]["message"].startswith("scheduler.warmup_steps=8 with 2 optimizer steps in all")
-    tagged = {e["job"]: e["values"]["warning.warmup"] for e in events if "warning.warmup" in e.get("values", {})}
-    assert tagged == {0: said[0]["message"]}
+    said = [e for e in events if isinstance(e, LogEvent) and "warmup_steps" in e.message]
+    assert [(e.job, e.level) for e in said] == [(0, "warning")]
+    assert said[0].message.startswith("scheduler.warmup_steps=8 with 2 optimizer steps in all")
+    tagged = [e for e in events if isinstance(e, TagsEvent) and "warning.warmup" in e.values]
+    assert {e.job: e.values["warning.warmup"] for e in tagged} == {0: said[0].message}
 
 
 @pytest.mark.slow
@@ -125,21 +139,23 @@ def test_jobs_that_come_later_join_and_those_that_come_too_late_are_the_next_pac
     class Telling(Spool):
         """Sends a join when the first job runs, and another when the pack is over but for its last word."""
 
-        def emit(self, kind: Any, job: int | None, **values: Any) -> None:
-            super().emit(kind, job, **values)
-            if (kind, job, values.get("state")) == ("state", 0, "RUNNING"):
-                commands._take({**json.loads(_line(tmp_path, jobs[1])), "cmd": "join"})
-            if (kind, job, values.get("state")) == ("state", 0, "FINISHED"):
-                commands._take({**json.loads(_line(tmp_path, jobs[2])), "cmd": "join"})
+        def emit(self, event: Event) -> None:
+            super().emit(event)
+            if isinstance(event, StateEvent) and (event.job, event.state) == (0, "RUNNING"):
+                commands._take(_join(tmp_path, jobs[1]))
+            if isinstance(event, StateEvent) and (event.job, event.state) == (0, "FINISHED"):
+                commands._take(_join(tmp_path, jobs[2]))
 
     spool = Telling(command.spool, tmp_path)
     run_pack(command, bases, spool, commands, tmp_path, Watch())
     spool.close()
     events = read_events(command.spool)[0]
     assert _ends(events) == {0: "FINISHED", 1: "FINISHED"}
-    assert events[-1]["state"] == "pack_ended"
-    assert events[-1]["jobs"] == [0, 1]
-    running = [event["job"] for event in events if event.get("state") in ("RUNNING", "FINISHED")]
+    assert isinstance(events[-1], PackEnded)
+    assert events[-1].jobs == (0, 1)
+    running = [
+        event.job for event in events if isinstance(event, StateEvent) and event.state in ("RUNNING", "FINISHED")
+    ]
     assert running == [0, 1, 1, 0], "it began and ended while the other trained"
     late = commands.next_pack()
     assert late is not None
@@ -152,7 +168,7 @@ def test_a_job_that_joins_with_bad_data_fails_alone(tmp_path: Path, bases: Bases
     jobs = [_job(tmp_path, 0, "trainer.max_steps=4"), _job(tmp_path, 1, "data.path=/nowhere/at/all")]
     command, commands = _command(tmp_path, jobs[0])
     with commands.under_way(command.pack):
-        commands._take({**json.loads(_line(tmp_path, jobs[1])), "cmd": "join"})
+        commands._take(_join(tmp_path, jobs[1]))
         joining = commands.joining()
     assert [[job.job for job in one.jobs] for one in joining] == [[1]]
 
@@ -175,7 +191,7 @@ def test_a_job_with_bad_data_fails_alone_before_a_base_is_loaded(tmp_path: Path,
     broken[1].write_bytes(broken[1].read_bytes()[:100])
     events = _run(tmp_path, bases, _job(tmp_path, 0, f"data.path={tmp_path / 'bad'}"), _job(tmp_path, 1))
     assert _ends(events) == {0: "FAILED", 1: "FINISHED"}
-    error = next(e["error"] for e in events if e["kind"] == "state" and e["state"] == "FAILED")
+    error = next(e.error for e in events if isinstance(e, StateEvent) and e.state == "FAILED")
     assert "2 problems" in error
     assert all(image.name in error for image in broken)
 
@@ -197,8 +213,8 @@ def test_an_error_in_training_fails_the_packs_jobs_and_the_worker_goes_on(
     monkeypatch.setattr("src.training.fit._train_together", explode)
     events = _run(tmp_path / "a", bases, _job(tmp_path / "a", 0))
     assert _ends(events) == {0: "FAILED"}
-    assert "the sky fell" in next(e["error"] for e in events if e["kind"] == "state")
-    assert events[-1]["state"] == "pack_ended"
+    assert "the sky fell" in next(e.error for e in events if isinstance(e, StateEvent))
+    assert isinstance(events[-1], PackEnded)
     monkeypatch.undo()
     assert _ends(_run(tmp_path / "b", bases, _job(tmp_path / "b", 0))) == {0: "FINISHED"}
 
@@ -209,9 +225,9 @@ def test_a_worker_that_is_told_to_end_saves_and_a_second_one_continues(how: str,
     job = _job(tmp_path, 0, "trainer.max_steps=10000", "scheduler=constant", "trainer.log_every=1")
     with _start(tmp_path) as worker:
         assert worker.stdin is not None
-        worker.stdin.write(_line(tmp_path, job))
+        worker.stdin.write(COMMANDS.written(_pack(tmp_path, job)).decode())
         worker.stdin.flush()
-        _wait_for(tmp_path, lambda events: any(e["kind"] == "metrics" and e["step"] >= 2 for e in events))
+        _wait_for(tmp_path, lambda events: any(isinstance(e, MetricsEvent) and e.step >= 2 for e in events))
         if how == "stop":
             worker.stdin.write('{"cmd": "stop"}\n')
             worker.stdin.flush()
@@ -224,7 +240,7 @@ def test_a_worker_that_is_told_to_end_saves_and_a_second_one_continues(how: str,
     assert _ends(events) == {0: "KILLED"}
     step = load_newest(tmp_path / "0" / "checkpoints")[0].count.step
     assert step >= 2
-    assert step == max(e["step"] for e in events if e["kind"] == "metrics")
+    assert step == max(e.step for e in events if isinstance(e, MetricsEvent))
 
 
 def _start(root: Path) -> subprocess.Popen[str]:
@@ -259,10 +275,10 @@ class Scarce(Watch):
 def test_a_sweep_that_does_not_fit_ends_with_what_was_asked_for(
     tmp_path: Path, bases: Bases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def train(root: Path, watch: Watch | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def train(root: Path, watch: Watch | None) -> tuple[list[Event], list[Event]]:
         jobs = [_job(root, n, "data.batch_size=4", f"lora.rank={4 * (n + 1)}", "trainer.max_steps=3") for n in range(3)]
         events = _run(root, bases, *jobs, watch=watch)
-        return events, [load_newest(Path(job["dir"]) / "checkpoints")[0].weights for job in jobs]
+        return events, [load_newest(job.dir / "checkpoints")[0].weights for job in jobs]
 
     _, asked = train(tmp_path / "asked", None)
     watch = Scarce(2)
@@ -275,9 +291,9 @@ def test_a_sweep_that_does_not_fit_ends_with_what_was_asked_for(
     monkeypatch.setattr(AdapterBank, "rows", counted)
     events, eased = train(tmp_path / "eased", watch)
     assert _ends(events) == dict.fromkeys(range(3), "FINISHED")
-    rungs = [e["rung"] for e in events if e["kind"] == "memory" and e["job"] == 0]
+    rungs = [e.rung for e in events if isinstance(e, MemoryEvent) and e.job == 0]
     assert rungs == ["split", "split", "micro_batch"]
-    summary = next(e["summary"] for e in events if e["kind"] == "state" and e["job"] == 2 and e["summary"])
+    summary = next(e.summary for e in events if isinstance(e, StateEvent) and e.job == 2 and e.summary)
     assert summary["memory"]["micro_batch"] == 2
     assert summary["memory"]["accumulate"] == 2
     for one, other in zip(eased, asked, strict=True):
@@ -296,7 +312,7 @@ def test_what_may_change_starts_a_job_anew(tmp_path: Path, bases: Bases, monkeyp
     monkeypatch.setattr(Watch, "check", check)
     job = _job(tmp_path, 0, "lora.rank=8", "lora.alpha=2x", "memory.may_change=[rank]")
     events = _run(tmp_path, bases, job)
-    rungs = [e["rung"] for e in events if e["kind"] == "memory"]
+    rungs = [e.rung for e in events if isinstance(e, MemoryEvent)]
     assert rungs == ["checkpointing", "changed"]
     assert _ends(events) == {0: "FINISHED"}
     weights = load_newest(tmp_path / "0" / "checkpoints")[0].weights
@@ -306,6 +322,6 @@ def test_what_may_change_starts_a_job_anew(tmp_path: Path, bases: Bases, monkeyp
 
 def test_a_limit_below_the_base_is_one_clear_error(tmp_path: Path, bases: Bases) -> None:
     events = _run(tmp_path, bases, _job(tmp_path, 0, "memory.limit_gib=0.1"))
-    error = next(e["error"] for e in events if e["kind"] == "state")
+    error = next(e.error for e in events if isinstance(e, StateEvent))
     assert "memory.limit_gib: got 0.1, but the base's weights alone take 0.04 GiB" in error
     assert "allowed is more than" in error

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from src.config.appending import is_full
-from src.config.events import Event
 from src.config.length import rows_of
 from src.config.schema import JobConfig
 from src.launch.farm.waiting import Task, Waiting
 from src.launch.plan.packing import Fits, Pack
-from src.launch.plan.sizes import EVENT, Sizes, in_words
-from src.launch.records.journal import ENDED, Journal
+from src.launch.plan.sizes import Sizes, in_words
+from src.launch.records.journal import Journal
 from src.launch.records.members import Member
 from src.launch.records.stored_jobs import has_checkpoint
 from src.launch.screen.live import Screen
+from src.wire.appending import is_full
+from src.wire.commands import PackCommand, PackedJob
+from src.wire.events import Event, GainFound, HandedBack, LogEvent, MemoryEvent, ProgressEvent, Refused, StateEvent
+from src.wire.journal import JobLine, MemoryLine, PackLine, RestartLine
+from src.wire.states import State
+
+Order = TypeVar("Order", bound=PackCommand)
 
 
 class Composition:
@@ -51,23 +56,23 @@ class Composition:
         first, *rest = self.waiting.cut(task, task.pack.jobs, size)
         for made in (first, *rest):
             made.closed = task.closed
-            self._journal.write("pack", pack=made.pack.name, jobs=list(made.pack.jobs), rows=made.pack.rows)
+            self._tell(made.pack)
         self.waiting.put_first(rest)
         self._screen.line(f"{task.pack.name}: there is memory for {size} of {len(task.pack.jobs)} together", "yellow")
         return first
 
-    def order(self, task: Task, jobs: Sequence[int]) -> dict[str, Any]:
-        """What a worker is told of ``jobs``."""
-        records = {number: self._members[number].record for number in jobs}
-        return {
-            "pack": task.pack.name,
-            "spool": str(task.spool),
-            "least_gain": self._sizes.trial(self._configs(task.pack.jobs)),
-            "jobs": [
-                {"job": number, "dir": str(record.dir), "name": record.name, "resume": self._members[number].resume}
-                for number, record in records.items()
-            ],
-        }
+    def order(self, kind: type[Order], task: Task, jobs: Sequence[int]) -> Order:
+        """What a worker is told of ``jobs``: the command that is of ``kind``."""
+        members = {number: self._members[number] for number in jobs}
+        return kind(
+            pack=task.pack.name,
+            spool=task.spool,
+            least_gain=self._sizes.trial(self._configs(task.pack.jobs)),
+            jobs=tuple(
+                PackedJob(job=number, dir=member.record.dir, name=member.record.name, resume=member.resume)
+                for number, member in members.items()
+            ),
+        )
 
     def joining(self, task: Task) -> list[int]:
         """Waiting jobs that take places which became free in ``task``'s pack; they are of it from here on."""
@@ -91,23 +96,23 @@ class Composition:
         """The pack consists of ``jobs`` from here on: what a resume begins again together."""
         rows = rows_of(self._configs(jobs))
         task.pack = Pack(name=task.pack.name, jobs=tuple(jobs), rows=rows)
-        self._journal.write("pack", pack=task.pack.name, jobs=list(jobs), rows=rows)
+        self._tell(task.pack)
 
-    def learn(self, task: Task, event: Event) -> None:
+    def learn(self, task: Task, event: GainFound) -> None:
         """How many are worth training together goes for all that wait, too."""
         configs = self._configs(task.pack.jobs)
-        self._journal.write(EVENT, pack=task.pack.name, **self._sizes.learn(configs, event))
+        self._journal.write(self._sizes.learn(task.pack.name, configs, event))
         task.places = max(task.places, self._sizes.most(configs).members)
         self._screen.line(f"{task.pack.name}: {in_words(event)}", "dim")
         for pack in self.waiting.recut(lambda configs: self._sizes.most(configs).members):
-            self._journal.write("pack", pack=pack.name, jobs=list(pack.jobs), rows=pack.rows)
+            self._tell(pack)
 
-    def take_back(self, task: Task, event: Event) -> None:
+    def take_back(self, task: Task, event: HandedBack | Refused) -> None:
         """Jobs that a pack does not train go on in packs of their own."""
-        back = [number for number in event["jobs"] if number in task.pack.jobs and not self._members[number].ended]
-        if event.get("state") == "refused":
+        back = [number for number in event.jobs if number in task.pack.jobs and not self._members[number].ended]
+        if isinstance(event, Refused):
             task.closed = True
-            self._screen.line(f"{task.pack.name}: no room for {len(back)} more ({event.get('reason')})", "yellow")
+            self._screen.line(f"{task.pack.name}: no room for {len(back)} more ({event.reason})", "yellow")
         self.regroup(task, [number for number in task.pack.jobs if number not in back])
         self._screen.regrouped(task.pack)
         back = self._not_stopped(back)
@@ -117,11 +122,11 @@ class Composition:
             member = self._members[number]
             member.resume = has_checkpoint(member.record.dir)
             member.state = "PENDING"
-            self._journal.write("job", job=number, state="PENDING", error=None, summary=None)
+            self._journal.write(JobLine(job=number, state="PENDING", error=None, summary=None))
         most = self._sizes.most(self._configs(back)).members
         tasks = self.waiting.cut(task, back, most)
         for made in tasks:
-            self._journal.write("pack", pack=made.pack.name, jobs=list(made.pack.jobs), rows=made.pack.rows)
+            self._tell(made.pack)
         self.waiting.put_first(tasks)
 
     def again(self, task: Task, left: Sequence[int], *, halve: bool) -> None:
@@ -141,7 +146,7 @@ class Composition:
             pack = Pack(name=name, jobs=tuple(jobs), rows=rows)
             spool = task.spool.with_name(f"{name}.jsonl") if suffix else task.spool
             tasks.append(Task(pack=pack, spool=spool, deaths=task.deaths, not_before=task.not_before, closed=True))
-            self._journal.write("pack", pack=name, jobs=list(jobs), rows=rows)
+            self._tell(pack)
         self.waiting.put_first(tasks)
 
     def _not_stopped(self, numbers: Sequence[int]) -> list[int]:
@@ -153,26 +158,28 @@ class Composition:
 
     def fold(self, event: Event, pack: str) -> None:
         """Take in what the worker of ``pack`` told of a job, or said."""
-        kind, member = event["kind"], self._members.get(event.get("job"))  # type: ignore[arg-type]
-        if kind == "log":
-            self._screen.said(member, str(event.get("level", "info")), event["message"], pack)
+        member = None if event.job is None else self._members.get(event.job)
+        if isinstance(event, LogEvent):
+            self._screen.said(member, event.level or "info", event.message, pack)
         elif member is None:
             return
-        elif kind == "progress":
+        elif isinstance(event, ProgressEvent):
             member.progress(event)
             self._screen.stepped(member, pack)
-        elif kind == "memory":
-            self._journal.write("memory", **{key: value for key, value in event.items() if key not in ("t", "kind")})
-        elif kind == "state":
-            state = event.get("state")
-            if state in ("RUNNING", *ENDED) and not member.ended and state != member.state:  # said again when restarted
-                self.settle(member, state, error=event.get("error"), summary=event.get("summary"))
+        elif isinstance(event, MemoryEvent):
+            self._journal.write(
+                MemoryLine(job=event.job, rung=event.rung, step=event.step, reason=event.reason, values=event.values)
+            )
+        elif isinstance(event, StateEvent) and event.state not in ("PENDING", member.state) and not member.ended:
+            self.settle(member, event.state, error=event.error, summary=event.summary)  # else said again
 
     def end(self, numbers: Sequence[int], why: str, *, killed: bool) -> None:
         """Give jobs their end: FAILED for a reason, or KILLED by an interrupt."""
-        state, error = ("KILLED", "interrupted") if killed else ("FAILED", why)
         for number in numbers:
-            self.settle(self._members[number], state, error=error)
+            if killed:
+                self.settle(self._members[number], "KILLED", error="interrupted")
+            else:
+                self.settle(self._members[number], "FAILED", error=why)
 
     def has_no_disk(self, task: Task, sweep_dir: Path) -> bool:
         """Whether a worker says nothing because there is no room to say it, where a new one could not either."""
@@ -183,14 +190,16 @@ class Composition:
 
     def restarted(self, task: Task, numbers: Sequence[int]) -> None:
         """Count one more start for jobs whose worker died."""
-        self._journal.write("restart", pack=task.pack.name, jobs=list(numbers))
+        self._journal.write(RestartLine(pack=task.pack.name, jobs=tuple(numbers)))
         for number in numbers:
             self._members[number].restarts += 1
 
-    def settle(self, member: Member, state: str, *, error: str | None = None, summary: dict | None = None) -> None:
+    def settle(
+        self, member: Member, state: State, *, error: str | None = None, summary: Mapping[str, object] | None = None
+    ) -> None:
         """Take in a job's new state."""
         member.settle(state, error=error, summary=summary)
-        self._journal.write("job", job=member.record.index, state=state, error=error, summary=summary)
+        self._journal.write(JobLine(job=member.record.index, state=state, error=error, summary=summary))
         self._screen.changed(member)
 
     def leave(self, member: Member, how: str) -> None:
@@ -201,6 +210,9 @@ class Composition:
     def unsettled(self, task: Task) -> list[int]:
         """Jobs of the pack without an end."""
         return [number for number in task.pack.jobs if not self._members[number].ended]
+
+    def _tell(self, pack: Pack) -> None:
+        self._journal.write(PackLine(pack=pack.name, jobs=pack.jobs, rows=pack.rows))
 
     def _configs(self, jobs: Sequence[int]) -> list[JobConfig]:
         return [self._members[number].record.config for number in jobs]

@@ -27,6 +27,7 @@ from src.launch.records.members import Member
 from src.launch.records.results import JobOutcome, read_results, write_results
 from src.launch.screen.live import PatientConsole, Screen
 from src.launch.screen.table import near, plain, print_results, ui_command
+from src.wire.journal import EndedLine, WaitingLine
 
 
 class Farm:
@@ -94,7 +95,7 @@ class Farm:
                 code, picture = self._settle(screen, writer, interrupted=interrupts.asked)
             if not interrupts.hung_up:
                 self._say_results(picture, writer, jobs[0].config.tracking)
-        self._journal.write("ended", exit_code=code)
+        self._journal.write(EndedLine(exit_code=code))
 
     def settle(self) -> None:
         """Results, runs and picture of members that have all ended."""
@@ -105,7 +106,7 @@ class Farm:
             writer.start()
             code, picture = self._settle(screen, writer, interrupted=False)
         self._say_results(picture, writer, jobs[0].config.tracking)
-        self._journal.write("ended", exit_code=code)
+        self._journal.write(EndedLine(exit_code=code))
 
     def _settle(self, screen: Screen, writer: SafeWriter, *, interrupted: bool) -> tuple[int, Path | None]:
         """The exit code and the picture."""
@@ -143,7 +144,7 @@ class Farm:
 
     def _say_waiting(self, screen: Screen, lines: Sequence[str]) -> None:
         """Other sweeps have devices that this one could train on, or no longer."""
-        self._journal.write("waiting", lines=list(lines))
+        self._journal.write(WaitingLine(lines=tuple(lines)))
         for line in lines:
             screen.line(line, "yellow")
         if lines and all(member.state == "PENDING" for member in self._members.values()):

@@ -9,6 +9,7 @@ from src.launch.farm.remaining import Remaining
 from src.launch.farm.stations import Station
 from src.launch.records.journal import Journal
 from src.launch.screen.live import Screen
+from src.wire.journal import ExpectsLine
 
 _EVERY_S = 0.5
 _JOURNAL_EVERY_S = 5.0
@@ -51,4 +52,4 @@ class Outlook:
         elif ends is known:
             return
         self._ends, self._told_at = ends, now
-        self._journal.write("expects", ends=None if ends is None else round(ends, 1))
+        self._journal.write(ExpectsLine(ends=None if ends is None else round(ends, 1)))

@@ -6,8 +6,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.config.control import Control
-from src.config.events import Event
 from src.config.launcher import Settings
 from src.launch.farm.composition import Composition
 from src.launch.farm.outlook import Outlook
@@ -22,6 +20,10 @@ from src.launch.plan.sizes import Sizes
 from src.launch.records.journal import Journal
 from src.launch.records.members import Member
 from src.launch.screen.live import Screen
+from src.wire.commands import JoinCommand, PackCommand
+from src.wire.control import Control
+from src.wire.events import WORKER_EVENTS, Alive, Event, GainFound, HandedBack, PackBroken, PackEnded, Refused
+from src.wire.journal import AskedLine, BeganLine, InterruptedLine, WorkerLine
 
 _STOPPING = "stopping: saving checkpoints (once more Ctrl-C ends at once and loses the last steps)"
 _UNSTARTED, _QUEUED = "Interrupted before anything was trained", "; the place in the queue is given up"
@@ -130,7 +132,7 @@ class Supervisor:
         worker, station.worker = station.worker, None
         if worker is not None:
             code = worker.leave(_STOP_S if station.task else _LEAVE_S)
-            self._journal.write("worker", state="left", pid=worker.pid, code=code)
+            self._journal.write(WorkerLine(state="left", pid=worker.pid, code=code))
         self._sharing.give_back(station.slot)
 
     def _begin(self, station: Station, task: Task) -> None:
@@ -145,8 +147,8 @@ class Supervisor:
         station.trained = frozenset(task.pack.jobs)
         task.places = len(task.pack.jobs)
         station.moved_at = time.monotonic()
-        self._journal.write("began", pack=task.pack.name, slot=station.slot.name, jobs=list(task.pack.jobs))
-        worker.run(self._packs.order(task, task.pack.jobs))
+        self._journal.write(BeganLine(pack=task.pack.name, slot=station.slot.name, jobs=task.pack.jobs))
+        worker.run(self._packs.order(PackCommand, task, task.pack.jobs))
 
     def _follow(self, station: Station, task: Task) -> bool:
         worker = station.worker
@@ -160,7 +162,7 @@ class Supervisor:
         elif events and not gone:
             self._fill(station, task, worker)
         elif gone:
-            self._journal.write("worker", state="ended", pid=worker.pid, code=worker.code)
+            self._journal.write(WorkerLine(state="ended", pid=worker.pid, code=worker.code))
             self._died(station, task, worker.death())
         elif time.monotonic() - station.moved_at > self._settings.stall_s:
             self._stalled(station, task, worker)
@@ -173,7 +175,7 @@ class Supervisor:
         if station.worker is None:
             inherit = (self._journal.fileno(), *self._sharing.descriptors(station.slot))
             station.worker = self._engine.start(station.slot, self._sweep_dir, self._cwd, inherit)
-            self._journal.write("worker", state="started", pid=station.worker.pid, slot=station.slot.name)
+            self._journal.write(WorkerLine(state="started", pid=station.worker.pid, slot=station.slot.name))
             self._screen.phase("starting the worker")
         return station.worker
 
@@ -181,13 +183,13 @@ class Supervisor:
         """Give places that became free to jobs that wait."""
         joining = [] if station.broken or self._interrupts.asked else self._packs.joining(task)
         if joining:
-            self._journal.write("began", pack=task.pack.name, slot=station.slot.name, jobs=joining)
+            self._journal.write(BeganLine(pack=task.pack.name, slot=station.slot.name, jobs=tuple(joining)))
             self._screen.joined(task.pack, joining)
-            worker.join(self._packs.order(task, joining))
+            worker.join(self._packs.order(JoinCommand, task, joining))
 
     def _take(self, station: Station, task: Task, event: Event) -> bool:
         """Fold one event; true when it ends the pack."""
-        if event["kind"] == "worker":
+        if isinstance(event, WORKER_EVENTS):
             return self._take_word(station, task, event)
         station.moved_at = time.monotonic()
         self._packs.fold(event, task.pack.name)
@@ -195,17 +197,17 @@ class Supervisor:
 
     def _take_word(self, station: Station, task: Task, event: Event) -> bool:
         """What a worker says of itself; true when the pack is over."""
-        state = event.get("state")
-        if state != "alive" or event.get("work") != station.work:
-            station.work, station.moved_at = event.get("work"), time.monotonic()
-        if state == "pack_broken":
-            station.broken = str(event.get("error"))
-        elif state == "gain":
+        work = event.work if isinstance(event, Alive) else None
+        if work is None or work != station.work:
+            station.work, station.moved_at = work, time.monotonic()
+        if isinstance(event, PackBroken):
+            station.broken = event.error
+        elif isinstance(event, GainFound):
             self._packs.learn(task, event)
-        elif state in ("handed_back", "refused"):
+        elif isinstance(event, HandedBack | Refused):
             self._packs.take_back(task, event)
-        elif state == "pack_ended":
-            station.trained = frozenset(event["jobs"])
+        elif isinstance(event, PackEnded):
+            station.trained = frozenset(event.jobs)
             return True
         return False
 
@@ -229,7 +231,7 @@ class Supervisor:
             station.moved_at = time.monotonic()
             return
         why = f"the worker did nothing for {self._settings.stall_s:g} s (hydra.launcher.stall_s) and was ended"
-        self._journal.write("worker", state="stalled", pid=worker.pid, slot=station.slot.name)
+        self._journal.write(WorkerLine(state="stalled", pid=worker.pid, slot=station.slot.name))
         worker.kill()
         worker.leave(_LEAVE_S)
         self._died(station, task, why)
@@ -282,7 +284,7 @@ class Supervisor:
         workers = [station.worker for station in self._stations if station.worker is not None and station.task]
         if self._asked_at is None:
             self._asked_at = time.monotonic()
-            self._journal.write("interrupted")
+            self._journal.write(InterruptedLine())
             self._screen.phase(_STOPPING, keep=True)
             for worker in workers:
                 worker.stop()
@@ -294,7 +296,7 @@ class Supervisor:
         if member.ended:
             return
         number, member.stopping = member.record.index, True
-        self._journal.write("asked", job=number, to="stop")
+        self._journal.write(AskedLine(job=number, to="stop"))
         for station in self._stations:
             if station.task and number in station.task.pack.jobs and station.worker is not None:
                 station.worker.stop(number)

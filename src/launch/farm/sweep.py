@@ -33,6 +33,7 @@ from src.launch.records.stored_jobs import has_checkpoint, stored_launcher
 from src.launch.screen.live import PatientConsole
 from src.launch.screen.planboard import print_plan, say
 from src.tracking.records import JobRecord
+from src.wire.journal import PackLine, ResumedLine, SweepLine
 
 
 def plan_of(
@@ -122,9 +123,10 @@ def run_sweep(  # what a sweep is made of
         except OSError as error:
             msg = f"{sweep_dir} cannot be written ({error.strerror}); free some space, or give another folder"
             raise SweepError([msg]) from error
-        journal.write("sweep", id=record["id"], jobs=sorted(members))
+        journal.write(SweepLine(id=record["id"], jobs=tuple(sorted(members))))
         for pack, seconds in zip(plan.packs, plan.seconds, strict=True):
-            journal.write("pack", pack=pack.name, jobs=list(pack.jobs), rows=pack.rows, predicted_s=round(seconds, 1))
+            predicted = round(seconds, 1)
+            journal.write(PackLine(pack=pack.name, jobs=pack.jobs, rows=pack.rows, predicted_s=predicted))
         farm = Farm(sweep_dir, record, members, journal, settings, outside.finish)
         farm.notes = [*notes, *_noted(points), *named.notes, *plan.reasons]
         farm.warnings = _told(points, named.names)
@@ -167,7 +169,7 @@ def run_resumed(resumed: Resumed, settings: Settings, outside: Outside) -> list[
             tasks = []
             for (name, jobs), spool in zip(resumed.packs, resumed.spools(), strict=True):
                 for job in jobs:
-                    journal.write("resumed", job=job, spool=spool.name)
+                    journal.write(ResumedLine(job=job, spool=spool.name))
                 rows = rows_of(members[job].record.config for job in jobs)
                 tasks.append(Task(pack=Pack(name=name, jobs=jobs, rows=rows), spool=spool))
             farm = Farm(resumed.sweep_dir, resumed.sweep, members, journal, settings, outside.finish)

@@ -6,18 +6,18 @@ What was told is journalled, so a resumed sweep decides as the first one did.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from src.config.kinds import shared_text
 from src.config.length import rows_of
 from src.config.schema import JobConfig
+from src.wire.events import GainFound
+from src.wire.journal import GainLine, JournalLine
 
 MOST_MEMBERS = 8
 MOST_ROWS = 16
 GROWS_FROM = 1.25  # a doubling that gained so much is worth another
-EVENT = "gain"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,15 +44,13 @@ class Sizes:
         journal: Lines of an earlier journal of this sweep.
     """
 
-    def __init__(
-        self, pack_size: int | None, least_gain: float | None, journal: Iterable[Mapping[str, Any]] = ()
-    ) -> None:
+    def __init__(self, pack_size: int | None, least_gain: float | None, journal: Iterable[JournalLine] = ()) -> None:
         self._pack_size = pack_size
         self._least_gain = least_gain if pack_size is None else None
         self._told: dict[str, _Told] = {}
         for line in journal:
-            if line.get("event") == EVENT:
-                self._keep(str(line["key"]), line)
+            if isinstance(line, GainLine):
+                self._keep(line)
 
     def most(self, configs: Sequence[JobConfig]) -> Limit:
         """The limit of a pack of jobs like ``configs``."""
@@ -70,14 +68,22 @@ class Sizes:
         known = told is not None and len(configs) <= told.members
         return None if known or len(configs) < 2 else self._least_gain
 
-    def learn(self, configs: Sequence[JobConfig], told: Mapping[str, Any]) -> dict[str, Any]:
-        """Take in a worker's ``gain`` event; returns what to journal of it."""
-        key = key_of(configs)
-        self._keep(key, told)
-        return {"key": key, **{name: told[name] for name in ("members", "rows", "chosen", "ratio", "seconds")}}
+    def learn(self, pack: str, configs: Sequence[JobConfig], told: GainFound) -> GainLine:
+        """Take in what the worker of ``pack`` found; returns what to journal of it."""
+        line = GainLine(
+            pack=pack,
+            key=key_of(configs),
+            members=told.members,
+            rows=told.rows,
+            chosen=told.chosen,
+            ratio=told.ratio,
+            seconds=told.seconds,
+        )
+        self._keep(line)
+        return line
 
-    def _keep(self, key: str, told: Mapping[str, Any]) -> None:
-        self._told[key] = _Told(members=int(told["members"]), chosen=int(told["chosen"]), ratio=float(told["ratio"]))
+    def _keep(self, line: GainLine) -> None:
+        self._told[line.key] = _Told(members=line.members, chosen=line.chosen, ratio=line.ratio)
 
 
 def key_of(configs: Sequence[JobConfig]) -> str:
@@ -87,14 +93,14 @@ def key_of(configs: Sequence[JobConfig]) -> str:
     return f"{digest}-{2 ** max(0, round(rows) - 1).bit_length()}"
 
 
-def in_words(told: Mapping[str, Any]) -> str:
-    """A ``gain`` event for people."""
-    members, chosen = int(told["members"]), int(told["chosen"])
-    seconds = {int(size): float(took) for size, took in told["seconds"].items()}
+def in_words(told: GainFound) -> str:
+    """What a trial found, for people."""
+    members, chosen = told.members, told.chosen
+    seconds = {int(size): float(took) for size, took in told.seconds.items()}
     if chosen < members:
         all_ms, apart_ms = seconds[members] * 1e3, seconds[chosen] * 1e3
         return (
             f"{members} together are no faster than {chosen} at a time ({all_ms:.0f} ms against {apart_ms:.0f} ms for "
             f"a step of all): packing more does not pay here"
         )
-    return f"{members} together take a step {told['ratio']:.2f} times as fast as in halves"
+    return f"{members} together take a step {told.ratio:.2f} times as fast as in halves"

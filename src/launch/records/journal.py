@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import json
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from src.config.appending import Appender
 from src.config.errors import FORMAT, SweepError, check_format
-from src.config.stored import (
-    Shape,
-    has,
-    is_mapping,
-    is_number,
-    is_text,
-    is_whole,
-    list_of,
-    mapping_to,
-    or_null,
-)
 from src.tracking.processes import ProcessMark
+from src.wire.appending import Appender
+from src.wire.journal import JOURNAL, HeadLine, JobLine, JournalLine, LauncherLine
 
 FILE = "journal.jsonl"
-ENDED = ("FINISHED", "FAILED", "KILLED")
-_HEAD = "journal"  # the event of the first line
-_FIELDS: Mapping[str, Mapping[str, Shape]] = {
-    "job": {"job": is_whole, "state": is_text, "error": or_null(is_text), "summary": or_null(is_mapping)},
-    "pack": {"pack": is_text, "jobs": list_of(is_whole)},
-    "began": {"pack": is_text, "jobs": list_of(is_whole), "slot": is_text},
-    "resumed": {"job": is_whole},
-    "restart": {"jobs": list_of(is_whole)},
-    "memory": {"job": is_whole, "rung": is_text},
-    "launcher": {"host": is_text, "pid": is_whole, "started": is_number},
-    "worker": {"state": is_text, "pid": is_whole},
-    "expects": {"ends": or_null(is_number)},
-    "waiting": {"lines": list_of(is_text)},
-    "gain": {
-        **{"key": is_text, "members": is_whole, "chosen": is_whole, "ratio": is_number},
-        "seconds": mapping_to(is_number),
-    },
-}
 _PATIENCE_S = 0.3  # src.status takes the lock for a moment to see whether it is free
 
 
@@ -79,7 +47,7 @@ class Journal:
                 check_format(path, _format_of(path))
                 self._mend()
             else:
-                self.write(_HEAD, format=FORMAT)
+                self.write(HeadLine(format=FORMAT))
         except BaseException:
             self._file.close()
             raise
@@ -99,16 +67,16 @@ class Journal:
 
     def sign(self) -> None:
         """Say whose the sweep is: those who find it taken are told."""
-        self.write("launcher", **asdict(ProcessMark.own()))
+        own = ProcessMark.own()
+        self.write(LauncherLine(host=own.host, pid=own.pid, started=own.started))
 
     def fileno(self) -> int:
         """The descriptor that carries the lock, for the worker to inherit."""
         return self._file.fileno()
 
-    def write(self, event: str, **values: Any) -> None:  # noqa: ANN401
+    def write(self, line: JournalLine) -> None:
         """Append one line and sync it to the disk; while that is full it waits for the next."""
-        line = json.dumps({"t": time.time(), "event": event, **values})
-        self._lines.append(line.encode() + b"\n", sync=True)
+        self._lines.append(JOURNAL.written(line), sync=True)
 
     def _mend(self) -> None:
         """End a line that a power cut tore, so that the next one is whole."""
@@ -132,7 +100,7 @@ class Journal:
         self.close()
 
 
-def read_journal(sweep_dir: Path) -> list[dict[str, Any]]:
+def read_journal(sweep_dir: Path) -> list[JournalLine]:
     """Every whole line of the journal after its first, which names the format; torn and foreign ones are passed over.
 
     Raises:
@@ -144,36 +112,21 @@ def read_journal(sweep_dir: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise SweepError([f"{path} cannot be read ({error.strerror}); restore the file, or move it away"]) from error
     found = []
-    for line in lines:
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            if value.get("event") == _HEAD:
-                check_format(path, value.get("format"))
-            elif _is_line(value):
-                found.append(value)
+    for line in JOURNAL.read_all(lines):
+        if isinstance(line, HeadLine):
+            check_format(path, line.format)
+        else:
+            found.append(line)
     return found
-
-
-def _is_line(value: dict[str, Any]) -> bool:
-    event = value.get("event")
-    return isinstance(event, str) and is_number(value.get("t")) and has(value, _FIELDS.get(event, {}))
 
 
 def _format_of(path: Path) -> object:
     """What the first line says; None where it says nothing."""
-    with path.open("rb") as file, contextlib.suppress(ValueError):
-        first = json.loads(file.readline())
-        return first.get("format") if isinstance(first, dict) and first.get("event") == _HEAD else None
-    return None
+    with path.open("rb") as file:
+        first = JOURNAL.read(file.readline())
+    return first.format if isinstance(first, HeadLine) else None
 
 
-def last_states(sweep_dir: Path) -> dict[int, dict[str, Any]]:
-    """For each job, the last journalled ``{"state", "error", "summary"}``."""
-    found: dict[int, dict[str, Any]] = {}
-    for line in read_journal(sweep_dir):
-        if line.get("event") == "job":
-            found[line["job"]] = {key: line.get(key) for key in ("state", "error", "summary")}
-    return found
+def last_states(sweep_dir: Path) -> dict[int, JobLine]:
+    """The last line of each job about its state."""
+    return {line.job: line for line in read_journal(sweep_dir) if isinstance(line, JobLine)}

@@ -7,18 +7,19 @@ are listed in under a second.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from src.config.errors import SweepError
-from src.config.events import is_event
 from src.config.stored import is_number, is_whole
-from src.launch.records.journal import ENDED, FILE, read_journal
+from src.launch.records.journal import FILE, read_journal
 from src.launch.records.record import read_sweep, sweep_dirs
+from src.wire.events import EVENTS, ProgressEvent, StateEvent
+from src.wire.journal import BeganLine, ExpectsLine, JobLine, JournalLine, MemoryLine, RestartLine, WaitingLine
+from src.wire.states import ENDED
 
 _TAIL_BYTES = 512 * 1024
 
@@ -126,12 +127,12 @@ def read_sweep_state(folder: Path) -> Sweep:
     ends: float | None = None
     for line in read_journal(folder):
         _fold(line, jobs)
-        if line["event"] == "expects":
-            ends = line["ends"]
-        if line["event"] == "waiting":
-            waiting = tuple(line["lines"])
-        if line["event"] == "began":
-            began |= dict.fromkeys(line["jobs"], float(line["t"]))
+        if isinstance(line, ExpectsLine):
+            ends = line.ends
+        elif isinstance(line, WaitingLine):
+            waiting = line.lines
+        elif isinstance(line, BeganLine):
+            began |= dict.fromkeys(line.jobs, float(line.t))
     _fold_tails(folder, jobs, began)
     if not running:
         for job in jobs.values():
@@ -164,44 +165,39 @@ def is_held(folder: Path) -> bool:
         os.close(descriptor)
 
 
-def _fold(line: dict[str, Any], jobs: dict[int, Job]) -> None:
-    event = line["event"]
-    several = (
-        [jobs[number] for number in line.get("jobs", ()) if number in jobs] if event in ("began", "restart") else []
-    )
-    job = jobs.get(line["job"]) if event in ("job", "memory") else None
-    if event == "began":
-        for one in several:
-            one.device = line["slot"]
+def _fold(line: JournalLine, jobs: dict[int, Job]) -> None:
+    if isinstance(line, JobLine) and line.job in jobs:
+        _fold_state(line, jobs[line.job])
+    elif isinstance(line, MemoryLine) and line.job in jobs:
+        jobs[line.job].memory_changes.append(line.rung)
+    elif isinstance(line, BeganLine):
+        for one in (jobs[number] for number in line.jobs if number in jobs):
+            one.device = line.slot
             if one.state in ENDED:  # resumed
                 one.state, one.ended, one.error = "PENDING", None, None
-    elif event == "restart":
-        for one in several:
+    elif isinstance(line, RestartLine):
+        for one in (jobs[number] for number in line.jobs if number in jobs):
             one.restarts += 1
-    elif event == "memory" and job is not None:
-        job.memory_changes.append(line["rung"])
-    elif event == "job" and job is not None:
-        _fold_state(line, job)
 
 
-def _fold_state(line: dict[str, Any], job: Job) -> None:
-    at = float(line["t"])
-    job.state, job.error = line["state"], line.get("error")
+def _fold_state(line: JobLine, job: Job) -> None:
+    at = float(line.t)
+    job.state, job.error = line.state, line.error
     if job.state == "RUNNING":
         job.started = job.started or at
     elif job.state in ENDED:
         job.ended = at
-        _results(job, line.get("summary") or {})
+        _results(job, line.summary or {})
 
 
-def _results(job: Job, summary: dict[str, Any]) -> None:
+def _results(job: Job, summary: Mapping[str, object]) -> None:
     job.val_loss, job.val_loss_rel = _number(summary, "val_loss"), _number(summary, "val_loss_rel")
     job.samples_per_s, job.memory_gib = _number(summary, "samples_per_s"), _number(summary, "peak_mem_gib")
     steps = summary.get("steps")
     job.step = job.total = steps if is_whole(steps) else job.step
 
 
-def _number(values: dict[str, Any], key: str) -> float | None:
+def _number(values: Mapping[str, object], key: str) -> float | None:
     """What a file holds under ``key``, where that is a number."""
     value = values.get(key)
     return value if is_number(value) else None
@@ -213,13 +209,13 @@ def _fold_tails(folder: Path, jobs: dict[int, Job], began: dict[int, float]) -> 
     stepless = {number for number, job in jobs.items() if job.step is None and job.device is not None}
     if open_jobs or stepless:
         for event in _tails(folder):
-            number = event["job"]
-            lately = number in open_jobs and event["t"] >= began.get(number, 0.0)
-            if lately or (number in stepless and event["kind"] == "progress"):
+            number = event.job
+            lately = number in open_jobs and event.t >= began.get(number, 0.0)
+            if lately or (number in stepless and isinstance(event, ProgressEvent)):
                 _progress(event, jobs[number])
 
 
-def _tails(folder: Path) -> Iterator[dict[str, Any]]:
+def _tails(folder: Path) -> Iterator[ProgressEvent | StateEvent]:
     """Whole events near the end of each spool."""
     for spool in sorted((folder / "spool").glob("*.jsonl")):
         try:
@@ -232,22 +228,19 @@ def _tails(folder: Path) -> Iterator[dict[str, Any]]:
         for line in data[: data.rfind(b"\n") + 1].splitlines():
             if b'"progress"' not in line and b'"state"' not in line:
                 continue
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue  # the tail began inside it
-            if is_event(event) and event["kind"] in ("progress", "state"):
+            event = EVENTS.read(line)  # none where the tail began inside it
+            if isinstance(event, ProgressEvent | StateEvent):
                 yield event
 
 
-def _progress(event: dict[str, Any], job: Job) -> None:
+def _progress(event: ProgressEvent | StateEvent, job: Job) -> None:
     """Steps, and an end that no launcher was there to journal."""
-    if event["kind"] == "progress":
-        job.step, job.total, job.samples_per_s = event["step"], event["total"], _number(event, "samples_per_s")
-        job.memory_gib = _number(event, "memory_gib")
-    elif event["state"] in ENDED:
-        job.state, job.error, job.ended = event["state"], event.get("error"), float(event["t"])
-        _results(job, event.get("summary") or {})
+    if isinstance(event, ProgressEvent):
+        job.step, job.total, job.samples_per_s = event.step, event.total, event.samples_per_s
+        job.memory_gib = event.memory_gib
+    elif event.state in ENDED:
+        job.state, job.error, job.ended = event.state, event.error, float(event.t)
+        _results(job, event.summary or {})
 
 
 def columns(jobs: Sequence[Job]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from src.config.quoting import shell
 from src.launch.records.journal import read_journal
 from src.launch.records.ledger import is_held
 from src.tracking.processes import ProcessMark
+from src.wire.journal import LauncherLine, WorkerLine
 
 Ready = Callable[[Path], None]
 """Is told a sweep's folder before it is read to go on there, and returns when that can be done."""
@@ -50,10 +51,10 @@ def _processes(sweep_dir: Path) -> tuple[ProcessMark | None, list[int]]:
     launcher: ProcessMark | None = None
     workers: dict[int, None] = {}
     for line in read_journal(sweep_dir):
-        if line["event"] == "launcher":
-            launcher = ProcessMark(host=line["host"], pid=line["pid"], started=line["started"])
-        elif line["event"] == "worker":
-            workers.pop(line["pid"], None)
-            if line["state"] == "started":
-                workers[line["pid"]] = None
+        if isinstance(line, LauncherLine):
+            launcher = ProcessMark(host=line.host, pid=line.pid, started=line.started)
+        elif isinstance(line, WorkerLine):
+            workers.pop(line.pid, None)
+            if line.state == "started":
+                workers[line.pid] = None
     return launcher, [pid for pid in workers if Path(f"/proc/{pid}").exists()]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from src.config.events import Event
-from src.launch.records.journal import ENDED
 from src.tracking.records import JobRecord
+from src.wire.events import ProgressEvent
+from src.wire.states import ENDED, State
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,14 +32,14 @@ class Member:
 
     record: JobRecord
     resume: bool = False
-    state: str = "PENDING"
+    state: State = "PENDING"
     step: int = 0
     total: int = 0
     told_at: float | None = None
     loss: float | None = None
     samples_per_s: float | None = None
     memory_gib: float | None = None
-    summary: dict[str, Any] | None = None
+    summary: Mapping[str, object] | None = None
     error: str | None = None
     restarts: int = 0
     stopping: bool = False
@@ -50,12 +50,10 @@ class Member:
         """Whether the job has its last state."""
         return self.state in ENDED
 
-    def progress(self, event: Event) -> None:
-        """Take in a ``progress`` event."""
-        self.step, self.total = int(event["step"]), int(event["total"])
-        self.told_at = float(event["t"])
-        self.loss, self.samples_per_s = event.get("loss"), event.get("samples_per_s")
-        self.memory_gib = event.get("memory_gib")
+    def progress(self, event: ProgressEvent) -> None:
+        """Take in how far it is."""
+        self.step, self.total, self.told_at = event.step, event.total, event.t
+        self.loss, self.samples_per_s, self.memory_gib = event.loss, event.samples_per_s, event.memory_gib
         self._seen = [*self._seen[-40:], (self.told_at, self.step)]
 
     def remaining_s(self) -> float | None:
@@ -65,6 +63,6 @@ class Member:
         (start, first), (now, last) = self._seen[0], self._seen[-1]
         return (self.total - last) * (now - start) / (last - first) if last > first and now > start else None
 
-    def settle(self, state: str, *, error: str | None = None, summary: dict[str, Any] | None = None) -> None:
+    def settle(self, state: State, *, error: str | None = None, summary: Mapping[str, object] | None = None) -> None:
         """Take in a new state."""
         self.state, self.error, self.summary = state, error, summary

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.config.events import read_events
 from src.config.files import write_json
-from src.launch.records.journal import ENDED, last_states
+from src.launch.records.journal import last_states
 from src.launch.records.record import read_sweep
+from src.wire.events import StateEvent, read_events
+from src.wire.journal import JobLine
+from src.wire.states import ENDED, State
 
 FILE = "results.json"
 
@@ -33,10 +35,10 @@ class JobOutcome:
     index: int
     name: str
     dir: Path
-    state: str
+    state: State
     overrides: dict[str, str]
     rank: int
-    summary: dict[str, Any] | None
+    summary: Mapping[str, object] | None
     error: str | None
 
     def number(self, key: str) -> float | None:
@@ -51,22 +53,21 @@ def read_results(sweep_dir: Path) -> list[JobOutcome]:
     Raises:
         SweepError: When there is no sweep in ``sweep_dir``.
     """
-    journalled = {job: state for job, state in last_states(sweep_dir).items() if state["state"] in ENDED}
-    states = _spooled(sweep_dir) | journalled
+    journalled = {job: state for job, state in last_states(sweep_dir).items() if state.state in ENDED}
+    states: dict[int, StateEvent | JobLine] = {**_spooled(sweep_dir), **journalled}
     results = []
     for job in read_sweep(sweep_dir)["jobs"]:
-        known = states.get(job["job"], {})
-        ended = known.get("state") in ENDED
+        end = states.get(job["job"])
         results.append(
             JobOutcome(
                 index=job["job"],
                 name=job["name"],
                 dir=sweep_dir / job["dir"],
-                state=known["state"] if ended else "KILLED",
+                state=end.state if end else "KILLED",
                 overrides=job["overrides"],
                 rank=job["rank"],
-                summary=known.get("summary") if ended else None,
-                error=known.get("error") if ended else None,
+                summary=end.summary if end else None,
+                error=end.error if end else None,
             )
         )
     return results
@@ -90,19 +91,18 @@ def write_results(sweep_dir: Path, results: list[JobOutcome]) -> None:
     write_json(sweep_dir / FILE, rows)
 
 
-def _spooled(sweep_dir: Path) -> dict[int, dict[str, Any]]:
+def _spooled(sweep_dir: Path) -> dict[int, StateEvent]:
     """Ends that a worker wrote and a killed launcher did not journal: the first of a spool, of the latest spool.
 
     A later spool's FINISHED counts whatever its time: by a clock that was set back it may seem the earlier one.
     """
-    found: dict[int, tuple[float, dict[str, Any]]] = {}
+    found: dict[int, StateEvent] = {}
     for spool in sorted((sweep_dir / "spool").glob("*.jsonl")):
-        ends: dict[int, tuple[float, dict[str, Any]]] = {}
+        ends: dict[int, StateEvent] = {}
         for event in read_events(spool)[0]:
-            if event["kind"] == "state" and event["state"] in ENDED:
-                state = {key: event.get(key) for key in ("state", "error", "summary")}
-                ends.setdefault(event["job"], (float(event["t"]), state))
-        for job, (at, state) in ends.items():
-            if at >= found.get(job, (0.0, {}))[0] or state["state"] == "FINISHED":
-                found[job] = (at, state)
-    return {job: state for job, (_, state) in found.items()}
+            if isinstance(event, StateEvent) and event.state in ENDED:
+                ends.setdefault(event.job, event)
+        for job, end in ends.items():
+            if job not in found or end.t >= found[job].t or end.state == "FINISHED":
+                found[job] = end
+    return found

@@ -27,6 +27,7 @@ from src.launch.records.stored_jobs import (
 )
 from src.launch.records.unchanged import DataCheck, Unchanged, few, refusals
 from src.tracking.records import JobRecord
+from src.wire.journal import BeganLine, EndedLine, PackLine, ResumedLine
 
 _ALLOWED = "allowed is a job's folder such as multirun/2026-11-22/17-05-33-a1b2c3/0"
 
@@ -186,8 +187,8 @@ def _damaged(entry: Mapping[str, Any], error: DamagedJobError) -> str:
 
 def is_settled(sweep_dir: Path) -> bool:
     """Whether the launcher that last began a pack in it lived to its end."""
-    last = [line["event"] for line in read_journal(sweep_dir) if line["event"] in ("began", "resumed", "ended")]
-    return not last or last[-1] == "ended"
+    last = [line for line in read_journal(sweep_dir) if isinstance(line, BeganLine | ResumedLine | EndedLine)]
+    return not last or isinstance(last[-1], EndedLine)
 
 
 def readable_jobs(sweep_dir: Path) -> list[JobRecord]:
@@ -245,8 +246,8 @@ def _last_packs(
     """The packs that the jobs were last in, as the journal has them."""
     pack_of = {number: str(entries[number]["pack"]) for number in left}
     for line in read_journal(sweep_dir):
-        if line["event"] == "pack":
-            pack_of |= {number: line["pack"] for number in line["jobs"] if number in pack_of}
+        if isinstance(line, PackLine):
+            pack_of |= {number: line.pack for number in line.jobs if number in pack_of}
     names = dict.fromkeys(pack_of[number] for number in left)
     return tuple((name, tuple(number for number in left if pack_of[number] == name)) for name in names)
 

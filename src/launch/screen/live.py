@@ -18,8 +18,8 @@ from rich.text import Text
 
 from src.launch.plan.clock import in_words
 from src.launch.plan.packing import Pack
-from src.launch.records.journal import ENDED
 from src.launch.records.members import Member
+from src.wire.states import ENDED
 
 _TRAINING = "training"
 _PLAIN_S = 10.0

@@ -14,6 +14,7 @@ from src.training.continuing import start_from
 from src.training.made_with import note_start
 from src.training.shortage import is_out_of_memory, let_go, reason_of
 from src.training.sink import warn
+from src.wire.events import LogEvent, Refused, StateEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,7 +74,7 @@ class Arrivals(Callback):
             remove_torn(member.folder)
             self._prepare(pack, member, resume=arrival.resume)
             if member.state == "active":
-                self._sink.emit("state", member.job, state="RUNNING", error=None, summary=None)
+                self._sink.emit(StateEvent(job=member.job, state="RUNNING"))
             if member.done and member.state == "active":  # resumed after its last step: only its files are made again
                 self._others.validation.score([member])
                 self._others.shows.begin([member])
@@ -103,16 +104,18 @@ class Arrivals(Callback):
         self._refuse(members, reason)
 
     def _refuse(self, members: Sequence[Member], reason: str) -> None:
-        self._sink.emit("worker", None, state="refused", jobs=[member.job for member in members], reason=reason)
+        self._sink.emit(Refused(jobs=tuple(member.job for member in members), reason=reason))
 
     def _prepare(self, pack: Pack, member: Member, *, resume: bool) -> None:
         try:
             if resume:
                 part, path, complaints = load_newest(member.folder / "checkpoints")
                 for complaint in complaints:
-                    self._sink.emit("log", member.job, level="warning", message=f"passed over: {complaint}")
+                    self._sink.emit(LogEvent(job=member.job, level="warning", message=f"passed over: {complaint}"))
                 restore(pack, member, part)
-                self._sink.emit("log", member.job, level="info", message=f"{member.name} continues from {path.name}")
+                self._sink.emit(
+                    LogEvent(job=member.job, level="info", message=f"{member.name} continues from {path.name}")
+                )
             elif member.config.lora.init_from is not None:
                 for line in start_from(pack, member):
                     warn(self._sink, member.job, "init-from-rank", line)
@@ -123,4 +126,4 @@ class Arrivals(Callback):
             note_start(member, self._sink.root)
         except OSError as error:
             message = f"{member.name}: what it trains with was not recorded ({error})"
-            self._sink.emit("log", member.job, level="warning", message=message)
+            self._sink.emit(LogEvent(job=member.job, level="warning", message=message))

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback
 
 from src.training.checkpoint import save_member, write_manifest
 from src.training.sink import stage
+from src.wire.events import LogEvent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +61,7 @@ class Checkpoints(Callback):
             self._complain(f"no manifest was written ({error})")
 
     def _complain(self, what: str) -> None:
-        self._sink.emit("log", None, level="warning", message=f"{what}; the training goes on, free some space")
+        self._sink.emit(LogEvent(level="warning", message=f"{what}; the training goes on, free some space"))
 
 
 def _by_steps(step: int, every: int | None) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Callback
 
 from src.training.checkpoint import save_member
+from src.wire.events import LogEvent, StateEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -31,7 +32,7 @@ class Departures(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
         """Say that the first step comes: this is the last of the callbacks."""
-        self._sink.emit("log", None, level="info", message="training")
+        self._sink.emit(LogEvent(level="info", message="training"))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Let those go that are not active any more."""
@@ -43,10 +44,10 @@ class Departures(Callback):
         leaving = [member for member in pack.members if not member.active or member.job in stopped]
         for member in leaving:
             if member.state == "failed":
-                self._sink.emit("state", member.job, state="FAILED", error=member.error, summary=None)
+                self._sink.emit(StateEvent(job=member.job, state="FAILED", error=member.error))
             elif member.done:
                 summary = self._exports.summaries[member.name]
-                self._sink.emit("state", member.job, state="FINISHED", error=None, summary=summary)
+                self._sink.emit(StateEvent(job=member.job, state="FINISHED", summary=summary))
             else:
                 self._stop(pack, member)
         pack.leave(leaving)
@@ -57,5 +58,5 @@ class Departures(Callback):
             save_member(pack, member, member.folder / "checkpoints")
         except OSError as error:
             message = f"{member.name}: no checkpoint was written ({error}); an earlier one stays"
-            self._sink.emit("log", member.job, level="warning", message=message)
-        self._sink.emit("state", member.job, state="KILLED", error="stopped on request", summary=None)
+            self._sink.emit(LogEvent(job=member.job, level="warning", message=message))
+        self._sink.emit(StateEvent(job=member.job, state="KILLED", error="stopped on request"))

@@ -18,6 +18,7 @@ from src.training.export import ROUNDING_TOLD, Exported, Outputs, export, live_o
 from src.training.made_with import note_end
 from src.training.shortage import is_out_of_memory, reason_of
 from src.training.sink import stage, warn
+from src.wire.events import ArtifactEvent, LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +85,7 @@ class Exports(Callback):
             return
         for path in (files.file, files.for_code, files.card, folder / "best.json"):
             place = Path("adapter") / path.parent.relative_to(folder)
-            self._sink.emit("artifact", member.job, path=self._relative(path), folder=place.as_posix())
+            self._sink.emit(ArtifactEvent(job=member.job, path=self._relative(path), folder=place.as_posix()))
         self._tell_unread(pack, member)
         self._copy(member, files)
         self.summaries[member.name] = self._summary(pack, member, files)
@@ -105,7 +106,7 @@ class Exports(Callback):
             member.error = f"{member.error}; its weights of step {step} were not exported: {why}"
             return
         path = self._relative(files.file)
-        self._sink.emit("artifact", member.job, path=path, folder="adapter/steps")
+        self._sink.emit(ArtifactEvent(job=member.job, path=path, folder="adapter/steps"))
         member.error = f"{member.error}; its last good weights, of step {step}, are in {path}"
 
     def _tell_unread(self, pack: Pack, member: Member) -> None:
@@ -134,7 +135,7 @@ class Exports(Callback):
         if copy.name != files.file.name:
             text = f"{folder / files.file.name} is another adapter's; the copy of {member.name} is called {copy.name}"
             warn(self._sink, member.job, "copy", text)
-        self._sink.emit("log", member.job, level="info", message=f"{member.name} copied to {copy}")
+        self._sink.emit(LogEvent(job=member.job, level="info", message=f"{member.name} copied to {copy}"))
 
     def _along_the_way(self, pack: Pack, member: Member, live: Outputs) -> None:
         """One of several files: when it cannot be written the training goes on and the user is told."""
@@ -144,9 +145,9 @@ class Exports(Callback):
             self._mark_best(member, member.folder / "adapter", files.file)
         except (AdapterError, OSError) as error:
             message = f"{member.name}: no adapter was exported at step {member.count.step}: {error}"
-            self._sink.emit("log", member.job, level="warning", message=message)
+            self._sink.emit(LogEvent(job=member.job, level="warning", message=message))
             return
-        self._sink.emit("artifact", member.job, path=self._relative(files.file), folder="adapter/steps")
+        self._sink.emit(ArtifactEvent(job=member.job, path=self._relative(files.file), folder="adapter/steps"))
 
     def _export(  # what is written of whom, where, against what
         self, pack: Pack, member: Member, folder: Path, stem: str, live: Outputs
@@ -154,7 +155,7 @@ class Exports(Callback):
         files = export(pack, member, folder, stem, live)
         if files.rounding > ROUNDING_TOLD:
             message = f"{stem}: rounding to fp16 moves the base's outputs by {files.rounding:.1e} (relative)"
-            self._sink.emit("log", member.job, level="warning", message=message)
+            self._sink.emit(LogEvent(job=member.job, level="warning", message=message))
         return files
 
     def _mark_best(self, member: Member, folder: Path, file: Path) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import Callback
 
+from src.wire.events import MetricsEvent, ProgressEvent
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -76,7 +78,7 @@ class Metrics(Callback):
         }
         if member.scale is not None:
             values["train/d"] = member.scale
-        self._sink.emit("metrics", member.job, step=member.count.step, samples=member.samples, values=values)
+        self._sink.emit(MetricsEvent(job=member.job, step=member.count.step, samples=member.samples, values=values))
 
     def _rate_since(self, member: Member) -> float:
         seconds, ordinal = self._since[member.name]
@@ -86,14 +88,15 @@ class Metrics(Callback):
         rate = self._rate.get(member.name) or self._rate_since(member)
         self._shown[member.name] = now
         self._sink.emit(
-            "progress",
-            member.job,
-            step=member.count.step,
-            total=member.total_steps,
-            samples=member.samples,
-            loss=member.loss,
-            samples_per_s=rate,
-            memory_gib=round(peak_memory_gib(device), 3),
+            ProgressEvent(
+                job=member.job,
+                step=member.count.step,
+                total=member.total_steps,
+                samples=member.samples,
+                loss=member.loss,
+                samples_per_s=rate,
+                memory_gib=round(peak_memory_gib(device), 3),
+            )
         )
 
 

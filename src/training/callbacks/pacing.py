@@ -11,6 +11,7 @@ from lightning.pytorch import Callback
 
 from src.config.length import rows_of
 from src.training.gain import LEAST_STEPS, Gain, trial
+from src.wire.events import GainFound, HandedBack, LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -99,14 +100,13 @@ class Pacing(Callback):
         if gain is None:
             return
         self._sink.emit(
-            "worker",
-            None,
-            state="gain",
-            members=gain.members,
-            rows=gain.rows,
-            chosen=gain.chosen,
-            ratio=round(gain.ratio, 4),
-            seconds={str(size): round(took, 6) for size, took in gain.seconds.items()},
+            GainFound(
+                members=gain.members,
+                rows=gain.rows,
+                chosen=gain.chosen,
+                ratio=round(gain.ratio, 4),
+                seconds={str(size): round(took, 6) for size, took in gain.seconds.items()},
+            )
         )
         if gain.chosen == gain.members:
             return
@@ -117,9 +117,9 @@ class Pacing(Callback):
             pack.hand_back(later)
         except OSError as error:
             message = f"all {gain.members} go on together: no checkpoint was written ({error}); free some space"
-            self._sink.emit("log", None, level="warning", message=message)
+            self._sink.emit(LogEvent(level="warning", message=message))
             return
-        self._sink.emit("worker", None, state="handed_back", jobs=[member.job for member in later])
+        self._sink.emit(HandedBack(jobs=tuple(member.job for member in later)))
 
     def _rest(self, pack: Pack, stepping: frozenset[str]) -> None:
         pack.resting = frozenset(self._tried) - stepping

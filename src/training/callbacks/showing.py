@@ -8,6 +8,7 @@ from lightning.pytorch import Callback
 
 from src.config.files import write_all
 from src.training.sink import stage
+from src.wire.events import ImageEvent, LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,7 @@ class Shows(Callback):
         """Draw members that begin."""
         members = pl_module.pack.active
         if any(self._task.shows(member) for member in _beginning(members)):
-            self._sink.emit("log", None, level="info", message="drawing the first pictures")
+            self._sink.emit(LogEvent(level="info", message="drawing the first pictures"))
         self.begin(members)
 
     def begin(self, members: Sequence[Member]) -> None:
@@ -59,22 +60,23 @@ class Shows(Callback):
                 self._store(member, shown)
             except OSError as error:
                 message = f"{member.name}: pictures of step {member.count.step} were not stored ({error})"
-                self._sink.emit("log", member.job, level="warning", message=message)
+                self._sink.emit(LogEvent(job=member.job, level="warning", message=message))
 
     def _store(self, member: Member, shown: Sequence[Shown]) -> None:
         folder = member.folder / "samples" / f"step-{member.count.step:08d}"
         write_all(folder, {one.file: one.content for one in shown})
         for one in shown:
             self._sink.emit(
-                "image",
-                member.job,
-                step=member.count.step,
-                samples=member.samples,
-                key=f"samples/{one.key}",
-                prompt=one.prompt,
-                seed=one.seed,
-                scale=one.scale,
-                path=str((folder / one.file).relative_to(self._sink.root)),
+                ImageEvent(
+                    job=member.job,
+                    step=member.count.step,
+                    samples=member.samples,
+                    key=f"samples/{one.key}",
+                    prompt=one.prompt,
+                    seed=one.seed,
+                    scale=one.scale,
+                    path=str((folder / one.file).relative_to(self._sink.root)),
+                )
             )
 
 

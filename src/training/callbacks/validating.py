@@ -8,6 +8,7 @@ from lightning.pytorch import Callback
 
 from src.training.sink import stage
 from src.training.validation import Score, Validator
+from src.wire.events import LogEvent, MetricsEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,7 @@ class Validation(Callback):
         """Score members that begin."""
         members = pl_module.pack.active
         if _beginning(members):
-            self._sink.emit("log", None, level="info", message="scoring the base")
+            self._sink.emit(LogEvent(level="info", message="scoring the base"))
         self.begin(members)
 
     def begin(self, members: Sequence[Member]) -> None:
@@ -61,7 +62,7 @@ class Validation(Callback):
             if score.loss < member.count.best_loss:
                 member.count.best_loss, member.count.best_step = score.loss, member.count.step
             self._sink.emit(
-                "metrics", member.job, step=member.count.step, samples=member.samples, values=score.metrics()
+                MetricsEvent(job=member.job, step=member.count.step, samples=member.samples, values=score.metrics())
             )
 
 

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from omegaconf import OmegaConf
 
@@ -27,7 +27,10 @@ from src.launch.records.journal import Journal, read_journal
 from src.launch.records.members import Member
 from src.launch.screen.live import PatientConsole, Screen
 from src.tracking.records import JobRecord
+from src.wire.journal import JournalLine, WorkerLine
 from tests.launch.memory_engine import Clock, MemoryEngine
+
+J = TypeVar("J", bound=JournalLine)
 
 
 class Sweeps(Protocol):
@@ -133,13 +136,13 @@ class SweepInMemory:
         """Of every job, in order."""
         return [member.state for _, member in sorted(self.members.items())]
 
-    def journal(self, event: str) -> list[dict[str, Any]]:
+    def journal(self, kind: type[J]) -> list[J]:
         """Its lines of one kind."""
-        return [line for line in read_journal(self.folder) if line["event"] == event]
+        return [line for line in read_journal(self.folder) if isinstance(line, kind)]
 
     def workers(self) -> list[str]:
         """What became of workers, in order: started, ended, stalled, left."""
-        return [str(line["state"]) for line in self.journal("worker")]
+        return [line.state for line in self.journal(WorkerLine)]
 
     def sent(self, command: str = "pack") -> list[tuple[str, list[int]]]:
         """Pack and jobs of each command of a kind, in order."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from src.config.control import ask_to_stop
 from src.config.launcher import Settings
 from src.config.schema import JobConfig
 from src.launch.farm.farm import Farm
@@ -18,6 +17,8 @@ from src.launch.plan.budget import NoForecast, budget_for
 from src.launch.records.journal import Journal
 from src.launch.records.record import read_sweep
 from src.launch.records.results import JobOutcome
+from src.wire.control import ask_to_stop
+from src.wire.journal import EndedLine
 from tests.launch.farm.sweep_in_memory import SweepInMemory, Sweeps
 from tests.launch.jobs import job
 from tests.launch.seeds import Seed
@@ -68,7 +69,7 @@ def test_the_exit_code_tells_and_so_do_results_and_journal(
     assert OUTCOME.exit_code == code
     assert [result.state for result in farm.results] == states
     assert [row["state"] for row in json.loads((made.folder / "results.json").read_text())] == states
-    assert [line["exit_code"] for line in made.journal("ended")] == [code]
+    assert [line.exit_code for line in made.journal(EndedLine)] == [code]
 
 
 def test_a_stop_ends_with_130_and_the_way_to_go_on(

@@ -15,6 +15,7 @@ from src.launch.plan.clock import END_S, NEXT_S, START_S, Clock, NoPace
 from src.launch.plan.packing import Pack
 from src.launch.records.members import Member
 from src.tracking.records import JobRecord
+from src.wire.events import ProgressEvent
 from tests.launch.jobs import job
 
 STEPS = 100
@@ -76,7 +77,18 @@ class Simulated:
             member = self.members[number]
             if step > member.step:
                 told = self.began[slot] + step * self.step_s
-                member.progress({"t": told, "step": step, "total": STEPS})
+                member.progress(
+                    ProgressEvent(
+                        t=told,
+                        job=number,
+                        step=step,
+                        total=STEPS,
+                        samples=step,
+                        loss=None,
+                        samples_per_s=None,
+                        memory_gib=None,
+                    )
+                )
             if at >= STEPS * self.step_s + self.end_s * len(jobs):
                 member.settle("FINISHED")
         if all(self.members[number].ended for number in jobs):

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from src.config.control import ask_to_stop
 from src.config.schema import JobConfig
+from src.wire.control import ask_to_stop
+from src.wire.journal import BeganLine, GainLine, InterruptedLine, JobLine, PackLine, RestartLine
 from tests.launch.farm.sweep_in_memory import Sweeps
 from tests.launch.jobs import job
 from tests.launch.seeds import Seed
@@ -27,7 +28,7 @@ def test_one_worker_trains_every_pack_and_stays_warm_between_them(sweep: Sweeps)
 def test_slots_work_side_by_side(sweep: Sweeps) -> None:
     done = sweep([0], [1], [2], [3], slots=2).train()
     assert done.states() == ["FINISHED"] * 4
-    assert {line["slot"] for line in done.journal("began")} == {"memory-0", "memory-1"}
+    assert {line.slot for line in done.journal(BeganLine)} == {"memory-0", "memory-1"}
     assert len(done.engine.started) == 2
 
 
@@ -41,7 +42,7 @@ def test_a_jobs_failure_is_its_own(sweep: Sweeps) -> None:
 def test_what_has_an_end_keeps_it_whatever_is_claimed_later(sweep: Sweeps) -> None:
     done = sweep([0, Seed.FAILS_LATE]).train()
     assert done.states() == ["FINISHED", "FINISHED"]
-    assert len([line for line in done.journal("job") if line["state"] == "FAILED"]) == 0
+    assert len([line for line in done.journal(JobLine) if line.state == "FAILED"]) == 0
 
 
 def test_a_pack_that_ends_without_a_word_about_a_job_fails_that_job(sweep: Sweeps) -> None:
@@ -74,9 +75,9 @@ def test_a_dead_pack_waits_longer_each_time_and_others_do_not_wait_for_it(sweep:
     made = sweep([Seed.DIES], [0], backoff_s=8.0, max_restarts=4)
     done = made.train()
     assert done.states() == ["FAILED", "FINISHED"]
-    began = [line for line in done.journal("began") if line["pack"].startswith("pack-0")]
+    began = [line for line in done.journal(BeganLine) if line.pack.startswith("pack-0")]
     assert len(began) == 5
-    assert [line["pack"] for line in done.journal("began")][:3] == ["pack-0", "pack-1", "pack-0"]
+    assert [line.pack for line in done.journal(BeganLine)][:3] == ["pack-0", "pack-1", "pack-0"]
     for seconds in ("8", "16", "32", "60"):
         assert f"it starts again from its last checkpoint in {seconds} s" in done.said
     assert done.clock.now - done.clock.began >= 8 + 16 + 32 + 60
@@ -123,8 +124,8 @@ def test_a_free_place_goes_to_the_longest_that_waits_and_a_death_takes_it_along(
     first = [_short(4), _short(40, seed=int(Seed.DIES_ONCE))]
     done = sweep(first, [_short(20), _short(30)], pack_size=3).train()
     assert done.states() == ["FINISHED"] * 4
-    assert {line["job"] for line in done.journal("job")} == {0, 1, 2, 3}
-    began = [job for line in done.journal("began") for job in line["jobs"]]
+    assert {line.job for line in done.journal(JobLine)} == {0, 1, 2, 3}
+    began = [job for line in done.journal(BeganLine) for job in line.jobs]
     assert set(began) == {0, 1, 2, 3}
 
 
@@ -132,10 +133,10 @@ def test_who_joins_is_of_the_pack_from_then_on(sweep: Sweeps) -> None:
     done = sweep([_short(4), _short(40)], [_short(20), _short(30)], pack_size=2).train()
     assert done.states() == ["FINISHED"] * 4
     assert done.sent("join")[0] == ("pack-0", [3]), "the longest first"
-    packs = [line["jobs"] for line in done.journal("pack") if line["pack"] == "pack-0"]
-    assert packs[0] == [1, 3]
+    packs = [line.jobs for line in done.journal(PackLine) if line.pack == "pack-0"]
+    assert packs[0] == (1, 3)
     assert "job3 joins" in done.said
-    assert done.journal("restart") == [], "to join is no restart"
+    assert done.journal(RestartLine) == [], "to join is no restart"
 
 
 def test_jobs_of_another_resolution_do_not_join(sweep: Sweeps) -> None:
@@ -164,20 +165,20 @@ def test_what_gains_nothing_is_trained_apart_and_so_is_all_that_waits(sweep: Swe
     alike = [_short(5, seed=int(Seed.GAINS_NOTHING))] + [_short(5, seed=n) for n in range(3)]
     done = sweep(alike, [_short(5, seed=7), _short(5, seed=8)]).train()
     assert done.states() == ["FINISHED"] * 6
-    (told,) = done.journal("gain")
-    assert (told["members"], told["chosen"]) == (4, 1)
+    (told,) = done.journal(GainLine)
+    assert (told.members, told.chosen) == (4, 1)
     assert "packing more does not pay here" in done.said
     sent = done.sent()
     assert all(len(jobs) == 1 for _, jobs in sent[1:]), sent
     assert len({name for name, _ in sent}) == len(sent), "each pack has a spool of its own"
     assert done.sent("join") == []
-    assert done.journal("restart") == [], "to be handed back is no restart"
+    assert done.journal(RestartLine) == [], "to be handed back is no restart"
 
 
 def test_nothing_is_tried_where_the_user_has_said_how_many(sweep: Sweeps) -> None:
     done = sweep([_short(5, seed=int(Seed.GAINS_NOTHING)), _short(5)], pack_size=2).train()
     assert done.states() == ["FINISHED"] * 2
-    assert done.journal("gain") == []
+    assert done.journal(GainLine) == []
     assert done.sent() == [("pack-0", [0, 1])]
 
 
@@ -213,7 +214,7 @@ def test_an_interrupt_stops_workers_cleanly_and_begins_nothing_more(sweep: Sweep
     assert done.states() == ["FINISHED", "KILLED", "KILLED"]
     assert done.members[2].error == "interrupted before it started"
     assert done.workers() == ["started", "left"]
-    assert len(done.journal("interrupted")) == 1
+    assert len(done.journal(InterruptedLine)) == 1
 
 
 def test_a_stop_of_the_whole_sweep_is_an_interrupt(sweep: Sweeps) -> None:

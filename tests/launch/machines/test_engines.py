@@ -13,17 +13,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from omegaconf import OmegaConf
 
 from src.config.compose import compose_job
-from src.config.events import Event, read_events
 from src.config.launcher import Settings
 from src.launch.machines.engines import ENGINES
 from src.launch.machines.engines.protocol import WORKER_LOST, Engine, Slot, Worker
+from src.wire.commands import JoinCommand, PackCommand, PackedJob
+from src.wire.events import Event, PackEnded, ProgressEvent, StateEvent, read_events
 from tests.launch.memory_engine import Clock, MemoryEngine
 from tests.launch.seeds import Seed
 
@@ -64,14 +64,19 @@ def start(engine: Engine, slot: Slot, tmp_path: Path) -> Iterator[Start]:
             worker.leave(10.0)
 
 
-def _pack(folder: Path, *seeds: int, name: str = "pack-0") -> dict[str, Any]:
+def _pack(folder: Path, *seeds: int, name: str = "pack-0") -> PackCommand:
     jobs = []
     for number, seed in enumerate(seeds):
         stored = folder / str(number) / ".hydra" / "config.yaml"
         stored.parent.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(OmegaConf.create(dataclasses.asdict(compose_job(f"seed={int(seed)}"))), stored)
-        jobs.append({"job": number, "dir": str(folder / str(number)), "name": f"job{number}", "resume": False})
-    return {"pack": name, "spool": str(folder / "spool" / f"{name}.jsonl"), "jobs": jobs}
+        jobs.append(PackedJob(job=number, dir=folder / str(number), name=f"job{number}", resume=False))
+    return PackCommand(pack=name, spool=folder / "spool" / f"{name}.jsonl", least_gain=None, jobs=tuple(jobs))
+
+
+def _joining(pack: PackCommand, first: int = 0) -> JoinCommand:
+    jobs = tuple(dataclasses.replace(one, job=one.job + first) for one in pack.jobs)
+    return JoinCommand(pack=pack.pack, spool=pack.spool, least_gain=None, jobs=jobs)
 
 
 def _until(worker: Worker, found: Callable[[Event], bool]) -> list[Event]:
@@ -88,7 +93,7 @@ def _until(worker: Worker, found: Callable[[Event], bool]) -> list[Event]:
 
 
 def _over(event: Event) -> bool:
-    return event["kind"] == "worker" and event["state"] == "pack_ended"
+    return isinstance(event, PackEnded)
 
 
 @pytest.fixture(autouse=True)
@@ -101,8 +106,8 @@ def test_a_pack_is_trained_and_told_in_order_and_in_the_spool_too(start: Start, 
     pack = _pack(tmp_path, 0, 1)
     worker.run(pack)
     seen = _until(worker, _over)
-    assert seen == read_events(Path(pack["spool"]))[0]
-    assert [event["job"] for event in seen if event.get("state") == "FINISHED"] == [0, 1]
+    assert seen == read_events(pack.spool)[0]
+    assert [event.job for event in seen if isinstance(event, StateEvent) and event.state == "FINISHED"] == [0, 1]
     assert worker.events() == []
 
 
@@ -110,7 +115,7 @@ def test_the_same_worker_takes_a_second_pack_and_tells_nothing_of_the_first(star
     worker = start()
     for name in ("pack-0", "pack-1"):
         worker.run(_pack(tmp_path, 0, name=name))
-        assert {event["pack"] for event in _until(worker, _over) if "pack" in event} == {name}
+        assert {event.pack for event in _until(worker, _over) if hasattr(event, "pack")} == {name}
     assert worker.code is None
     assert worker.leave(20.0) == 0
     assert worker.code == 0
@@ -119,19 +124,19 @@ def test_the_same_worker_takes_a_second_pack_and_tells_nothing_of_the_first(star
 def test_one_job_is_stopped(start: Start, tmp_path: Path) -> None:
     worker = start()
     worker.run(_pack(tmp_path, Seed.ENDLESS, 0))
-    _until(worker, lambda event: event["kind"] == "progress" and event["job"] == 0)
+    _until(worker, lambda event: isinstance(event, ProgressEvent) and event.job == 0)
     worker.stop(0)
     seen = _until(worker, _over)
-    assert [event["job"] for event in seen if event.get("state") == "KILLED"] == [0]
+    assert [event.job for event in seen if isinstance(event, StateEvent) and event.state == "KILLED"] == [0]
 
 
 def test_a_stop_ends_the_worker(start: Start, tmp_path: Path) -> None:
     worker = start()
     worker.run(_pack(tmp_path, Seed.ENDLESS))
-    _until(worker, lambda event: event["kind"] == "progress")
+    _until(worker, lambda event: isinstance(event, ProgressEvent))
     worker.stop()
     assert worker.leave(20.0) == 0
-    assert [event["state"] for event in worker.events() if event["kind"] == "state"] == ["KILLED"]
+    assert [event.state for event in worker.events() if isinstance(event, StateEvent)] == ["KILLED"]
 
 
 def test_a_death_is_told_with_its_signal_and_last_words(start: Start, tmp_path: Path) -> None:
@@ -153,7 +158,7 @@ def test_a_death_is_told_with_its_signal_and_last_words(start: Start, tmp_path: 
 def test_a_kill_takes_the_workers_children_along(start: Start, tmp_path: Path) -> None:
     worker = start()
     worker.run(_pack(tmp_path, Seed.DEAF))
-    _until(worker, lambda event: event["kind"] == "progress")
+    _until(worker, lambda event: isinstance(event, ProgressEvent))
     family = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
     worker.kill()
     assert worker.leave(10.0) < 0
@@ -164,7 +169,7 @@ def test_a_kill_takes_the_workers_children_along(start: Start, tmp_path: Path) -
 def test_a_worker_that_does_not_leave_is_killed(start: Start, tmp_path: Path) -> None:
     worker = start()
     worker.run(_pack(tmp_path, Seed.DEAF))
-    _until(worker, lambda event: event["kind"] == "progress")
+    _until(worker, lambda event: isinstance(event, ProgressEvent))
     assert worker.leave(0.2) < 0
 
 
@@ -192,24 +197,22 @@ def test_it_says_why_it_cannot_start(engine: Engine, slot: Slot, tmp_path: Path)
 def test_jobs_join_the_pack_under_way(start: Start, tmp_path: Path) -> None:
     worker = start()
     worker.run(_pack(tmp_path, Seed.ENDLESS))
-    _until(worker, lambda event: event["kind"] == "progress")
-    more = _pack(tmp_path, 0, 1)
-    more["jobs"] = [{**job, "job": job["job"] + 1} for job in more["jobs"]]
-    worker.join(more)
-    seen = _until(worker, lambda event: event["job"] == 2 and event.get("state") == "FINISHED")
-    assert [event["job"] for event in seen if event.get("state") == "FINISHED"] == [1, 2]
+    _until(worker, lambda event: isinstance(event, ProgressEvent))
+    worker.join(_joining(_pack(tmp_path, 0, 1), first=1))
+    seen = _until(worker, lambda event: event.job == 2 and isinstance(event, StateEvent) and event.state == "FINISHED")
+    assert [event.job for event in seen if isinstance(event, StateEvent) and event.state == "FINISHED"] == [1, 2]
     worker.stop(0)
-    assert _until(worker, _over)[-1]["jobs"] == [0, 1, 2]
+    assert _until(worker, _over)[-1].jobs == (0, 1, 2)
 
 
 def test_who_comes_too_late_is_the_next_pack_of_the_same_name(start: Start, tmp_path: Path) -> None:
     worker = start()
     worker.run(_pack(tmp_path, 0))
     _until(worker, _over)
-    worker.join(_pack(tmp_path, 1))
+    worker.join(_joining(_pack(tmp_path, 1)))
     seen = _until(worker, _over)
-    assert [event["job"] for event in seen if event.get("state") == "FINISHED"] == [0]
-    assert seen[-1]["pack"] == "pack-0"
+    assert [event.job for event in seen if isinstance(event, StateEvent) and event.state == "FINISHED"] == [0]
+    assert seen[-1].pack == "pack-0"
 
 
 @of_processes

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from src.launch.plan.sizes import MOST_MEMBERS, MOST_ROWS, Sizes, in_words, key_of
+from src.wire.events import GainFound
+from src.wire.journal import PackLine
 from tests.launch.jobs import job
 
 ONE = job(data__batch_size=1)
 EIGHT = [job(seed=n, data__batch_size=1) for n in range(8)]
 
 
-def told(chosen: int, ratio: float, members: int = 8) -> dict[str, Any]:
+def told(chosen: int, ratio: float, members: int = 8) -> GainFound:
     seconds = {str(members): 0.1, str(chosen): 0.09}
-    return {"members": members, "rows": members, "chosen": chosen, "ratio": ratio, "seconds": seconds, "t": 1.0}
+    return GainFound(members=members, rows=members, chosen=chosen, ratio=ratio, seconds=seconds)
 
 
 def test_a_rule_holds_until_a_trial_has_told() -> None:
@@ -33,7 +33,7 @@ def test_a_rule_holds_until_a_trial_has_told() -> None:
 )
 def test_what_a_trial_told_goes(chosen: int, ratio: float, most: int) -> None:
     sizes = Sizes(None, 1.05)
-    sizes.learn(EIGHT, told(chosen, ratio))
+    sizes.learn("pack-0", EIGHT, told(chosen, ratio))
     limit = sizes.most(EIGHT)
     assert (limit.members, limit.rows) == (most, None)
     assert sizes.trial(EIGHT) is None, "it is known"
@@ -42,7 +42,7 @@ def test_what_a_trial_told_goes(chosen: int, ratio: float, most: int) -> None:
 
 def test_other_bases_and_other_rows_a_member_are_other_questions() -> None:
     sizes = Sizes(None, 1.05)
-    sizes.learn(EIGHT, told(1, 1.0))
+    sizes.learn("pack-0", EIGHT, told(1, 1.0))
     for other in (job(data__batch_size=4), job(data__batch_size=1, data__resolution=128)):
         assert sizes.most([other] * 2).members == MOST_MEMBERS
         assert sizes.trial([other] * 2) is not None
@@ -51,8 +51,8 @@ def test_other_bases_and_other_rows_a_member_are_other_questions() -> None:
 
 def test_a_resumed_sweep_decides_as_the_first_did() -> None:
     first = Sizes(None, 1.05)
-    line = {"event": "gain", "pack": "pack-0", **first.learn(EIGHT, told(4, 1.3))}
-    again = Sizes(None, 1.05, [{"event": "pack"}, line])
+    line = first.learn("pack-0", EIGHT, told(4, 1.3))
+    again = Sizes(None, 1.05, [PackLine(pack="pack-0", jobs=(0,), rows=1), line])
     assert again.most(EIGHT) == first.most(EIGHT)
     assert again.trial(EIGHT) is None
 

@@ -16,23 +16,24 @@ from src.config.errors import FORMAT, NewerFormatError, SweepError
 from src.launch.records.journal import FILE, Journal, SweepBusyError, last_states, read_journal
 from src.launch.records.ledger import is_held
 from src.launch.records.results import read_results
+from src.wire.journal import JobLine
 
 
 def test_lines_are_whole_on_the_disk_before_write_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
-    monkeypatch.setattr("src.config.appending.os.fsync", lambda _: synced.append(len(read_journal(tmp_path))))
+    monkeypatch.setattr("src.wire.appending.os.fsync", lambda _: synced.append(len(read_journal(tmp_path))))
     with Journal(tmp_path) as journal:
         for job in range(2):
-            journal.write("job", job=job, state="RUNNING", error=None, summary=None)
-        assert [line["job"] for line in read_journal(tmp_path)] == [0, 1]
+            journal.write(JobLine(job=job, state="RUNNING", error=None, summary=None))
+        assert [line.job for line in read_journal(tmp_path) if isinstance(line, JobLine)] == [0, 1]
         assert synced == [0, 1, 2], "the first line tells the format, and each line is synced after it was written"
 
 
 def test_a_torn_line_is_passed_over_and_the_next_one_is_whole(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"t": 1.0, "event": "job", "job": 0, "state": "FINISHED"}\n{"event": "jo')
     with Journal(tmp_path) as journal:
-        journal.write("job", job=1, state="FAILED", error="x", summary=None)
-    assert {job: state["state"] for job, state in last_states(tmp_path).items()} == {0: "FINISHED", 1: "FAILED"}
+        journal.write(JobLine(job=1, state="FAILED", error="x", summary=None))
+    assert {job: state.state for job, state in last_states(tmp_path).items()} == {0: "FINISHED", 1: "FAILED"}
 
 
 def test_a_second_owner_is_refused_until_the_first_has_gone(tmp_path: Path) -> None:
@@ -68,8 +69,8 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         owner.kill()
     assert not is_held(tmp_path)
     with Journal(tmp_path) as journal:
-        journal.write("job", job=0, state="KILLED", error=None, summary=None)
-    assert last_states(tmp_path)[0]["state"] == "KILLED"
+        journal.write(JobLine(job=0, state="KILLED", error=None, summary=None))
+    assert last_states(tmp_path)[0].state == "KILLED"
 
 
 def test_somebody_who_only_looks_is_no_owner(tmp_path: Path) -> None:
@@ -83,13 +84,13 @@ def test_somebody_who_only_looks_is_no_owner(tmp_path: Path) -> None:
 
 def test_the_first_line_names_the_format_and_is_no_event(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
-        journal.write("job", job=0, state="RUNNING", error=None, summary=None)
+        journal.write(JobLine(job=0, state="RUNNING", error=None, summary=None))
     with Journal(tmp_path) as journal:
-        journal.write("job", job=0, state="FINISHED", error=None, summary=None)
+        journal.write(JobLine(job=0, state="FINISHED", error=None, summary=None))
     first, *others = map(json.loads, (tmp_path / FILE).read_text().splitlines())
     assert (first["event"], first["format"]) == ("journal", FORMAT)
     assert [line["event"] for line in others] == ["job", "job"]
-    assert [line["event"] for line in read_journal(tmp_path)] == ["job", "job"]
+    assert [type(line) for line in read_journal(tmp_path)] == [JobLine, JobLine]
 
 
 def test_a_journal_of_a_newer_version_is_refused_with_both_numbers(tmp_path: Path) -> None:
@@ -103,8 +104,8 @@ def test_a_journal_of_a_newer_version_is_refused_with_both_numbers(tmp_path: Pat
 def test_a_journal_without_a_format_is_of_the_first(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"t": 1.0, "event": "job", "job": 0, "state": "FINISHED"}\n')
     with Journal(tmp_path) as journal:
-        journal.write("job", job=1, state="FAILED", error="x", summary=None)
-    assert [line["job"] for line in read_journal(tmp_path)] == [0, 1]
+        journal.write(JobLine(job=1, state="FAILED", error="x", summary=None))
+    assert [line.job for line in read_journal(tmp_path) if isinstance(line, JobLine)] == [0, 1]
     assert len((tmp_path / FILE).read_text().splitlines()) == 2
 
 
@@ -114,12 +115,12 @@ def test_a_journal_without_a_format_is_of_the_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_garbage_anywhere_costs_that_line_alone(tmp_path: Path, garbage: bytes, place: int) -> None:
     with Journal(tmp_path) as journal:
-        journal.write("job", job=0, state="FINISHED", error=None, summary=None)
+        journal.write(JobLine(job=0, state="FINISHED", error=None, summary=None))
     lines = (tmp_path / FILE).read_bytes().splitlines(keepends=True)
     (tmp_path / FILE).write_bytes(b"".join([*lines[:place], garbage, *lines[place:]]))
     with Journal(tmp_path) as journal:
-        journal.write("job", job=1, state="FAILED", error="x", summary=None)
-    assert {job: state["state"] for job, state in last_states(tmp_path).items()} == {0: "FINISHED", 1: "FAILED"}
+        journal.write(JobLine(job=1, state="FAILED", error="x", summary=None))
+    assert {job: state.state for job, state in last_states(tmp_path).items()} == {0: "FINISHED", 1: "FAILED"}
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_results_are_found_again_after_a_killed_launcher(tmp_path: Path) -> None
     sweep = _sweep(tmp_path)
     with Journal(sweep) as journal:
         for job, state in ((0, "RUNNING"), (0, "FINISHED"), (1, "RUNNING"), (2, "RUNNING")):
-            journal.write("job", job=job, state=state, error=None, summary={"val_loss": 0.5} if job == 0 else None)
+            journal.write(JobLine(job=job, state=state, error=None, summary={"val_loss": 0.5} if job == 0 else None))
     (sweep / "spool" / "pack-0.jsonl").write_text(_event(1, 1, "FINISHED", summary={"val_loss": 0.25}))
     results = read_results(sweep)
     assert [result.state for result in results] == ["FINISHED", "FINISHED", "KILLED", "KILLED"]

@@ -13,6 +13,7 @@ from src.config.errors import SweepError
 from src.launch.records.journal import Journal
 from src.launch.records.ledger import is_held
 from src.launch.records.leftover import wait_until_free
+from src.wire.journal import LauncherLine, WorkerLine
 
 _GONE = 2**22 + 1  # larger than any process id
 
@@ -21,8 +22,8 @@ def _worker(journal: Journal, seconds: float) -> subprocess.Popen[bytes]:
     """A process that has the sweep's lock for so long, as a worker that saves."""
     line = [sys.executable, "-c", f"import time; time.sleep({seconds})"]
     process = subprocess.Popen(line, pass_fds=[journal.fileno()])
-    journal.write("worker", state="started", pid=process.pid, slot="cpu")
-    journal.write("worker", state="started", pid=_GONE, slot="cpu-1")
+    journal.write(WorkerLine(state="started", pid=process.pid, slot="cpu"))
+    journal.write(WorkerLine(state="started", pid=_GONE, slot="cpu-1"))
     return process
 
 
@@ -35,7 +36,7 @@ def test_nobody_is_waited_for_where_nobody_is(tmp_path: Path, capsys: pytest.Cap
 
 def test_a_worker_that_a_killed_launcher_left_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Journal(tmp_path) as journal:
-        journal.write("launcher", host=os.uname().nodename, pid=_GONE, started=1.0)
+        journal.write(LauncherLine(host=os.uname().nodename, pid=_GONE, started=1.0))
         worker = _worker(journal, 1.5)
     assert is_held(tmp_path)
     wait_until_free(tmp_path)

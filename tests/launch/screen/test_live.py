@@ -19,6 +19,7 @@ from src.launch.screen import live as screen_module
 from src.launch.screen.live import PatientConsole, Screen
 from src.launch.screen.table import best_of, print_results, ui_command
 from src.tracking.records import JobRecord
+from src.wire.events import ProgressEvent
 from tests.launch.jobs import job
 
 
@@ -32,8 +33,10 @@ def members() -> dict[int, Member]:
     return {0: _member(0, "duotone-rank4"), 1: _member(1, "duotone-rank8")}
 
 
-def _progress(t: float, step: int) -> dict:
-    return {"t": t, "kind": "progress", "step": step, "total": 100, "samples": step, "loss": 0.25, "samples_per_s": 9.5}
+def _progress(t: float, step: int, memory_gib: float | None = None) -> ProgressEvent:
+    return ProgressEvent(
+        t=t, job=0, step=step, total=100, samples=step, loss=0.25, samples_per_s=9.5, memory_gib=memory_gib
+    )
 
 
 def _shown(members: dict[int, Member], *, terminal: bool, ticks: int = 1) -> str:
@@ -88,7 +91,7 @@ def test_the_last_lines_tell_what_is_done_how_long_all_takes_how_fast_and_with_w
         assert last(screen)[1] == "loading the base; 1 more waiting"
         for member in (members[0], members[1]):
             member.settle("RUNNING")
-            member.progress(_progress(110.0, 20) | {"memory_gib": 1.25})
+            member.progress(_progress(110.0, 20, memory_gib=1.25))
             screen.stepped(member, "pack-0")
         screen.expect(95.0)
         told = "about 95 s left for all, 19 samples/s, 1.25 GiB"

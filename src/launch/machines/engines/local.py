@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -11,15 +10,16 @@ import sys
 from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from src.config.allowance import cores, memory_left, quota_bites
 from src.config.errors import SweepError
-from src.config.events import Event, read_events
 from src.launch.machines.devices import Gpu, gpus, visible
 from src.launch.machines.engines.environment import worker_environment
 from src.launch.machines.engines.protocol import WORKER_LOST, Slot
 from src.launch.machines.turns import Holder, holder_of
+from src.wire.commands import COMMANDS, Command, ExitCommand, JoinCommand, PackCommand, StopCommand, StopJobCommand
+from src.wire.events import Event, read_events
 
 if TYPE_CHECKING:
     from src.config.launcher import Settings
@@ -185,15 +185,15 @@ class LocalWorker:
         """Its exit status, or null while it runs."""
         return self._process.poll()
 
-    def run(self, pack: dict[str, Any]) -> None:
+    def run(self, pack: PackCommand) -> None:
         """Send a pack, whose events are read from its spool from here on."""
-        spool = Path(pack["spool"])
+        spool = pack.spool
         self._spool, self._offset = spool, spool.stat().st_size if spool.exists() else 0
-        self._send({"cmd": "pack", **pack})
+        self._send(pack)
 
-    def join(self, pack: dict[str, Any]) -> None:
+    def join(self, jobs: JoinCommand) -> None:
         """Send more jobs to the pack under way."""
-        self._send({"cmd": "join", **pack})
+        self._send(jobs)
 
     def events(self) -> list[Event]:
         """New whole lines of the pack's spool."""
@@ -202,10 +202,10 @@ class LocalWorker:
         events, self._offset = read_events(self._spool, self._offset)
         return events
 
-    def _send(self, command: dict[str, Any]) -> None:
+    def _send(self, command: Command) -> None:
         """Write one command; a worker that is gone is noticed by :attr:`code`."""
         pipe = self._pipe()
-        rest = memoryview(json.dumps(command).encode() + b"\n")
+        rest = memoryview(COMMANDS.written(command))
         try:
             while rest and not pipe.closed:  # a signal may cut a write short
                 rest = rest[pipe.write(rest) :]
@@ -214,7 +214,7 @@ class LocalWorker:
 
     def stop(self, job: int | None = None) -> None:
         """Ask for a checkpoint and an end within seconds."""
-        self._send({"cmd": "stop"} if job is None else {"cmd": "stop_job", "job": job})
+        self._send(StopCommand() if job is None else StopJobCommand(job=job))
 
     def kill(self) -> None:
         """End the worker and its children at once."""
@@ -225,7 +225,7 @@ class LocalWorker:
 
     def leave(self, patience_s: float) -> int:
         """Let an idle worker go; one that stays longer than ``patience_s`` is killed. Returns its exit status."""
-        self._send({"cmd": "exit"})
+        self._send(ExitCommand())
         self._pipe().close()
         try:
             return self._process.wait(patience_s)

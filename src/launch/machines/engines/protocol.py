@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from src.config.events import Event
+from src.wire.commands import JoinCommand, PackCommand
+from src.wire.events import Event
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,14 +52,11 @@ class Worker(Protocol):
     def log(self) -> Path:
         """Where its standard output goes."""
 
-    def run(self, pack: dict[str, Any]) -> None:
-        """Send it a pack, ``{"pack": name, "spool": file, "jobs": [{"job", "dir", "name", "resume"}, ...]}``.
+    def run(self, pack: PackCommand) -> None:
+        """Send it a pack."""
 
-        ``least_gain``, where it is there and not null, asks for a trial: see :mod:`src.training.gain`.
-        """
-
-    def join(self, pack: dict[str, Any]) -> None:
-        """Send more jobs to the pack under way, in the form of :meth:`run`; a pack that is over makes them the next."""
+    def join(self, jobs: JoinCommand) -> None:
+        """Send more jobs to the pack under way; a pack that is over makes them the next."""
 
     def events(self) -> list[Event]:
         """What it said of the pack since the last call, in order; the sweep's spool holds the same."""

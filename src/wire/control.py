@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
+
+from src.wire.lines import Kinds, Loose, TimedLine, read_new
 
 FILE = "control.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopAsked(TimedLine):
+    """A clean stop.
+
+    Attributes:
+        job: Of one job; null for the whole sweep.
+    """
+
+    tag: ClassVar[str] = "stop"
+    job: Loose[int]
+
+
+CONTROL: Kinds[StopAsked] = Kinds("cmd", (StopAsked,))
 
 
 def ask_to_stop(sweep_dir: Path, job: int | None = None) -> None:
@@ -16,9 +33,8 @@ def ask_to_stop(sweep_dir: Path, job: int | None = None) -> None:
     Raises:
         OSError: When the folder cannot be written.
     """
-    line = json.dumps({"t": time.time(), "cmd": "stop", "job": job})
     with (sweep_dir / FILE).open("ab") as file:
-        file.write(line.encode() + b"\n")
+        file.write(CONTROL.written(StopAsked(job=job)))
         file.flush()
         os.fsync(file.fileno())
 
@@ -37,20 +53,7 @@ class Control:
     def stops(self) -> list[int | None]:
         """Jobs to stop since the last call; None stands for the whole sweep."""
         try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
+            lines, self._offset = read_new(self._path, self._offset)
         except OSError:  # nobody asked yet, or something that cannot be read lies in its place
             return []
-        end = data.rfind(b"\n") + 1
-        self._offset += end
-        found: list[int | None] = []
-        for line in data[:end].splitlines():
-            try:
-                asked = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(asked, dict) and asked.get("cmd") == "stop":
-                job = asked.get("job")
-                found.append(job if isinstance(job, int) else None)
-        return found
+        return [asked.job for asked in CONTROL.read_all(lines)]

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import json
+from math import nan
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.config.events import KINDS, read_events
+from src.wire.events import (
+    EVENTS,
+    Alive,
+    ArtifactEvent,
+    Event,
+    LogEvent,
+    MetricsEvent,
+    PackEnded,
+    ProgressEvent,
+    StateEvent,
+    read_events,
+)
 
-FIRST = {"t": 1.0, "kind": "state", "job": 0, "state": "RUNNING"}
-SECOND = {"t": 2.0, "kind": "log", "job": None, "level": "info", "message": "grüße\nzwei"}
+FIRST = StateEvent(t=1.0, job=0, state="RUNNING")
+SECOND = LogEvent(t=2.0, level="info", message="grüße\nzwei")
 
 
-def line(event: object) -> bytes:
-    return json.dumps(event).encode() + b"\n"
+def line(event: Event | dict[str, object]) -> bytes:
+    return EVENTS.written(event) if isinstance(event, Event) else json.dumps(event).encode() + b"\n"
 
 
 def test_a_spool_that_is_not_there_yet_has_no_events(tmp_path: Path) -> None:
@@ -57,7 +69,37 @@ def test_what_is_no_event_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_the_kinds_are_the_protocols() -> None:
-    assert set(KINDS) == {"worker", "state", "metrics", "progress", "tags", "image", "artifact", "memory", "log"}
+    tags = {kind.tag for kind in EVENTS.types}
+    assert tags == {"worker", "state", "metrics", "progress", "tags", "image", "artifact", "memory", "log"}
+
+
+@pytest.mark.parametrize(
+    ("event", "written"),
+    [
+        (FIRST, '{"t": 1.0, "kind": "state", "job": 0, "state": "RUNNING", "error": null, "summary": null}'),
+        (Alive(t=1.0, work=3), '{"t": 1.0, "kind": "worker", "job": null, "state": "alive", "work": 3}'),
+        (
+            PackEnded(t=1.0, pack="p", jobs=(0, 1)),
+            '{"t": 1.0, "kind": "worker", "job": null, "state": "pack_ended", "pack": "p", "jobs": [0, 1]}',
+        ),
+        (
+            ProgressEvent(t=1.0, job=0, step=1, total=2, samples=3, loss=nan, samples_per_s=1.5, memory_gib=0.5),
+            '{"t": 1.0, "kind": "progress", "job": 0, "step": 1, "total": 2, "samples": 3, "loss": null, '
+            '"samples_per_s": 1.5, "memory_gib": 0.5}',
+        ),
+        (
+            MetricsEvent(t=1.0, job=0, step=1, samples=2, values={"train/loss": nan, "train/lr": 0.5}),
+            '{"t": 1.0, "kind": "metrics", "job": 0, "step": 1, "samples": 2, '
+            '"values": {"train/loss": null, "train/lr": 0.5}}',
+        ),
+        (
+            ArtifactEvent(t=1.0, job=0, path="0/a", folder="adapter"),
+            '{"t": 1.0, "kind": "artifact", "job": 0, "path": "0/a", "folder": "adapter"}',
+        ),
+    ],
+)
+def test_the_bytes_of_a_spool_are_those_of_sweeps_made_before(event: Event, written: str) -> None:
+    assert EVENTS.written(event) == written.encode() + b"\n"
 
 
 @pytest.mark.slow
@@ -68,7 +110,7 @@ def test_the_kinds_are_the_protocols() -> None:
 def test_reading_at_any_moments_gives_each_event_once_in_order(
     tmp_path: Path, messages: list[str], cuts: list[int]
 ) -> None:
-    written = [{"t": 1.0, "kind": "log", "job": number, "message": text} for number, text in enumerate(messages)]
+    written = [LogEvent(t=1.0, job=number, level=None, message=text) for number, text in enumerate(messages)]
     whole = b"".join(line(event) for event in written)
     spool = tmp_path / "s.jsonl"
     read, offset = [], 0
