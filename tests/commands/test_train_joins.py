@@ -42,10 +42,10 @@ def test_what_gains_nothing_is_trained_apart_and_so_is_all_that_waits(command: C
     ran = command(seeds(Seed.GAINS_NOTHING, 0), "lora.rank=1,2,3,4,5,6", "-m", "data.batch_size=1")
     assert ran.code == 0, ran.out
     assert set(ran.states().values()) == {"FINISHED"}
-    (gain,) = told(ran, GainLine)
-    assert (gain.members, gain.chosen) == (6, 1)
+    gains = told(ran, GainLine)  # of one pack, or of both where their workers were ready at the same moment
+    assert {(gain.members, gain.chosen) for gain in gains} == {(6, 1)}
     assert "packing more does not pay here" in " ".join(ran.out.split())
     sent = packs_sent(ran)
-    assert all(len(jobs) == 1 for _, jobs in sent[1:]), sent
+    assert all(len(jobs) == 1 for _, jobs in sent[len(gains) :]), sent
     assert len({name for name, _ in sent}) == len(sent), "each pack has a spool of its own"
     assert joins(ran) == []
