@@ -9,6 +9,7 @@ from src.launch.records.journal import Journal
 from src.launch.records.ledger import read_sweep_state
 from src.launch.records.results import read_results
 from src.launch.records.resume import find_resumed, find_unfinished, is_finished, is_settled, readable_jobs
+from src.wire.journal import EndedLine
 from tests.launch.farm.sweep_in_memory import SweepInMemory, Sweeps
 from tests.launch.jobs import job
 from tests.launch.seeds import Seed
@@ -86,7 +87,7 @@ def test_what_is_no_job_to_continue_is_refused(interrupted: SweepInMemory, folde
 def test_a_sweep_is_settled_once_its_launcher_told_its_end(interrupted: SweepInMemory) -> None:
     assert not is_settled(interrupted.folder)
     with Journal(interrupted.folder) as journal:
-        journal.write("ended", exit_code=130)
+        journal.write(EndedLine(exit_code=130))
     assert is_settled(interrupted.folder)
 
 
