@@ -34,7 +34,7 @@ test: $(STAMP)  ## every test
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 ui: $(STAMP)  ## MLflow UI on http://127.0.0.1:5000 over mlruns/
-	@store="$$($(PY) -c 'from src.tracking.addresses import default_store; print(default_store())')" && \
+	@store="$$($(PY) -c 'from lora_foundry.tracking.addresses import default_store; print(default_store())')" && \
 	  $(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$$store" $(ARGS)
 
 bench: $(STAMP)  ## measure the speed figures of docs/benchmarks.md (ARGS=--quick for a short look)
@@ -43,7 +43,7 @@ bench: $(STAMP)  ## measure the speed figures of docs/benchmarks.md (ARGS=--quic
 soak: $(STAMP)  ## do faults to real sweeps (ARGS=--counts, or "--minutes 60 --seed 7"): docs/reliability.md
 	$(PY) -m bench.soak $(ARGS)
 
-mutate: $(STAMP)  ## change the code a little at a time: tests must notice (ARGS="--minutes 5 src/lora/rows.py"); an hour
+mutate: $(STAMP)  ## change the code a little at a time: tests must notice (ARGS="--minutes 5 src/lora_foundry/lora/rows.py"); an hour
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[mutate]'
 	$(PY) -m bench.mutate $(ARGS)
 

@@ -6,9 +6,8 @@ import argparse
 import subprocess
 import sys
 
-from bench import kohya, render
+from bench import PROJECT_ROOT, kohya, render
 from bench.example import add_options
-from src.config.paths import PROJECT_ROOT
 
 WITH_EXAMPLE = {"sweep", "one_job", "real_size"}
 WITH_KOHYA = {"real_size"}

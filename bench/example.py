@@ -13,8 +13,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.config.compose import compose_job
-from src.config.paths import PROJECT_ROOT, locate
+from bench import PROJECT_ROOT
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.paths import locate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

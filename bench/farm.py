@@ -15,14 +15,14 @@ from pathlib import Path
 
 from bench.example import run_timed
 from bench.measure import Claim, Result, Table, arguments, median
-from src.config.launcher import Settings
-from src.launch.farm.sweep import plan_of
-from src.launch.plan.budget import Forecast, NoForecast
-from src.launch.points.offline import compose_all
-from src.launch.records.journal import read_journal
-from src.wire.events import WORKER_EVENTS, LogEvent, PackEnded, PackStarted, read_events
-from src.wire.journal import BeganLine
-from src.wiring.forecast import TracedForecast
+from lora_foundry.config.launcher import Settings
+from lora_foundry.launch.farm.sweep import plan_of
+from lora_foundry.launch.plan.budget import Forecast, NoForecast
+from lora_foundry.launch.points.offline import compose_all
+from lora_foundry.launch.records.journal import read_journal
+from lora_foundry.wire.events import WORKER_EVENTS, LogEvent, PackEnded, PackStarted, read_events
+from lora_foundry.wire.journal import BeganLine
+from lora_foundry.wiring.forecast import TracedForecast
 
 JOB_MS, STATUS_S, PLAN_S, WARM_S = 250.0, 1.0, 5.0, 0.5
 START_S, FIRST_MS = 1.0, 20.0  # until the first pack is sent: a start, and each job's check (no number is asked for)

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from src.config.files import write_json
-from src.config.paths import PROJECT_ROOT
+from bench import PROJECT_ROOT
+from lora_foundry.config.files import write_json
 
 RESULTS = PROJECT_ROOT / "bench" / "results"
 

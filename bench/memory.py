@@ -16,18 +16,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import PROJECT_ROOT
 from bench.measure import Claim, Result, Table, arguments
-from src.config.compose import compose_job
-from src.config.files import write_json
-from src.config.paths import PROJECT_ROOT
-from src.launch.machines.engines.environment import allocator
-from src.memory.predict import curve_of
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.files import write_json
+from lora_foundry.launch.machines.engines.environment import allocator
+from lora_foundry.memory.predict import curve_of
 
 if TYPE_CHECKING:
     import torch
 
-    from src.config import JobConfig
-    from src.training.pack import Pack
+    from lora_foundry.config import JobConfig
+    from lora_foundry.training.pack import Pack
 
 LIMIT_TENSORS, LIMIT_PROCESS = 0.02, 0.15
 HEAP_STEP = 64 * 2**20  # bytes by which a worker's heap grows at a time (glibc.malloc.top_pad)
@@ -184,8 +184,8 @@ def judge(  # what a result is made of
             f"machine: the tensors' times {factor:.3f}, {fixed / MIB:.0f} MiB of the process's own, "
             f"and {scratch / MIB:.0f} more in bf16, which is what the "
             "CPU's bf16 kernels keep for themselves and no tensor shows. What convolutions allocate inside themselves "
-            f"is predicted by oneDNN's own formula (src/memory/scratch.py), for the {_threads()} that torch had. "
-            f"Tracing all {len(table)} kinds took {tracing:.0f} s."
+            f"is predicted by oneDNN's own formula (src/lora_foundry/memory/scratch.py), for the {_threads()} "
+            f"that torch had. Tracing all {len(table)} kinds took {tracing:.0f} s."
         ),
         quick=quick,
         claims=[
@@ -215,7 +215,7 @@ def measure(task: dict[str, object]) -> None:
     """In a process of its own: print what each case takes, a JSON line each."""
     import torch
 
-    from src.training.fit import train_pack  # noqa: F401  # so that its imports are not counted
+    from lora_foundry.training.fit import train_pack  # noqa: F401  # so that its imports are not counted
 
     medium, rounds = Path(str(task["medium"])), int(str(task["rounds"]))
     listed = [Case(**case) for case in task["cases"]]  # type: ignore[attr-defined]
@@ -235,12 +235,12 @@ def build(case: Case, config: JobConfig, device: torch.device | None = None) -> 
     """A pack of ``case`` on random weights, and the rows of each member."""
     import torch
 
-    from src.lora.inject import inject
-    from src.memory.trace import placeholder
-    from src.models.opening import open_sizes
-    from src.tasks.denoising import Denoising
-    from src.training.pack import Pack, adapter_spec
-    from src.training.precision import DTYPES
+    from lora_foundry.lora.inject import inject
+    from lora_foundry.memory.trace import placeholder
+    from lora_foundry.models.opening import open_sizes
+    from lora_foundry.tasks.denoising import Denoising
+    from lora_foundry.training.pack import Pack, adapter_spec
+    from lora_foundry.training.precision import DTYPES
 
     denoiser = open_sizes(config.model).build(DTYPES[config.trainer.precision].base)
     for tensor in (*denoiser.module.parameters(), *denoiser.module.buffers()):
@@ -255,8 +255,8 @@ def build(case: Case, config: JobConfig, device: torch.device | None = None) -> 
 
 def steps_of(pack: Pack, rows: Sequence[int], config: JobConfig, count: int) -> None:
     """Whole training steps; the pack is closed afterwards."""
-    from src.memory.trace import run_once, zeros
-    from src.models.opening import open_sizes
+    from lora_foundry.memory.trace import run_once, zeros
+    from lora_foundry.models.opening import open_sizes
 
     sizes = open_sizes(config.model)
     for _ in range(count):
@@ -269,7 +269,7 @@ def _process_peak(case: Case, config: JobConfig) -> int:
     """Bytes of resident memory at the peak, beyond those before."""
     import torch
 
-    from src.training.shortage import let_go
+    from lora_foundry.training.shortage import let_go
 
     let_go(torch.device("cpu"))
     before = _status("VmRSS")

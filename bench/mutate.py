@@ -1,8 +1,8 @@
 """``make mutate``: small changes to the code that tests should notice; what none notices must have a reason.
 
-mutmut does the work, in a copy of the tree below ``.cache/mutate/`` for each file, in which the package is called
-``foundry`` (mutmut takes no ``src.``). A copy keeps its verdicts: what was broken off goes on, and of a file that
-changed only the functions that did are tried again. Survivors are compared with tests/mutants.toml.
+mutmut does the work, in a copy of the tree below ``.cache/mutate/`` for each file. A copy keeps its verdicts: what was
+broken off goes on, and of a file that changed only the functions that did are tried again. Survivors are compared with
+tests/mutants.toml.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -26,8 +25,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
 
-from src.config.files import write_atomic, write_json
-from src.config.paths import PROJECT_ROOT
+from bench import PROJECT_ROOT
+from lora_foundry.config.files import write_atomic, write_json
 
 WORK = PROJECT_ROOT / ".cache" / "mutate"
 RESULTS = PROJECT_ROOT / "bench" / "results" / "mutants.json"
@@ -40,29 +39,29 @@ _FAILING = "tests/training/test_failing.py"
 _OBJECTIVES = ("tests/objectives",)
 _LAYERS = "tests/lora/test_packed_layers.py"
 TESTS: dict[str, tuple[str, ...]] = {
-    "src/objectives/losses.py": _OBJECTIVES,
-    "src/objectives/noise.py": _OBJECTIVES,
-    "src/objectives/process.py": _OBJECTIVES,
-    "src/objectives/schedule.py": _OBJECTIVES,
-    "src/objectives/targets.py": _OBJECTIVES,
-    "src/objectives/timesteps.py": _OBJECTIVES,
-    "src/objectives/weighting.py": _OBJECTIVES,
-    "src/lora/rows.py": ("tests/lora/test_rows.py", _LAYERS),
-    "src/lora/layers.py": ("tests/lora/test_layers.py", _LAYERS),
-    "src/lora/bank.py": ("tests/lora/test_bank.py", _LAYERS),
-    "src/training/schedule.py": ("tests/training/test_schedule.py",),
-    "src/training/batch.py": (
+    "src/lora_foundry/objectives/losses.py": _OBJECTIVES,
+    "src/lora_foundry/objectives/noise.py": _OBJECTIVES,
+    "src/lora_foundry/objectives/process.py": _OBJECTIVES,
+    "src/lora_foundry/objectives/schedule.py": _OBJECTIVES,
+    "src/lora_foundry/objectives/targets.py": _OBJECTIVES,
+    "src/lora_foundry/objectives/timesteps.py": _OBJECTIVES,
+    "src/lora_foundry/objectives/weighting.py": _OBJECTIVES,
+    "src/lora_foundry/lora/rows.py": ("tests/lora/test_rows.py", _LAYERS),
+    "src/lora_foundry/lora/layers.py": ("tests/lora/test_layers.py", _LAYERS),
+    "src/lora_foundry/lora/bank.py": ("tests/lora/test_bank.py", _LAYERS),
+    "src/lora_foundry/training/schedule.py": ("tests/training/test_schedule.py",),
+    "src/lora_foundry/training/batch.py": (
         "tests/training/test_batch.py",
         *(f"{_ORACLE}::test_a_solo_members_updates[{name}]" for name in ("noise offset", "caption dropout", "dropout")),
         _TRIPLE,
     ),
-    "src/tasks/denoising/task.py": (
+    "src/lora_foundry/tasks/denoising/task.py": (
         "tests/training/test_batch.py",
         "tests/training/test_validation.py",
         *(f"{_ORACLE}::test_a_solo_members_updates[{name}]" for name in ("noise offset", "caption dropout", "dropout")),
         _TRIPLE,
     ),
-    "src/training/pack_step.py": (
+    "src/lora_foundry/training/pack_step.py": (
         "tests/training/test_pack_step.py",
         _PLAIN,
         f"{_ORACLE}::test_a_solo_members_updates[accumulation]",
@@ -72,13 +71,12 @@ TESTS: dict[str, tuple[str, ...]] = {
         f"{_FAILING}::test_one_that_never_made_a_step_leaves_none_and_its_rate_is_not_blamed",
         f"{_FAILING}::test_the_advice_names_what_is_set",
     ),
-    "src/training/optimizers.py": ("tests/training/test_optimizers.py",),
-    "src/training/validation.py": ("tests/training/test_validation.py",),
+    "src/lora_foundry/training/optimizers.py": ("tests/training/test_optimizers.py",),
+    "src/lora_foundry/training/validation.py": ("tests/training/test_validation.py",),
 }
 """Each file with the quick tests that should notice."""
 
-_COPIED = ("src", "tests", "conf", "hydra_plugins", "pyproject.toml")
-_NAME = "foundry"
+_COPIED = ("src", "tests", "conf", "pyproject.toml")
 _KILLED, _SURVIVED, _UNTRIED = "killed", "survived", "untried"
 
 
@@ -103,15 +101,13 @@ def copy_tree(work: Path) -> None:
     """Bring the copy below ``work`` up to date; a file that did not change keeps its time, by which mutmut goes."""
     wanted: set[Path] = set()
     for path in _files():
-        target = work / re.sub(r"^src/", f"{_NAME}/", str(path.relative_to(PROJECT_ROOT)))
+        target = work / path.relative_to(PROJECT_ROOT)
         wanted.add(target)
         content = path.read_bytes()
-        if path.suffix in {".py", ".toml", ".yaml"}:
-            content = re.sub(rb"\bsrc\b", _NAME.encode(), content)
         if not target.exists() or target.read_bytes() != content:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-    for old in (*(work / "tests").rglob("*.py"), *(work / _NAME).rglob("*.py")):
+    for old in (*(work / "tests").rglob("*.py"), *(work / "src").rglob("*.py")):
         if old not in wanted:
             old.unlink()
 
@@ -135,8 +131,8 @@ def mutate(file: str, children: int, minutes: float | None) -> None:
     copy_tree(work)
     tests = [name for name in TESTS[file] if (work / name.split("::")[0]).exists()]
     settings = {
-        "source_paths": [_NAME],
-        "only_mutate": [_renamed(file)],
+        "source_paths": ["src"],
+        "only_mutate": [file],
         "also_copy": [name for name in _COPIED if name != "src"],
         "pytest_add_cli_args_test_selection": tests,
         "pytest_add_cli_args": ["-p", "no:cacheprovider"],
@@ -165,12 +161,8 @@ def mutate(file: str, children: int, minutes: float | None) -> None:
         sys.exit(f"mutmut ended with {code} for {file}; see {log}")
 
 
-def _renamed(file: str) -> str:
-    return file.replace("src/", f"{_NAME}/", 1)
-
-
 def _meta(file: str) -> Path:
-    return work_of(file) / "mutants" / (_renamed(file) + ".meta")
+    return work_of(file) / "mutants" / (file + ".meta")
 
 
 def _forget_survivors(file: str, tests: Sequence[str]) -> None:
@@ -206,7 +198,7 @@ def described(file: str, name: str) -> Mutant:
     from mutmut.mutation.diff_apply import get_diff_for_mutant
 
     with contextlib.chdir(work_of(file)):
-        shown: str = get_diff_for_mutant(name, path=_renamed(file))
+        shown: str = get_diff_for_mutant(name, path=file)
     body = [line for line in shown.splitlines() if not line.startswith(("---", "+++"))]
     was = " ".join(line[1:].strip() for line in body if line.startswith("-"))
     now = " ".join(line[1:].strip() for line in body if line.startswith("+"))

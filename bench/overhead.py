@@ -10,11 +10,11 @@ import time
 from functools import partial
 from pathlib import Path
 
+from bench import PROJECT_ROOT
 from bench.example import Training
 from bench.foundry import run_sweep
 from bench.measure import Claim, Result, Table, arguments, median
-from src.config.paths import PROJECT_ROOT
-from src.wire.events import ProgressEvent, read_events
+from lora_foundry.wire.events import ProgressEvent, read_events
 
 JOBS, LIMIT = 4, 0.03
 NOTHING = ("tracking=none", "trainer.log_every=1000000", "trainer.checkpoint_s=1000000")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.measure import Result, Table, arguments, interleave, median, ratio
 from bench.toy import Shape, load_denoiser, pack_step
-from src.config.schema import Precision
+from lora_foundry.config.schema import Precision
 
 ROWS = (1, 2, 4, 8, 16, 32)
 

@@ -9,9 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench import PROJECT_ROOT
 from bench.measure import Claim, Result, Table, arguments
-from src.config.compose import compose_job
-from src.config.paths import PROJECT_ROOT
+from lora_foundry.config.compose import compose_job
 
 TRACE_S, LOOK_UP_S, WATCH = 10.0, 0.1, 0.01
 KINDS = {
@@ -25,7 +25,7 @@ def trace_s(words: tuple[str, ...], cache: Path) -> float:
     """Seconds of a first prediction in this process, imports apart."""
     config = compose_job(f"data.cache_dir={cache}", *words)
     import_what_a_trace_imports(cache)
-    from src.memory.predict import curve_of
+    from lora_foundry.memory.predict import curve_of
 
     start = time.perf_counter()
     curve_of(config)
@@ -34,7 +34,7 @@ def trace_s(words: tuple[str, ...], cache: Path) -> float:
 
 def import_what_a_trace_imports(cache: Path) -> None:
     """What is imported late is imported by a first trace: one of a base so small that the rest of it is nothing."""
-    from src.memory.predict import curve_of
+    from lora_foundry.memory.predict import curve_of
 
     curve_of(compose_job(f"data.cache_dir={cache}", "model=tiny-sd", "data.resolution=64"))
 
@@ -42,7 +42,7 @@ def import_what_a_trace_imports(cache: Path) -> None:
 def look_up_s(words: tuple[str, ...], cache: Path) -> float:
     """Seconds until a kept trace has answered, imports apart; torch is not among them."""
     config = compose_job(f"data.cache_dir={cache}", *words)
-    from src.memory.predict import curve_of
+    from lora_foundry.memory.predict import curve_of
 
     start = time.perf_counter()
     curve_of(config)
@@ -58,7 +58,7 @@ def apart(kind: str, words: tuple[str, ...], cache: Path) -> float:
 def watch_ratio(blocks: int, steps: int) -> tuple[float, float]:
     """Milliseconds of a bare step of the pack, and the median share that watching memory adds."""
     from bench.toy import Shape, load_denoiser, pack_step  # the others need no torch here
-    from src.memory.watch import Watch
+    from lora_foundry.memory.watch import Watch
 
     step = pack_step(load_denoiser(), [Shape(batch=1)] * 4, "lora.target_modules=attention")
 

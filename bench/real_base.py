@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from src.config.paths import PROJECT_ROOT
+from bench import PROJECT_ROOT
 
 CONFIGS = PROJECT_ROOT / "assets" / "sd15-config"
 _PARTS = {

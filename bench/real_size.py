@@ -19,8 +19,8 @@ from bench.example import Example, Training, add_options, run_timed
 from bench.kohya import TARGETS, Kohya
 from bench.measure import Claim, Result, Table, arguments, median, ratio
 from bench.real_base import make_base
-from src.config.compose import compose_job
-from src.config.paths import locate
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.paths import locate
 
 LIMIT_ONE, LIMIT_SWEEP = 1.15, 2.0
 LIMIT_LESS = 1.0  # against the example, which trains two thirds of the layers and records nothing

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from bench import PROJECT_ROOT
 from bench.faults.catalogue import FAULTS
 from bench.render import as_table
-from src.config.files import write_atomic
-from src.config.paths import PROJECT_ROOT
+from lora_foundry.config.files import write_atomic
 
 RESULT = PROJECT_ROOT / "bench" / "results" / "soak.json"
 PAGE = PROJECT_ROOT / "docs" / "reliability.md"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench import PROJECT_ROOT
 from bench.measure import load_results
-from src.config.files import write_atomic
-from src.config.paths import PROJECT_ROOT
+from lora_foundry.config.files import write_atomic
 
 PAGE = PROJECT_ROOT / "docs" / "benchmarks.md"
 ORDER = (

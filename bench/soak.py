@@ -18,14 +18,13 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
 
-from bench import reliability
+from bench import PROJECT_ROOT, reliability
 from bench.faults.catalogue import FAULTS, Fault
 from bench.faults.injections import can_mount
 from bench.faults.lab import Lab
 from bench.faults.sweeps import LostError
 from bench.measure import circumstances
-from src.config.files import write_json
-from src.config.paths import PROJECT_ROOT
+from lora_foundry.config.files import write_json
 
 COUNTED, RANDOM = "counts", "random"
 

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from bench import PROJECT_ROOT
 from bench.measure import Claim, Result, Table, arguments, interleave, median
-from src.config.paths import PROJECT_ROOT
 
 LIMIT_S = 1.0
 HEAVY = ("torch", "lightning", "diffusers", "transformers", "peft", "mlflow")

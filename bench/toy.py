@@ -13,17 +13,17 @@ from peft import LoraConfig
 from torch import Tensor, nn
 from torch.nn import functional
 
-from src.config.compose import compose_job
-from src.config.schema import JobConfig, Precision
-from src.data.encoding import EncodedData
-from src.data.order import SampleOrder
-from src.models.opening import open_base
-from src.models.protocol import Denoiser
-from src.tasks.denoising import Denoising, Material
-from src.training.member import Member, Provenance
-from src.training.pack import Pack
-from src.training.pack_step import run_step
-from src.training.precision import DTYPES
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.schema import JobConfig, Precision
+from lora_foundry.data.encoding import EncodedData
+from lora_foundry.data.order import SampleOrder
+from lora_foundry.models.opening import open_base
+from lora_foundry.models.protocol import Denoiser
+from lora_foundry.tasks.denoising import Denoising, Material
+from lora_foundry.training.member import Member, Provenance
+from lora_foundry.training.pack import Pack
+from lora_foundry.training.pack_step import run_step
+from lora_foundry.training.precision import DTYPES
 
 IMAGES, VARIANTS, LEVELS = 64, 2, 1000
 MANY_STEPS = 1_000_000

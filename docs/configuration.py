@@ -17,13 +17,13 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from src.config.parse import value_words  # noqa: E402 - needs the path above
-from src.config.schema import JobConfig  # noqa: E402
+from lora_foundry.config.parse import value_words  # noqa: E402 - needs the path above
+from lora_foundry.config.schema import JobConfig  # noqa: E402
 
 PAGE = ROOT / "docs" / "configuration.md"
 HEAD = """# Configuration
 
-<!-- Written by `make docs` from src/config/schema.py and conf/: change those, not this page. -->
+<!-- Written by `make docs` from src/lora_foundry/config/schema.py and conf/: change those, not this page. -->
 
 A job is composed from YAML groups under `conf/`. Any value can be set on the command line (`lora.rank=16`), and
 swept with commas and `-m` (`lora.rank=4,8,16 -m`). A whole group is exchanged by its name (`sample=none`,

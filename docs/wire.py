@@ -1,4 +1,4 @@
-"""Write the tables of commands, events and journal lines in docs/architecture.md from the types in src/wire.
+"""Write docs/architecture.md's tables of commands, events and journal lines from the types of ``lora_foundry.wire``.
 
 Run ``make docs`` after a change of a type; a test holds that the tables are current.
 """
@@ -16,10 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from docs.configuration import field_notes  # noqa: E402 - needs the path above
-from src.wire.commands import COMMANDS  # noqa: E402
-from src.wire.events import EVENTS  # noqa: E402
-from src.wire.journal import JOURNAL  # noqa: E402
-from src.wire.lines import Kinds, Line, told_apart_by  # noqa: E402
+from lora_foundry.wire.commands import COMMANDS  # noqa: E402
+from lora_foundry.wire.events import EVENTS  # noqa: E402
+from lora_foundry.wire.journal import JOURNAL  # noqa: E402
+from lora_foundry.wire.lines import Kinds, Line, told_apart_by  # noqa: E402
 
 PAGE = ROOT / "docs" / "architecture.md"
 TABLES: dict[str, tuple[str, Kinds[Any]]] = {
@@ -52,7 +52,10 @@ def page(text: str) -> str:
         ValueError: When a table's marks are missing.
     """
     for name, (head, kinds) in TABLES.items():
-        begin, end = f"<!-- {name}, written by `make docs` from src/wire/{name}.py -->", f"<!-- end of {name} -->"
+        begin, end = (
+            f"<!-- {name}, written by `make docs` from src/lora_foundry/wire/{name}.py -->",
+            f"<!-- end of {name} -->",
+        )
         between = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
         written = "\n".join([begin, "", *table(head, kinds), "", end])
         text, times = between.subn(lambda _, written=written: written, text)

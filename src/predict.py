@@ -1,64 +1,7 @@
-"""Predict memory: ``python -m src.predict model=sd15 data.batch_size=1,2,4 lora.rank=4,8``; nothing is trained."""
+"""``python -m src.predict`` in a checkout; it is ``lora-foundry predict``: :mod:`lora_foundry.commands.predict`."""
 
-from __future__ import annotations
-
-import argparse
-import sys
-
-from src.config.ending import run
-from src.config.parse import ConfigError
-from src.config.surroundings import settle
-
-WRONG_INPUT = 2
-
-
-def main() -> int:
-    """Print the table that the command line asks for; returns the exit code."""
-    settle()
-    parser = argparse.ArgumentParser(
-        prog="python -m src.predict",
-        description="Peak memory of training, from the base's sizes alone. Values separated by commas make rows.",
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for python -m src.train")
-    parser.add_argument("--members", type=_count, default=1, help="adapters trained together (default: 1)")
-    parser.add_argument("--fits", type=_gib, metavar="GIB", help="what is the most that a card of GIB can train?")
-    options = parser.parse_intermixed_args()
-    from hydra.errors import HydraException
-
-    from src.launch.points.offline import compose_all
-    from src.models.protocol import BaseError
-
-    try:
-        points = compose_all(options.overrides)
-        from src.memory import table
-
-        if options.fits is None:
-            table.print_needs(points, options.members)
-        else:
-            table.print_fits(points, options.fits)
-    except (ConfigError, BaseError, HydraException, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return WRONG_INPUT
-    return 0
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        msg = f"got {text!r}, allowed is a whole number of at least 1"
-        raise argparse.ArgumentTypeError(msg)
-    return int(text)
-
-
-def _gib(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        msg = f"got {text!r}, allowed is a number of GiB above 0"
-        raise argparse.ArgumentTypeError(msg)
-    return value
-
+from lora_foundry.commands.predict import main
+from lora_foundry.config.ending import run
 
 if __name__ == "__main__":
     run(main)

@@ -1,76 +1,7 @@
-"""Go on with a sweep: ``python -m src.resume [sweep]``; what finished is not trained again."""
+"""``python -m src.resume`` in a checkout; it is ``lora-foundry resume``: :mod:`lora_foundry.commands.resume`."""
 
-from __future__ import annotations
-
-import argparse
-import sys
-from pathlib import Path
-
-from src.config.ending import run
-from src.config.surroundings import settle
-from src.launch.farm.outcome import FAILED, INTERRUPTED, OK, OUTCOME, WRONG_INPUT
-from src.launch.records.finding import NotFoundError, add_root, find
-
-
-def main(words: list[str] | None = None, *, failed: bool = False) -> int:
-    """Continue what is left; returns the exit code.
-
-    Args:
-        words: The command line.
-        failed: Whether failed jobs are tried again without being asked for: ``src.retry``.
-    """
-    settle()
-    about = "Try failed jobs of a sweep again, and go on with what is left of it." if failed else __doc__
-    parser = argparse.ArgumentParser(prog=f"python -m src.{'retry' if failed else 'resume'}", description=about)
-    parser.add_argument("what", nargs="?", help="a sweep's or job's folder, id or name (default: the newest sweep)")
-    if not failed:
-        parser.add_argument("--failed", action="store_true", help="try failed jobs again, too")
-    add_root(parser)
-    options = parser.parse_args(words)
-    from src.config.errors import SweepError
-
-    OUTCOME.exit_code = OK
-    try:
-        return _go_on(options.what, options.root, failed=failed or options.failed)
-    except (NotFoundError, SweepError) as error:
-        sys.stderr.write(f"{error}\n")
-        return WRONG_INPUT
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted.\n")
-        return INTERRUPTED
-
-
-def _go_on(what: str | None, root: Path, *, failed: bool) -> int:
-    from src.config.errors import SweepError
-    from src.launch.farm.launching import tell_left_out
-    from src.launch.farm.prepared import ready
-    from src.launch.farm.sweep import run_resumed, settings_of, settle_sweep
-    from src.launch.records.folders import refuse_empty
-    from src.launch.records.leftover import wait_until_free
-    from src.launch.records.resume import find_unfinished, nothing_left
-    from src.wiring.outside import outside
-
-    others = outside()
-    found, job = find(what, root)
-    folder = found.absolute()
-    refuse_empty(folder)
-    wait_until_free(folder)
-    only = None if job is None else {job}
-    left = find_unfinished(folder, failed=failed or job is not None, only=only, changed=others.changed)
-    resumed = ready(left, others.looks)
-    if resumed.jobs:
-        tell_left_out(resumed.left_out)
-        outcomes = run_resumed(resumed, settings_of(resumed), others)
-        if any(outcome.state == "FAILED" for outcome in outcomes):
-            OUTCOME.worsen(FAILED)
-        return OUTCOME.exit_code
-    settled = job is None and settle_sweep(folder, others.finish)
-    if resumed.left_out:
-        raise SweepError(resumed.left_out)
-    if not settled:
-        print(*resumed.notes, nothing_left(found), sep="\n")
-    return OUTCOME.exit_code
-
+from lora_foundry.commands.resume import main
+from lora_foundry.config.ending import run
 
 if __name__ == "__main__":
     run(main)

@@ -1,11 +1,7 @@
-"""Try failed jobs again: ``python -m src.retry [sweep|job]``, which is ``src.resume --failed``."""
+"""``python -m src.retry`` in a checkout; it is ``lora-foundry retry``: :mod:`lora_foundry.commands.retry`."""
 
-from __future__ import annotations
-
-from functools import partial
-
-from src.config.ending import run
-from src.resume import main
+from lora_foundry.commands.retry import main
+from lora_foundry.config.ending import run
 
 if __name__ == "__main__":
-    run(partial(main, failed=True))
+    run(main)

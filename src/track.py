@@ -1,45 +1,7 @@
-"""Log in MLflow what a sweep's spool still holds: ``python -m src.track multirun/<date>/<time>-<id>``."""
+"""``python -m src.track`` in a checkout; it is ``lora-foundry track``: :mod:`lora_foundry.commands.track`."""
 
-from __future__ import annotations
-
-import argparse
-import sys
-from pathlib import Path
-
-from src.config.ending import run
-from src.config.paths import home_path
-from src.config.surroundings import settle
-
-
-def main(words: list[str] | None = None) -> int:
-    """Ingest each folder; 0 when everything is in MLflow, 1 when something is not, 2 for a wrong folder."""
-    settle()
-    parser = argparse.ArgumentParser(prog="python -m src.track", description=__doc__)
-    parser.add_argument("sweep_dir", nargs="+", type=home_path, help="a sweep's folder, multirun/<date>/<time>-<id>")
-    folders = parser.parse_args(words).sweep_dir
-
-    from src.tracking.store import prepare_environment
-
-    prepare_environment()
-    return max(_ingest(folder) for folder in folders)
-
-
-def _ingest(sweep_dir: Path) -> int:
-    from src.tracking.errors import TrackingError, in_one_line, passing_errors
-    from src.tracking.orphans import settle
-
-    try:
-        track = settle(sweep_dir.absolute())
-    except TrackingError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except passing_errors() as error:
-        print(f"{sweep_dir}: not logged, try again later: {in_one_line(error)}", file=sys.stderr)
-        return 1
-    states = ", ".join(f"{track.jobs[index].name} {track.states.get(index)}" for index in track.jobs)
-    print(f"{sweep_dir}: all in {track.uri}, experiment {track.experiment} ({states})")
-    return 0
-
+from lora_foundry.commands.track import main
+from lora_foundry.config.ending import run
 
 if __name__ == "__main__":
     run(main)

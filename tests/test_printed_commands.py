@@ -28,8 +28,8 @@ def unquoted(source: str) -> Iterator[int]:
 
 
 def test_values_come_into_commands_quoted() -> None:
-    """Either by ``shell`` of src/config/quoting.py, or not at all."""
-    files = [path for place in ("src", "hydra_plugins") for path in sorted((ROOT / place).rglob("*.py"))]
+    """Either by ``shell`` of src/lora_foundry/config/quoting.py, or not at all."""
+    files = sorted((ROOT / "src").rglob("*.py"))
     found = [f"{path.relative_to(ROOT)}:{line}" for path in files for line in unquoted(path.read_text())]
     assert found == []
 

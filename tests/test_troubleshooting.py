@@ -14,7 +14,7 @@ MESSAGES = re.findall(r"^### `(.+)`$", PAGE, re.MULTILINE)
 
 def sources() -> str:
     """Code as it is printed: literals that are broken over lines are joined."""
-    text = "\n".join(path.read_text() for place in ("src", "hydra_plugins") for path in (ROOT / place).rglob("*.py"))
+    text = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
     return re.sub(r'"\s*\n\s*f?"', "", text)
 
 

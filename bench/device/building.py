@@ -9,18 +9,18 @@ import torch
 
 from bench.device.timing import NoWay
 from bench.toy import member_of
-from src.config.compose import compose_job
-from src.data.encoding import EncodedData
-from src.models.opening import open_sizes
-from src.tasks.denoising import Denoising
-from src.training.pack import Pack
-from src.training.precision import DTYPES
+from lora_foundry.config.compose import compose_job
+from lora_foundry.data.encoding import EncodedData
+from lora_foundry.models.opening import open_sizes
+from lora_foundry.tasks.denoising import Denoising
+from lora_foundry.training.pack import Pack
+from lora_foundry.training.precision import DTYPES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from src.config import JobConfig
-    from src.models.protocol import BaseSizes, Denoiser
+    from lora_foundry.config import JobConfig
+    from lora_foundry.models.protocol import BaseSizes, Denoiser
 
 IMAGES = 16
 _SPREAD = 0.02  # of the drawn weights: outputs stay finite in bf16

@@ -15,7 +15,7 @@ import torch
 
 from bench.device.building import build
 from bench.device.timing import is_full, step, timed
-from src.training.pack import Pack
+from lora_foundry.training.pack import Pack
 
 
 class Child:

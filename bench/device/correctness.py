@@ -7,13 +7,13 @@ from torch import Tensor
 
 from bench.device.stage import Stage
 from bench.toy import Shape, make_member, random_data
-from src.config.compose import compose_job
-from src.config.schema import Precision
-from src.models.opening import open_base
-from src.tasks.denoising import Denoising
-from src.training.pack import Pack
-from src.training.pack_step import run_step
-from src.training.precision import DTYPES
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.schema import Precision
+from lora_foundry.models.opening import open_base
+from lora_foundry.tasks.denoising import Denoising
+from lora_foundry.training.pack import Pack
+from lora_foundry.training.pack_step import run_step
+from lora_foundry.training.precision import DTYPES
 
 _STEPS = 3
 _SHAPES = ((0, Shape(batch=1, rank=4)), (1, Shape(batch=2, rank=8)), (2, Shape(batch=4, rank=16)), (3, Shape(batch=1)))

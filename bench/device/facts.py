@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from bench.device.stage import MIB, Stage
-from src.config.version import code_version
+from lora_foundry.config.version import code_version
 
 
 def facts(stage: Stage) -> None:

@@ -9,8 +9,8 @@ import torch
 from bench.device.building import build, words
 from bench.device.stage import Stage
 from bench.device.timing import median, timed
-from src.training.batch import assemble
-from src.training.pack import Pack
+from lora_foundry.training.batch import assemble
+from lora_foundry.training.pack import Pack
 
 _CASES = ((1, 1), (4, 1), (8, 1), (1, 4))
 _WARM_UP = 3

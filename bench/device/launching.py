@@ -9,8 +9,8 @@ import time
 from importlib.util import find_spec
 from typing import Any
 
+from bench import PROJECT_ROOT
 from bench.device.stage import Stage
-from src.config.paths import PROJECT_ROOT
 
 _NEEDED = ("lightning", "hydra", "rich", "psutil")
 _TIMEOUT_S = 120.0

@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
+from bench import PROJECT_ROOT
 from bench.device.building import build, words
 from bench.device.stage import GIB, Stage
-from src.config.paths import PROJECT_ROOT
-from src.memory.ladder import Ladder
-from src.memory.limit import set_limit
-from src.memory.watch import Watch
-from src.training.pack import Pack
-from src.training.pack_step import run_step
-from src.training.sink import ListSink
-from src.wire.events import MemoryEvent
+from lora_foundry.memory.ladder import Ladder
+from lora_foundry.memory.limit import set_limit
+from lora_foundry.memory.watch import Watch
+from lora_foundry.training.pack import Pack
+from lora_foundry.training.pack_step import run_step
+from lora_foundry.training.sink import ListSink
+from lora_foundry.wire.events import MemoryEvent
 
 _MEMBERS = _BATCH = 4
 _LIMITS_GIB = (8.0, 4.5, 3.0, 2.4)

@@ -12,8 +12,8 @@ from bench.device.building import build, words
 from bench.device.processes import Processes
 from bench.device.stage import GIB, Stage
 from bench.device.timing import Measured, is_full, median, step, timed
-from src.config.compose import compose_job
-from src.memory.predict import curve_of
+from lora_foundry.config.compose import compose_job
+from lora_foundry.memory.predict import curve_of
 
 _LIMIT = 0.10  # of the prediction's error
 

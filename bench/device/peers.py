@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench import PROJECT_ROOT
 from bench.device.building import words
 from bench.device.packs import together
 from bench.device.stage import GIB, Stage
 from bench.device.timing import Measured, is_full, median, timed
 from bench.kohya import TARGETS
-from src.config.paths import PROJECT_ROOT
 
 _BATCHES = (1, 4)
 _PACK = 4

@@ -8,8 +8,8 @@ import sys
 from types import TracebackType
 from typing import Any, Self
 
+from bench import PROJECT_ROOT
 from bench.device.timing import Measured
-from src.config.paths import PROJECT_ROOT
 
 _LEAVE_S = 20.0
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from src.training.pack_step import run_step
-from src.training.shortage import is_out_of_memory
+from lora_foundry.training.pack_step import run_step
+from lora_foundry.training.shortage import is_out_of_memory
 
 if TYPE_CHECKING:
-    from src.training.pack import Pack
+    from lora_foundry.training.pack import Pack
 
 STEPS_AN_ADAPTER = 1000
 _WARM_UP, _LEAST = 3, 3
@@ -44,7 +44,7 @@ class FullError(RuntimeError):
 
 
 class NoWay:
-    """Implements :class:`src.training.shortage.Relief`: the step is timed as it was asked for."""
+    """Implements :class:`lora_foundry.training.shortage.Relief`: the step is timed as it was asked for."""
 
     def check(self) -> None:
         """Nothing is short before it is."""

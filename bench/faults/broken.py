@@ -1,6 +1,6 @@
 """``python -m bench.faults.broken FAULT MODULE ...``: MODULE with a fault that no signal can cause from outside.
 
-Stands in ``hydra.launcher.worker_command`` (MODULE is ``src.worker``), or before ``src.train`` for its clock.
+Stands in ``hydra.launcher.worker_command`` (MODULE is ``lora_foundry.worker``), or before ``src.train`` for its clock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CLOCK_S = (0.0, 3 * 3600.0, -5 * 3600.0, 40 * 86400.0, -3600.0)  # what the clo
 
 def command(fault: str) -> str:
     """The launcher's option that makes every worker of the sweep a broken one."""
-    return f"hydra.launcher.worker_command=[{sys.executable},-m,bench.faults.broken,{fault},src.worker]"
+    return f"hydra.launcher.worker_command=[{sys.executable},-m,bench.faults.broken,{fault},lora_foundry.worker]"
 
 
 def first_time(what: str) -> bool:
@@ -50,7 +50,7 @@ def break_cuda() -> None:
     """At its fifth step the first worker meets a CUDA error that sticks: every later step in this process fails too."""
     import torch
 
-    from src.training import pack_step
+    from lora_foundry.training import pack_step
 
     attempt, steps = pack_step._attempt, iter(range(10_000))
     broken: list[bool] = []
@@ -66,7 +66,7 @@ def break_cuda() -> None:
 
 def break_member() -> None:
     """A step that the job with the highest seed takes part in raises what nobody expects."""
-    from src.training import pack_step
+    from lora_foundry.training import pack_step
 
     attempt = pack_step._attempt
 
@@ -85,7 +85,7 @@ def die_in_export(place: int) -> None:
         place: 0 before anything is written, 1 with a file half written, 2 after the first file, 3 after the second,
             4 after all of them.
     """
-    from src.tasks.denoising import files
+    from lora_foundry.tasks.denoising import files
 
     def die() -> None:
         if first_time("export"):

@@ -15,8 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from bench.faults.sweeps import RealSweep, ensure
-from src.wire.events import WORKER_EVENTS, LogEvent, PackStarted, read_events
-from src.wire.journal import BeganLine
+from lora_foundry.wire.events import WORKER_EVENTS, LogEvent, PackStarted, read_events
+from lora_foundry.wire.journal import BeganLine
 
 APART = 1e-9  # DESIGN's equality contract in 64-bit
 _HALF_APART = 1e-4  # of files in fp16, where a value at the edge of two may fall to either side

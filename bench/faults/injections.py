@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.faults.sweeps import RealSweep, until
-from src.wire.journal import BeganLine
+from lora_foundry.wire.journal import BeganLine
 
 
 def kill_worker(sweep: RealSweep, draw: random.Random, *, within_s: float = 2.5) -> int | None:

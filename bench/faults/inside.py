@@ -14,7 +14,7 @@ from bench.faults.broken import FELL_OVER, command
 from bench.faults.checks import Verdict, check, together
 from bench.faults.lab import Lab
 from bench.faults.sweeps import PAIR, RealSweep, Recipe, ensure
-from src.wire.journal import WorkerLine
+from lora_foundry.wire.journal import WorkerLine
 
 _ONE_AND = Recipe(seeds=(1,), pack_size=4)
 

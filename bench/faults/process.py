@@ -12,7 +12,7 @@ from bench.faults import injections as do
 from bench.faults.checks import Verdict, check
 from bench.faults.lab import Lab
 from bench.faults.sweeps import PAIR, RealSweep, Recipe, ensure, is_alive, until
-from src.wire.journal import BeganLine, EndedLine, ResumedLine, WorkerLine
+from lora_foundry.wire.journal import BeganLine, EndedLine, ResumedLine, WorkerLine
 
 _MANY = "hydra.launcher.max_restarts=50"
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from random import Random
 
+from bench import PROJECT_ROOT
 from bench.faults import injections as do
 from bench.faults.checks import Verdict, check
 from bench.faults.lab import Lab
 from bench.faults.sweeps import PAIR, RealSweep, ensure, until
-from src.config.paths import PROJECT_ROOT
-from src.wire.events import LogEvent
-from src.wire.journal import BeganLine
+from lora_foundry.wire.events import LogEvent
+from lora_foundry.wire.journal import BeganLine
 
 _TWO_KIB = 5000  # room for two checkpoints of 1.8 MB, and not for a third
 _SWEEP_KIB = 14_000  # room for a sweep of two

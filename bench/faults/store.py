@@ -10,12 +10,12 @@ import time
 from contextlib import closing
 from random import Random
 
+from bench import PROJECT_ROOT
 from bench.faults import injections as do
 from bench.faults.checks import Verdict, check
 from bench.faults.lab import Lab
 from bench.faults.server import Server
 from bench.faults.sweeps import PAIR, until
-from src.config.paths import PROJECT_ROOT
 
 _LATER = "python -m src.track"  # logs the rest
 

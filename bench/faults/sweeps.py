@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from src.config.paths import PROJECT_ROOT
-from src.launch.records.journal import read_journal
-from src.launch.records.ledger import is_held
-from src.wire.events import Event, MetricsEvent, read_events
-from src.wire.journal import JournalLine, WorkerLine
+from bench import PROJECT_ROOT
+from lora_foundry.launch.records.journal import read_journal
+from lora_foundry.launch.records.ledger import is_held
+from lora_foundry.wire.events import Event, MetricsEvent, read_events
+from lora_foundry.wire.journal import JournalLine, WorkerLine
 
 PATIENCE_S = 240.0  # for anything to happen; a sweep takes a quarter of a minute on two quiet cores
 TRAIN = (sys.executable, "-m", "src.train")

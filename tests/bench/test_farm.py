@@ -13,7 +13,7 @@ import pytest
 
 from bench import farm, idle_worker
 from bench.farm import Launched, judge, percentile
-from src.wire.events import WORKER_EVENTS, StateEvent, read_events
+from lora_foundry.wire.events import WORKER_EVENTS, StateEvent, read_events
 
 PLANNED = {"compose": 0.01, "plan": 1.0, "traced": 30.0, "forecast": 2.0}
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench import measure, render
 from bench.measure import Claim, Result, Table, interleave, ratio
-from src.config.paths import PROJECT_ROOT
+from tests.root import PROJECT_ROOT
 
 
 def a_result(*, quick: bool = False) -> Result:

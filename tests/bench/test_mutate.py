@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.mutate import LEAST, RESULTS, TESTS, Mutant, compare, copy_tree, read_reasons
-from src.config.paths import PROJECT_ROOT
+from tests.root import PROJECT_ROOT
 
 REASONS = read_reasons()
 
@@ -46,22 +46,20 @@ def _kept(mutants: int, *survivors: str) -> dict[str, Any]:
 
 
 def test_too_few_killed_no_reason_and_a_reason_too_many_are_told() -> None:
-    file = "src/objectives/weighting.py"
+    file = "src/lora_foundry/objectives/weighting.py"
     known, gone = (Mutant(file=file, function="snr", was="a", now=now) for now in ("b", "gone"))
     assert compare({file: _kept(100, "b")}, {known: "it is the same"}) == []
     (problem,) = compare({file: _kept(100, "b", "c")}, {known: "it is the same"})
-    assert problem.startswith("no reason in mutants.toml: src/objectives/weighting.py, snr: a  ->  c")
+    assert problem.startswith("no reason in mutants.toml: src/lora_foundry/objectives/weighting.py, snr: a  ->  c")
     (problem,) = compare({file: _kept(100, "b")}, {known: "same", gone: "same"})
-    assert problem == "killed or gone, but has a reason: src/objectives/weighting.py, snr: gone"
+    assert problem == "killed or gone, but has a reason: src/lora_foundry/objectives/weighting.py, snr: gone"
     (problem,) = compare({file: _kept(10, "b")}, {known: "same"})
     assert problem == f"9 of 10 mutants were killed, allowed is at least {LEAST:.0%}"
 
 
 def test_a_copy_keeps_the_times_of_what_did_not_change(tmp_path: Path) -> None:
     copy_tree(tmp_path)
-    copied = tmp_path / "foundry" / "objectives" / "losses.py"
-    assert "from foundry.objectives.schedule import wide" in copied.read_text()
-    assert not (tmp_path / "src").exists()
+    copied = tmp_path / "src" / "lora_foundry" / "objectives" / "losses.py"
     before, stray = copied.stat().st_mtime_ns, tmp_path / "tests" / "test_that_is_no_more.py"
     stray.touch()
     copy_tree(tmp_path)

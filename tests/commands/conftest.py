@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src import train
+from lora_foundry.commands import train
 from tests.commands.ran import FAKE_WORKER, Command, Ran
 
 

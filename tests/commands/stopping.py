@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from src.launch.records.journal import read_journal
-from src.wire.control import ask_to_stop
-from src.wire.journal import BeganLine, JobLine
+from lora_foundry.launch.records.journal import read_journal
+from lora_foundry.wire.control import ask_to_stop
+from lora_foundry.wire.journal import BeganLine, JobLine
 
 
 def sweeps_in(root: Path) -> list[Path]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from src import resume
-from src.launch.records.journal import read_journal
-from src.wire.journal import BeganLine
+from lora_foundry.commands import resume
+from lora_foundry.launch.records.journal import read_journal
+from lora_foundry.wire.journal import BeganLine
 from tests.commands.ran import Command, Ran
 from tests.launch.seeds import Seed, seeds
 
@@ -15,8 +15,8 @@ SEVEN = seeds(0, 1, 2, 3, 4, 5, Seed.DIVERGES)  # the last fails
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.launch.machines.workers.cores", lambda: 2)
-    monkeypatch.setattr("src.launch.machines.workers.memory_left", lambda: 20 * 2**30)
+    monkeypatch.setattr("lora_foundry.launch.machines.workers.cores", lambda: 2)
+    monkeypatch.setattr("lora_foundry.launch.machines.workers.memory_left", lambda: 20 * 2**30)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from src import resume, status, stop
-from src.launch.records.journal import Journal
-from src.wire.journal import JobLine
+from lora_foundry.commands import resume, status, stop
+from lora_foundry.launch.records.journal import Journal
+from lora_foundry.wire.journal import JobLine
 from tests.commands.ran import Command
 
 QUICK = f"hydra.launcher.worker_command=[{sys.executable},-S,-E,tests/launch/quick_worker.py]"
@@ -193,8 +193,8 @@ def _altered(value: object) -> Iterator[object]:
 @pytest.mark.parametrize("file", ["sweep.json", "journal.jsonl", "spool/pack-0.jsonl", "1/made_with.json"])
 def test_any_value_may_be_of_another_kind(file: str, sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file of valid JSON in which one value is not what was written: status and resume's own look survive it."""
-    from src.config.errors import SweepError
-    from src.launch.records.resume import find_unfinished
+    from lora_foundry.config.errors import SweepError
+    from lora_foundry.launch.records.resume import find_unfinished
 
     path = sweep / file
     lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src import predict
+from lora_foundry.commands import predict
 from tests.commands.ran import Command
 
 MINE = """# @package _global_

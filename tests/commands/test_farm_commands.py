@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from src import resume, status, stop
-from src.config.paths import PROJECT_ROOT
-from src.launch.records.journal import read_journal
-from src.launch.records.ledger import Job, is_held, read_sweep_state
-from src.wire.journal import BeganLine, JobLine
+from lora_foundry.commands import resume, status, stop
+from lora_foundry.launch.records.journal import read_journal
+from lora_foundry.launch.records.ledger import Job, is_held, read_sweep_state
+from lora_foundry.wire.journal import BeganLine, JobLine
 from tests.commands.ran import FAKE_WORKER, Command
 from tests.launch.seeds import Seed, seeds
+from tests.root import PROJECT_ROOT
 
 
 @pytest.fixture

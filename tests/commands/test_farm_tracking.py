@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from src.config.paths import PROJECT_ROOT
-from src.launch.records.journal import read_journal
-from src.launch.records.ledger import is_held
-from src.launch.records.results import read_results
-from src.wire.journal import SweepLine
+from lora_foundry.launch.records.journal import read_journal
+from lora_foundry.launch.records.ledger import is_held
+from lora_foundry.launch.records.results import read_results
+from lora_foundry.wire.journal import SweepLine
 from tests.commands.ran import FAKE_WORKER
 from tests.commands.stopping import began, sweeps_in
 from tests.launch.seeds import Seed, seeds
+from tests.root import PROJECT_ROOT
 
 _PATIENCE_S = 150.0  # making a database takes MLflow half a minute on a busy machine
 Start = Callable[..., "subprocess.Popen[str]"]

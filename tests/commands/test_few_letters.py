@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from src.config.paths import PROJECT_ROOT
 from tests.commands.ran import FAKE_WORKER
+from tests.root import PROJECT_ROOT
 
 _ASCII = {"PYTHONIOENCODING": "ascii"}
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from src import resume, status, stop
-from src.config.errors import FORMAT
+from lora_foundry.commands import resume, status, stop
+from lora_foundry.config.errors import FORMAT
 from tests.commands.ran import Command
 from tests.launch.seeds import Seed, seeds
 

@@ -16,10 +16,10 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from src import resume
-from src.config.paths import PROJECT_ROOT
+from lora_foundry.commands import resume
 from tests.commands.ran import Command, Ran
 from tests.launch.seeds import Seed, seeds
+from tests.root import PROJECT_ROOT
 
 LONG = "n" * 300
 
@@ -168,7 +168,7 @@ def test_where_runs_go_is_taken_from_the_environment_shown_and_kept(
     assert line.startswith("tracking.uri (MLFLOW_TRACKING_URI): got 'foo:bar'")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "anna")
-    monkeypatch.setattr("src.tracking.writer.SweepWriter.patience_s", 0.1)
+    monkeypatch.setattr("lora_foundry.tracking.writer.SweepWriter.patience_s", 0.1)
     for words in (("hydra.launcher.plan_only=true",), ("seed=0",)):
         out = command("tracking=mlflow", *words).out
         assert "runs are recorded in http://127.0.0.1:9 (MLFLOW_TRACKING_URI)" in out
@@ -188,7 +188,7 @@ def test_what_the_environment_names_in_vain_is_warned_of_and_a_tag(
 ) -> None:
     monkeypatch.setenv("MLFLOW_RUN_ID", "abc")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setattr("src.tracking.writer.SweepWriter.patience_s", 0.1)
+    monkeypatch.setattr("lora_foundry.tracking.writer.SweepWriter.patience_s", 0.1)
     assert "warning: MLFLOW_RUN_ID=abc is not used: " in command("tracking=mlflow").out
     track = json.loads((tmp_path / "sweep" / "tracking.json").read_text())
     assert "MLFLOW_RUN_ID=abc" in track["jobs"]["0"]["warnings"]["warning.mlflow"]
@@ -212,7 +212,7 @@ def test_a_sweep_does_not_go_on_without_its_base_or_into_a_store_of_another_vers
 _PROBE = """
 import sys
 sys.argv = ["train.py", *sys.argv[1:]]
-from src.train import main
+from lora_foundry.commands.train import main
 assert main() == 2
 print(sorted({"torch", "mlflow", "PIL", "transformers", "diffusers"} & set(sys.modules)))
 """

@@ -26,7 +26,7 @@ def test_it_is_written_beside_a_trained_sweep_and_not_for_a_plan(command: Comman
 
 
 def test_a_full_disk_at_the_end_costs_that_file_alone(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.launch.farm.sweeping.write_atomic", _full)
+    monkeypatch.setattr("lora_foundry.launch.farm.sweeping.write_atomic", _full)
     ran = command("lora.rank=2")
     assert (ran.code, ran.states()) == (0, {"duotone-rank2": "FINISHED"})
     assert ran.err.splitlines() == [

@@ -12,11 +12,11 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, RunMode
 
-from src.config.paths import PROJECT_ROOT
-from src.launch.farm.launching import Launching
-from src.launch.farm.outcome import OUTCOME
-from src.launch.farm.sweeping import sweep
+from lora_foundry.launch.farm.launching import Launching
+from lora_foundry.launch.farm.outcome import OUTCOME
+from lora_foundry.launch.farm.sweeping import sweep
 from tests.commands.ran import Command, Ran
+from tests.root import PROJECT_ROOT
 
 
 class WithFile(Protocol):

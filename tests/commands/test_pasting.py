@@ -12,18 +12,18 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from sqlalchemy.engine import make_url
 
-from src import resume, status
-from src.config.paths import PROJECT_ROOT
-from src.config.quoting import override
-from src.config.schema import TrackingConfig
-from src.launch.points.texts import as_texts
-from src.launch.records.finding import find
-from src.launch.records.record import read_sweep
-from src.launch.screen.table import ui_command
+from lora_foundry.commands import resume, status
+from lora_foundry.config.quoting import override
+from lora_foundry.config.schema import TrackingConfig
+from lora_foundry.launch.points.texts import as_texts
+from lora_foundry.launch.records.finding import find
+from lora_foundry.launch.records.record import read_sweep
+from lora_foundry.launch.screen.table import ui_command
 from tests.commands.ran import Command, Ran
 from tests.commands.stopping import stopped_after, sweeps_in
 from tests.launch.jobs import job
 from tests.launch.seeds import Seed, seeds
+from tests.root import PROJECT_ROOT
 
 ROOT = "my loras (é)'s"
 PHOTOS = "a=1, ключ's"
@@ -134,8 +134,7 @@ def test_make_ui_opens_the_database_of_a_project_in_any_folder(name: str, tmp_pa
     (project / ".venv" / "bin").mkdir(parents=True)
     for file in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copyfile(PROJECT_ROOT / file, project / file)
-    for folder in ("src", "hydra_plugins"):
-        shutil.copytree(PROJECT_ROOT / folder, project / folder)
+    shutil.copytree(PROJECT_ROOT / "src", project / "src")
     for program, line in (("python", f'exec {sys.executable} "$@"'), ("mlflow", "printf '%s\\n' \"$@\"")):
         (project / ".venv" / "bin" / program).write_text(f"#!/bin/sh\n{line}\n")
         (project / ".venv" / "bin" / program).chmod(0o755)

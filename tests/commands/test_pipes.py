@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from src.config.paths import PROJECT_ROOT
 from tests.commands.ran import Command
+from tests.root import PROJECT_ROOT
 
 _BY_SIGNAL = -13  # what only shows something through Hydra ends as cat would
 

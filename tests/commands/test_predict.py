@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from src.config.paths import PROJECT_ROOT
+from tests.root import PROJECT_ROOT
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from src import resume
-from src.launch.records.journal import FILE as JOURNAL
-from src.launch.records.journal import Journal
-from src.launch.records.results import FILE, read_results
+from lora_foundry.commands import resume
+from lora_foundry.launch.records.journal import FILE as JOURNAL
+from lora_foundry.launch.records.journal import Journal
+from lora_foundry.launch.records.results import FILE, read_results
 from tests.commands.ran import Command
 from tests.launch.seeds import Seed, seeds
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from src import resume
-from src.launch.records.folders import create_sweep
+from lora_foundry.commands import resume
+from lora_foundry.launch.records.folders import create_sweep
 from tests.commands.ran import Command
 from tests.commands.stopping import began, ends, stopped_after
 from tests.launch.seeds import Seed, seeds

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from src.launch.farm import again
-from src.launch.farm.again import earlier_sweeps
-from src.launch.records.journal import Journal
+from lora_foundry.launch.farm import again
+from lora_foundry.launch.farm.again import earlier_sweeps
+from lora_foundry.launch.records.journal import Journal
 from tests.commands.ran import Command, Ran
 from tests.commands.stopping import began, ends, stopped_after, sweeps_in
 from tests.launch.seeds import Seed, seeds

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from src.launch.points.offline import compose_all
+from lora_foundry.launch.points.offline import compose_all
 from tests.commands.ran import Command
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from src.config.paths import PROJECT_ROOT
-from src.config.surroundings import foreign
+from lora_foundry.config.surroundings import foreign
+from tests.root import PROJECT_ROOT
 from tests.surroundings import READ_ONLY, hostile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from src.config.paths import PROJECT_ROOT
-from src.launch.records.results import read_results
+from lora_foundry.launch.records.results import read_results
 from tests.launch.seeds import Seed, seeds
+from tests.root import PROJECT_ROOT
 
 _PATIENCE_S = 60.0
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from src.launch.records.journal import read_journal
-from src.wire.journal import BeganLine, GainLine, PackLine
+from lora_foundry.launch.records.journal import read_journal
+from lora_foundry.wire.journal import BeganLine, GainLine, PackLine
 from tests.commands.ran import Command, Ran
 from tests.commands.test_train_restarts import packs_sent, told
 from tests.launch.seeds import Seed, seeds

@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from src.config.paths import PROJECT_ROOT
-from src.launch.records.journal import read_journal
-from src.training.checkpoint import load_newest
-from src.wire.events import TagsEvent, read_events
-from src.wire.journal import MemoryLine
+from lora_foundry.launch.records.journal import read_journal
+from lora_foundry.training.checkpoint import load_newest
+from lora_foundry.wire.events import TagsEvent, read_events
+from lora_foundry.wire.journal import MemoryLine
 from tests.commands.ran import Command
+from tests.root import PROJECT_ROOT
 from tests.training.world import distance
 
 ASKED = (

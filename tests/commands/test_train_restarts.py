@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import TypeVar
 
-from src.launch.records.journal import read_journal
-from src.launch.records.ledger import read_sweep_state
-from src.wire.control import ask_to_stop
-from src.wire.journal import BeganLine, JobLine, JournalLine, WorkerLine
+from lora_foundry.launch.records.journal import read_journal
+from lora_foundry.launch.records.ledger import read_sweep_state
+from lora_foundry.wire.control import ask_to_stop
+from lora_foundry.wire.journal import BeganLine, JobLine, JournalLine, WorkerLine
 from tests.commands.ran import Command, Ran
 from tests.launch.seeds import Seed, seeds
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from src.launch.records.journal import Journal, read_journal
-from src.wire.journal import ResumedLine
+from lora_foundry.launch.records.journal import Journal, read_journal
+from lora_foundry.wire.journal import ResumedLine
 from tests.commands.ran import Command, Ran
 from tests.launch.seeds import Seed, seeds
 

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from src.config.paths import PROJECT_ROOT
+from tests.root import PROJECT_ROOT
 
 _HEAVY = ("torch", "mlflow", "lightning", "diffusers", "transformers", "peft", "matplotlib", "numpy", "PIL")
 _PROBE = """
 import sys
 sys.argv = ["train.py", *sys.argv[1:]]
-from src.train import main
+from lora_foundry.commands.train import main
 try:
     code = main()
 except SystemExit as ended:

@@ -13,14 +13,14 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from src.config.parse import parse
-from src.config.paths import PROJECT_ROOT
-from src.launch.points.check import group_options, problems_of
-from src.launch.points.spread import points_of
-from src.launch.records.journal import read_journal
-from src.wire.journal import EndedLine, JobLine, PackLine
+from lora_foundry.config.parse import parse
+from lora_foundry.launch.points.check import group_options, problems_of
+from lora_foundry.launch.points.spread import points_of
+from lora_foundry.launch.records.journal import read_journal
+from lora_foundry.wire.journal import EndedLine, JobLine, PackLine
 from tests.commands.ran import Command
 from tests.launch.seeds import Seed, seeds
+from tests.root import PROJECT_ROOT
 
 
 def test_three_ranks_train_in_one_pack_and_each_has_its_folder(command: Command) -> None:

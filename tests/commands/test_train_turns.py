@@ -15,15 +15,15 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
-from src import status
-from src.config.paths import PROJECT_ROOT
-from src.launch.machines.turns import holder_of
-from src.launch.records.journal import read_journal
-from src.launch.records.ledger import is_held, read_sweep_state
-from src.wire.journal import BeganLine, JournalLine, WaitingLine, WorkerLine
-from src.wiring.forecast import TracedForecast
+from lora_foundry.commands import status
+from lora_foundry.launch.machines.turns import holder_of
+from lora_foundry.launch.records.journal import read_journal
+from lora_foundry.launch.records.ledger import is_held, read_sweep_state
+from lora_foundry.wire.journal import BeganLine, JournalLine, WaitingLine, WorkerLine
+from lora_foundry.wiring.forecast import TracedForecast
 from tests.commands.ran import FAKE_WORKER, Command
 from tests.launch.seeds import Seed, seeds
+from tests.root import PROJECT_ROOT
 
 _PATIENCE_S = 60.0
 Start = Callable[..., subprocess.Popen[str]]
@@ -246,7 +246,7 @@ def test_a_pack_that_no_longer_fits_when_its_device_was_got_is_cut(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = iter([100, 11])  # GiB: for the plan, and when it is its turn
-    monkeypatch.setattr("src.launch.machines.engines.local.memory_left", lambda: next(free) * 2**30)
+    monkeypatch.setattr("lora_foundry.launch.machines.engines.local.memory_left", lambda: next(free) * 2**30)
     monkeypatch.setattr(TracedForecast, "bytes_of", lambda _, configs, *__, **___: len(configs) * 2**32)
     ran = command("seed=0,1,2,3", "data.batch_size=1", "hydra.launcher.pack_size=4", "-m")
     assert ran.code == 0

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from src import resume, status, stop
-from src.launch.records.finding import find
-from src.launch.records.record import sweep_dirs
+from lora_foundry.commands import resume, status, stop
+from lora_foundry.launch.records.finding import find
+from lora_foundry.launch.records.record import sweep_dirs
 from tests.commands.ran import Command
 from tests.launch.seeds import Seed, seeds
 

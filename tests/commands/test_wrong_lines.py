@@ -11,8 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.config.parse import ConfigError
-from src.launch.points.offline import compose_all
+from lora_foundry.config.parse import ConfigError
+from lora_foundry.launch.points.offline import compose_all
 from tests.commands.ran import Command
 
 _FLAGS = [

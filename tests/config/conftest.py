@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from src.config.paths import PROJECT_ROOT
+from tests.root import PROJECT_ROOT
 
 Raw = dict[str, Any]
 

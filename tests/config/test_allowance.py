@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from src.config.allowance import cores, memory_left, memory_most, quota_bites
-from src.config.launcher import Settings
-from src.launch.machines.engines.local import LocalEngine
+from lora_foundry.config.allowance import cores, memory_left, memory_most, quota_bites
+from lora_foundry.config.launcher import Settings
+from lora_foundry.launch.machines.engines.local import LocalEngine
 
 GIB = 2**30
 Kernel = Callable[..., tuple[Path, Path]]
@@ -105,13 +105,13 @@ def test_no_proc_no_number(tmp_path: Path, ask: Callable[[Path, Path], int | Non
 
 
 def test_cpu_slots_get_a_share_of_the_threads_and_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.launch.machines.engines.local.cores", lambda: 5)
-    monkeypatch.setattr("src.launch.machines.engines.local.memory_left", lambda: 10 * GIB)
-    monkeypatch.setattr("src.launch.machines.engines.local.quota_bites", lambda: False)
+    monkeypatch.setattr("lora_foundry.launch.machines.engines.local.cores", lambda: 5)
+    monkeypatch.setattr("lora_foundry.launch.machines.engines.local.memory_left", lambda: 10 * GIB)
+    monkeypatch.setattr("lora_foundry.launch.machines.engines.local.quota_bites", lambda: False)
     slots = LocalEngine(Settings(slots=2)).slots("cpu")
     assert [(slot.threads, slot.memory, slot.lock) for slot in slots] == [(2, 4 * GIB, "cpu")] * 2
     (alone,) = LocalEngine(Settings()).slots("cpu")
     assert (alone.threads, alone.memory) == (None, 8 * GIB), "all cores: torch counts them itself"
-    monkeypatch.setattr("src.launch.machines.engines.local.quota_bites", lambda: True)
+    monkeypatch.setattr("lora_foundry.launch.machines.engines.local.quota_bites", lambda: True)
     (quota,) = LocalEngine(Settings()).slots("cpu")
     assert quota.threads == 5, "torch does not see a quota"

@@ -6,12 +6,12 @@ import io
 import math
 from pathlib import Path
 
-from src.config.best import best, score
-from src.launch.records.results import JobOutcome
-from src.launch.screen.live import PatientConsole
-from src.launch.screen.table import best_of, print_results
-from src.report.comparison import _member_columns
-from src.report.results import JobResult
+from lora_foundry.config.best import best, score
+from lora_foundry.launch.records.results import JobOutcome
+from lora_foundry.launch.screen.live import PatientConsole
+from lora_foundry.launch.screen.table import best_of, print_results
+from lora_foundry.report.comparison import _member_columns
+from lora_foundry.report.results import JobResult
 
 # A sweep over model.prediction_type: the base predicts v, so losses of jobs that train it as epsilon are of another
 # quantity. Job 1 has the lowest loss (1.0833), job 4 the lowest over its base's (0.9868).

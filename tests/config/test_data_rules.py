@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from src.config import parse
-from src.config.rules import warnings_about
+from lora_foundry.config import parse
+from lora_foundry.config.rules import warnings_about
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 OWN = {"data.path": "photos", "data.val_path": None, "data.prompts": []}

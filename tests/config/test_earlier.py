@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from src.config import ConfigError, parse, parse_stored
-from src.config.digest import config_digest
-from src.config.earlier import LATER_GROUPS, MEANT, completed
+from lora_foundry.config import ConfigError, parse, parse_stored
+from lora_foundry.config.digest import config_digest
+from lora_foundry.config.earlier import LATER_GROUPS, MEANT, completed
 
 # The defaults of version 0.1.0 with a folder of photos, and the digest that it gave them.
 STORED = """

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from src.config import ConfigError, parse
-from src.config.elsewhere import _KEYS, _NOT_HERE, _OURS, our_key, why_not_here
-from src.config.parse import key_hint, keys_called, known_keys
+from lora_foundry.config import ConfigError, parse
+from lora_foundry.config.elsewhere import _KEYS, _NOT_HERE, _OURS, our_key, why_not_here
+from lora_foundry.config.parse import key_hint, keys_called, known_keys
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 

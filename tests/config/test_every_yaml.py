@@ -12,9 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from src.config import parse
-from src.config.compose import compose_job
-from src.config.paths import PROJECT_ROOT
+from lora_foundry.config import parse
+from lora_foundry.config.compose import compose_job
+from tests.root import PROJECT_ROOT
 
 CONF, SWEEPS = PROJECT_ROOT / "conf", PROJECT_ROOT / "sweeps" / "sweep"
 GROUP_FILES = sorted(path.relative_to(CONF).with_suffix("") for path in CONF.glob("*/*.yaml"))

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from src.config.files import remove_torn, write_atomic, write_json
-from src.config.paths import PROJECT_ROOT
+from lora_foundry.config.files import remove_torn, write_atomic, write_json
+from tests.root import PROJECT_ROOT
 
 # Writes one of two large contents for ever; a reader may see either, never a part of one.
 ENDLESS_WRITER = """
 import sys
 from pathlib import Path
-from src.config.files import write_atomic
+from lora_foundry.config.files import write_atomic
 path = Path(sys.argv[1])
 write_atomic(path, b"a" * 300_000)
 print("ready", flush=True)
@@ -115,7 +115,7 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_half_written_is_removed(tmp_path: Path) -> None:
-    kill = "import os; os.fsync = lambda _: os.kill(os.getpid(), 9); from src.config.files import write_atomic"
+    kill = "import os; os.fsync = lambda _: os.kill(os.getpid(), 9); from lora_foundry.config.files import write_atomic"
     line = f"{kill}; from pathlib import Path; write_atomic(Path({str(tmp_path / 'a' / 'file')!r}), 'half')"
     assert subprocess.run([sys.executable, "-c", line], cwd=PROJECT_ROOT, check=False).returncode == -signal.SIGKILL
     assert len(names(tmp_path / "a")) == 1

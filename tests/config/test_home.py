@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from docs.configuration import field_notes
-from src.config import JobConfig, parse
-from src.config.parse import hint_of, known_keys
-from src.config.paths import expand_home, home_path, locate
+from lora_foundry.config import JobConfig, parse
+from lora_foundry.config.parse import hint_of, known_keys
+from lora_foundry.config.paths import expand_home, home_path, locate
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 PATHS = (

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from src.config import ConfigError, JobConfig
-from src.config.compose import compose_job
-from src.config.digest import config_digest
-from src.config.length import too_long_a_warmup, total_steps, warmup_of
-from src.config.rules import warnings_about
-from src.wiring.forecast import TracedForecast
+from lora_foundry.config import ConfigError, JobConfig
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.digest import config_digest
+from lora_foundry.config.length import too_long_a_warmup, total_steps, warmup_of
+from lora_foundry.config.rules import warnings_about
+from lora_foundry.wiring.forecast import TracedForecast
 
 
 @cache

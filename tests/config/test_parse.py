@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from src.config import ConfigError, JobConfig, parse
-from src.config.parse import known_keys
+from lora_foundry.config import ConfigError, JobConfig, parse
+from lora_foundry.config.parse import known_keys
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 LEAVES = [key for key in known_keys() if "." in key or key in {"name", "seed", "resume"}]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from src.config.paths import PROJECT_ROOT, locate
+from lora_foundry.config.paths import locate
+from tests.root import PROJECT_ROOT
 
 
 def test_a_shipped_path_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

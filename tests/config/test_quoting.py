@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from src.config.quoting import override, shell, split
+from lora_foundry.config.quoting import override, shell, split
 
 HARD = (
     *("", " ", "a b", "it's", 'say "hi"', "a,b", "a=b", "a(1)", "[x]", "{a:1}", "#1", "50%", "$HOME", "`id`", "!!"),

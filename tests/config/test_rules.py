@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from src.config import ConfigError, parse
+from lora_foundry.config import ConfigError, parse
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 

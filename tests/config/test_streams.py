@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.config.paths import PROJECT_ROOT
-from src.config.streams import stream_key
+from lora_foundry.config.streams import stream_key
+from tests.root import PROJECT_ROOT
 
 # Written down on 2026-11-22 from this function: a change of any would change every adapter ever resumed.
 GOLDEN = [
@@ -31,7 +31,7 @@ def test_golden_numbers_do_not_move(key: tuple[int, str, int], number: int) -> N
 
 @pytest.mark.parametrize("hash_seed", ["0", "1", "4242"])
 def test_keys_do_not_depend_on_pythonhashseed(hash_seed: str) -> None:
-    program = "from src.config.streams import stream_key; print(stream_key(5, 'flip', 'a', 3))"
+    program = "from lora_foundry.config.streams import stream_key; print(stream_key(5, 'flip', 'a', 3))"
     printed = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONHASHSEED": hash_seed},

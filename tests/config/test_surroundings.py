@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from src.config.paths import PROJECT_ROOT
-from src.config.surroundings import foreign, forget_foreign, past_proxies, threads_asked
+from lora_foundry.config.surroundings import foreign, forget_foreign, past_proxies, threads_asked
+from tests.root import PROJECT_ROOT
 from tests.surroundings import CLUSTERS, PROXIES, RANKS, TRACKERS, TRAINERS
 
 
@@ -52,7 +52,7 @@ def test_this_machine_is_reached_past_a_proxy_and_what_the_user_excepted_stays(m
 
 
 def _settled(then: str, *, closed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    code = f"from src.config.surroundings import settle; settle(); {then}"
+    code = f"from lora_foundry.config.surroundings import settle; settle(); {then}"
     words = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-c", code]
     return subprocess.run(
         words, cwd=PROJECT_ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from src.config import ConfigError, parse
-from src.config.parse import known_keys
-from src.config.unicode import is_unicode, printable
+from lora_foundry.config import ConfigError, parse
+from lora_foundry.config.parse import known_keys
+from lora_foundry.config.unicode import is_unicode, printable
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 HALF = "a card \ud83d"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from src.config.warned import Warned, tags_of, told
+from lora_foundry.config.warned import Warned, tags_of, told
 
 _WARMUP = Warned(topic="warmup", text="the peak is never reached")
 _FIT = Warned(topic="validation", text="the loss measures fit alone")

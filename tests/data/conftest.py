@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from src.config.schema import DataConfig
+from lora_foundry.config.schema import DataConfig
 
 MakeConfig = Callable[..., DataConfig]
 Draw = Callable[..., Path]

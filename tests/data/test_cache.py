@@ -15,11 +15,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.config.paths import PROJECT_ROOT
-from src.config.schema import DataConfig
-from src.data.cache import TensorCache
-from src.data.keys import caption_key, image_key
-from src.data.transform import Variant
+from lora_foundry.config.schema import DataConfig
+from lora_foundry.data.cache import TensorCache
+from lora_foundry.data.keys import caption_key, image_key
+from lora_foundry.data.transform import Variant
+from tests.root import PROJECT_ROOT
 
 MakeConfig = Callable[..., DataConfig]
 PLAIN = Variant(flip=False, crop=0)
@@ -131,7 +131,7 @@ def test_image_keys_follow_everything_that_changes_the_latents(config: MakeConfi
 RACE = """
 import sys, logging, random, torch
 from pathlib import Path
-from src.data.cache import TensorCache
+from lora_foundry.data.cache import TensorCache
 logging.basicConfig(level=logging.WARNING)
 torch.set_num_threads(1)
 cache, choice = TensorCache(Path(sys.argv[1])), random.Random(sys.argv[2])

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from src.config.paths import PROJECT_ROOT
-from src.config.schema import DataConfig
-from src.data.checks import check_data, validation_view
-from src.data.records import DataError
+from lora_foundry.config.schema import DataConfig
+from lora_foundry.data.checks import check_data, validation_view
+from lora_foundry.data.records import DataError
+from tests.root import PROJECT_ROOT
 
 MakeConfig = Callable[..., DataConfig]
 Folder = Callable[..., Path]
@@ -238,7 +238,7 @@ def test_held_out_images_are_seen_unmirrored_and_from_the_middle(config: MakeCon
 
 
 def test_checking_imports_no_torch() -> None:
-    code = "import sys, src.data.checks; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    code = "import sys, lora_foundry.data.checks; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT_ROOT, env={**os.environ, "PYTHONPATH": "."})
 
 

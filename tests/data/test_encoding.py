@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.config.schema import DataConfig
-from src.data.cache import TensorCache
-from src.data.checks import CheckedData, check_data, validation_view
-from src.data.encoding import EncodedData, encode_captions, encode_data
-from src.data.images import load_pixels
-from src.data.records import DataError
-from src.data.transform import variants
+from lora_foundry.config.schema import DataConfig
+from lora_foundry.data.cache import TensorCache
+from lora_foundry.data.checks import CheckedData, check_data, validation_view
+from lora_foundry.data.encoding import EncodedData, encode_captions, encode_data
+from lora_foundry.data.images import load_pixels
+from lora_foundry.data.records import DataError
+from lora_foundry.data.transform import variants
 
 MakeConfig = Callable[..., DataConfig]
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.data.folder import read_folder
-from src.data.records import Findings, Row
-from src.data.tables import read_csv
+from lora_foundry.data.folder import read_folder
+from lora_foundry.data.records import Findings, Row
+from lora_foundry.data.tables import read_csv
 
 Draw = Callable[..., Path]
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from src.config.schema import DataConfig
-from src.data import decode, heic, listing
-from src.data.checks import CheckedData, check_data
-from src.data.decode import read_image
-from src.data.listing import Listed, list_data, trained_on
+from lora_foundry.config.schema import DataConfig
+from lora_foundry.data import decode, heic, listing
+from lora_foundry.data.checks import CheckedData, check_data
+from lora_foundry.data.decode import read_image
+from lora_foundry.data.listing import Listed, list_data, trained_on
 
 MakeConfig = Callable[..., DataConfig]
 Draw = Callable[..., Path]

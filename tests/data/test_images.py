@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from src.config.schema import DataConfig
-from src.data.decode import UnreadableImageError, background_rgb, inspect_image, read_image
-from src.data.images import load_pixels
-from src.data.records import DataError
-from src.data.transform import Variant, crop_box, variants
+from lora_foundry.config.schema import DataConfig
+from lora_foundry.data.decode import UnreadableImageError, background_rgb, inspect_image, read_image
+from lora_foundry.data.images import load_pixels
+from lora_foundry.data.records import DataError
+from lora_foundry.data.transform import Variant, crop_box, variants
 
 MakeConfig = Callable[..., DataConfig]
 PLAIN = Variant(flip=False, crop=0)

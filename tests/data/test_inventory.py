@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from src.config.compose import compose_job
-from src.config.schema import DataConfig
-from src.data import inventory
-from src.data.inventory import changed_since, read_inventory, take_inventory, write_form
-from src.data.records import Record
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.schema import DataConfig
+from lora_foundry.data import inventory
+from lora_foundry.data.inventory import changed_since, read_inventory, take_inventory, write_form
+from lora_foundry.data.records import Record
 
 LONG_AGO = time.time() - 7 * 86400
 
@@ -216,5 +216,5 @@ def test_the_name_tells_the_content_and_not_the_times(data: DataConfig, photos: 
 
 
 def test_looking_imports_neither_torch_nor_pillow() -> None:
-    probe = "import sys, src.data.inventory; print([m for m in ('torch', 'PIL', 'numpy') if m in sys.modules])"
+    probe = "import sys, lora_foundry.data.inventory; print([m for m in ('torch', 'PIL', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "[]\n"

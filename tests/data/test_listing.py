@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from src.config.schema import DataConfig
-from src.data.listing import list_data
+from lora_foundry.config.schema import DataConfig
+from lora_foundry.data.listing import list_data
 
 MakeConfig = Callable[..., DataConfig]
 
@@ -34,5 +34,6 @@ def test_relative_folders_start_where_they_are_told_to(config: MakeConfig, tmp_p
 
 
 def test_listing_imports_neither_torch_nor_pillow() -> None:
-    probe = "import sys, src.data.listing; print([m for m in ('torch', 'PIL', 'numpy', 'mlflow') if m in sys.modules])"
+    heavy = "('torch', 'PIL', 'numpy', 'mlflow')"
+    probe = f"import sys, lora_foundry.data.listing; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "[]\n"

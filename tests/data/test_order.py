@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.config.schema import DataConfig
-from src.data.order import SampleOrder
-from src.data.transform import variants
+from lora_foundry.config.schema import DataConfig
+from lora_foundry.data.order import SampleOrder
+from lora_foundry.data.transform import variants
 
 GOLDEN = [(2, 0, True), (6, 2, True), (0, 1, False), (1, 0, False), (1, 0, True), (5, 3, False)]
 

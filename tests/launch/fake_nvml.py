@@ -1,4 +1,4 @@
-"""A stand-in for ``pynvml``: what :mod:`src.launch.machines.devices` calls, over cards that a test describes."""
+"""A stand-in for ``pynvml``: what :mod:`lora_foundry.launch.machines.devices` calls, over a test's cards."""
 
 from __future__ import annotations
 

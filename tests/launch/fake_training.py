@@ -13,12 +13,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from src.config.digest import config_digest
-from src.config.files import write_atomic
-from src.config.made_with import MadeWith, write_made_with
-from src.config.parse import parse
-from src.config.schema import JobConfig
-from src.data.inventory import take_inventory, write_form
+from lora_foundry.config.digest import config_digest
+from lora_foundry.config.files import write_atomic
+from lora_foundry.config.made_with import MadeWith, write_made_with
+from lora_foundry.config.parse import parse
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.data.inventory import take_inventory, write_form
 from tests.launch.seeds import Seed
 
 FELL_OVER = "RuntimeError: the fake worker fell over"

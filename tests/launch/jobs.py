@@ -6,8 +6,8 @@ import dataclasses
 from functools import cache
 from typing import Any
 
-from src.config.compose import compose_job
-from src.config.schema import JobConfig
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.schema import JobConfig
 
 
 @cache

@@ -11,10 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from src.config.schema import JobConfig
-from src.launch.machines.engines.protocol import WORKER_LOST, Slot
-from src.wire.commands import COMMANDS, Command, ExitCommand, JoinCommand, PackCommand, StopCommand, StopJobCommand
-from src.wire.events import Event, read_events
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.launch.machines.engines.protocol import WORKER_LOST, Slot
+from lora_foundry.wire.commands import (
+    COMMANDS,
+    Command,
+    ExitCommand,
+    JoinCommand,
+    PackCommand,
+    StopCommand,
+    StopJobCommand,
+)
+from lora_foundry.wire.events import Event, read_events
 from tests.launch.fake_training import DiesNow, FakeTraining, HangsNow, stored_config
 
 _KILLED = -9
@@ -49,7 +57,7 @@ class Clock:
 
 
 class MemoryWorker:
-    """Implements :class:`src.launch.machines.engines.protocol.Worker`; takes a turn whenever it is asked for events."""
+    """Implements :class:`~lora_foundry.launch.machines.engines.protocol.Worker`; takes a turn when asked for events."""
 
     def __init__(self, training: FakeTraining, log: Path, clock: Clock) -> None:
         self.pid = training.pid
@@ -120,7 +128,7 @@ class MemoryWorker:
 
 
 class MemoryEngine:
-    """Implements :class:`src.launch.machines.engines.protocol.Engine`.
+    """Implements :class:`lora_foundry.launch.machines.engines.protocol.Engine`.
 
     Args:
         clock: Goes on while workers are waited for.

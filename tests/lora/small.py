@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from src.lora.bank import AdapterBank
-from src.lora.inject import AdapterSpec, inject
+from lora_foundry.lora.bank import AdapterBank
+from lora_foundry.lora.inject import AdapterSpec, inject
 
 TARGETS = ("linear", "conv", "point")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from src.lora.bank import AdapterBank, clear
-from src.lora.inject import handle, inject
-from src.lora.rows import RowPlan
+from lora_foundry.lora.bank import AdapterBank, clear
+from lora_foundry.lora.inject import handle, inject
+from lora_foundry.lora.rows import RowPlan
 from tests.lora.small import Layers, make_bank, spec
 
 

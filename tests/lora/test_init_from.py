@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from src.config.paths import PROJECT_ROOT
-from src.lora.init_from import Outlook, Wanted, look_at
+from lora_foundry.lora.init_from import Outlook, Wanted, look_at
+from tests.root import PROJECT_ROOT
 
 LAYERS = {"mid_block.resnets.0.conv1": (5, 3, 3, 3), "mid_block.attentions.0.proj_in": (5, 3)}
 
@@ -103,7 +103,7 @@ def test_looking_imports_no_torch(tmp_path: Path) -> None:
     program = f"""
 import sys
 from pathlib import Path
-from src.lora.init_from import Wanted, look_at
+from lora_foundry.lora.init_from import Wanted, look_at
 assert look_at(Path({str(path)!r}), Wanted(rank=2, rank_is_given=True)).problems == ()
 print(sorted({{"torch", "safetensors", "numpy", "peft"}} & sys.modules.keys()))
 """

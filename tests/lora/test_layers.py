@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from src.lora.bank import AdapterBank
-from src.lora.rows import DropoutKey, RowPlan
+from lora_foundry.lora.bank import AdapterBank
+from lora_foundry.lora.rows import DropoutKey, RowPlan
 from tests.lora.small import make_bank, spec
 from tests.training.oracle import stream
 

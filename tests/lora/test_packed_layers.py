@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from src.lora.bank import AdapterBank, clear
-from src.lora.inject import AdapterSpec, handle, inject, packed_layers
-from src.lora.rows import DropoutKey, RowPlan
+from lora_foundry.lora.bank import AdapterBank, clear
+from lora_foundry.lora.inject import AdapterSpec, handle, inject, packed_layers
+from lora_foundry.lora.rows import DropoutKey, RowPlan
 
 RANKS = {"a": 3, "b": 1, "c": 5}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from src.lora.resize import larger, smaller
+from lora_foundry.lora.resize import larger, smaller
 
 
 def update(rank: int = 6, shape: tuple[int, ...] = (9,)) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from src.lora.rows import DropoutKey, RowPlan
+from lora_foundry.lora.rows import DropoutKey, RowPlan
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from src.memory.ladder import Ladder
-from src.memory.peak import Peak
-from src.training.pack import Pack
-from src.training.shortage import let_go
-from src.training.sink import ListSink
-from src.wire.events import MemoryEvent
+from lora_foundry.memory.ladder import Ladder
+from lora_foundry.memory.peak import Peak
+from lora_foundry.training.pack import Pack
+from lora_foundry.training.shortage import let_go
+from lora_foundry.training.sink import ListSink
+from lora_foundry.wire.events import MemoryEvent
 from tests.training.world import DTYPES, Spec, distance, make_denoiser, train
 
 STEPS = "trainer.max_steps=3"

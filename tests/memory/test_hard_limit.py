@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from src.config.paths import PROJECT_ROOT
+from tests.root import PROJECT_ROOT
 
 # Blocks of 64 KiB and more leave the address space when they are freed.
 GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from src.config.compose import compose_job
-from src.config.giving_way import next_change
-from src.memory.ladder import Ladder
-from src.training.pack import Pack, never
-from src.training.shortage import OutOfMemoryError
-from src.training.sink import ListSink
-from src.wire.events import LogEvent, MemoryEvent, TagsEvent
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.giving_way import next_change
+from lora_foundry.memory.ladder import Ladder
+from lora_foundry.training.pack import Pack, never
+from lora_foundry.training.shortage import OutOfMemoryError
+from lora_foundry.training.sink import ListSink
+from lora_foundry.wire.events import LogEvent, MemoryEvent, TagsEvent
 from tests.training.world import Spec, make_member, make_task
 
 

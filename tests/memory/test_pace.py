@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.config.compose import compose_job
-from src.config.schema import JobConfig
-from src.lora.inject import inject
-from src.memory import calibration
-from src.memory.pace import Rate, rate_of, seconds_of_step
-from src.memory.predict import Curve, curve_of
-from src.memory.trace import placeholder, run_once, trace_step, zeros
-from src.models.opening import open_sizes
-from src.tasks.denoising import Denoising
-from src.training.pack import Pack, adapter_spec
-from src.training.precision import DTYPES
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.lora.inject import inject
+from lora_foundry.memory import calibration
+from lora_foundry.memory.pace import Rate, rate_of, seconds_of_step
+from lora_foundry.memory.predict import Curve, curve_of
+from lora_foundry.memory.trace import placeholder, run_once, trace_step, zeros
+from lora_foundry.models.opening import open_sizes
+from lora_foundry.tasks.denoising import Denoising
+from lora_foundry.training.pack import Pack, adapter_spec
+from lora_foundry.training.precision import DTYPES
 
 CURVE = Curve(
     weights=10**9, floats=10**6, adapter_bytes=4, fixed=0, row=0,
@@ -72,7 +72,7 @@ def test_a_cpu_is_measured_once_and_answered_without_torch_then(tmp_path: Path) 
     assert time.perf_counter() - start < 10  # 0.5 s on a quiet machine
     assert rate_of("cpu", tmp_path, threads=1) == rate
     code = (
-        "import sys\nfrom pathlib import Path\nfrom src.memory.pace import rate_of\n"
+        "import sys\nfrom pathlib import Path\nfrom lora_foundry.memory.pace import rate_of\n"
         f"print(rate_of('cpu', Path({str(tmp_path)!r}), threads=1) , 'torch' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.config import JobConfig
-from src.config.compose import compose_job
-from src.lora.inject import inject
-from src.memory import predict as prediction
-from src.memory.fits import largest_within, most_that_fits
-from src.memory.predict import GIB, Curve, curve_of, is_known, predict
-from src.memory.tally import Tally
-from src.memory.trace import GRAIN, placeholder, run_once, trace_step, zeros
-from src.models.opening import open_sizes
-from src.models.protocol import BaseError
-from src.tasks.denoising import Denoising
-from src.training.pack import Pack, adapter_spec
-from src.training.precision import DTYPES
+from lora_foundry.config import JobConfig
+from lora_foundry.config.compose import compose_job
+from lora_foundry.lora.inject import inject
+from lora_foundry.memory import predict as prediction
+from lora_foundry.memory.fits import largest_within, most_that_fits
+from lora_foundry.memory.predict import GIB, Curve, curve_of, is_known, predict
+from lora_foundry.memory.tally import Tally
+from lora_foundry.memory.trace import GRAIN, placeholder, run_once, trace_step, zeros
+from lora_foundry.models.opening import open_sizes
+from lora_foundry.models.protocol import BaseError
+from lora_foundry.tasks.denoising import Denoising
+from lora_foundry.training.pack import Pack, adapter_spec
+from lora_foundry.training.precision import DTYPES
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,8 @@ def test_a_known_kind_is_answered_without_torch_and_at_once(traces: Path) -> Non
     curve_of(config)
     assert is_known(config)
     code = (
-        "import sys, time\nfrom src.config.compose import compose_job\nfrom src.memory.predict import predict\n"
+        "import sys, time\nfrom lora_foundry.config.compose import compose_job\n"
+        "from lora_foundry.memory.predict import predict\n"
         f"config = compose_job('data.cache_dir={traces}', 'lora.rank=8')\n"
         "start = time.perf_counter()\npredict(config)\nprint(time.perf_counter() - start, 'torch' in sys.modules)"
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.config.compose import compose_job
-from src.memory.peak import Peak
-from src.memory.predict import curve_of
-from src.memory.record import correction, note_error
+from lora_foundry.config.compose import compose_job
+from lora_foundry.memory.peak import Peak
+from lora_foundry.memory.predict import curve_of
+from lora_foundry.memory.record import correction, note_error
 
 
 @pytest.mark.slow

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.config.compose import compose_job
-from src.memory.predict import curve_of
-from src.memory.scratch import Spot, Spots, lines
+from lora_foundry.config.compose import compose_job
+from lora_foundry.memory.predict import curve_of
+from lora_foundry.memory.scratch import Spot, Spots, lines
 
 BACKWARD = torch.ops.aten.convolution_backward.default
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from src.memory.tally import Tally
+from lora_foundry.memory.tally import Tally
 
 KIB = 1024
 

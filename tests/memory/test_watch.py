@@ -10,11 +10,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from src.launch.machines.engines.environment import worker_environment
-from src.launch.machines.engines.protocol import Slot
-from src.memory.limit import set_limit, too_small
-from src.memory.watch import GIB, Watch, available_bytes, taken_bytes, total_bytes
-from src.training.shortage import OutOfMemoryError
+from lora_foundry.launch.machines.engines.environment import worker_environment
+from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.memory.limit import set_limit, too_small
+from lora_foundry.memory.watch import GIB, Watch, available_bytes, taken_bytes, total_bytes
+from lora_foundry.training.shortage import OutOfMemoryError
 
 CPU = torch.device("cpu")
 
@@ -57,8 +57,8 @@ def test_a_limit_counts_what_the_process_takes() -> None:
 
 _KEPT = """
 import time, torch
-from src.memory.limit import set_limit
-from src.memory.watch import GIB, Watch, taken_bytes
+from lora_foundry.memory.limit import set_limit
+from lora_foundry.memory.watch import GIB, Watch, taken_bytes
 with Watch() as watch:
     before = taken_bytes()
     blocks = [torch.ones(2**20) for _ in range(128)]  # 512 MiB

@@ -11,8 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from src.memory.tally import Tally
-from src.memory.work import Work
+from lora_foundry.memory.tally import Tally
+from lora_foundry.memory.work import Work
 
 
 def _counted(call: Callable[[], object]) -> Work:

@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
-from src.config.paths import PROJECT_ROOT
-from src.config.schema import ModelConfig
-from src.models import open_base
+from lora_foundry.config.schema import ModelConfig
+from lora_foundry.models import open_base
 from tests.models.ldm_names import ldm_state
+from tests.root import PROJECT_ROOT
 
 CPU = torch.device("cpu")
 LAYERS = 1

@@ -12,7 +12,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import nn
 
-from src.models import open_base
+from lora_foundry.models import open_base
 from tests.models.conftest import CPU, SCHEDULER, model_config
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from src.models import BaseError, open_base
+from lora_foundry.models import BaseError, open_base
 from tests.models.conftest import CPU, TOKENS, model_config
 
 NINE = r"unet/config\.json: in_channels: got 9, so this is an inpainting model; allowed is 4"

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from src.models import hashing, open_base
-from src.models.hashing import content_hash
+from lora_foundry.models import hashing, open_base
+from lora_foundry.models.hashing import content_hash
 from tests.models.conftest import CPU, model_config
 
 

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from src.models import open_base
+from lora_foundry.models import open_base
 from tests.models.conftest import CPU, TOKENS, WIDTH, model_config
 
 CAPTIONS = ["red heart", "", "a pizza with far more words than the text encoder has room for"]

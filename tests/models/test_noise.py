@@ -12,10 +12,10 @@ import torch
 from diffusers import DDIMScheduler, schedulers
 from torch import Tensor
 
-from src.models import BaseError, open_base
-from src.models.sampling import draw
-from src.models.sd.noise import ddim_config, read_alphas_cumprod, schedule_problems
-from src.objectives import DiscreteDiffusion
+from lora_foundry.models import BaseError, open_base
+from lora_foundry.models.sampling import draw
+from lora_foundry.models.sd.noise import ddim_config, read_alphas_cumprod, schedule_problems
+from lora_foundry.objectives import DiscreteDiffusion
 from tests.models.conftest import CPU, SCHEDULER, model_config
 
 # Diffusers' own use of numpy, in classes that are made here only to be saved.

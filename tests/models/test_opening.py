@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from src.config.paths import PROJECT_ROOT
-from src.models import BaseError, open_base
+from lora_foundry.models import BaseError, open_base
 from tests.models.conftest import TOKENS, model_config
+from tests.root import PROJECT_ROOT
 
 
 def test_sizes_are_read_from_the_configs(folder: Path) -> None:
@@ -177,8 +177,8 @@ def test_a_prediction_that_cannot_be_trained_is_refused(own_folder: Path) -> Non
 def test_opening_hashing_and_counting_import_no_torch(folder: Path) -> None:
     program = f"""
 import sys
-from src.config.schema import ModelConfig
-from src.models import open_base
+from lora_foundry.config.schema import ModelConfig
+from lora_foundry.models import open_base
 base = open_base(ModelConfig(name="x", family="sd", path={str(folder)!r}, config=None, revision=None,
                              version="sd_v1", stride=16, prediction_type="auto"))
 assert len(base.base_hash) == 64 and base.count_tokens("red heart") == 4

@@ -13,10 +13,10 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from src.config.streams import stream_key
-from src.models import open_base
-from src.models.sampling import draw, first_noise
-from src.objectives import sample_noise
+from lora_foundry.config.streams import stream_key
+from lora_foundry.models import open_base
+from lora_foundry.models.sampling import draw, first_noise
+from lora_foundry.objectives import sample_noise
 from tests.models.conftest import CPU, model_config
 
 CAPTIONS = ["red heart", "pizza", "red pizza"]

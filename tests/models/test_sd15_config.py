@@ -10,10 +10,10 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from src.config.paths import PROJECT_ROOT
-from src.models.sd.layout import CONFIGS
-from src.models.sd.noise import ddim_config, read_alphas_cumprod
-from src.models.tokens import tokenizer_files
+from lora_foundry.models.sd.layout import CONFIGS
+from lora_foundry.models.sd.noise import ddim_config, read_alphas_cumprod
+from lora_foundry.models.tokens import tokenizer_files
+from tests.root import PROJECT_ROOT
 
 SD15 = PROJECT_ROOT / "assets/sd15-config"
 

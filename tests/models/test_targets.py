@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from src.config.schema import PRESETS
-from src.models import open_base
-from src.models.targets import resolve_targets, target_layers
+from lora_foundry.config.schema import PRESETS
+from lora_foundry.models import open_base
+from lora_foundry.models.targets import resolve_targets, target_layers
 from tests.models.conftest import CPU, model_config
 
 BLOCK = "down_blocks.0.attentions.0.transformer_blocks.0"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from src.models import open_base
-from src.models.sampling import draw
+from lora_foundry.models import open_base
+from lora_foundry.models.sampling import draw
 from tests.models.conftest import CPU, model_config
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from transformers import CLIPTokenizer
 
-from src.config.paths import PROJECT_ROOT
-from src.models import BaseError
-from src.models.tokens import read_tokenizer
+from lora_foundry.models import BaseError
+from lora_foundry.models.tokens import read_tokenizer
+from tests.root import PROJECT_ROOT
 
 SD15 = PROJECT_ROOT / "assets/sd15-config/tokenizer"
 TEXTS = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from src.objectives import mse_per_sample
+from lora_foundry.objectives import mse_per_sample
 
 
 def test_each_row_has_its_own_mean() -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from src.config.paths import PROJECT_ROOT
-from src.objectives import add_noise, noise_offset, sample_noise
+from lora_foundry.objectives import add_noise, noise_offset, sample_noise
+from tests.root import PROJECT_ROOT
 
 SHAPE = (3, 4, 5, 6)
 
@@ -76,7 +76,8 @@ def test_noise_is_standard_normal() -> None:
 def test_noise_is_the_same_in_another_process_and_with_another_default_dtype() -> None:
     program = (
         "import torch; torch.set_default_dtype(torch.float64); torch.set_num_threads(1);"
-        "from src.objectives import sample_noise; print(sample_noise((40, 5), 2**62 + 1).double().sum().item().hex())"
+        "from lora_foundry.objectives import sample_noise\n"
+        "print(sample_noise((40, 5), 2**62 + 1).double().sum().item().hex())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True, timeout=120

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.objectives import (
+from lora_foundry.objectives import (
     DiscreteDiffusion,
     NoiseProcess,
     PredictionType,

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.objectives import add_noise, min_snr_weight, mse_per_sample, prediction_target, snr
+from lora_foundry.objectives import add_noise, min_snr_weight, mse_per_sample, prediction_target, snr
 
 sizes = st.tuples(*[st.integers(1, 4)] * 4)
 

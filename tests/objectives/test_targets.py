@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from src.objectives import PREDICTION_TYPES, add_noise, prediction_target, velocity
+from lora_foundry.objectives import PREDICTION_TYPES, add_noise, prediction_target, velocity
 
 
 def test_velocity_by_hand() -> None:

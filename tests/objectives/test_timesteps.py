@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
-from src.objectives import bands, stratified_timesteps, uniform_timestep
+from lora_foundry.objectives import bands, stratified_timesteps, uniform_timestep
 
 
 def test_stratified_timesteps_are_the_bins_mid_points() -> None:

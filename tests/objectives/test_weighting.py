@@ -7,7 +7,7 @@ import torch
 from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 
-from src.objectives import min_snr_weight, snr
+from lora_foundry.objectives import min_snr_weight, snr
 
 
 def test_snr_by_hand() -> None:

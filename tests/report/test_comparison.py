@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from src.report import JobResult, finish_sweep
-from src.report.comparison import Column, _member_columns
-from src.report.drawings import read_drawings
-from src.report.lettering import font, wrap
-from src.report.tiles import cell_side, tile
+from lora_foundry.report import JobResult, finish_sweep
+from lora_foundry.report.comparison import Column, _member_columns
+from lora_foundry.report.drawings import read_drawings
+from lora_foundry.report.lettering import font, wrap
+from lora_foundry.report.tiles import cell_side, tile
 
 BASE, RED, GREEN, BLUE = (120, 120, 120), (250, 10, 10), (10, 250, 10), (10, 10, 250)
 EMPTY = (243, 245, 247)

@@ -10,20 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from src.config.compose import compose_job
-from src.config.length import total_steps
-from src.config.streams import stream_key
-from src.data.order import SampleOrder
-from src.lora.formats.adapter import Adapter
-from src.lora.formats.diffusers_file import write_diffusers
-from src.lora.formats.metadata import FileMetadata
-from src.lora.formats.sidecar import write_sidecar
-from src.models.targets import resolve_targets, target_layers
-from src.tasks import Files, FixedRows, Inputs, Shown, StepRows
-from src.training.checkpoint import Part, load_newest
-from src.training.fit import train_pack
-from src.training.member import Member, Provenance
-from src.training.sink import ListSink
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.length import total_steps
+from lora_foundry.config.streams import stream_key
+from lora_foundry.data.order import SampleOrder
+from lora_foundry.lora.formats.adapter import Adapter
+from lora_foundry.lora.formats.diffusers_file import write_diffusers
+from lora_foundry.lora.formats.metadata import FileMetadata
+from lora_foundry.lora.formats.sidecar import write_sidecar
+from lora_foundry.models.targets import resolve_targets, target_layers
+from lora_foundry.tasks import Files, FixedRows, Inputs, Shown, StepRows
+from lora_foundry.training.checkpoint import Part, load_newest
+from lora_foundry.training.fit import train_pack
+from lora_foundry.training.member import Member, Provenance
+from lora_foundry.training.sink import ListSink
 
 WIDTH, ANSWERS = 6, 3
 QUICK = (
@@ -50,7 +50,7 @@ class Network(nn.Module):
 
 
 class Regressor:
-    """Implements :class:`src.models.protocol.Base`."""
+    """Implements :class:`lora_foundry.models.protocol.Base`."""
 
     dtype, device = torch.float64, torch.device("cpu")
 
@@ -76,7 +76,7 @@ class Numbers:
 
 
 class Regression:
-    """Implements :class:`src.tasks.protocol.Task`."""
+    """Implements :class:`lora_foundry.tasks.protocol.Task`."""
 
     def __init__(self) -> None:
         self.base = Regressor()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from src.training.checkpoint import Part
-from src.wire.events import ImageEvent, MetricsEvent, StateEvent
+from lora_foundry.training.checkpoint import Part
+from lora_foundry.wire.events import ImageEvent, MetricsEvent, StateEvent
 from tests.tasks.regression import train
 from tests.training.world import distance
 

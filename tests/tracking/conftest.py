@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from src.config.schema import TrackingConfig
-from src.tracking import SweepWriter
-from src.tracking.store import open_store, prepare_environment
+from lora_foundry.config.schema import TrackingConfig
+from lora_foundry.tracking import SweepWriter
+from lora_foundry.tracking.store import open_store, prepare_environment
 from tests.tracking.fake_sweep import COMMAND, Sweep, a_job_config
 
 prepare_environment()

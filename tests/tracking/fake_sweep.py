@@ -11,8 +11,8 @@ from typing import Any
 from mlflow import MlflowClient
 from PIL import Image
 
-from src.config.schema import JobConfig
-from src.tracking import JobRecord
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.tracking import JobRecord
 from tests.launch.jobs import job
 
 COMMAND = "python -m src.train lora.rank=4,8,16 -m"

@@ -17,10 +17,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from src.config.schema import TrackingConfig
-from src.tracking import JobRecord, SweepWriter, ingest
-from src.tracking.store import prepare_environment
-from src.tracking.trackfile import TrackFile
+from lora_foundry.config.schema import TrackingConfig
+from lora_foundry.tracking import JobRecord, SweepWriter, ingest
+from lora_foundry.tracking.store import prepare_environment
+from lora_foundry.tracking.trackfile import TrackFile
 from tests.tracking.fake_sweep import COMMAND, a_job_config
 
 LONGEST_LIFE = 60

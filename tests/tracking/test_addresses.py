@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from bench.faults.server import Server
-from src.config.schema import TrackingConfig
-from src.launch.screen.table import ui_command
-from src.tracking import SweepWriter, TrackingError
-from src.tracking.addresses import address_of, database_of, shown, store_of
+from lora_foundry.config.schema import TrackingConfig
+from lora_foundry.launch.screen.table import ui_command
+from lora_foundry.tracking import SweepWriter, TrackingError
+from lora_foundry.tracking.addresses import address_of, database_of, shown, store_of
 from tests.tracking.fake_sweep import COMMAND, Recorded, Sweep
 
 MakeSweep = Callable[..., Sweep]

@@ -15,12 +15,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from src.config.paths import PROJECT_ROOT
-from src.config.schema import TrackingConfig
-from src.launch.points.writable import store_problems
-from src.tracking.addresses import address_of
-from src.tracking.checking import _schema, database_problems
-from src.tracking.store import open_store
+from lora_foundry.config.schema import TrackingConfig
+from lora_foundry.launch.points.writable import store_problems
+from lora_foundry.tracking.addresses import address_of
+from lora_foundry.tracking.checking import _schema, database_problems
+from lora_foundry.tracking.store import open_store
+from tests.root import PROJECT_ROOT
 
 BIN = Path(sys.executable).parent
 BASH = str(shutil.which("bash"))
@@ -85,7 +85,7 @@ def test_what_is_no_database_of_runs_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_that_somebody_writes_to_is_none(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.tracking.checking._PATIENCE_S", 0.1)
+    monkeypatch.setattr("lora_foundry.tracking.checking._PATIENCE_S", 0.1)
     with closing(sqlite3.connect(database, isolation_level=None)) as writer:
         writer.execute("PRAGMA journal_mode=DELETE")
         writer.execute("BEGIN EXCLUSIVE")
@@ -131,7 +131,7 @@ def test_the_environment_is_named_where_the_address_is_from(monkeypatch: pytest.
 
 def test_looking_imports_neither_mlflow_nor_torch(database: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom src.tracking.checking import database_problems\n"
+        "import sys\nfrom pathlib import Path\nfrom lora_foundry.tracking.checking import database_problems\n"
         "assert database_problems(Path(sys.argv[1]), 'x') == []\n"
         "print(sorted({'mlflow', 'torch', 'sqlalchemy', 'alembic'} & set(sys.modules)))"
     )

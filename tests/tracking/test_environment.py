@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.tracking.environment import settled
+from lora_foundry.tracking.environment import settled
 
 OPEN = {"enabled": True, "uri": None, "root": "mlruns", "experiment": None, "flush_s": 2.0}
 BOTH = {"MLFLOW_TRACKING_URI": "http://me:secret@h:5000", "MLFLOW_EXPERIMENT_NAME": "anna"}

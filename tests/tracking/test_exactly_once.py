@@ -13,8 +13,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from src.config.schema import TrackingConfig
-from src.tracking import SweepWriter, ingest
+from lora_foundry.config.schema import TrackingConfig
+from lora_foundry.tracking import SweepWriter, ingest
 from tests.tracking.fake_sweep import Recorded, Sweep
 
 MakeSweep = Callable[..., Sweep]

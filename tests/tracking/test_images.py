@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from src.tracking import SweepWriter
-from src.tracking.images import clean_key, list_logged
+from lora_foundry.tracking import SweepWriter
+from lora_foundry.tracking.images import clean_key, list_logged
 from tests.tracking.fake_sweep import Recorded, Sweep
 
 MakeSweep = Callable[..., Sweep]

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from src import track
-from src.launch.farm.writer import SafeWriter
-from src.tracking import SweepWriter
-from src.tracking.errors import DamagedError
-from src.tracking.trackfile import DAMAGED, FILE, read_track_file
+from lora_foundry.commands import track
+from lora_foundry.launch.farm.writer import SafeWriter
+from lora_foundry.tracking import SweepWriter
+from lora_foundry.tracking.errors import DamagedError
+from lora_foundry.tracking.trackfile import DAMAGED, FILE, read_track_file
 from tests.tracking.fake_sweep import COMMAND, Recorded, Sweep
 
 MakeSweep = Callable[..., Sweep]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from src.config.schema import TrackingConfig
-from src.tracking import SweepWriter
-from src.tracking.notes import AXIS, NOTE
+from lora_foundry.config.schema import TrackingConfig
+from lora_foundry.tracking import SweepWriter
+from lora_foundry.tracking.notes import AXIS, NOTE
 from tests.tracking.fake_sweep import Recorded, Sweep
 
 

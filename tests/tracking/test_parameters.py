@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from src.tracking.parameters import LONGEST_VALUE, flatten
+from lora_foundry.tracking.parameters import LONGEST_VALUE, flatten
 from tests.tracking.fake_sweep import a_job_config
 
 

@@ -10,9 +10,9 @@ import pytest
 from mlflow import MlflowClient
 
 from bench.faults.server import START_S, Server
-from src import track
-from src.config.schema import TrackingConfig
-from src.tracking import SweepWriter
+from lora_foundry.commands import track
+from lora_foundry.config.schema import TrackingConfig
+from lora_foundry.tracking import SweepWriter
 from tests.tracking.fake_sweep import COMMAND, Recorded, Sweep
 
 MakeSweep = Callable[..., Sweep]

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from src.config.schema import TrackingConfig
-from src.tracking import SweepWriter, TrackingError
-from src.tracking.addresses import store_of
-from src.tracking.store import open_store
-from src.tracking.trackfile import open_track_file, read_track_file
+from lora_foundry.config.schema import TrackingConfig
+from lora_foundry.tracking import SweepWriter, TrackingError
+from lora_foundry.tracking.addresses import store_of
+from lora_foundry.tracking.store import open_store
+from lora_foundry.tracking.trackfile import open_track_file, read_track_file
 from tests.tracking.fake_sweep import COMMAND, Sweep
 
 MakeSweep = Callable[..., Sweep]
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EIGHT_OPENERS = """
 import os, sys
 from pathlib import Path
-from src.tracking.store import open_store, prepare_environment
+from lora_foundry.tracking.store import open_store, prepare_environment
 prepare_environment()
 import mlflow.store.tracking.sqlalchemy_store
 root = Path(sys.argv[1])

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.tracking.errors import in_one_line
-from src.tracking.tags import LONGEST_TAG, shortened, source_name
+from lora_foundry.tracking.errors import in_one_line
+from lora_foundry.tracking.tags import LONGEST_TAG, shortened, source_name
 
 
 def shown_as_source(name: str) -> str:

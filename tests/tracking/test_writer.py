@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from src.config.schema import TrackingConfig
-from src.tracking import SweepWriter, TrackingError
+from lora_foundry.config.schema import TrackingConfig
+from lora_foundry.tracking import SweepWriter, TrackingError
 from tests.tracking.fake_sweep import COMMAND, Recorded, Sweep
 
 MakeSweep = Callable[..., Sweep]
@@ -233,9 +233,8 @@ def test_a_folder_as_store_is_refused_before_anything_starts(make_sweep: MakeSwe
 
 
 def test_the_launcher_imports_neither_mlflow_nor_torch_with_the_writer() -> None:
-    code = (
-        "import sys, src.tracking, src.report, src.track; print(sorted({'mlflow', 'torch', 'PIL'} & set(sys.modules)))"
-    )
+    loads = "lora_foundry.tracking, lora_foundry.report, lora_foundry.commands.track"
+    code = f"import sys, {loads}; print(sorted({{'mlflow', 'torch', 'PIL'}} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from src.config.paths import PROJECT_ROOT
+from tests.root import PROJECT_ROOT
 
 
 def store(folder: Path, *overrides: str) -> Path:

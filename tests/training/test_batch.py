@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.lora.rows import DropoutKey
-from src.training.batch import PackBatch, assemble
-from src.training.pack import Pack
+from lora_foundry.lora.rows import DropoutKey
+from lora_foundry.training.batch import PackBatch, assemble
+from lora_foundry.training.pack import Pack
 from tests.training.oracle import Oracle
 from tests.training.world import Spec, make_member, make_task
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.training import checkpoint
-from src.training.checkpoint import CheckpointError, load_newest, parts, read_part
-from src.wire.events import ArtifactEvent, MetricsEvent, StateEvent
+from lora_foundry.training import checkpoint
+from lora_foundry.training.checkpoint import CheckpointError, load_newest, parts, read_part
+from lora_foundry.wire.events import ArtifactEvent, MetricsEvent, StateEvent
 from tests.training import world
 from tests.training.world import Spec, Trained, train
 

@@ -14,15 +14,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from src.lora.formats.adapter import Adapter
-from src.lora.formats.apply import merged
-from src.training.continuing import StartError, check_start, start_from
-from src.training.export import export, live_adapter
-from src.training.pack import Pack
-from src.training.preparing import check_jobs
-from src.training.sink import ListSink
-from src.wire.commands import PackedJob
-from src.wire.events import StateEvent, TagsEvent
+from lora_foundry.lora.formats.adapter import Adapter
+from lora_foundry.lora.formats.apply import merged
+from lora_foundry.training.continuing import StartError, check_start, start_from
+from lora_foundry.training.export import export, live_adapter
+from lora_foundry.training.pack import Pack
+from lora_foundry.training.preparing import check_jobs
+from lora_foundry.training.sink import ListSink
+from lora_foundry.wire.commands import PackedJob
+from lora_foundry.wire.events import StateEvent, TagsEvent
 from tests.training.world import Spec, make_denoiser, make_member, make_task, train
 
 

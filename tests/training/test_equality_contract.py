@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.data.order import SampleOrder
+from lora_foundry.data.order import SampleOrder
 from tests.training.world import Spec, Trained, distance, make_denoiser, train
 
 LIMIT = 1e-9

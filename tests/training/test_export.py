@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from src.lora.formats.adapter import Adapter, ExportError
-from src.lora.formats.read import read_adapter
-from src.tasks.denoising import files as writing
-from src.training import export as exporting
-from src.training.continuing import start_from
-from src.training.export import export, file_metadata
-from src.training.pack import Pack
-from src.training.shortage import OutOfMemoryError
-from src.wire.events import LogEvent, MetricsEvent, TagsEvent
+from lora_foundry.lora.formats.adapter import Adapter, ExportError
+from lora_foundry.lora.formats.read import read_adapter
+from lora_foundry.tasks.denoising import files as writing
+from lora_foundry.training import export as exporting
+from lora_foundry.training.continuing import start_from
+from lora_foundry.training.export import export, file_metadata
+from lora_foundry.training.pack import Pack
+from lora_foundry.training.shortage import OutOfMemoryError
+from lora_foundry.wire.events import LogEvent, MetricsEvent, TagsEvent
 from tests.training.world import Spec, make_member, make_task, train
 
 VARIANTS = {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from src.data.order import SampleOrder
-from src.lora.formats.read import read_adapter
-from src.wire.events import ArtifactEvent, StateEvent
+from lora_foundry.data.order import SampleOrder
+from lora_foundry.lora.formats.read import read_adapter
+from lora_foundry.wire.events import ArtifactEvent, StateEvent
 from tests.training.world import Spec, Trained, make_denoiser, train
 
 ONE_BY_ONE = ("data.batch_size=1", "data.flip=false")

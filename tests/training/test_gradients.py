@@ -10,13 +10,13 @@ import torch
 from peft import inject_adapter_in_model
 from peft.tuners.lora.layer import LoraLayer
 
-from src.objectives.losses import mse_per_sample
-from src.objectives.noise import add_noise
-from src.objectives.targets import prediction_target
-from src.training.batch import PackBatch, assemble
-from src.training.pack import Pack, adapter_spec
-from src.training.pack_step import member_losses
-from src.wire.events import StateEvent
+from lora_foundry.objectives.losses import mse_per_sample
+from lora_foundry.objectives.noise import add_noise
+from lora_foundry.objectives.targets import prediction_target
+from lora_foundry.training.batch import PackBatch, assemble
+from lora_foundry.training.pack import Pack, adapter_spec
+from lora_foundry.training.pack_step import member_losses
+from lora_foundry.wire.events import StateEvent
 from tests.training.world import Spec, make_denoiser, make_member, make_task, train
 
 # fp32 kernels round differently at other row counts; 4-8e-6 was seen, so 5e-5 is rounding and 1e-3 is a fault.

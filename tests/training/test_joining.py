@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from src.training.callbacks.pacing import Pacing
-from src.training.checkpoint import load_newest
-from src.training.gain import LEAST_STEPS
-from src.training.pack import Pack
-from src.training.pack_step import run_step
-from src.training.requests import Arrival, Requests
-from src.wire.events import GainFound, HandedBack, Refused
+from lora_foundry.training.callbacks.pacing import Pacing
+from lora_foundry.training.checkpoint import load_newest
+from lora_foundry.training.gain import LEAST_STEPS
+from lora_foundry.training.pack import Pack
+from lora_foundry.training.pack_step import run_step
+from lora_foundry.training.requests import Arrival, Requests
+from lora_foundry.wire.events import GainFound, HandedBack, Refused
 from tests.training.test_equality_contract import DIFFERENCES, LIMIT, PLAIN
 from tests.training.world import Spec, Trained, distance, make_member, make_task, train
 
@@ -146,7 +146,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch, cost: Callable[[int], float]) -> Non
 
     monkeypatch.setattr(Pacing, "on_train_batch_start", began)
     monkeypatch.setattr(Pacing, "on_train_batch_end", ended)
-    monkeypatch.setattr("src.training.callbacks.pacing.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("lora_foundry.training.callbacks.pacing.time.perf_counter", lambda: now[0])
 
 
 def _gain(trained: Trained) -> GainFound:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from src.config.digest import config_digest
-from src.config.made_with import FILE, MadeWith, read_made_with, write_made_with
-from src.data.inventory import changed_since, take_inventory
-from src.training.callbacks import arriving
-from src.training.member import Member
-from src.wire.events import StateEvent
+from lora_foundry.config.digest import config_digest
+from lora_foundry.config.made_with import FILE, MadeWith, read_made_with, write_made_with
+from lora_foundry.data.inventory import changed_since, take_inventory
+from lora_foundry.training.callbacks import arriving
+from lora_foundry.training.member import Member
+from lora_foundry.wire.events import StateEvent
 from tests.training import world
 from tests.training.world import DATA_HASH, Spec, train
 

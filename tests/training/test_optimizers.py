@@ -11,10 +11,10 @@ from prodigyopt import Prodigy
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from src.config.schema import OptimizerConfig
-from src.lora.bank import AdapterBank
-from src.training import optimizers
-from src.training.optimizers import PackOptimizer
+from lora_foundry.config.schema import OptimizerConfig
+from lora_foundry.lora.bank import AdapterBank
+from lora_foundry.training import optimizers
+from lora_foundry.training.optimizers import PackOptimizer
 from tests.lora.small import make_bank, spec
 
 RATES = (0.02, 0.05, 0.01, 0.03)

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.data.order import SampleOrder
-from src.lora.inject import inject
-from src.tasks.denoising import Denoising
-from src.training.batch import assemble
-from src.training.pack import Pack, adapter_spec, never
-from src.training.pack_step import member_losses, run_step
-from src.training.shortage import OutOfMemoryError
+from lora_foundry.data.order import SampleOrder
+from lora_foundry.lora.inject import inject
+from lora_foundry.tasks.denoising import Denoising
+from lora_foundry.training.batch import assemble
+from lora_foundry.training.pack import Pack, adapter_spec, never
+from lora_foundry.training.pack_step import member_losses, run_step
+from lora_foundry.training.shortage import OutOfMemoryError
 from tests.training.oracle import scheduler_of
 from tests.training.world import Spec, make_denoiser, make_member, make_task, plain_unet
 

@@ -9,13 +9,13 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from src.config.compose import compose_job
-from src.config.length import total_steps
-from src.training.bases import Bases
-from src.training.preparing import Checked, Encoders, check_jobs
-from src.training.sink import ListSink
-from src.wire.commands import PackedJob
-from src.wire.events import Event, LogEvent, StateEvent, TagsEvent
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.length import total_steps
+from lora_foundry.training.bases import Bases
+from lora_foundry.training.preparing import Checked, Encoders, check_jobs
+from lora_foundry.training.sink import ListSink
+from lora_foundry.wire.commands import PackedJob
+from lora_foundry.wire.events import Event, LogEvent, StateEvent, TagsEvent
 from tests.training.stored import store
 
 Check = Callable[..., tuple[list[Checked], list[Event]]]

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from src.lora.rows import RowPlan
-from src.tasks import StepRows
-from src.training.batch import PackBatch
-from src.training.pack import Pack
-from src.training.shortage import OutOfMemoryError, in_fewer_rows, is_out_of_memory
-from src.wire.events import StateEvent
+from lora_foundry.lora.rows import RowPlan
+from lora_foundry.tasks import StepRows
+from lora_foundry.training.batch import PackBatch
+from lora_foundry.training.pack import Pack
+from lora_foundry.training.shortage import OutOfMemoryError, in_fewer_rows, is_out_of_memory
+from lora_foundry.wire.events import StateEvent
 from tests.training.world import Spec, distance, make_member, make_task, train
 
 MIXED = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from src.training.sink import ListSink, warn
-from src.wire.events import LogEvent, TagsEvent
+from lora_foundry.training.sink import ListSink, warn
+from lora_foundry.wire.events import LogEvent, TagsEvent
 
 
 def test_a_warning_is_a_line_and_a_tag_on_the_run(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.tasks.denoising import Denoising, Prompts
-from src.training.fit import train_pack
-from src.training.sink import ListSink
-from src.wire.events import LogEvent
+from lora_foundry.tasks.denoising import Denoising, Prompts
+from lora_foundry.training.fit import train_pack
+from lora_foundry.training.sink import ListSink
+from lora_foundry.wire.events import LogEvent
 from tests.training.world import WIDTH, Spec, make_denoiser, make_member, train
 
 _SHORT = ("trainer.max_steps=4", "scheduler=constant", "validation.every=2")

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.training.pack import Pack
-from src.training.pack_step import run_step
+from lora_foundry.training.pack import Pack
+from lora_foundry.training.pack_step import run_step
 from tests.training.oracle import Oracle, Taken, reference_rates
 from tests.training.world import Spec, make_member, make_task
 

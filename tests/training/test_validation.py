@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from src.data.cache import TensorCache, device_name, digest_of, key_of
-from src.data.encoding import EncodedData
-from src.lora.rows import RowPlan
-from src.models.sampling import rows_of_a_forward
-from src.tasks.denoising import Denoising
-from src.tasks.denoising.task import fixed_rows
-from src.training.pack import Pack, never
-from src.training.validation import Score, Validator
+from lora_foundry.data.cache import TensorCache, device_name, digest_of, key_of
+from lora_foundry.data.encoding import EncodedData
+from lora_foundry.lora.rows import RowPlan
+from lora_foundry.models.sampling import rows_of_a_forward
+from lora_foundry.tasks.denoising import Denoising
+from lora_foundry.tasks.denoising.task import fixed_rows
+from lora_foundry.training.pack import Pack, never
+from lora_foundry.training.validation import Score, Validator
 from tests.training.oracle import Oracle, scheduler_of, stream
 from tests.training.world import Spec, make_data, make_denoiser, make_member, make_task, plain_unet
 

@@ -12,20 +12,20 @@ from typing import Any
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-from src.config import JobConfig
-from src.config.compose import compose_job
-from src.config.length import total_steps
-from src.data.encoding import EncodedData
-from src.data.order import SampleOrder
-from src.data.records import Record
-from src.models.sd.denoiser import SdDenoiser
-from src.tasks.denoising import Denoising, Material
-from src.training.checkpoint import Part, load_newest
-from src.training.fit import train_pack
-from src.training.member import Member, Provenance
-from src.training.precision import DTYPES
-from src.training.sink import ListSink
-from src.wire.events import Event, StateEvent
+from lora_foundry.config import JobConfig
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.length import total_steps
+from lora_foundry.data.encoding import EncodedData
+from lora_foundry.data.order import SampleOrder
+from lora_foundry.data.records import Record
+from lora_foundry.models.sd.denoiser import SdDenoiser
+from lora_foundry.tasks.denoising import Denoising, Material
+from lora_foundry.training.checkpoint import Part, load_newest
+from lora_foundry.training.fit import train_pack
+from lora_foundry.training.member import Member, Provenance
+from lora_foundry.training.precision import DTYPES
+from lora_foundry.training.sink import ListSink
+from lora_foundry.wire.events import Event, StateEvent
 
 WIDTH = 16
 DATA_HASH = "d" * 64

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from src.wire.appending import Appender, is_full
+from lora_foundry.wire.appending import Appender, is_full
 
 _LINE = b"x" * 99 + b"\n"
 

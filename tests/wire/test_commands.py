@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.wire.commands import (
+from lora_foundry.wire.commands import (
     COMMANDS,
     Command,
     ExitCommand,
@@ -17,7 +17,7 @@ from src.wire.commands import (
     StopCommand,
     StopJobCommand,
 )
-from src.wire.control import FILE, Control, ask_to_stop
+from lora_foundry.wire.control import FILE, Control, ask_to_stop
 
 JOB = PackedJob(job=3, dir=Path("/d"), name="n", resume=True)
 _JOBS = '"jobs": [{"job": 3, "dir": "/d", "name": "n", "resume": true}]'

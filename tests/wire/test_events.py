@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.wire.events import (
+from lora_foundry.wire.events import (
     EVENTS,
     Alive,
     ArtifactEvent,

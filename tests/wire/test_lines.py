@@ -11,10 +11,19 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from src.wire.fields import Form
-from src.wire.journal import JOURNAL, GainLine, HeadLine, JobLine, MemoryLine, PackLine, WaitingLine, WorkerLine
-from src.wire.lines import Kinds, Line, Loose, TimedLine, read_new
-from src.wire.states import ENDED
+from lora_foundry.wire.fields import Form
+from lora_foundry.wire.journal import (
+    JOURNAL,
+    GainLine,
+    HeadLine,
+    JobLine,
+    MemoryLine,
+    PackLine,
+    WaitingLine,
+    WorkerLine,
+)
+from lora_foundry.wire.lines import Kinds, Line, Loose, TimedLine, read_new
+from lora_foundry.wire.states import ENDED
 
 JOB = {"t": 1.5, "event": "job", "job": 3, "state": "FAILED", "error": "x", "summary": None}
 

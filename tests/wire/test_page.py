@@ -10,7 +10,7 @@ import pytest
 
 from docs.configuration import field_notes
 from docs.wire import PAGE, TABLES, page, row
-from src.wire.lines import Line
+from lora_foundry.wire.lines import Line
 
 
 def test_the_tables_of_the_architecture_are_current() -> None:

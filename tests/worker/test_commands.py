@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from src.wire.commands import COMMANDS, Command, ExitCommand
-from src.worker.commands import Commands
+from lora_foundry.wire.commands import COMMANDS, Command, ExitCommand
+from lora_foundry.worker.commands import Commands
 
 PACK = '{"cmd": "pack", "pack": "%s", "spool": "/s", "jobs": [{"job": 3, "dir": "/d", "name": "n", "resume": true}]}\n'
 

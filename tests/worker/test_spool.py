@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from src.wire.events import LogEvent, MetricsEvent, StateEvent, read_events
-from src.worker.spool import Spool
+from lora_foundry.wire.events import LogEvent, MetricsEvent, StateEvent, read_events
+from lora_foundry.worker.spool import Spool
 
 
 def test_events_are_read_as_they_come(tmp_path: Path) -> None:

@@ -17,15 +17,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from src.config.paths import PROJECT_ROOT
-from src.lora.bank import AdapterBank
-from src.lora.rows import RowPlan
-from src.memory.watch import Watch
-from src.training.bases import Bases
-from src.training.checkpoint import load_newest
-from src.training.shortage import OutOfMemoryError
-from src.wire.commands import COMMANDS, JoinCommand, PackCommand, PackedJob
-from src.wire.events import (
+from lora_foundry.lora.bank import AdapterBank
+from lora_foundry.lora.rows import RowPlan
+from lora_foundry.memory.watch import Watch
+from lora_foundry.training.bases import Bases
+from lora_foundry.training.checkpoint import load_newest
+from lora_foundry.training.shortage import OutOfMemoryError
+from lora_foundry.wire.commands import COMMANDS, JoinCommand, PackCommand, PackedJob
+from lora_foundry.wire.events import (
     Event,
     ImageEvent,
     LogEvent,
@@ -36,9 +35,10 @@ from src.wire.events import (
     TagsEvent,
     read_events,
 )
-from src.worker.commands import Commands
-from src.worker.run import run_pack
-from src.worker.spool import Spool
+from lora_foundry.worker.commands import Commands
+from lora_foundry.worker.run import run_pack
+from lora_foundry.worker.spool import Spool
+from tests.root import PROJECT_ROOT
 from tests.training.world import distance
 
 QUICK = (
@@ -210,7 +210,7 @@ def test_an_error_in_training_fails_the_packs_jobs_and_the_worker_goes_on(
     def explode(*_: object, **__: object) -> None:
         raise RuntimeError("the sky fell")
 
-    monkeypatch.setattr("src.training.fit._train_together", explode)
+    monkeypatch.setattr("lora_foundry.training.fit._train_together", explode)
     events = _run(tmp_path / "a", bases, _job(tmp_path / "a", 0))
     assert _ends(events) == {0: "FAILED"}
     assert "the sky fell" in next(e.error for e in events if isinstance(e, StateEvent))
@@ -245,7 +245,7 @@ def test_a_worker_that_is_told_to_end_saves_and_a_second_one_continues(how: str,
 
 def _start(root: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "src.worker", "--sweep-dir", str(root)]
+    command = [sys.executable, "-m", "lora_foundry.worker", "--sweep-dir", str(root)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=PROJECT_ROOT, env=environment)
 
 

@@ -11,23 +11,23 @@ from typing import Any, Protocol, TypeVar
 
 from omegaconf import OmegaConf
 
-from src.config.launcher import Settings
-from src.config.schema import JobConfig
-from src.launch.farm.remaining import Remaining
-from src.launch.farm.signals import Interrupts
-from src.launch.farm.supervise import Supervisor
-from src.launch.farm.waiting import Task
-from src.launch.machines.sharing import Sharing
-from src.launch.plan.clock import Clock as PlanClock
-from src.launch.plan.clock import NoPace
-from src.launch.plan.packing import Fits, Pack
-from src.launch.plan.sizes import Sizes
-from src.launch.records.folders import add_jobs, create_sweep
-from src.launch.records.journal import Journal, read_journal
-from src.launch.records.members import Member
-from src.launch.screen.live import PatientConsole, Screen
-from src.tracking.records import JobRecord
-from src.wire.journal import JournalLine, WorkerLine
+from lora_foundry.config.launcher import Settings
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.launch.farm.remaining import Remaining
+from lora_foundry.launch.farm.signals import Interrupts
+from lora_foundry.launch.farm.supervise import Supervisor
+from lora_foundry.launch.farm.waiting import Task
+from lora_foundry.launch.machines.sharing import Sharing
+from lora_foundry.launch.plan.clock import Clock as PlanClock
+from lora_foundry.launch.plan.clock import NoPace
+from lora_foundry.launch.plan.packing import Fits, Pack
+from lora_foundry.launch.plan.sizes import Sizes
+from lora_foundry.launch.records.folders import add_jobs, create_sweep
+from lora_foundry.launch.records.journal import Journal, read_journal
+from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.screen.live import PatientConsole, Screen
+from lora_foundry.tracking.records import JobRecord
+from lora_foundry.wire.journal import JournalLine, WorkerLine
 from tests.launch.memory_engine import Clock, MemoryEngine
 
 J = TypeVar("J", bound=JournalLine)

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from src.config.launcher import Settings
-from src.config.schema import JobConfig
-from src.launch.farm.farm import Farm
-from src.launch.farm.outcome import FAILED, INTERRUPTED, OK, OUTCOME
-from src.launch.machines.engines import ENGINES
-from src.launch.plan.budget import NoForecast, budget_for
-from src.launch.records.journal import Journal
-from src.launch.records.record import read_sweep
-from src.launch.records.results import JobOutcome
-from src.wire.control import ask_to_stop
-from src.wire.journal import EndedLine
+from lora_foundry.config.launcher import Settings
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.launch.farm.farm import Farm
+from lora_foundry.launch.farm.outcome import FAILED, INTERRUPTED, OK, OUTCOME
+from lora_foundry.launch.machines.engines import ENGINES
+from lora_foundry.launch.plan.budget import NoForecast, budget_for
+from lora_foundry.launch.records.journal import Journal
+from lora_foundry.launch.records.record import read_sweep
+from lora_foundry.launch.records.results import JobOutcome
+from lora_foundry.wire.control import ask_to_stop
+from lora_foundry.wire.journal import EndedLine
 from tests.launch.farm.sweep_in_memory import SweepInMemory, Sweeps
 from tests.launch.jobs import job
 from tests.launch.seeds import Seed
@@ -33,7 +33,7 @@ def through(monkeypatch: pytest.MonkeyPatch) -> Through:
 
     def lead(made: SweepInMemory) -> Farm:
         monkeypatch.setitem(ENGINES, "memory", lambda _: made.engine)
-        monkeypatch.setattr("src.launch.farm.farm.ENGINES", ENGINES)
+        monkeypatch.setattr("lora_foundry.launch.farm.farm.ENGINES", ENGINES)
         configs = [member.record.config for member in made.members.values()]
         budget = budget_for(NoForecast(), made.engine.slots("cpu"), configs, shown=False)
         with Journal(made.folder) as journal:

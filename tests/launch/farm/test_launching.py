@@ -11,14 +11,14 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobStatus
 
-from src.config.errors import SweepError
-from src.config.paths import PROJECT_ROOT
-from src.launch.farm.launching import JobFailedError, Launching
-from src.launch.farm.outcome import OUTCOME
-from src.launch.farm.outside import Outside
-from src.launch.farm.sweep import Settings
-from src.launch.records.results import JobOutcome
+from lora_foundry.config.errors import SweepError
+from lora_foundry.launch.farm.launching import JobFailedError, Launching
+from lora_foundry.launch.farm.outcome import OUTCOME
+from lora_foundry.launch.farm.outside import Outside
+from lora_foundry.launch.farm.sweep import Settings
+from lora_foundry.launch.records.results import JobOutcome
 from tests.launch.seeds import Seed, seeds
+from tests.root import PROJECT_ROOT
 
 _WORKER = (sys.executable, "-m", "tests.launch.fake_worker")
 
@@ -88,7 +88,7 @@ def test_checking_creates_nothing_and_names_each_broken_point(launching: Launchi
 def test_what_was_checked_is_not_composed_again(launching: Launching, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = [["lora.rank=4", "tracking=none"]]
     launching.check(batch, 0)
-    monkeypatch.setattr("src.launch.farm.launching.compose_points", lambda *_: pytest.fail("composed twice"))
+    monkeypatch.setattr("lora_foundry.launch.farm.launching.compose_points", lambda *_: pytest.fail("composed twice"))
     assert [ret.status for ret in launching.launch(batch, 0)] == [JobStatus.COMPLETED]
 
 

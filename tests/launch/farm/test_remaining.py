@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from src.launch.farm.remaining import Remaining
-from src.launch.farm.stations import Station
-from src.launch.farm.waiting import Task
-from src.launch.machines.engines.protocol import Slot
-from src.launch.plan.clock import END_S, NEXT_S, START_S, Clock, NoPace
-from src.launch.plan.packing import Pack
-from src.launch.records.members import Member
-from src.tracking.records import JobRecord
-from src.wire.events import ProgressEvent
+from lora_foundry.launch.farm.remaining import Remaining
+from lora_foundry.launch.farm.stations import Station
+from lora_foundry.launch.farm.waiting import Task
+from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.plan.clock import END_S, NEXT_S, START_S, Clock, NoPace
+from lora_foundry.launch.plan.packing import Pack
+from lora_foundry.launch.records.members import Member
+from lora_foundry.tracking.records import JobRecord
+from lora_foundry.wire.events import ProgressEvent
 from tests.launch.jobs import job
 
 STEPS = 100

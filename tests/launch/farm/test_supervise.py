@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from src.config.schema import JobConfig
-from src.wire.control import ask_to_stop
-from src.wire.journal import BeganLine, GainLine, InterruptedLine, JobLine, PackLine, RestartLine
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.wire.control import ask_to_stop
+from lora_foundry.wire.journal import BeganLine, GainLine, InterruptedLine, JobLine, PackLine, RestartLine
 from tests.launch.farm.sweep_in_memory import Sweeps
 from tests.launch.jobs import job
 from tests.launch.seeds import Seed
@@ -100,7 +100,7 @@ def test_a_worker_that_stands_still_is_ended_and_its_pack_goes_on(sweep: Sweeps)
 
 def test_a_full_disk_is_no_standstill(sweep: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
     full = iter([True, False])
-    monkeypatch.setattr("src.launch.farm.composition.is_full", lambda _: next(full))
+    monkeypatch.setattr("lora_foundry.launch.farm.composition.is_full", lambda _: next(full))
     done = sweep([Seed.HANGS_ONCE, 1], stall_s=20.0).train()
     assert "no room in " in done.said
     assert done.states() == ["FINISHED", "FINISHED"]

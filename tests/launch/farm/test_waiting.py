@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from src.launch.farm.waiting import Task, Waiting
-from src.launch.plan.packing import Pack
-from src.launch.records.members import Member
-from src.tracking.records import JobRecord
+from lora_foundry.launch.farm.waiting import Task, Waiting
+from lora_foundry.launch.plan.packing import Pack
+from lora_foundry.launch.records.members import Member
+from lora_foundry.tracking.records import JobRecord
 from tests.launch.jobs import job
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from src.config.errors import SweepError
-from src.config.launcher import Settings
-from src.config.paths import PROJECT_ROOT
-from src.launch.machines.devices import Gpu, Tenant, gpus, visible
-from src.launch.machines.engines.local import LocalEngine
+from lora_foundry.config.errors import SweepError
+from lora_foundry.config.launcher import Settings
+from lora_foundry.launch.machines.devices import Gpu, Tenant, gpus, visible
+from lora_foundry.launch.machines.engines.local import LocalEngine
 from tests.launch.fake_nvml import GIB, Card, fake_nvml
+from tests.root import PROJECT_ROOT
 
 A, B = "GPU-aaaa1111-0000", "GPU-bbbb2222-0000"
 Machine = Callable[..., None]
@@ -165,8 +165,7 @@ def test_the_real_library_agrees_on_whether_there_is_a_driver() -> None:
 
 
 def test_help_does_not_load_it() -> None:
-    look = (
-        "import sys, src.launch.farm.launching; print([name for name in ('pynvml', 'psutil') if name in sys.modules])"
-    )
+    heavy = "('pynvml', 'psutil')"
+    look = f"import sys, lora_foundry.launch.farm.launching; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", look], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -18,12 +18,12 @@ import psutil
 import pytest
 from omegaconf import OmegaConf
 
-from src.config.compose import compose_job
-from src.config.launcher import Settings
-from src.launch.machines.engines import ENGINES
-from src.launch.machines.engines.protocol import WORKER_LOST, Engine, Slot, Worker
-from src.wire.commands import JoinCommand, PackCommand, PackedJob
-from src.wire.events import Event, PackEnded, ProgressEvent, StateEvent, read_events
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.launcher import Settings
+from lora_foundry.launch.machines.engines import ENGINES
+from lora_foundry.launch.machines.engines.protocol import WORKER_LOST, Engine, Slot, Worker
+from lora_foundry.wire.commands import JoinCommand, PackCommand, PackedJob
+from lora_foundry.wire.events import Event, PackEnded, ProgressEvent, StateEvent, read_events
 from tests.launch.memory_engine import Clock, MemoryEngine
 from tests.launch.seeds import Seed
 

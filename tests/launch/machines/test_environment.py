@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from src.config.paths import PROJECT_ROOT
-from src.launch.machines.engines.environment import worker_environment
-from src.launch.machines.engines.local import WORKER_COMMAND
-from src.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.machines.engines.environment import worker_environment
+from lora_foundry.launch.machines.engines.local import WORKER_COMMAND
+from lora_foundry.launch.machines.engines.protocol import Slot
+from tests.root import PROJECT_ROOT
 from tests.surroundings import hostile, with_src
 
 CPU, CARD = Slot(name="cpu", device="cpu"), Slot(name="cuda-0", device="cuda:0", visible="GPU-1")
@@ -28,7 +28,7 @@ def test_of_hostile_surroundings_nothing_is_left(tmp_path: Path) -> None:
     kept = {name for name in made if name in given and made[name] == given[name]}
     assert not [name for name in kept if name.startswith(("SLURM", "OMPI", "PL_", "MLFLOW", "WANDB", "KUBERNETES"))]
     assert not kept & {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "PYTHONWARNINGS", "PYTHONIOENCODING"}
-    assert made["PYTHONPATH"].split(os.pathsep) == [str(PROJECT_ROOT), given["PYTHONPATH"]], "ours first"
+    assert made["PYTHONPATH"].split(os.pathsep) == [str(PROJECT_ROOT / "src"), given["PYTHONPATH"]], "ours first"
     assert made["PYTHONUTF8"] == "1"
 
 
@@ -54,7 +54,7 @@ def test_a_worker_sees_its_slots_device_alone(given: dict[str, str]) -> None:
 def test_threads_are_a_number_that_there_is(
     share: int | None, asked: str | None, threads: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.launch.machines.engines.environment.cores", lambda: 2)
+    monkeypatch.setattr("lora_foundry.launch.machines.engines.environment.cores", lambda: 2)
     given = {} if asked is None else {"OMP_NUM_THREADS": asked}
     made = worker_environment(Slot(name="cpu", device="cpu", threads=share), given)
     assert made.get("OMP_NUM_THREADS") == threads

@@ -10,11 +10,11 @@ from typing import Any
 import psutil
 import pytest
 
-from src.config.errors import SweepError
-from src.config.launcher import Settings
-from src.launch.machines.engines import ENGINES
-from src.launch.machines.engines.local import LocalEngine
-from src.launch.machines.engines.protocol import Slot
+from lora_foundry.config.errors import SweepError
+from lora_foundry.config.launcher import Settings
+from lora_foundry.launch.machines.engines import ENGINES
+from lora_foundry.launch.machines.engines.local import LocalEngine
+from lora_foundry.launch.machines.engines.protocol import Slot
 
 CPU = Slot(name="cpu", device="cpu")
 _ANSWER = """
@@ -56,7 +56,7 @@ def test_a_worker_is_as_nice_as_it_was_told(tmp_path: Path, nice: int, ionice: A
 def test_torch_uses_the_slots_share_of_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    monkeypatch.setattr("src.launch.machines.engines.local.cores", lambda: 2)
+    monkeypatch.setattr("lora_foundry.launch.machines.engines.local.cores", lambda: 2)
     engine = LocalEngine(Settings(slots=2))
     assert [slot.threads for slot in engine.slots("cpu")] == [1, 1]
     settings = Settings(worker_command=(sys.executable, "-c", _TORCH))

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from src.config.errors import SweepError
-from src.config.paths import PROJECT_ROOT
-from src.launch.machines import turns
-from src.launch.machines.engines.protocol import Slot
-from src.launch.machines.sharing import Sharing, check_locks
-from src.launch.machines.turns import Turn, holder_of, locks_dir
+from lora_foundry.config.errors import SweepError
+from lora_foundry.launch.machines import turns
+from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.machines.sharing import Sharing, check_locks
+from lora_foundry.launch.machines.turns import Turn, holder_of, locks_dir
+from tests.root import PROJECT_ROOT
 
 _SWEEP = """
 import subprocess, sys, time
 from pathlib import Path
-from src.launch.machines.turns import Turn
+from lora_foundry.launch.machines.turns import Turn
 turn = Turn("cpu", Path(sys.argv[1]))
 while not turn.ask():
     print(turn.place, flush=True)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from src.config.errors import SweepError
-from src.config.launcher import Settings
-from src.config.schema import JobConfig
-from src.launch.machines.devices import Gpu
-from src.launch.machines.workers import with_slots
+from lora_foundry.config.errors import SweepError
+from lora_foundry.config.launcher import Settings
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.launch.machines.devices import Gpu
+from lora_foundry.launch.machines.workers import with_slots
 from tests.launch.jobs import job
 
 GIB = 2**30
@@ -19,9 +19,9 @@ GIB = 2**30
 @pytest.fixture(autouse=True)
 def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with four cores, 20 GiB and no GPU."""
-    monkeypatch.setattr("src.launch.machines.workers.cores", lambda: 4)
-    monkeypatch.setattr("src.launch.machines.workers.memory_left", lambda: 20 * GIB)
-    monkeypatch.setattr("src.launch.machines.engines.local.gpus", list)
+    monkeypatch.setattr("lora_foundry.launch.machines.workers.cores", lambda: 4)
+    monkeypatch.setattr("lora_foundry.launch.machines.workers.memory_left", lambda: 20 * GIB)
+    monkeypatch.setattr("lora_foundry.launch.machines.engines.local.gpus", list)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
@@ -60,7 +60,9 @@ def test_no_more_threads_than_the_user_allows(monkeypatch: pytest.MonkeyPatch, a
 
 @pytest.mark.parametrize(("room", "workers"), [(None, 1), (1, 1), (5, 2), (8, 3)])
 def test_no_more_than_the_memory_holds(monkeypatch: pytest.MonkeyPatch, room: int | None, workers: int) -> None:
-    monkeypatch.setattr("src.launch.machines.workers.memory_left", lambda: None if room is None else room * GIB)
+    monkeypatch.setattr(
+        "lora_foundry.launch.machines.workers.memory_left", lambda: None if room is None else room * GIB
+    )
     assert _slots(_jobs(16)) == workers
 
 
@@ -75,10 +77,10 @@ def test_a_large_base_and_one_that_is_not_here_are_trained_by_one_worker(tmp_pat
 
 def test_gpus_have_one_each(monkeypatch: pytest.MonkeyPatch) -> None:
     cards = [Gpu(index=n, uuid=f"GPU-{n}", name="A card", total=GIB, free=GIB) for n in range(2)]
-    monkeypatch.setattr("src.launch.machines.engines.local.gpus", lambda: cards[:1])
+    monkeypatch.setattr("lora_foundry.launch.machines.engines.local.gpus", lambda: cards[:1])
     assert _slots(_jobs(16, trainer__accelerator="auto")) == 1
     assert _slots(_jobs(16, trainer__accelerator="cpu")) == 4
-    monkeypatch.setattr("src.launch.machines.engines.local.gpus", lambda: cards)
+    monkeypatch.setattr("lora_foundry.launch.machines.engines.local.gpus", lambda: cards)
     assert _slots(_jobs(16, trainer__accelerator="gpu")) == 1
     with pytest.raises(SweepError, match=r"allowed are 0, 1"):
         _slots(_jobs(16, trainer__accelerator="gpu"), Settings(devices=(7,)))

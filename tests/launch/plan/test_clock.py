@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.config.schema import JobConfig
-from src.launch.machines.engines.protocol import Slot
-from src.launch.plan.clock import END_S, NEXT_S, START_S, Basis, Clock, NoPace, in_words, schedule, shape
-from src.launch.plan.packing import make_plan
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.plan.clock import END_S, NEXT_S, START_S, Basis, Clock, NoPace, in_words, schedule, shape
+from lora_foundry.launch.plan.packing import make_plan
 from tests.launch.jobs import job
 
 SLOT = Slot(name="cpu", device="cpu")

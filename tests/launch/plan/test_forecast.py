@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from src.config import JobConfig
-from src.config.compose import compose_job
-from src.launch.machines.engines.protocol import Slot
-from src.memory.predict import GPU_CONTEXT, curve_of
-from src.wiring.forecast import TracedForecast
+from lora_foundry.config import JobConfig
+from lora_foundry.config.compose import compose_job
+from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.memory.predict import GPU_CONTEXT, curve_of
+from lora_foundry.wiring.forecast import TracedForecast
 
 WORDS = ("data.batch_size=4", "lora.rank=8", "lora.target_modules=all", "trainer.gradient_checkpointing=true")
 CARD = Slot(name="cuda-0", device="cuda:0", model="A card")

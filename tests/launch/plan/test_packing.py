@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.launch.plan.packing import MOST_MEMBERS, MOST_ROWS, make_plan
+from lora_foundry.launch.plan.packing import MOST_MEMBERS, MOST_ROWS, make_plan
 from tests.launch.jobs import job
 
 _VALUES = st.fixed_dictionaries(

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from src.config.errors import SweepError
-from src.config.launcher import Settings
-from src.config.schema import JobConfig
-from src.launch.machines.engines.protocol import Slot
-from src.launch.plan.budget import GIB, Budget, NoForecast, budget_for
-from src.launch.plan.clock import NoPace
-from src.launch.plan.refusing import refuse_hopeless
+from lora_foundry.config.errors import SweepError
+from lora_foundry.config.launcher import Settings
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.plan.budget import GIB, Budget, NoForecast, budget_for
+from lora_foundry.launch.plan.clock import NoPace
+from lora_foundry.launch.plan.refusing import refuse_hopeless
 from tests.launch.jobs import job
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from src.launch.plan.sizes import MOST_MEMBERS, MOST_ROWS, Sizes, in_words, key_of
-from src.wire.events import GainFound
-from src.wire.journal import PackLine
+from lora_foundry.launch.plan.sizes import MOST_MEMBERS, MOST_ROWS, Sizes, in_words, key_of
+from lora_foundry.wire.events import GainFound
+from lora_foundry.wire.journal import PackLine
 from tests.launch.jobs import job
 
 ONE = job(data__batch_size=1)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.launch.points.argv import arrange
+from lora_foundry.launch.points.argv import arrange
 
 
 @given(st.permutations(["-m", "lora.rank=4,8", "seed=1", "--config-dir=own"]))

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from src.config.paths import PROJECT_ROOT
-from src.launch.points.completion import completions
+from lora_foundry.launch.points.completion import completions
+from tests.root import PROJECT_ROOT
 
 _WAIT_S = 60.0  # on a busy machine; a tab is answered in half a second
 _PROMPT = "ready> "

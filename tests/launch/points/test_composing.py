@@ -12,8 +12,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.paths import PROJECT_ROOT
-from src.launch.points.composing import Composer
+from lora_foundry.launch.points.composing import Composer
+from tests.root import PROJECT_ROOT
 
 Sweep = tuple[ConfigLoader, DictConfig]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from src.config.schema_results import ExportConfig
-from src.launch.points.copies import copy_problems
+from lora_foundry.config.schema_results import ExportConfig
+from lora_foundry.launch.points.copies import copy_problems
 
 
 def test_a_folder_that_is_there_is_fine_and_stays_empty(tmp_path: Path) -> None:

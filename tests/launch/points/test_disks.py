@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from src.launch.points.disks import in_units, no_space, too_long, unwritable
-from src.launch.points.names import LONGEST_NAME, name_jobs
+from lora_foundry.launch.points.disks import in_units, no_space, too_long, unwritable
+from lora_foundry.launch.points.names import LONGEST_NAME, name_jobs
 from tests.launch.jobs import job
 
 

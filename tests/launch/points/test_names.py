@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.launch.points.names import name_jobs, show_value, told_shortly
+from lora_foundry.launch.points.names import name_jobs, show_value, told_shortly
 from tests.launch.jobs import job
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from src.config.errors import SweepError
-from src.launch.farm.prepared import ready
-from src.launch.points.point import said_once
-from src.launch.points.preflight import Asked, Look, Looks, full_disk, unready
-from src.launch.records.resume import Resumed
-from src.tracking.records import JobRecord
+from lora_foundry.config.errors import SweepError
+from lora_foundry.launch.farm.prepared import ready
+from lora_foundry.launch.points.point import said_once
+from lora_foundry.launch.points.preflight import Asked, Look, Looks, full_disk, unready
+from lora_foundry.launch.records.resume import Resumed
+from lora_foundry.tracking.records import JobRecord
 from tests.launch.jobs import job
 
 

@@ -9,8 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.config.parse import known_keys
-from src.launch.points.texts import as_texts
+from lora_foundry.config.parse import known_keys
+from lora_foundry.launch.points.texts import as_texts
 
 
 def values_of(word: str) -> list[Any]:

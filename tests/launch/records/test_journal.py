@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from src.config.errors import FORMAT, NewerFormatError, SweepError
-from src.launch.records.journal import FILE, Journal, SweepBusyError, last_states, read_journal
-from src.launch.records.ledger import is_held
-from src.launch.records.results import read_results
-from src.wire.journal import JobLine
+from lora_foundry.config.errors import FORMAT, NewerFormatError, SweepError
+from lora_foundry.launch.records.journal import FILE, Journal, SweepBusyError, last_states, read_journal
+from lora_foundry.launch.records.ledger import is_held
+from lora_foundry.launch.records.results import read_results
+from lora_foundry.wire.journal import JobLine
 
 
 def test_lines_are_whole_on_the_disk_before_write_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
-    monkeypatch.setattr("src.wire.appending.os.fsync", lambda _: synced.append(len(read_journal(tmp_path))))
+    monkeypatch.setattr("lora_foundry.wire.appending.os.fsync", lambda _: synced.append(len(read_journal(tmp_path))))
     with Journal(tmp_path) as journal:
         for job in range(2):
             journal.write(JobLine(job=job, state="RUNNING", error=None, summary=None))
@@ -57,7 +57,7 @@ def test_a_worker_holds_the_sweep_after_its_launcher_has_gone(tmp_path: Path) ->
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     """The kernel lets go of it: there is no stale lock to clean up, and no file whose age decides."""
     holding = (
-        "import sys, time; from pathlib import Path; from src.launch.records.journal import Journal; "
+        "import sys, time; from pathlib import Path; from lora_foundry.launch.records.journal import Journal; "
         "kept = Journal(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", holding, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:

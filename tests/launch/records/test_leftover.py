@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from src.config.errors import SweepError
-from src.launch.records.journal import Journal
-from src.launch.records.ledger import is_held
-from src.launch.records.leftover import wait_until_free
-from src.wire.journal import LauncherLine, WorkerLine
+from lora_foundry.config.errors import SweepError
+from lora_foundry.launch.records.journal import Journal
+from lora_foundry.launch.records.ledger import is_held
+from lora_foundry.launch.records.leftover import wait_until_free
+from lora_foundry.wire.journal import LauncherLine, WorkerLine
 
 _GONE = 2**22 + 1  # larger than any process id
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from src.config.errors import SweepError
-from src.launch.records.journal import Journal
-from src.launch.records.ledger import read_sweep_state
-from src.launch.records.results import read_results
-from src.launch.records.resume import find_resumed, find_unfinished, is_finished, is_settled, readable_jobs
-from src.wire.journal import EndedLine
+from lora_foundry.config.errors import SweepError
+from lora_foundry.launch.records.journal import Journal
+from lora_foundry.launch.records.ledger import read_sweep_state
+from lora_foundry.launch.records.results import read_results
+from lora_foundry.launch.records.resume import find_resumed, find_unfinished, is_finished, is_settled, readable_jobs
+from lora_foundry.wire.journal import EndedLine
 from tests.launch.farm.sweep_in_memory import SweepInMemory, Sweeps
 from tests.launch.jobs import job
 from tests.launch.seeds import Seed

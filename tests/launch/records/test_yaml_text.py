@@ -9,9 +9,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from src.config.files import write_all
-from src.config.paths import PROJECT_ROOT
-from src.launch.records.yaml_text import YamlTexts
+from lora_foundry.config.files import write_all
+from lora_foundry.launch.records.yaml_text import YamlTexts
+from tests.root import PROJECT_ROOT
 
 
 def test_composed_jobs_are_written_as_omegaconf_writes_them() -> None:

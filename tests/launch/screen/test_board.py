@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from src.launch.records.ledger import Job, Sweep
-from src.launch.screen.board import board
-from src.launch.screen.watching import watch
+from lora_foundry.launch.records.ledger import Job, Sweep
+from lora_foundry.launch.screen.board import board
+from lora_foundry.launch.screen.watching import watch
 
 
 def _sweep(number: int, *states: str, running: bool = False, ends: float | None = None) -> Sweep:
@@ -102,9 +102,9 @@ def test_watching_shows_the_newest_at_the_top_and_works_on_any_terminal(
         return sweeps
 
     made = Console(file=text, width=80, height=24, force_terminal=True, color_system=None)
-    monkeypatch.setattr("src.launch.screen.watching.PatientConsole", lambda: made)
-    monkeypatch.setattr("src.launch.screen.watching._EVERY_S", 0.0)
-    monkeypatch.setattr("src.launch.screen.watching._PLAIN_EVERY_S", 0.0)
+    monkeypatch.setattr("lora_foundry.launch.screen.watching.PatientConsole", lambda: made)
+    monkeypatch.setattr("lora_foundry.launch.screen.watching._EVERY_S", 0.0)
+    monkeypatch.setattr("lora_foundry.launch.screen.watching._PLAIN_EVERY_S", 0.0)
     assert watch(look, unfold=False) == 0
     assert "10-00-09-abcdef" in text.getvalue()
     assert ("10-00-01-abcdef" in text.getvalue()) == (term == "dumb"), "only what scrolls shows all"

@@ -10,17 +10,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from src.config.paths import PROJECT_ROOT
-from src.config.schema import TrackingConfig
-from src.launch.plan.packing import Pack
-from src.launch.records.members import Member
-from src.launch.records.results import JobOutcome
-from src.launch.screen import live as screen_module
-from src.launch.screen.live import PatientConsole, Screen
-from src.launch.screen.table import best_of, print_results, ui_command
-from src.tracking.records import JobRecord
-from src.wire.events import ProgressEvent
+from lora_foundry.config.schema import TrackingConfig
+from lora_foundry.launch.plan.packing import Pack
+from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.records.results import JobOutcome
+from lora_foundry.launch.screen import live as screen_module
+from lora_foundry.launch.screen.live import PatientConsole, Screen
+from lora_foundry.launch.screen.table import best_of, print_results, ui_command
+from lora_foundry.tracking.records import JobRecord
+from lora_foundry.wire.events import ProgressEvent
 from tests.launch.jobs import job
+from tests.root import PROJECT_ROOT
 
 
 def _member(number: int, name: str) -> Member:

@@ -17,8 +17,8 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from src.lora.formats.adapter import LoraWeights
-from src.lora.formats.metadata import FileMetadata
+from lora_foundry.lora.formats.adapter import LoraWeights
+from lora_foundry.lora.formats.metadata import FileMetadata
 
 CLIP: dict[str, Any] = {
     "hidden_size": 32,

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from src.lora.formats.adapter import Adapter, AdapterError
-from src.lora.formats.apply import apply_adapter, merged
+from lora_foundry.lora.formats.adapter import Adapter, AdapterError
+from lora_foundry.lora.formats.apply import apply_adapter, merged
 from tests.lora.formats import builders
 
 

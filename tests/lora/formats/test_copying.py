@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.config.tensorfile import read_tensor_header
-from src.lora.formats.adapter import Adapter
-from src.lora.formats.check import check_written
-from src.lora.formats.copying import copy_adapter
-from src.lora.formats.kohya import write_kohya
-from src.lora.formats.metadata import FileMetadata
+from lora_foundry.config.tensorfile import read_tensor_header
+from lora_foundry.lora.formats.adapter import Adapter
+from lora_foundry.lora.formats.check import check_written
+from lora_foundry.lora.formats.copying import copy_adapter
+from lora_foundry.lora.formats.kohya import write_kohya
+from lora_foundry.lora.formats.metadata import FileMetadata
 from tests.lora.formats import builders
 
 LAYER = "mid_block.attentions.0.proj_in"

@@ -17,12 +17,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from src.lora.formats.adapter import Adapter, LoraWeights, effective_alpha
-from src.lora.formats.apply import apply_adapter
-from src.lora.formats.check import check_written
-from src.lora.formats.diffusers_file import lora_configs, write_diffusers
-from src.lora.formats.kohya import write_kohya
-from src.lora.formats.metadata import FileMetadata
+from lora_foundry.lora.formats.adapter import Adapter, LoraWeights, effective_alpha
+from lora_foundry.lora.formats.apply import apply_adapter
+from lora_foundry.lora.formats.check import check_written
+from lora_foundry.lora.formats.diffusers_file import lora_configs, write_diffusers
+from lora_foundry.lora.formats.kohya import write_kohya
+from lora_foundry.lora.formats.metadata import FileMetadata
 from tests.lora.formats import builders
 
 

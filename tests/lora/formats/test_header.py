@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from src.lora.formats.adapter import Adapter, ExportError, LoraWeights, effective_alpha
-from src.lora.formats.diffusers_file import write_diffusers
-from src.lora.formats.kohya import write_kohya
-from src.lora.formats.sidecar import write_sidecar
+from lora_foundry.lora.formats.adapter import Adapter, ExportError, LoraWeights, effective_alpha
+from lora_foundry.lora.formats.diffusers_file import write_diffusers
+from lora_foundry.lora.formats.kohya import write_kohya
+from lora_foundry.lora.formats.sidecar import write_sidecar
 from tests.lora.formats import builders
 
 NAME = "mid_block.attentions.0.proj_in"

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from src.lora.formats.adapter import Adapter, AdapterError, AdapterFileError, LoraWeights
-from src.lora.formats.contents import read_contents
-from src.lora.formats.read import read_adapter
+from lora_foundry.lora.formats.adapter import Adapter, AdapterError, AdapterFileError, LoraWeights
+from lora_foundry.lora.formats.contents import read_contents
+from lora_foundry.lora.formats.read import read_adapter
 from tests.lora.formats import builders
 
 QUERY = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"

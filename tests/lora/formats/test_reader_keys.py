@@ -10,9 +10,9 @@ from diffusers.loaders.lora_conversion_utils import _convert_non_diffusers_lora_
 from diffusers.utils import convert_unet_state_dict_to_peft
 from safetensors import safe_open
 
-from src.lora.formats.adapter import Adapter, ExportError, LoraWeights
-from src.lora.formats.kohya import write_kohya
-from src.lora.formats.names import dotted, flat, unwritable
+from lora_foundry.lora.formats.adapter import Adapter, ExportError, LoraWeights
+from lora_foundry.lora.formats.kohya import write_kohya
+from lora_foundry.lora.formats.names import dotted, flat, unwritable
 from tests.lora.formats import builders, comfy_keys, webui_keys
 
 # Found by diffusers and ComfyUI only: the web UI numbers the first upsampler as if no attention stood before it.

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from src.lora.formats.adapter import Adapter, ExportError, LoraWeights
-from src.lora.formats.apply import merged
-from src.lora.formats.check import check_written
-from src.lora.formats.diffusers_file import folded, write_diffusers
-from src.lora.formats.kohya import write_kohya
-from src.lora.formats.read import read_adapter
+from lora_foundry.lora.formats.adapter import Adapter, ExportError, LoraWeights
+from lora_foundry.lora.formats.apply import merged
+from lora_foundry.lora.formats.check import check_written
+from lora_foundry.lora.formats.diffusers_file import folded, write_diffusers
+from lora_foundry.lora.formats.kohya import write_kohya
+from lora_foundry.lora.formats.read import read_adapter
 from tests.lora.formats import builders
 
 UNET = ("conv_in", "mid_block.resnets.1.conv2", "up_blocks.1.attentions.0.transformer_blocks.3.attn2.to_out.0")

@@ -6,11 +6,11 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from src.config.compose import compose_job
-from src.config.paths import PROJECT_ROOT
-from src.lora.formats.names import flat, unread_by_kohya, unwritable
-from src.models.targets import resolve_targets, target_layers
+from lora_foundry.config.compose import compose_job
+from lora_foundry.lora.formats.names import flat, unread_by_kohya, unwritable
+from lora_foundry.models.targets import resolve_targets, target_layers
 from tests.lora.formats import comfy_keys, kohya_keys, webui_keys
+from tests.root import PROJECT_ROOT
 
 SHARED = ("attention", "attention-mlp", "all-blocks")
 

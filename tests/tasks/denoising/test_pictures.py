@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.data.cache import TensorCache
-from src.models.protocol import Conditioning
-from src.models.sd.denoiser import SdDenoiser
-from src.tasks.denoising import Prompts
-from src.tasks.denoising.pictures import Painter, Picture
-from src.training.member import Member
-from src.training.pack import Pack
+from lora_foundry.data.cache import TensorCache
+from lora_foundry.models.protocol import Conditioning
+from lora_foundry.models.sd.denoiser import SdDenoiser
+from lora_foundry.tasks.denoising import Prompts
+from lora_foundry.tasks.denoising.pictures import Painter, Picture
+from lora_foundry.training.member import Member
+from lora_foundry.training.pack import Pack
 from tests.training.world import WIDTH, Spec, make_member, make_task
 
 OPTIONS = (

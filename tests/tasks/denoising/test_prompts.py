@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from src.config import JobConfig
-from src.config.compose import compose_job
-from src.tasks.denoising.prompts import prompt_warnings, prompts_of
+from lora_foundry.config import JobConfig
+from lora_foundry.config.compose import compose_job
+from lora_foundry.tasks.denoising.prompts import prompt_warnings, prompts_of
 
 HELD_OUT = ["anna on a bench", "anna by the sea", "anna on a bench", "anna reads", "anna sleeps", "anna at work"]
 

@@ -1,0 +1,1 @@
+"""LoRA Foundry: train many adapters on one frozen base, and see which to keep."""

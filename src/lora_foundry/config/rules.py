@@ -1,0 +1,140 @@
+"""Rules that hold between fields."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lora_foundry.config import data_rules
+from lora_foundry.config.length import known_steps, too_long_a_warmup
+from lora_foundry.config.schema import (
+    PRESETS,
+    DataConfig,
+    JobConfig,
+    LoraConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SampleConfig,
+    SchedulerConfig,
+    TrainerConfig,
+)
+from lora_foundry.config.warned import Warned
+
+_BETAS = 2
+_MOST_SCALE = 10.0
+_LEAST_PRODIGY_LR = 0.01
+
+
+def broken_rules(groups: Mapping[str, Any]) -> list[str]:
+    """One line for each broken rule; empty when all hold.
+
+    Args:
+        groups: The sound groups by name. A rule about a group that is missing here is passed over, since
+            that group's own errors are reported already.
+    """
+    problems: list[str] = []
+    for needed, rule in _RULES:
+        if all(name in groups for name in needed):
+            problems.extend(rule(*(groups[name] for name in needed)))
+    return problems
+
+
+def warnings_about(job: JobConfig) -> list[Warned]:
+    """What a sound job is warned of before it trains, as far as its configuration tells."""
+    return [one for rule in _WARNINGS for one in rule(job)]
+
+
+def _length(trainer: TrainerConfig, scheduler: SchedulerConfig) -> list[str]:
+    steps, warmup = known_steps(trainer), scheduler.warmup_steps
+    if steps is None and trainer.epochs is None:
+        return ["trainer.max_steps=null and trainer.epochs=null: one of them must be a number"]
+    if steps is not None and warmup is not None and warmup >= steps and scheduler.name != "constant":
+        return [f"scheduler.warmup_steps: got {warmup}, allowed is less than trainer.max_steps={steps}"]
+    return []
+
+
+def _warmup(job: JobConfig) -> list[Warned]:
+    """Of a constant rate alone: with the others it is refused, and with epochs the worker counts the steps first."""
+    steps = known_steps(job.trainer)
+    text = None if steps is None else too_long_a_warmup(job, steps)
+    return [] if text is None else [Warned(topic="warmup", text=text)]
+
+
+def _resolution(model: ModelConfig, data: DataConfig) -> list[str]:
+    stride, got = model.stride, data.resolution
+    if got % stride == 0:
+        return []
+    low = got // stride * stride
+    near = f"{low} or {low + stride}" if low else str(stride)
+    return [
+        f"data.resolution: got {got}, allowed is a multiple of {stride} (model.stride of {model.name}); nearest: {near}"
+    ]
+
+
+def _single_file(model: ModelConfig) -> list[str]:
+    if model.path.endswith(".safetensors") and model.config is None:
+        return [
+            f"model.config=null with model.path={model.path}: a single file brings no configs and no tokenizer; "
+            "name a folder with them (model=sd15 has one)"
+        ]
+    return []
+
+
+def _targets(lora: LoraConfig) -> list[str]:
+    target = lora.target_modules
+    if isinstance(target, str) and target not in PRESETS:
+        near = difflib.get_close_matches(target, PRESETS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return [
+            f"lora.target_modules: got {target!r}, allowed is one of {', '.join(PRESETS)}, "
+            f"or a list of module-name endings such as [to_q,to_v]{hint}"
+        ]
+    if not target:
+        return ["lora.target_modules: got an empty list, allowed is at least one module-name ending"]
+    if any(not ending.strip() for ending in target):
+        return [f"lora.target_modules: got {list(target)}, allowed are endings of module names, none of them empty"]
+    return []
+
+
+def _betas(optimizer: OptimizerConfig) -> list[str]:
+    betas = optimizer.betas
+    if len(betas) != _BETAS or not all(0 <= b < 1 for b in betas):
+        return [f"optimizer.betas: got {list(betas)}, allowed is two numbers, each from 0 up to but not 1"]
+    return []
+
+
+def _samples(sample: SampleConfig) -> list[str]:
+    if not sample.enabled:
+        return []
+    problems = []
+    if not sample.seeds:
+        problems.append("sample.seeds: got an empty list, allowed is at least one seed (or sample=none)")
+    if not sample.scales or not all(0 <= scale <= _MOST_SCALE for scale in sample.scales):
+        allowed = f"at least one number from 0 to {_MOST_SCALE:g}"
+        problems.append(f"sample.scales: got {list(sample.scales)}, allowed is {allowed}")
+    return problems
+
+
+def _prodigy(optimizer: OptimizerConfig) -> list[str]:
+    if optimizer.name == "prodigy" and optimizer.lr < _LEAST_PRODIGY_LR:
+        return [
+            f"optimizer.lr: got {optimizer.lr:g} with prodigy, allowed is {_LEAST_PRODIGY_LR:g} or more "
+            "(it scales lr itself; use 1.0)"
+        ]
+    return []
+
+
+_RULES: tuple[tuple[tuple[str, ...], Callable[..., list[str]]], ...] = (
+    (("trainer", "scheduler"), _length),
+    (("model", "data"), _resolution),
+    (("model",), _single_file),
+    (("lora",), _targets),
+    (("optimizer",), _betas),
+    (("sample",), _samples),
+    (("sample",), data_rules.prompts),
+    (("data",), data_rules.without_captions),
+    (("optimizer",), _prodigy),
+)
+
+_WARNINGS: tuple[Callable[[JobConfig], list[Warned]], ...] = (data_rules.data_warnings, _warmup)

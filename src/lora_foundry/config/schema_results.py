@@ -1,0 +1,37 @@
+"""The part of the schema that says how a job is judged and where its results go (:mod:`lora_foundry.config.schema`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from lora_foundry.config.constraints import AtLeast, Between, PathText
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidationConfig:
+    """The fixed held-out loss, the same for every run.
+
+    Attributes:
+        every: Optimizer steps between validations; null validates at the end only.
+        timesteps: Stratified timesteps an image is scored at.
+        max_images: Most held-out images used (the first by content hash).
+        batch_rows: Most rows of one validation forward; null takes as many as suit the resolution.
+    """
+
+    every: Annotated[int, AtLeast(1)] | None
+    timesteps: Annotated[int, Between(1, 1000)]
+    max_images: Annotated[int, AtLeast(1)]
+    batch_rows: Annotated[int, AtLeast(1)] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportConfig:
+    """Where finished adapters go besides the job's folder.
+
+    Attributes:
+        copy_to: Folder that a finished adapter and its card are copied to, such as a web UI's ``models/Lora``; another
+            adapter's file there is never replaced; null copies nothing.
+    """
+
+    copy_to: PathText | None

@@ -1,0 +1,162 @@
+"""The same command once more: which of its points an earlier sweep has, and how far they are there."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lora_foundry.config.called import command_line
+from lora_foundry.config.digest import config_digest
+from lora_foundry.config.errors import SweepError
+from lora_foundry.launch.points.point import Point
+from lora_foundry.launch.records.ledger import is_held
+from lora_foundry.launch.records.leftover import Ready
+from lora_foundry.launch.records.record import is_sweep, read_sweep, sweep_dirs
+from lora_foundry.launch.records.results import JobOutcome, read_results
+from lora_foundry.launch.records.resume import Resumed, find_unfinished, is_finished
+from lora_foundry.launch.records.unchanged import DataCheck, Unchanged, refusals
+from lora_foundry.launch.screen.table import near
+
+_LOOKED_AT = 200  # newest sweeps whose jobs are compared
+_DEFAULT_ROOT = "multirun"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Again:
+    """What is there already of a command's points.
+
+    Attributes:
+        whole: The sweep that has every point, with what is left of them; None where no single sweep has.
+        jobs: Number of each point to the number of its job in ``whole``.
+        finished: Where there is no ``whole``: number of a point to how an earlier sweep finished it.
+        notes: What the user is told of the points that are not trained again.
+    """
+
+    whole: Resumed | None
+    jobs: Mapping[int, int]
+    finished: Mapping[int, JobOutcome]
+    notes: tuple[str, ...]
+
+    def left(self, points: Sequence[Point]) -> list[Point]:
+        """The points that still have to train."""
+        if self.whole is None:
+            return [point for point in points if point.index not in self.finished]
+        numbers = {job.index for job in self.whole.jobs}
+        return [point for point in points if self.jobs[point.index] in numbers]
+
+
+def earlier_sweeps(pattern: str, sweep_dir: Path, unread: list[str] | None = None) -> list[tuple[Path, dict[str, Any]]]:
+    """Folders and records of the sweeps that a command may be going on with, newest first.
+
+    Args:
+        pattern: ``hydra.sweep.dir`` as it was given, interpolations and all; sweeps lie below its constant beginning.
+        sweep_dir: What it became.
+        unread: Takes a line for each sweep whose record cannot be read, and in which nothing is found therefore.
+    """
+    constant, interpolated, _ = pattern.partition("${")
+    root = Path(constant[: constant.rfind("/") + 1] if interpolated else _DEFAULT_ROOT)
+    newest = [folder.absolute() for folder in sweep_dirs(root)[:_LOOKED_AT]]
+    own = [] if interpolated else [sweep_dir.absolute()]
+    return list(_read(dict.fromkeys([*own, *newest]), [] if unread is None else unread))
+
+
+def find_again(
+    points: Sequence[Point],
+    sweeps: Sequence[tuple[Path, dict[str, Any]]],
+    changed: DataCheck | None,
+    command: str,
+    ready: Ready | None = None,
+) -> Again:
+    """Look for the points in earlier sweeps: all in one, else the finished ones in any, the newest first.
+
+    Args:
+        points: Checked points.
+        sweeps: What :func:`earlier_sweeps` found.
+        changed: Looks at the jobs' data.
+        command: The command line, for messages.
+        ready: Waits until nobody works in the sweep that has all points; None does not wait.
+
+    Raises:
+        SweepError: When a job that would be skipped or continued has another configuration or other data now, or all
+            that is left to do cannot be read.
+    """
+    wanted = {point.index: config_digest(point.config) for point in points}
+    for folder, record in sweeps:
+        jobs = _match(wanted, record["jobs"])
+        if len(jobs) == len(points):
+            if ready is not None:
+                ready(folder)
+            whole = find_unfinished(folder, failed=False, only=set(jobs.values()), changed=changed)
+            if whole.refused or (whole.damaged and not whole.jobs):
+                raise SweepError(whole.left_out)
+            return Again(whole=whole, jobs=jobs, finished={}, notes=whole.notes)
+    return _find_finished(wanted, sweeps, Unchanged(changed, Path.cwd()), command)
+
+
+def unfinished_note(points: Sequence[Point], sweeps: Sequence[tuple[Path, dict[str, Any]]]) -> str | None:
+    """A line when the newest sweep of the same configurations was not finished, with how to go on there."""
+    wanted = {point.index: config_digest(point.config) for point in points}
+    for folder, record in sweeps:
+        jobs = _match(wanted, record["jobs"])
+        if len(jobs) < len(points):
+            continue
+        try:
+            results = [result for result in read_results(folder) if result.index in set(jobs.values())]
+        except SweepError:
+            continue  # it cannot go on
+        if is_held(folder) or all(result.state != "KILLED" for result in results):
+            return None
+        go_on = command_line("resume", near(folder))
+        done = sum(is_finished(folder, result) for result in results)
+        return (
+            f"{near(folder)} has the same jobs, unfinished ({done} of {len(points)} done). To go on there instead: "
+            f"{go_on}, or this command with hydra.launcher.skip_finished=true"
+        )
+    return None
+
+
+def _find_finished(
+    wanted: Mapping[int, str], sweeps: Sequence[tuple[Path, dict[str, Any]]], unchanged: Unchanged, command: str
+) -> Again:
+    left = dict(wanted)
+    finished: dict[int, JobOutcome] = {}
+    reasons: dict[str, str] = {}
+    notes = []
+    for folder, record in sweeps:
+        jobs = _match(left, record["jobs"])
+        results = {result.index: result for result in read_results(folder)} if jobs else {}
+        for point, job in jobs.items():
+            result = results[job]
+            if not is_finished(folder, result):
+                continue
+            left.pop(point)
+            reason = unchanged.reason(result.dir)
+            if reason is not None:
+                reasons[result.name] = reason
+                continue
+            finished[point] = replace(result, index=point)
+            file = folder / str((result.summary or {}).get("file"))
+            notes.append(f"skipped: finished, same config and data: {result.name}, {near(file)}")
+    if reasons:
+        raise SweepError(refusals(reasons, command))
+    return Again(whole=None, jobs={}, finished=finished, notes=tuple(notes))
+
+
+def _match(wanted: Mapping[int, str], entries: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+    """Number of a point to the number of a job with its configuration; equal ones one to one, in order."""
+    jobs: defaultdict[str, deque[int]] = defaultdict(deque)
+    for entry in entries:
+        jobs[str(entry.get("config"))].append(entry["job"])
+    return {point: jobs[digest].popleft() for point, digest in wanted.items() if jobs[digest]}
+
+
+def _read(folders: Collection[Path], unread: list[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for folder in folders:
+        try:
+            yield folder, read_sweep(folder)
+        except SweepError as error:
+            if is_sweep(folder):  # else it is the command's own folder, which need not be there
+                unread.extend(error.problems)

@@ -1,0 +1,227 @@
+"""What the packs of a sweep consist of while it runs: who joins, who is handed back, and what is cut in halves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from lora_foundry.config.length import rows_of
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.launch.farm.waiting import Task, Waiting
+from lora_foundry.launch.plan.packing import Fits, Pack
+from lora_foundry.launch.plan.sizes import Sizes, in_words
+from lora_foundry.launch.records.journal import Journal
+from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.records.stored_jobs import has_checkpoint
+from lora_foundry.launch.screen.live import Screen
+from lora_foundry.wire.appending import is_full
+from lora_foundry.wire.commands import PackCommand, PackedJob
+from lora_foundry.wire.events import (
+    Event,
+    GainFound,
+    HandedBack,
+    LogEvent,
+    MemoryEvent,
+    ProgressEvent,
+    Refused,
+    StateEvent,
+)
+from lora_foundry.wire.journal import JobLine, MemoryLine, PackLine, RestartLine
+from lora_foundry.wire.states import State
+
+Order = TypeVar("Order", bound=PackCommand)
+
+
+class Composition:
+    """Every change of a pack is journalled, so that a resume begins again with what was.
+
+    Args:
+        members: Job number to member; states are written into it.
+        sizes: How many train together.
+        fits: Whether jobs stay within the memory of a slot together.
+        journal: The sweep's open journal.
+        screen: Where the user is told.
+
+    Attributes:
+        waiting: What waits for a slot.
+    """
+
+    def __init__(self, members: dict[int, Member], sizes: Sizes, fits: Fits, journal: Journal, screen: Screen) -> None:
+        self._members = members
+        self._sizes = sizes
+        self._fits = fits
+        self._journal = journal
+        self._screen = screen
+        self.waiting = Waiting([], members)
+
+    def narrowed(self, task: Task) -> Task:
+        """What of a pack fits the memory that is there now; the plan may have seen more, and the rest waits."""
+        size = len(task.pack.jobs)
+        while size > 1 and not self._fits(self._configs(task.pack.jobs[:size])):
+            size = (size + 1) // 2
+        if size == len(task.pack.jobs):
+            return task
+        first, *rest = self.waiting.cut(task, task.pack.jobs, size)
+        for made in (first, *rest):
+            made.closed = task.closed
+            self._tell(made.pack)
+        self.waiting.put_first(rest)
+        self._screen.line(f"{task.pack.name}: there is memory for {size} of {len(task.pack.jobs)} together", "yellow")
+        return first
+
+    def order(self, kind: type[Order], task: Task, jobs: Sequence[int]) -> Order:
+        """What a worker is told of ``jobs``: the command that is of ``kind``."""
+        members = {number: self._members[number] for number in jobs}
+        return kind(
+            pack=task.pack.name,
+            spool=task.spool,
+            least_gain=self._sizes.trial(self._configs(task.pack.jobs)),
+            jobs=tuple(
+                PackedJob(job=number, dir=member.record.dir, name=member.record.name, resume=member.resume)
+                for number, member in members.items()
+            ),
+        )
+
+    def joining(self, task: Task) -> list[int]:
+        """Waiting jobs that take places which became free in ``task``'s pack; they are of it from here on."""
+        running = self.unsettled(task)
+        if task.closed or not running:
+            return []
+        joining: list[int] = []
+        while (number := self.waiting.joiner([*running, *joining], lambda c: self._has_room(task, c))) is not None:
+            joining.append(number)
+        if joining:
+            self.regroup(task, [*running, *joining])
+        return joining
+
+    def _has_room(self, task: Task, configs: Sequence[JobConfig]) -> bool:
+        most = self._sizes.most(configs)
+        rows = rows_of(configs)
+        members = min(task.places, most.members)
+        return len(configs) <= members and (most.rows is None or rows <= most.rows) and self._fits(configs)
+
+    def regroup(self, task: Task, jobs: Sequence[int]) -> None:
+        """The pack consists of ``jobs`` from here on: what a resume begins again together."""
+        rows = rows_of(self._configs(jobs))
+        task.pack = Pack(name=task.pack.name, jobs=tuple(jobs), rows=rows)
+        self._tell(task.pack)
+
+    def learn(self, task: Task, event: GainFound) -> None:
+        """How many are worth training together goes for all that wait, too."""
+        configs = self._configs(task.pack.jobs)
+        self._journal.write(self._sizes.learn(task.pack.name, configs, event))
+        task.places = max(task.places, self._sizes.most(configs).members)
+        self._screen.line(f"{task.pack.name}: {in_words(event)}", "dim")
+        for pack in self.waiting.recut(lambda configs: self._sizes.most(configs).members):
+            self._tell(pack)
+
+    def take_back(self, task: Task, event: HandedBack | Refused) -> None:
+        """Jobs that a pack does not train go on in packs of their own."""
+        back = [number for number in event.jobs if number in task.pack.jobs and not self._members[number].ended]
+        if isinstance(event, Refused):
+            task.closed = True
+            self._screen.line(f"{task.pack.name}: no room for {len(back)} more ({event.reason})", "yellow")
+        self.regroup(task, [number for number in task.pack.jobs if number not in back])
+        self._screen.regrouped(task.pack)
+        back = self._not_stopped(back)
+        if not back:
+            return
+        for number in back:
+            member = self._members[number]
+            member.resume = has_checkpoint(member.record.dir)
+            member.state = "PENDING"
+            self._journal.write(JobLine(job=number, state="PENDING", error=None, summary=None))
+        most = self._sizes.most(self._configs(back)).members
+        tasks = self.waiting.cut(task, back, most)
+        for made in tasks:
+            self._tell(made.pack)
+        self.waiting.put_first(tasks)
+
+    def again(self, task: Task, left: Sequence[int], *, halve: bool) -> None:
+        """Put the jobs that are left back into the queue, before all others."""
+        self._screen.over(task.pack)
+        left = self._not_stopped(left)
+        if not left:
+            return
+        for number in left:
+            self._members[number].resume = has_checkpoint(self._members[number].record.dir)
+        middle = (len(left) + 1) // 2
+        parts = [("a", left[:middle]), ("b", left[middle:])] if halve else [("", left)]
+        tasks = []
+        for suffix, jobs in parts:
+            name = task.pack.name + suffix
+            rows = rows_of(self._members[number].record.config for number in jobs)
+            pack = Pack(name=name, jobs=tuple(jobs), rows=rows)
+            spool = task.spool.with_name(f"{name}.jsonl") if suffix else task.spool
+            tasks.append(Task(pack=pack, spool=spool, deaths=task.deaths, not_before=task.not_before, closed=True))
+            self._tell(pack)
+        self.waiting.put_first(tasks)
+
+    def _not_stopped(self, numbers: Sequence[int]) -> list[int]:
+        """Without those that were asked to stop, which end here: whoever was told so is gone."""
+        for member in (self._members[number] for number in numbers):
+            if member.stopping:
+                self.settle(member, "KILLED", error="stopped on request")
+        return [number for number in numbers if not self._members[number].ended]
+
+    def fold(self, event: Event, pack: str) -> None:
+        """Take in what the worker of ``pack`` told of a job, or said."""
+        member = None if event.job is None else self._members.get(event.job)
+        if isinstance(event, LogEvent):
+            self._screen.said(member, event.level or "info", event.message, pack)
+        elif member is None:
+            return
+        elif isinstance(event, ProgressEvent):
+            member.progress(event)
+            self._screen.stepped(member, pack)
+        elif isinstance(event, MemoryEvent):
+            self._journal.write(
+                MemoryLine(job=event.job, rung=event.rung, step=event.step, reason=event.reason, values=event.values)
+            )
+        elif isinstance(event, StateEvent) and event.state not in ("PENDING", member.state) and not member.ended:
+            self.settle(member, event.state, error=event.error, summary=event.summary)  # else said again
+
+    def end(self, numbers: Sequence[int], why: str, *, killed: bool) -> None:
+        """Give jobs their end: FAILED for a reason, or KILLED by an interrupt."""
+        for number in numbers:
+            if killed:
+                self.settle(self._members[number], "KILLED", error="interrupted")
+            else:
+                self.settle(self._members[number], "FAILED", error=why)
+
+    def has_no_disk(self, task: Task, sweep_dir: Path) -> bool:
+        """Whether a worker says nothing because there is no room to say it, where a new one could not either."""
+        if not is_full(sweep_dir):
+            return False
+        self._screen.line(f"no room in {sweep_dir}: free some space, {task.pack.name} goes on then", "yellow")
+        return True
+
+    def restarted(self, task: Task, numbers: Sequence[int]) -> None:
+        """Count one more start for jobs whose worker died."""
+        self._journal.write(RestartLine(pack=task.pack.name, jobs=tuple(numbers)))
+        for number in numbers:
+            self._members[number].restarts += 1
+
+    def settle(
+        self, member: Member, state: State, *, error: str | None = None, summary: Mapping[str, object] | None = None
+    ) -> None:
+        """Take in a job's new state."""
+        member.settle(state, error=error, summary=summary)
+        self._journal.write(JobLine(job=member.record.index, state=state, error=error, summary=summary))
+        self._screen.changed(member)
+
+    def leave(self, member: Member, how: str) -> None:
+        """Take in that a job will not train which no worker has; it may have trained, in a pack that was cut."""
+        when = "while it waited to go on" if has_checkpoint(member.record.dir) else "before it started"
+        self.settle(member, "KILLED", error=f"{how} {when}")
+
+    def unsettled(self, task: Task) -> list[int]:
+        """Jobs of the pack without an end."""
+        return [number for number in task.pack.jobs if not self._members[number].ended]
+
+    def _tell(self, pack: Pack) -> None:
+        self._journal.write(PackLine(pack=pack.name, jobs=pack.jobs, rows=pack.rows))
+
+    def _configs(self, jobs: Sequence[int]) -> list[JobConfig]:
+        return [self._members[number].record.config for number in jobs]

@@ -1,0 +1,190 @@
+"""A sweep's members from the first worker to the table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lora_foundry.config.called import command_line
+from lora_foundry.config.launcher import Settings
+from lora_foundry.config.schema import TrackingConfig
+from lora_foundry.launch.farm.outcome import FAILED, INTERRUPTED, OUTCOME
+from lora_foundry.launch.farm.outside import Finish
+from lora_foundry.launch.farm.remaining import Remaining
+from lora_foundry.launch.farm.signals import Interrupts
+from lora_foundry.launch.farm.supervise import Supervisor
+from lora_foundry.launch.farm.waiting import Task
+from lora_foundry.launch.farm.writer import SafeWriter
+from lora_foundry.launch.machines.engines import ENGINES
+from lora_foundry.launch.machines.engines.protocol import WORKER_LOST
+from lora_foundry.launch.machines.sharing import Sharing
+from lora_foundry.launch.plan.budget import Budget
+from lora_foundry.launch.plan.sizes import Sizes
+from lora_foundry.launch.points.names import show_value, swept_keys, told_shortly
+from lora_foundry.launch.records.journal import Journal, read_journal
+from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.records.results import JobOutcome, read_results, write_results
+from lora_foundry.launch.screen.live import PatientConsole, Screen
+from lora_foundry.launch.screen.table import near, plain, print_results, ui_command
+from lora_foundry.wire.journal import EndedLine, WaitingLine
+
+
+class Farm:
+    """Members of one sweep on their way through the worker.
+
+    Attributes:
+        notes: What the user is told first.
+        warnings: What the user is warned of then.
+        results: Of every job of the sweep, once it has ended.
+    """
+
+    def __init__(
+        self,
+        sweep_dir: Path,
+        sweep: Mapping[str, Any],
+        members: dict[int, Member],
+        journal: Journal,
+        settings: Settings,
+        finish: Finish,
+    ) -> None:
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+        self.results: list[JobOutcome] = []
+        self._sweep_dir = sweep_dir
+        self._sweep = sweep
+        self._members = members
+        self._journal = journal
+        self._settings = settings
+        self._finish = finish
+        self._console = PatientConsole(highlight=False)
+
+    def train(self, tasks: Sequence[Task], cwd: Path, budget: Budget) -> None:
+        """Run the packs on the budget's slots, then settle results, runs and picture."""
+        jobs = [member.record for member in self._members.values()]
+        engine = ENGINES[self._settings.engine](self._settings)
+        accelerator = jobs[0].config.trainer.accelerator
+        writer = SafeWriter(self._sweep_dir, jobs, self._sweep["id"], self._sweep["command"])
+        with Interrupts() as interrupts:
+            with Screen(self._console, self._members) as screen:
+                self._greet(screen)
+                screen.watch(lambda: writer.problem)
+                writer.start()
+                with Sharing(
+                    self._sweep_dir,
+                    lambda: engine.slots(accelerator),
+                    lambda lines: self._say_waiting(screen, lines),
+                    share=self._settings.share,
+                ) as sharing:
+                    Supervisor(
+                        sweep_dir=self._sweep_dir,
+                        engine=engine,
+                        slots=budget.slots,
+                        settings=self._settings,
+                        cwd=cwd,
+                        members=self._members,
+                        sizes=Sizes(self._settings.pack_size, self._settings.least_gain, read_journal(self._sweep_dir)),
+                        fits=lambda configs: budget.on(sharing.known(budget.slots)).fits(configs),
+                        journal=self._journal,
+                        screen=screen,
+                        interrupts=interrupts,
+                        sharing=sharing,
+                        remaining=Remaining(budget.quick_clock(), self._members),
+                    ).run(tasks)
+                interrupts.finishing = True
+                code, picture = self._settle(screen, writer, interrupted=interrupts.asked)
+            if not interrupts.hung_up:
+                self._say_results(picture, writer, jobs[0].config.tracking)
+        self._journal.write(EndedLine(exit_code=code))
+
+    def settle(self) -> None:
+        """Results, runs and picture of members that have all ended."""
+        jobs = [member.record for member in self._members.values()]
+        writer = SafeWriter(self._sweep_dir, jobs, self._sweep["id"], self._sweep["command"])
+        with Screen(self._console, self._members) as screen:
+            self._greet(screen)
+            writer.start()
+            code, picture = self._settle(screen, writer, interrupted=False)
+        self._say_results(picture, writer, jobs[0].config.tracking)
+        self._journal.write(EndedLine(exit_code=code))
+
+    def _settle(self, screen: Screen, writer: SafeWriter, *, interrupted: bool) -> tuple[int, Path | None]:
+        """The exit code and the picture."""
+        screen.expect(None)
+        code = self._exit_code(interrupted=interrupted)
+        OUTCOME.worsen(code)
+        self.results = read_results(self._sweep_dir)
+        self._write_results(screen)
+        if any((result.dir / "samples").is_dir() for result in self.results):
+            screen.phase("drawing the comparison")
+        picture = self._finish(self._sweep_dir, self.results)  # before the writer ends, which takes it along
+        if writer.active:
+            screen.phase("writing the last of the runs to MLflow")
+        writer.close({number: member.state for number, member in self._members.items()})
+        return code, picture
+
+    def _write_results(self, screen: Screen) -> None:
+        try:
+            write_results(self._sweep_dir, self.results)
+        except OSError as error:
+            screen.line(f"results.json was not written ({error}); {command_line('status')} shows them", "yellow")
+
+    def _exit_code(self, *, interrupted: bool) -> int:
+        if interrupted:
+            return INTERRUPTED
+        return FAILED if any(member.state != "FINISHED" for member in self._members.values()) else 0
+
+    def _greet(self, screen: Screen) -> None:
+        count = len(self._members)
+        screen.line(f"Sweep of {count} {'jobs' if count > 1 else 'job'} in {near(self._sweep_dir)}", "bold")
+        for note in self.notes:
+            screen.line(f"  {note}", "dim")
+        for warning in self.warnings:
+            screen.line(f"  {warning}", "yellow")
+
+    def _say_waiting(self, screen: Screen, lines: Sequence[str]) -> None:
+        """Other sweeps have devices that this one could train on, or no longer."""
+        self._journal.write(WaitingLine(lines=tuple(lines)))
+        for line in lines:
+            screen.line(line, "yellow")
+        if lines and all(member.state == "PENDING" for member in self._members.values()):
+            screen.phase("waiting for a device")
+
+    def _say_results(self, picture: Path | None, writer: SafeWriter, tracking: TrackingConfig) -> None:
+        console = self._console
+        overrides = {result.index: result.overrides for result in self.results}
+        keys = swept_keys(list(overrides.values()))
+        swept: dict[int, dict[str, str]] = {index: {} for index in overrides}
+        for key in keys:
+            shown = {index: self._shown(index, key, given) for index, given in overrides.items()}
+            told = told_shortly(key, shown.values())
+            for index, value in shown.items():
+                swept[index][key] = told[value]
+        try:
+            print_results(console, self._sweep_dir, self.results, swept)
+            if picture is not None:
+                plain(console, f"Picture:  {near(picture)}")
+            finished = [result for result in self.results if result.state == "FINISHED"]
+            if finished:
+                folder = finished[0].dir if len(finished) == 1 else self._sweep_dir / "*"
+                plain(console, f"Adapters: {near(folder / 'adapter')}")
+            if writer.problem:
+                plain(console, f"MLflow:   {writer.problem}")
+            elif writer.active:
+                plain(console, f"MLflow:   {ui_command(tracking)}")
+            self._say_unfinished()
+        except OSError:
+            return  # the reader of our output has gone; everything said stands in results.json
+
+    def _say_unfinished(self) -> None:
+        failed = [member for member in self._members.values() if member.state == "FAILED"]
+        for member in failed:
+            plain(self._console, f"FAILED:   {member.record.name}: {member.error}")
+        if any((member.error or "").startswith(WORKER_LOST) for member in failed):
+            plain(self._console, f"Continue: {command_line('retry', near(self._sweep_dir))}")
+        elif any(member.state == "KILLED" for member in self._members.values()):
+            plain(self._console, f"Continue: {command_line('resume', near(self._sweep_dir))}")
+
+    def _shown(self, index: int, key: str, given: Mapping[str, str]) -> str:
+        member = self._members.get(index)
+        return show_value(member.record.config, key, given.get(key)) if member else given.get(key, "")

@@ -1,0 +1,270 @@
+"""What the facades in ``src/hydra_plugins/`` delegate to: Hydra's launch and sweep contracts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf
+
+from lora_foundry.config.best import score
+from lora_foundry.config.called import command_line
+from lora_foundry.config.errors import SweepError
+from lora_foundry.config.launcher import Settings
+from lora_foundry.config.quoting import override
+from lora_foundry.config.schema import TRAINED_FAMILIES, TrackingConfig
+from lora_foundry.launch.farm.again import Again, earlier_sweeps, find_again, unfinished_note
+from lora_foundry.launch.farm.outcome import FAILED, OUTCOME, WRONG_INPUT
+from lora_foundry.launch.farm.outside import Outside
+from lora_foundry.launch.farm.prepared import ready
+from lora_foundry.launch.farm.sweep import run_resumed, run_sweep, settle_sweep, show_plan
+from lora_foundry.launch.machines.engines import ENGINES
+from lora_foundry.launch.points.point import Overrides, Point, compose_points, said_once, sound_ones
+from lora_foundry.launch.points.preflight import Asked, full_disk, long_names, unready
+from lora_foundry.launch.points.writable import store_problems, sweep_dir_problems
+from lora_foundry.launch.records.folders import refuse_taken, typed_line
+from lora_foundry.launch.records.leftover import Ready, wait_until_free
+from lora_foundry.launch.records.results import JobOutcome, read_results
+from lora_foundry.launch.records.resume import Resumed, find_resumed
+from lora_foundry.launch.screen.planboard import say
+
+
+class JobFailedError(RuntimeError):
+    """A job that did not finish; the message is its error."""
+
+
+class Launching:
+    """One sweep's launches; keeps composed points, so that checking and launching compose once."""
+
+    def __init__(
+        self,
+        loader: ConfigLoader,
+        master: DictConfig,
+        settings: Settings,
+        outside: Outside,
+    ) -> None:
+        self._loader = loader
+        self._master = master
+        self._settings = settings
+        self._outside = outside
+        self._checked: dict[tuple[int, tuple[str, ...]], Point] = {}
+        self._again: dict[tuple[int, ...], Again] = {}
+        self._begun = False
+
+    def check(self, batch: Sequence[Overrides], first: int) -> None:
+        """Compose and check every point, and what the points name; nothing is created.
+
+        Raises:
+            SweepError: With everything that is wrong with any point.
+        """
+        self._settings.check(tuple(ENGINES))
+        words = dict(enumerate(batch, start=first))
+        points, problems = sound_ones(compose_points(self._loader, self._master, batch, first), words)
+        resumed = [point for point in points if point.config.resume is not None]
+        if resumed and len(words) > 1:
+            raise SweepError(["resume: one job is resumed at a time"])
+        problems += _untrained(points)
+        if resumed and not problems:
+            self._find_resumed(resumed[0])
+        elif not resumed:
+            problems += self._place_problems(points, words, sound=not problems)
+        if problems:
+            raise SweepError(problems)
+        for point in points:
+            self._checked[(point.index, point.words)] = point
+
+    def _place_problems(self, points: Sequence[Point], words: Mapping[int, Overrides], *, sound: bool) -> list[str]:
+        """What cannot be read or written; with an earlier sweep to go on with, what that one left to do counts.
+
+        Args:
+            points: Those whose configuration is sound.
+            words: Of all points.
+            sound: Whether that is all of them.
+
+        Raises:
+            SweepError: When an earlier sweep left something that is not what it was.
+        """
+        again = self._look_back(points) if self._settings.skip_finished and sound else None
+        left = points if again is None else again.left(points)
+        problems = store_problems(left[0].config.tracking) if left else []
+        asked = {point.index: Asked(config=point.config, words=point.words) for point in left}
+        found = unready(asked, self._outside.looks, Path.cwd())
+        problems += said_once(found, words)
+        if sound and left and (again is None or again.whole is None):
+            folder = sweep_dir_problems(self._folder) or long_names([point.dir for point in left], self._folder)
+            problems += folder or full_disk(self._folder, [point.config for point in left], self._outside.looks)
+            if not problems:
+                refuse_taken(self._folder, points, begun=self._begun)
+        return problems
+
+    def _find_resumed(self, point: Point) -> Resumed:
+        """The job that ``resume=`` names, with everything in its place.
+
+        Raises:
+            SweepError: When it cannot go on.
+        """
+        resumed = find_resumed(str(point.config.resume), _tracking(point), self._outside.changed, self._ready)
+        return ready(resumed, self._outside.looks)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a sweep was made."""
+        return self._begun
+
+    @property
+    def _folder(self) -> Path:
+        return Path(str(self._master.hydra.sweep.dir))
+
+    @property
+    def _ready(self) -> Ready | None:
+        """A plan waits for nobody."""
+        return None if self._settings.plan_only else wait_until_free
+
+    def _earlier(self, unread: list[str] | None = None) -> list[tuple[Path, dict[str, Any]]]:
+        pattern = OmegaConf.to_container(self._master.hydra.sweep, resolve=False)
+        return earlier_sweeps(str(dict(pattern)["dir"]), self._folder, unread)  # type: ignore[arg-type]  # a mapping
+
+    def _look_back(self, points: Sequence[Point]) -> Again:
+        """What earlier sweeps have of the points; a sweep of this process's own is not one of them.
+
+        Raises:
+            SweepError: When something that would be skipped or continued is not what it was.
+        """
+        key = tuple(point.index for point in points)
+        if key not in self._again:
+            unread: list[str] = []
+            sweeps = [one for one in self._earlier(unread) if not (self._begun and one[0] == self._folder.absolute())]
+            again = find_again(points, sweeps, self._outside.changed, typed_line(), self._ready)
+            lines = tuple(f"not looked into: {line}" for line in unread)
+            self._again[key] = replace(again, notes=(*lines, *again.notes))
+        return self._again[key]
+
+    def launch(self, batch: Sequence[Overrides], first: int) -> list[JobReturn]:
+        """Train the batch; one JobReturn for each override list, in order, whatever happened to it."""
+        found: dict[int, Point | SweepError] = {}
+        for index, words in enumerate(batch, start=first):
+            known = self._checked.get((index, tuple(words)))
+            found |= {index: known} if known else compose_points(self._loader, self._master, [words], index)
+        points = [one for one in found.values() if isinstance(one, Point)]
+        outcomes: dict[int, JobOutcome] = {}
+        try:
+            if self._settings.plan_only:
+                self._show_plan(points)
+                return []
+            outcomes = {outcome.index: outcome for outcome in self._run(points)} if points else {}
+        except SweepError as error:
+            report(error)
+            OUTCOME.worsen(WRONG_INPUT)
+            found |= dict.fromkeys(found, error)
+        return [self._returned(one, outcomes, words) for one, words in zip(found.values(), batch, strict=True)]
+
+    def _run(self, points: list[Point]) -> list[JobOutcome]:
+        resume = points[0].config.resume
+        if resume is not None:
+            resumed = self._find_resumed(points[0])
+            outcome = run_resumed(resumed, self._settings, self._outside)[0]
+            return [_renumbered(outcome, points[0].index)]
+        if self._settings.skip_finished:
+            return self._run_again(points, self._look_back(points))
+        note = None if self._begun else unfinished_note(points, self._earlier())
+        return self._run_new(points, () if note is None else (note,))
+
+    def _run_new(self, points: Sequence[Point], notes: Sequence[str]) -> list[JobOutcome]:
+        outcomes = run_sweep(
+            points,
+            self._folder,
+            self._sweep_id(),
+            self._settings,
+            self._outside,
+            begun=self._begun,
+            notes=notes,
+        )
+        self._begun = True
+        return outcomes
+
+    def _run_again(self, points: Sequence[Point], again: Again) -> list[JobOutcome]:
+        """Go on in the sweep that has all points, or train in a new one what no earlier one finished."""
+        left = again.left(points)
+        if not left:
+            say([*again.notes, "Nothing is left to train (hydra.launcher.skip_finished=true)."])
+        if again.whole is None:
+            return [*again.finished.values(), *(self._run_new(left, again.notes) if left else ())]
+        tell_left_out(again.whole.damaged)
+        if not left:
+            settle_sweep(again.whole.sweep_dir, self._outside.finish)
+        if left:
+            resumed = again.whole.recorded_in(_tracking(points[0]))
+            run_resumed(resumed, self._settings, self._outside)
+        results = {result.index: result for result in read_results(again.whole.sweep_dir)}
+        outcomes = [_renumbered(results[job], point) for point, job in again.jobs.items()]
+        if any(outcome.state == "FAILED" for outcome in outcomes):
+            OUTCOME.worsen(FAILED)
+        return outcomes
+
+    def _show_plan(self, points: Sequence[Point]) -> None:
+        again = self._look_back(points) if self._settings.skip_finished else None
+        left = points if again is None else again.left(points)
+        say([] if again is None else again.notes)
+        if left:
+            show_plan(left, self._settings, self._outside)
+
+    def _sweep_id(self) -> str:
+        """Of the same moment and token as the folder's name, or new ones where the folder is the user's own."""
+        holder = OmegaConf.create({"date": "${now:%Y-%m-%d}", "time": "${now:%H-%M-%S}", "token": "${sweep_id:}"})
+        OmegaConf.copy_cache(from_config=self._master, to_config=holder)
+        return "-".join(str(part).replace("-", "") for part in (holder.date, holder.time, holder.token))
+
+    def _returned(self, one: Point | SweepError, outcomes: Mapping[int, JobOutcome], words: Overrides) -> JobReturn:
+        ret = JobReturn(overrides=list(words), working_dir=str(Path.cwd()), task_name=self._master.hydra.job.name)
+        if isinstance(one, SweepError):
+            OUTCOME.worsen(FAILED)
+            ret.status, ret.return_value = JobStatus.FAILED, one
+            return ret
+        outcome = outcomes[one.index]
+        ret.cfg, ret.hydra_cfg = one.cfg, one.hydra_cfg
+        if outcome.state == "FINISHED":
+            ret.status, ret.return_value = JobStatus.COMPLETED, score(outcome.summary)
+        else:
+            ret.status = JobStatus.FAILED
+            ret.return_value = JobFailedError(
+                f"{outcome.name} is {outcome.state}: {outcome.error or 'no reason given'}"
+            )
+        return ret
+
+
+def tell_left_out(lines: Sequence[str]) -> None:
+    """Show on stderr which jobs do not go on while others do; the exit code tells, too."""
+    if lines:
+        sys.stderr.write("".join(f"Left out: {line}\n" for line in lines))
+        OUTCOME.worsen(WRONG_INPUT)
+
+
+def report(error: SweepError) -> None:
+    """Show on stderr why nothing was started."""
+    sys.stderr.write(f"{error}\n")
+
+
+def _untrained(points: Sequence[Point]) -> list[str]:
+    problems = [
+        f"model.family: got {point.config.model.family}, which can be sized "
+        f"({command_line('predict', override('model', point.config.model.name))}) but not trained yet; "
+        f"allowed is one of {', '.join(TRAINED_FAMILIES)}"
+        for point in points
+        if point.config.model.family not in TRAINED_FAMILIES
+    ]
+    return list(dict.fromkeys(problems))
+
+
+def _tracking(point: Point) -> TrackingConfig | None:
+    """Where the user wants a resumed job recorded, when the command line says so."""
+    said = any(key.split(".")[0] == "tracking" for key in point.overrides())
+    return point.config.tracking if said else None
+
+
+def _renumbered(outcome: JobOutcome, index: int) -> JobOutcome:
+    return replace(outcome, index=index)

@@ -1,0 +1,32 @@
+"""What other rooms do for a sweep, which this one does not import: commands and plugins hand it in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lora_foundry.launch.plan.budget import Forecast, NoForecast
+from lora_foundry.launch.points.preflight import Looks
+from lora_foundry.launch.records.results import JobOutcome
+from lora_foundry.launch.records.unchanged import DataCheck
+
+Finish = Callable[[Path, list[JobOutcome]], Path | None]
+"""Draws a sweep's picture from its folder and outcomes; None where there is nothing to show."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outside:
+    """Other rooms, as the farm sees them.
+
+    Attributes:
+        finish: Draws the picture at the end.
+        forecast: Says what packs will take.
+        changed: Looks at the data of jobs that have begun; None compares their configurations alone.
+        looks: Look at what jobs name before anything is made.
+    """
+
+    finish: Finish
+    forecast: Forecast = field(default_factory=NoForecast)
+    changed: DataCheck | None = None
+    looks: Looks = field(default_factory=Looks)

@@ -1,0 +1,37 @@
+"""Where packs train, as the supervisor sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lora_foundry.launch.farm.waiting import Task
+from lora_foundry.launch.machines.engines.protocol import Slot, Worker
+from lora_foundry.launch.screen.live import Screen
+
+
+@dataclass(kw_only=True, slots=True)
+class Station:
+    """A slot, its worker while it has one, and what that does.
+
+    Attributes:
+        slot: The slot.
+        worker: Warm between packs.
+        task: What it works on.
+        work: The last count of work that it told.
+        moved_at: When something of it moved last (monotonic seconds).
+        broken: Why the pack under way cannot go on as a whole.
+        trained: Jobs of the pack that the worker has let in.
+    """
+
+    slot: Slot
+    worker: Worker | None = None
+    task: Task | None = None
+    work: object = None
+    moved_at: float = 0.0
+    broken: str | None = None
+    trained: frozenset[int] = frozenset()
+
+    def say_last_words(self, screen: Screen, words: str) -> None:
+        """The end of its dead worker's log."""
+        if self.worker is not None:
+            screen.last_words(words, self.worker.log)

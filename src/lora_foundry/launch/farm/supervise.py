@@ -1,0 +1,313 @@
+"""A sweep's packs on its slots: workers are started, fed, watched, started again and ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lora_foundry.config.launcher import Settings
+from lora_foundry.launch.farm.composition import Composition
+from lora_foundry.launch.farm.outlook import Outlook
+from lora_foundry.launch.farm.remaining import Remaining
+from lora_foundry.launch.farm.signals import Interrupts
+from lora_foundry.launch.farm.stations import Station
+from lora_foundry.launch.farm.waiting import Task, Waiting
+from lora_foundry.launch.machines.engines.protocol import Engine, Slot, Worker
+from lora_foundry.launch.machines.sharing import Sharing
+from lora_foundry.launch.plan.packing import Fits
+from lora_foundry.launch.plan.sizes import Sizes
+from lora_foundry.launch.records.journal import Journal
+from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.screen.live import Screen
+from lora_foundry.wire.commands import JoinCommand, PackCommand
+from lora_foundry.wire.control import Control
+from lora_foundry.wire.events import WORKER_EVENTS, Alive, Event, GainFound, HandedBack, PackBroken, PackEnded, Refused
+from lora_foundry.wire.journal import AskedLine, BeganLine, InterruptedLine, WorkerLine
+
+_STOPPING = "stopping: saving checkpoints (once more Ctrl-C ends at once and loses the last steps)"
+_UNSTARTED, _QUEUED = "Interrupted before anything was trained", "; the place in the queue is given up"
+_TICK_S = 0.02  # a pack that has ended leaves its slot idle for one of these
+_STOP_S, _LEAVE_S = 60.0, 15.0  # patience with a clean stop after an interrupt, and with an idle worker that is to go
+
+
+class Supervisor:
+    """Runs a sweep's packs and keeps its members up to date; never raises for one job.
+
+    A pack whose worker died or stalled is started again from its checkpoints, after a pause. When that happens
+    twice it is split, so that a job that kills workers ends up alone; a job is FAILED when its restarts are used up.
+
+    Args:
+        sweep_dir: The sweep's folder.
+        engine: Starts workers.
+        slots: Where.
+        settings: How patient to be.
+        cwd: Folder that workers run in.
+        members: Job number to member; states are written into it.
+        sizes: How many train together.
+        fits: Whether jobs stay within the memory of a slot together.
+        journal: The sweep's open journal.
+        screen: Where the user is told.
+        interrupts: Entered by the caller.
+        sharing: This sweep's turns on the devices.
+        remaining: Says how long it takes yet.
+    """
+
+    def __init__(  # noqa: PLR0913  # what a sweep is made of
+        self,
+        *,
+        sweep_dir: Path,
+        engine: Engine,
+        slots: Sequence[Slot],
+        settings: Settings,
+        cwd: Path,
+        members: dict[int, Member],
+        sizes: Sizes,
+        fits: Fits,
+        journal: Journal,
+        screen: Screen,
+        interrupts: Interrupts,
+        sharing: Sharing,
+        remaining: Remaining,
+    ) -> None:
+        self._sweep_dir = sweep_dir
+        self._engine = engine
+        self._stations = [Station(slot=slot) for slot in slots]
+        self._settings = settings
+        self._cwd = cwd
+        self._members = members
+        self._journal = journal
+        self._screen = screen
+        self._interrupts = interrupts
+        self._sharing = sharing
+        self._outlook = Outlook(remaining, journal, screen)
+        self._control = Control(sweep_dir)
+        self._packs = Composition(members, sizes, fits, journal, screen)
+        self._asked_at: float | None = None
+
+    def run(self, tasks: Sequence[Task]) -> None:
+        """Train every pack."""
+        self._packs.waiting = Waiting(tasks, self._members)
+        queued = False
+        try:
+            while any(station.task for station in self._stations) or (
+                self._packs.waiting and not self._interrupts.asked
+            ):
+                moved = [self._attend(station) for station in self._stations]
+                self._sharing.say()
+                self._heed()
+                self._outlook.look(self._stations, self._packs.waiting.packs())
+                self._screen.refresh()
+                if not any(moved):
+                    time.sleep(_TICK_S)
+            queued = self._sharing.waits
+        finally:
+            self._dismiss()
+        if self._interrupts.asked and all(member.state == "PENDING" for member in self._members.values()):
+            self._screen.line(_UNSTARTED + (_QUEUED if queued else ""), "yellow")
+        for member in self._members.values():
+            if not member.ended:
+                self._packs.leave(member, "interrupted")
+
+    def _attend(self, station: Station) -> bool:
+        """One look at a station; true when something moved."""
+        if station.task is not None:
+            return self._follow(station, station.task)
+        task = self._packs.waiting.next() if self._placed(station) else None
+        if task is None:
+            return False
+        self._begin(station, self._packs.narrowed(task))
+        return True
+
+    def _placed(self, station: Station) -> bool:
+        """Whether the station has its device; one that nothing is left for is given back to other sweeps."""
+        if not self._packs.waiting or self._interrupts.asked:
+            self._part(station)
+            return False
+        slot = self._sharing.take(station.slot)
+        station.slot = slot or station.slot
+        return slot is not None
+
+    def _part(self, station: Station) -> None:
+        worker, station.worker = station.worker, None
+        if worker is not None:
+            code = worker.leave(_STOP_S if station.task else _LEAVE_S)
+            self._journal.write(WorkerLine(state="left", pid=worker.pid, code=code))
+        self._sharing.give_back(station.slot)
+
+    def _begin(self, station: Station, task: Task) -> None:
+        self._screen.pack(task.pack)
+        try:
+            worker = self._alive(station)
+        except OSError as error:
+            station.task = task
+            self._fail(station, f"the worker could not be started: {error}")
+            return
+        station.task, station.work, station.broken = task, None, None
+        station.trained = frozenset(task.pack.jobs)
+        task.places = len(task.pack.jobs)
+        station.moved_at = time.monotonic()
+        self._journal.write(BeganLine(pack=task.pack.name, slot=station.slot.name, jobs=task.pack.jobs))
+        worker.run(self._packs.order(PackCommand, task, task.pack.jobs))
+
+    def _follow(self, station: Station, task: Task) -> bool:
+        worker = station.worker
+        if worker is None:
+            return False
+        gone = worker.code is not None  # asked before reading, so that its last events are read
+        events = worker.events()
+        ends = [self._take(station, task, event) for event in events]
+        if any(ends):
+            self._ended(station, task)
+        elif events and not gone:
+            self._fill(station, task, worker)
+        elif gone:
+            self._journal.write(WorkerLine(state="ended", pid=worker.pid, code=worker.code))
+            self._died(station, task, worker.death())
+        elif time.monotonic() - station.moved_at > self._settings.stall_s:
+            self._stalled(station, task, worker)
+        return bool(events)
+
+    def _alive(self, station: Station) -> Worker:
+        if station.worker is not None and station.worker.code is not None:
+            station.worker.leave(0.0)
+            station.worker = None
+        if station.worker is None:
+            inherit = (self._journal.fileno(), *self._sharing.descriptors(station.slot))
+            station.worker = self._engine.start(station.slot, self._sweep_dir, self._cwd, inherit)
+            self._journal.write(WorkerLine(state="started", pid=station.worker.pid, slot=station.slot.name))
+            self._screen.phase("starting the worker")
+        return station.worker
+
+    def _fill(self, station: Station, task: Task, worker: Worker) -> None:
+        """Give places that became free to jobs that wait."""
+        joining = [] if station.broken or self._interrupts.asked else self._packs.joining(task)
+        if joining:
+            self._journal.write(BeganLine(pack=task.pack.name, slot=station.slot.name, jobs=tuple(joining)))
+            self._screen.joined(task.pack, joining)
+            worker.join(self._packs.order(JoinCommand, task, joining))
+
+    def _take(self, station: Station, task: Task, event: Event) -> bool:
+        """Fold one event; true when it ends the pack."""
+        if isinstance(event, WORKER_EVENTS):
+            return self._take_word(station, task, event)
+        station.moved_at = time.monotonic()
+        self._packs.fold(event, task.pack.name)
+        return False
+
+    def _take_word(self, station: Station, task: Task, event: Event) -> bool:
+        """What a worker says of itself; true when the pack is over."""
+        work = event.work if isinstance(event, Alive) else None
+        if work is None or work != station.work:
+            station.work, station.moved_at = work, time.monotonic()
+        if isinstance(event, PackBroken):
+            station.broken = event.error
+        elif isinstance(event, GainFound):
+            self._packs.learn(task, event)
+        elif isinstance(event, HandedBack | Refused):
+            self._packs.take_back(task, event)
+        elif isinstance(event, PackEnded):
+            station.trained = frozenset(event.jobs)
+            return True
+        return False
+
+    def _ended(self, station: Station, task: Task) -> None:
+        """The worker said that the pack is over."""
+        late = [number for number in self._packs.unsettled(task) if number not in station.trained]
+        if late and station.broken is None and not self._interrupts.asked:
+            self._packs.regroup(task, late)  # they came when the pack was over: the worker trains them next
+            station.trained = frozenset(late)
+            return
+        left = self._packs.unsettled(task)
+        if station.broken is not None and len(left) > 1 and not self._interrupts.asked:
+            self._screen.line(f"{task.pack.name}: {station.broken}; it goes on in two halves", "yellow")
+            station.task = None
+            self._packs.again(task, left, halve=True)
+            return
+        self._fail(station, station.broken or "the worker ended the pack without a result for this job")
+
+    def _stalled(self, station: Station, task: Task, worker: Worker) -> None:
+        if self._packs.has_no_disk(task, self._sweep_dir):
+            station.moved_at = time.monotonic()
+            return
+        why = f"the worker did nothing for {self._settings.stall_s:g} s (hydra.launcher.stall_s) and was ended"
+        self._journal.write(WorkerLine(state="stalled", pid=worker.pid, slot=station.slot.name))
+        worker.kill()
+        worker.leave(_LEAVE_S)
+        self._died(station, task, why)
+
+    def _died(self, station: Station, task: Task, why: str) -> None:
+        """The pack's worker is gone: once more from the checkpoints, split at the second time, not for ever."""
+        words = station.worker.last_words() if station.worker is not None else ""
+        left = self._packs.unsettled(task)
+        spent = [number for number in left if self._members[number].restarts >= self._settings.max_restarts]
+        most = self._settings.max_restarts
+        for_good = f"{why}, after {most} restarts (hydra.launcher.max_restarts)" if most else why
+        if self._interrupts.asked or len(spent) == len(left):
+            self._fail(station, for_good, words)
+            return
+        self._packs.end(spent, for_good, killed=self._interrupts.asked)
+        station.task = None
+        task.deaths += 1
+        left = self._packs.unsettled(task)
+        self._packs.restarted(task, left)
+        pause = self._settings.pause_s(task.deaths)
+        halve = task.deaths > 1 and len(left) > 1
+        then = "in two halves" if halve else "from its last checkpoint"
+        self._screen.line(f"{task.pack.name}: {why}; it starts again {then} in {pause:g} s", "yellow")
+        station.say_last_words(self._screen, words)
+        task.not_before = time.monotonic() + pause
+        self._packs.again(task, left, halve=halve)
+
+    def _fail(self, station: Station, why: str, words: str = "") -> None:
+        """The station is done with its task; jobs without an end get one."""
+        task, station.task = station.task, None
+        if task is None:
+            return
+        left = self._packs.unsettled(task)
+        self._packs.end(left, why, killed=self._interrupts.asked)
+        self._screen.over(task.pack)
+        if left and not self._interrupts.asked:
+            station.say_last_words(self._screen, words)
+
+    def _heed(self) -> None:
+        """Answer what is asked: an interrupt stops, the second kills, and so does a stop that takes too long."""
+        for job in self._control.stops():
+            if job is None:
+                self._interrupts.ask()
+            elif job in self._members:
+                self._stop_job(self._members[job])
+        if not self._interrupts.asked:
+            return
+        if self._interrupts.hung_up:
+            self._screen.mute()
+        workers = [station.worker for station in self._stations if station.worker is not None and station.task]
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            self._journal.write(InterruptedLine())
+            self._screen.phase(_STOPPING, keep=True)
+            for worker in workers:
+                worker.stop()
+        if self._interrupts.insisted or self._interrupts.waited_s() > _STOP_S:
+            for worker in workers:
+                worker.kill()
+
+    def _stop_job(self, member: Member) -> None:
+        if member.ended:
+            return
+        number, member.stopping = member.record.index, True
+        self._journal.write(AskedLine(job=number, to="stop"))
+        for station in self._stations:
+            if station.task and number in station.task.pack.jobs and station.worker is not None:
+                station.worker.stop(number)
+                return
+        self._packs.leave(member, "stopped")
+
+    def _dismiss(self) -> None:
+        for station in self._stations:
+            worker = station.worker
+            if worker is not None and worker.code is None and station.task:
+                worker.stop()
+            if worker is not None and self._interrupts.insisted:
+                worker.kill()
+            self._part(station)

@@ -1,0 +1,234 @@
+"""One sweep from its checked points to its results: folders, journal, worker, tracking, table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lora_foundry.config.errors import SweepError
+from lora_foundry.config.launcher import Settings
+from lora_foundry.config.length import rows_of
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.config.warned import tags_of, told
+from lora_foundry.launch.farm.farm import Farm
+from lora_foundry.launch.farm.outside import Finish, Outside
+from lora_foundry.launch.farm.waiting import Task
+from lora_foundry.launch.machines.engines import ENGINES
+from lora_foundry.launch.machines.sharing import check_locks
+from lora_foundry.launch.machines.workers import with_slots
+from lora_foundry.launch.plan.budget import Budget, Forecast, budget_for
+from lora_foundry.launch.plan.clock import BASIS, Basis, in_words
+from lora_foundry.launch.plan.packing import Pack, Plan, make_plan
+from lora_foundry.launch.plan.refusing import refuse_hopeless
+from lora_foundry.launch.points.names import Named, name_jobs
+from lora_foundry.launch.points.point import Point
+from lora_foundry.launch.points.preflight import Asked, remarked
+from lora_foundry.launch.records.folders import add_jobs, create_sweep, refuse_taken, write_jobs
+from lora_foundry.launch.records.journal import Journal, SweepBusyError
+from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.records.record import read_sweep
+from lora_foundry.launch.records.results import JobOutcome, read_results
+from lora_foundry.launch.records.resume import Resumed, is_settled, readable_jobs
+from lora_foundry.launch.records.stored_jobs import has_checkpoint, stored_launcher
+from lora_foundry.launch.screen.live import PatientConsole
+from lora_foundry.launch.screen.planboard import print_plan, say
+from lora_foundry.tracking.records import JobRecord
+from lora_foundry.wire.journal import PackLine, ResumedLine, SweepLine
+
+
+def plan_of(
+    configs: Mapping[int, JobConfig], settings: Settings, forecast: Forecast, first_pack: int = 0
+) -> tuple[Plan, Budget, Basis]:
+    """The plan of a sweep on the slots that there are now, and what its times are based on.
+
+    Raises:
+        SweepError: When the devices that were asked for are not there, or none has the memory for a job.
+    """
+    budget = budget_of(configs, settings, forecast)
+    refuse_hopeless(configs, budget, settings)
+    clock, slots = budget.clock(), len(budget.slots)
+    plan = make_plan(configs, settings.pack_size, first_pack, slots=slots, fits=budget.fits, clock=clock)
+    return plan, budget, clock.basis
+
+
+def budget_of(configs: Mapping[int, JobConfig], settings: Settings, forecast: Forecast) -> Budget:
+    """What the slots that there are now allow.
+
+    Raises:
+        SweepError: When the devices that were asked for are not there.
+    """
+    listed = list(configs.values())
+    slots = ENGINES[settings.engine](settings).slots(listed[0].trainer.accelerator)
+    return budget_for(forecast, slots, listed, shown=settings.plan_only)
+
+
+def show_plan(points: Sequence[Point], settings: Settings, outside: Outside) -> None:
+    """Print what would be done; nothing is created.
+
+    Raises:
+        SweepError: When the devices that were asked for are not there, or none has the memory for a job.
+    """
+    configs = {point.index: point.config for point in points}
+    plan, budget, basis = plan_of(configs, with_slots(settings, list(configs.values())), outside.forecast)
+    names = name_jobs(list(configs.values()), [point.overrides() for point in points], []).names
+    print_plan(PatientConsole(highlight=False), plan, configs, dict(zip(configs, names, strict=True)), budget, basis)
+    remarks = remarked({n: Asked(config=config) for n, config in configs.items()}, outside.looks, Path.cwd())
+    warned = {name: (*one.warnings, *remarks[one.index]) for name, one in zip(names, points, strict=True)}
+    say([*_noted(points), *told(warned)])
+
+
+def run_sweep(  # what a sweep is made of
+    points: Sequence[Point],
+    sweep_dir: Path,
+    sweep_id: str,
+    settings: Settings,
+    outside: Outside,
+    *,
+    begun: bool = False,
+    notes: Sequence[str] = (),
+) -> list[JobOutcome]:
+    """Train the points, in ``sweep_dir``.
+
+    Args:
+        points: Checked points, in order.
+        sweep_dir: The sweep's folder.
+        sweep_id: The sweep's id.
+        settings: What the launcher's configuration says.
+        outside: What other rooms do for it.
+        begun: Whether earlier points of this sweep were run by this process already.
+        notes: What the user is told first.
+
+    Returns:
+        How each point ended, in order.
+
+    Raises:
+        SweepError: When the sweep cannot start; nothing trains then.
+    """
+    sweep_dir = sweep_dir.absolute()
+    refuse_taken(sweep_dir, points, begun=begun)
+    earlier = read_sweep(sweep_dir)["jobs"] if begun else []
+    overrides = [point.overrides() for point in points]
+    named = name_jobs([point.config for point in points], overrides, [job["name"] for job in earlier])
+    configs = {point.index: point.config for point in points}
+    settings = with_slots(settings, list(configs.values()))
+    plan, budget, basis = plan_of(configs, settings, outside.forecast, first_pack=len({job["pack"] for job in earlier}))
+    check_locks(share=settings.share)
+    record = read_sweep(sweep_dir) if begun else create_sweep(sweep_dir, sweep_id)
+    members = _members(points, named, plan)
+    with Journal(sweep_dir) as journal:
+        journal.sign()
+        try:
+            write_jobs(points, named.names)
+            add_jobs(sweep_dir, record, [member.record for member in members.values()])
+        except OSError as error:
+            msg = f"{sweep_dir} cannot be written ({error.strerror}); free some space, or give another folder"
+            raise SweepError([msg]) from error
+        journal.write(SweepLine(id=record["id"], jobs=tuple(sorted(members))))
+        for pack, seconds in zip(plan.packs, plan.seconds, strict=True):
+            predicted = round(seconds, 1)
+            journal.write(PackLine(pack=pack.name, jobs=pack.jobs, rows=pack.rows, predicted_s=predicted))
+        farm = Farm(sweep_dir, record, members, journal, settings, outside.finish)
+        farm.notes = [*notes, *_noted(points), *named.notes, *plan.reasons]
+        farm.warnings = _told(points, named.names)
+        if basis == "measured":
+            farm.notes.append(f"predicted to take {in_words(plan.ends_s)}, {BASIS[basis]}")
+        farm.train(
+            [Task(pack=pack, spool=sweep_dir / "spool" / f"{pack.name}.jsonl") for pack in plan.packs],
+            Path.cwd(),
+            budget,
+        )
+    return [result for result in farm.results if result.index in members]
+
+
+def settings_of(resumed: Resumed) -> Settings:
+    """The launcher's options that a sweep began with.
+
+    Raises:
+        SweepError: When one of them is wrong.
+    """
+    stored = stored_launcher(resumed.jobs)
+    if stored is None:
+        say(["The launcher's options cannot be read (.hydra/hydra.yaml of the jobs): it goes on with the defaults"])
+    settings = Settings.of(stored or {})
+    settings.check(tuple(ENGINES))
+    return settings
+
+
+def run_resumed(resumed: Resumed, settings: Settings, outside: Outside) -> list[JobOutcome]:
+    """Continue jobs of one sweep; arguments as :func:`run_sweep` has them.
+
+    Raises:
+        SweepError: When another process works in their sweep.
+    """
+    members = {job.index: Member(record=job, resume=has_checkpoint(job.dir)) for job in resumed.jobs}
+    settings = with_slots(settings, [job.config for job in resumed.jobs], jobs=len(resumed.sweep["jobs"]))
+    check_locks(share=settings.share)
+    try:
+        with Journal(resumed.sweep_dir) as journal:
+            journal.sign()
+            tasks = []
+            for (name, jobs), spool in zip(resumed.packs, resumed.spools(), strict=True):
+                for job in jobs:
+                    journal.write(ResumedLine(job=job, spool=spool.name))
+                rows = rows_of(members[job].record.config for job in jobs)
+                tasks.append(Task(pack=Pack(name=name, jobs=jobs, rows=rows), spool=spool))
+            farm = Farm(resumed.sweep_dir, resumed.sweep, members, journal, settings, outside.finish)
+            farm.notes, configs = list(resumed.notes), {n: one.record.config for n, one in members.items()}
+            farm.train(tasks, resumed.cwd, budget_of(configs, settings, outside.forecast))
+    except SweepBusyError as error:
+        raise SweepError([f"resume: {error}"]) from error
+    return [result for result in farm.results if result.index in members]
+
+
+def settle_sweep(sweep_dir: Path, finish: Finish) -> bool:
+    """Give a sweep its results, picture and runs' ends whose workers ended every job after its launcher was killed.
+
+    Returns:
+        Whether that was left to do.
+
+    Raises:
+        SweepError: When another process works in it, or its record cannot be read.
+    """
+    if is_settled(sweep_dir):
+        return False
+    results = {result.index: result for result in read_results(sweep_dir)}
+    members = {}
+    for job in readable_jobs(sweep_dir):
+        members[job.index] = Member(record=job)
+        members[job.index].settle(results[job.index].state, error=results[job.index].error)
+    if not members:
+        return False
+    try:
+        with Journal(sweep_dir) as journal:
+            journal.sign()
+            farm = Farm(sweep_dir, read_sweep(sweep_dir), members, journal, Settings(), finish)
+            farm.notes = ["its workers ended every job after its launcher had gone: only the end is made up for"]
+            farm.settle()
+    except SweepBusyError as error:
+        raise SweepError([f"resume: {error}"]) from error
+    return True
+
+
+def _noted(points: Sequence[Point]) -> list[str]:
+    return list(dict.fromkeys(note for point in points for note in point.notes))
+
+
+def _told(points: Sequence[Point], names: Sequence[str]) -> list[str]:
+    return told({name: point.warnings for name, point in zip(names, points, strict=True)})
+
+
+def _members(points: Sequence[Point], named: Named, plan: Plan) -> dict[int, Member]:
+    return {
+        point.index: Member(
+            record=JobRecord(
+                index=point.index,
+                name=name,
+                dir=point.dir,
+                config=point.config,
+                overrides=point.overrides(),
+                pack=plan.pack_of(point.index).name,
+                warnings=tags_of(point.warnings),
+            )
+        )
+        for point, name in zip(points, named.names, strict=True)
+    }

@@ -1,0 +1,266 @@
+"""Workers as processes of this machine: started by module name, told what to do by JSON lines on their stdin."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_foundry.config.allowance import cores, memory_left, quota_bites
+from lora_foundry.config.errors import SweepError
+from lora_foundry.launch.machines.devices import Gpu, gpus, visible
+from lora_foundry.launch.machines.engines.environment import worker_environment
+from lora_foundry.launch.machines.engines.protocol import WORKER_LOST, Slot
+from lora_foundry.launch.machines.turns import Holder, holder_of
+from lora_foundry.wire.commands import (
+    COMMANDS,
+    Command,
+    ExitCommand,
+    JoinCommand,
+    PackCommand,
+    StopCommand,
+    StopJobCommand,
+)
+from lora_foundry.wire.events import Event, read_events
+
+if TYPE_CHECKING:
+    from lora_foundry.config.launcher import Settings
+
+# Without the working folder on its path: a user's own folder `src` there is not ours.
+WORKER_COMMAND = (sys.executable, "-P", "-m", "lora_foundry.worker")
+_TAIL_LINES = 20
+_TAIL_BYTES = 16_384
+
+
+class LocalEngine:
+    """Implements :class:`~lora_foundry.launch.machines.engines.protocol.Engine` here: a GPU a slot, or the CPU."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._command = settings.worker_command or WORKER_COMMAND
+
+    def slots(self, accelerator: str) -> list[Slot]:
+        """See the protocol."""
+        self._check_ionice()
+        found = [] if accelerator == "cpu" else visible(gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+        if accelerator == "gpu" and not found:
+            raise SweepError([f"trainer.accelerator: got gpu, but {_no_gpu()}; allowed here is cpu or auto"])
+        if self._settings.devices is not None and not found:
+            why = "trainer.accelerator=cpu uses none" if accelerator == "cpu" else _no_gpu()
+            got = f"got {list(self._settings.devices)}, which are GPUs, but {why}"
+            raise SweepError([f"hydra.launcher.devices: {got}; leave it null to train on the CPU"])
+        return [slot for card in self._chosen(found) for slot in self._of_card(card)] if found else self._of_cpu()
+
+    def _of_card(self, card: Gpu) -> list[Slot]:
+        lock = f"cuda-{card.uuid.replace('/', '_')}"
+        holder = self._other(lock)
+        room = card.free if holder is None else _once_gone(card, holder)
+        return [
+            Slot(
+                name=_numbered(f"cuda-{card.label}", n, self._settings.slots_each),
+                device=f"cuda:{card.label}",
+                visible=card.uuid,
+                model=card.name,
+                memory=self._share(room),
+                lock=lock,
+                about=card.about() if holder is None else f"{card.about()}; {holder.about()}",
+            )
+            for n in range(self._settings.slots_each)
+        ]
+
+    def _of_cpu(self) -> list[Slot]:
+        share, there = self._settings.slots_each, cores()
+        holder, room = self._other("cpu"), memory_left()
+        if holder is not None and room is not None:
+            room += holder.resident()
+        about = f"CPU, {there} {'cores' if there > 1 else 'core'}"
+        return [
+            Slot(
+                name=_numbered("cpu", n, share),
+                device="cpu",
+                threads=max(1, there // share) if share > 1 or quota_bites() else None,
+                memory=self._share(room),
+                lock="cpu",
+                about=about if holder is None else f"{about}; {holder.about()}",
+            )
+            for n in range(share)
+        ]
+
+    def _other(self, lock: str) -> Holder | None:
+        """Another sweep that trains there now and will be waited for."""
+        holder = None if self._settings.share else holder_of(lock)
+        return None if holder is None or holder.pid == os.getpid() else holder
+
+    def _share(self, room: int | None) -> int | None:
+        return None if room is None else int(room * (1.0 - self._settings.reserve) / self._settings.slots_each)
+
+    def _chosen(self, found: list[Gpu]) -> list[Gpu]:
+        wanted = self._settings.devices
+        if wanted is None:
+            return found
+        there = {card.index for card in found}
+        missing = [number for number in wanted if number not in there]
+        if missing:
+            hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+            why = "as nvidia-smi counts" if hidden is None else f"CUDA_VISIBLE_DEVICES={hidden} hides all others"
+            allowed = ", ".join(map(str, sorted(there)))
+            raise SweepError([f"hydra.launcher.devices: got {list(wanted)}, allowed are {allowed} ({why})"])
+        return [card for number in dict.fromkeys(wanted) for card in found if card.index == number]
+
+    def _check_ionice(self) -> None:
+        if self._settings.ionice is not None and shutil.which("ionice") is None:
+            raise SweepError(
+                [
+                    f"hydra.launcher.ionice: got {self._settings.ionice!r}, but there is no ionice command on this "
+                    "machine; install util-linux, or leave it null"
+                ]
+            )
+
+    def start(self, slot: Slot, sweep_dir: Path, cwd: Path, inherit: Sequence[int] = ()) -> LocalWorker:
+        """See the protocol."""
+        return LocalWorker([*_manners(self._settings), *self._command], slot, sweep_dir, cwd, inherit)
+
+
+def _no_gpu() -> str:
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "the driver (NVML) shows none" if hidden is None else f"CUDA_VISIBLE_DEVICES={hidden!r} leaves none"
+
+
+def _once_gone(card: Gpu, holder: Holder) -> int | None:
+    """Bytes that are free when ``holder`` has gone; in a container the driver's numbers of processes may not match."""
+    if card.free is None:
+        return None
+    family = holder.family()
+    theirs = [one.taken or 0 for one in card.tenants if one.pid in family]
+    return card.free + sum(theirs) if theirs else card.total
+
+
+def _manners(settings: Settings) -> list[str]:
+    """What comes before a worker's command, so that it is nice from its first moment."""
+    words = ["nice", "-n", str(settings.nice)] if settings.nice else []
+    if settings.ionice is not None:
+        words += (
+            ["ionice", "-c", "3"] if settings.ionice == "idle" else ["ionice", "-c", "2", "-n", f"{settings.ionice}"]
+        )
+    return words
+
+
+def _numbered(name: str, number: int, of: int) -> str:
+    return f"{name}-{number}" if of > 1 else name
+
+
+class LocalWorker:
+    """A running worker in a session of its own, so that the terminal's Ctrl-C reaches the launcher alone."""
+
+    def __init__(
+        self, command: Sequence[str], slot: Slot, sweep_dir: Path, cwd: Path, inherit: Sequence[int] = ()
+    ) -> None:
+        """Start ``command``, without ``--sweep-dir``; the rest as :meth:`LocalEngine.start` has it.
+
+        Raises:
+            OSError: When the command cannot be started.
+        """
+        self.log = sweep_dir / f"worker-{slot.name}.log"
+        self._from = self.log.stat().st_size if self.log.exists() else 0
+        self._spool: Path | None = None
+        self._offset = 0
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - the command is this project's own or the user's choice
+                [*command, "--sweep-dir", str(sweep_dir)],
+                stdin=subprocess.PIPE,
+                bufsize=0,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=worker_environment(slot),
+                start_new_session=True,
+                pass_fds=tuple(inherit),
+            )
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """Its exit status, or null while it runs."""
+        return self._process.poll()
+
+    def run(self, pack: PackCommand) -> None:
+        """Send a pack, whose events are read from its spool from here on."""
+        spool = pack.spool
+        self._spool, self._offset = spool, spool.stat().st_size if spool.exists() else 0
+        self._send(pack)
+
+    def join(self, jobs: JoinCommand) -> None:
+        """Send more jobs to the pack under way."""
+        self._send(jobs)
+
+    def events(self) -> list[Event]:
+        """New whole lines of the pack's spool."""
+        if self._spool is None:
+            return []
+        events, self._offset = read_events(self._spool, self._offset)
+        return events
+
+    def _send(self, command: Command) -> None:
+        """Write one command; a worker that is gone is noticed by :attr:`code`."""
+        pipe = self._pipe()
+        rest = memoryview(COMMANDS.written(command))
+        try:
+            while rest and not pipe.closed:  # a signal may cut a write short
+                rest = rest[pipe.write(rest) :]
+        except BrokenPipeError:
+            return  # the reader ended, which the caller sees by the exit status
+
+    def stop(self, job: int | None = None) -> None:
+        """Ask for a checkpoint and an end within seconds."""
+        self._send(StopCommand() if job is None else StopJobCommand(job=job))
+
+    def kill(self) -> None:
+        """End the worker and its children at once."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def leave(self, patience_s: float) -> int:
+        """Let an idle worker go; one that stays longer than ``patience_s`` is killed. Returns its exit status."""
+        self._send(ExitCommand())
+        self._pipe().close()
+        try:
+            return self._process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._process.wait()
+
+    def last_words(self) -> str:
+        """The end of what this worker wrote to its log."""
+        with self.log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(self._from, size - _TAIL_BYTES))
+            lines = file.read().decode(errors="replace").rstrip().splitlines()
+        return "\n".join(lines[-_TAIL_LINES:])
+
+    def death(self) -> str:
+        """How it ended, in words."""
+        code = self.code or 0
+        if code >= 0:
+            return f"{WORKER_LOST} ended with status {code}"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+        hint = " (often the system's answer to too little memory)" if name == "SIGKILL" else ""
+        return f"{WORKER_LOST} was ended by {name}{hint}"
+
+    def _pipe(self) -> FileIO:
+        pipe = self._process.stdin
+        if not isinstance(pipe, FileIO):
+            msg = "the worker was started without a pipe of its own"
+            raise TypeError(msg)
+        return pipe

@@ -1,0 +1,109 @@
+"""What starts, watches and ends workers: the one place where it matters what they run on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lora_foundry.wire.commands import JoinCommand, PackCommand
+from lora_foundry.wire.events import Event
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Slot:
+    """A device, or a share of one, on which one worker runs packs.
+
+    Attributes:
+        name: Unique among the slots of a sweep; part of file names.
+        device: ``cpu``, or ``cuda:`` and the card's number as the driver counts.
+        visible: What CUDA_VISIBLE_DEVICES names the device by, where that is not its number.
+        model: ``cpu``, or the card's name, which measurements are kept by.
+        threads: Of the worker; null leaves it to torch.
+        memory: Bytes that packs on it may take; null where it was not asked.
+        lock: What sweeps of this machine take turns on it by, the same for every slot of a device; null where whoever
+            lends the device keeps sweeps apart already, as a cluster's own queue does.
+        about: For people: what it is and what is free.
+    """
+
+    name: str
+    device: str
+    visible: str | None = None
+    model: str = "cpu"
+    threads: int | None = None
+    memory: int | None = None
+    lock: str | None = None
+    about: str = ""
+
+
+class Worker(Protocol):
+    """A worker process on a slot. Nothing here raises because the worker is gone; :attr:`code` tells."""
+
+    @property
+    def pid(self) -> int:
+        """What the journal names it by."""
+
+    @property
+    def code(self) -> int | None:
+        """Its exit status, negative for a signal's number, or null while it runs."""
+
+    @property
+    def log(self) -> Path:
+        """Where its standard output goes."""
+
+    def run(self, pack: PackCommand) -> None:
+        """Send it a pack."""
+
+    def join(self, jobs: JoinCommand) -> None:
+        """Send more jobs to the pack under way; a pack that is over makes them the next."""
+
+    def events(self) -> list[Event]:
+        """What it said of the pack since the last call, in order; the sweep's spool holds the same."""
+
+    def stop(self, job: int | None = None) -> None:
+        """Ask for a checkpoint and an end within seconds: of one job, or of the worker with all it has."""
+
+    def kill(self) -> None:
+        """End it and its children at once."""
+
+    def leave(self, patience_s: float) -> int:
+        """Let it go when idle, kill it after ``patience_s``, wait until it is gone; its exit status."""
+
+    def last_words(self) -> str:
+        """The end of what it wrote to its log."""
+
+    def death(self) -> str:
+        """How it ended, in words that begin with :data:`WORKER_LOST`."""
+
+
+class Engine(Protocol):
+    """Workers on one kind of machine."""
+
+    def slots(self, accelerator: str) -> list[Slot]:
+        """Where packs can train, at least one.
+
+        Args:
+            accelerator: ``trainer.accelerator``: ``auto``, ``cpu`` or ``gpu``.
+
+        Raises:
+            SweepError: When what was asked for is not there, with what is.
+        """
+
+    def start(self, slot: Slot, sweep_dir: Path, cwd: Path, inherit: Sequence[int] = ()) -> Worker:
+        """Start a worker that sees its slot's device alone.
+
+        Args:
+            slot: One of :meth:`slots`.
+            sweep_dir: The sweep's folder.
+            cwd: Folder that relative paths of the configuration start from.
+            inherit: Descriptors that the worker, or whatever of this machine waits for it, keeps open while it lives:
+                the locks on the sweep and on its device, which so outlive a launcher that was killed.
+
+        Raises:
+            OSError: When it cannot be started.
+        """
+
+
+WORKER_LOST = "the worker"
+"""What the error of a job begins with whose worker died."""

@@ -1,0 +1,100 @@
+"""Memory as the plan sees it: what packs need, against what slots have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.plan.clock import Clock, NoPace, Pace
+
+GIB = 2**30
+
+
+class Forecast(Pace, Protocol):
+    """What packs will take, in memory and in time. The launcher is given one: predictions are made in another room."""
+
+    def bytes_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> int | None:
+        """Bytes at the peak of a pack, context included; null where nothing is known.
+
+        Args:
+            configs: Of its members.
+            slot: Where they train.
+            trace: Whether to take the seconds that an unknown kind of step costs.
+            corrected: Whether what earlier runs took beyond what was predicted for them is expected again.
+        """
+
+
+class NoForecast(NoPace):
+    """Knows nothing."""
+
+    def bytes_of(
+        self,
+        configs: Sequence[JobConfig],  # noqa: ARG002
+        slot: Slot,  # noqa: ARG002
+        *,
+        trace: bool,  # noqa: ARG002
+        corrected: bool = True,  # noqa: ARG002
+    ) -> int | None:
+        """Null."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What the smallest slot allows.
+
+    Attributes:
+        forecast: Tells what packs need.
+        slots: Where they may train.
+        trace: Whether unknown kinds are traced: on a GPU, under a limit and for a plan that is to be shown. On a CPU
+            with room enough nobody waits for it.
+    """
+
+    forecast: Forecast
+    slots: tuple[Slot, ...]
+    trace: bool
+
+    def on(self, slots: Sequence[Slot]) -> Budget:
+        """The same with what slots are known to have since."""
+        return replace(self, slots=tuple(slots))
+
+    def of(self, config: JobConfig) -> int | None:
+        """Bytes that a pack of jobs like ``config`` may take; null for no bound."""
+        limits = [slot.memory for slot in self.slots if slot.memory is not None]
+        limits += [int(config.memory.limit_gib * GIB)] if config.memory.limit_gib is not None else []
+        return min(limits, default=None)
+
+    def needs(self, configs: Sequence[JobConfig]) -> int | None:
+        """Bytes that they take together; null where it is not known."""
+        return self.forecast.bytes_of(configs, self.slots[0], trace=self.trace)
+
+    def clock(self) -> Clock:
+        """Times of packs here."""
+        return Clock(self.forecast, self.slots[0], trace=self.trace)
+
+    def quick_clock(self) -> Clock:
+        """The same times while a sweep runs, when nobody waits for a trace."""
+        return Clock(self.forecast, self.slots[0], trace=False)
+
+    def fits(self, configs: Sequence[JobConfig]) -> bool:
+        """Whether they stay within the budget, as far as is known."""
+        budget = self.of(configs[0])
+        needs = None if budget is None else self.needs(configs)
+        return budget is None or needs is None or needs <= budget
+
+
+def budget_for(forecast: Forecast, slots: Sequence[Slot], configs: Sequence[JobConfig], *, shown: bool) -> Budget:
+    """The budget of a sweep.
+
+    Args:
+        forecast: Tells what packs need.
+        slots: Where they may train.
+        configs: Of all jobs.
+        shown: Whether the plan is shown instead of trained.
+    """
+    limited = any(config.memory.limit_gib is not None for config in configs)
+    trace = shown or limited or any(slot.device != "cpu" for slot in slots)
+    return Budget(forecast=forecast, slots=tuple(slots), trace=trace)

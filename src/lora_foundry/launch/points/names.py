@@ -1,0 +1,184 @@
+"""Adapter names: unique in a sweep, and telling what the adapter is (``flat-rank8-lr0.002``)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lora_foundry.config.schema import JobConfig
+
+_LONGEST = 80  # file systems allow 255 bytes; endings such as -step000100.safetensors come on top
+LONGEST_NAME = _LONGEST + len("-9999")
+"""Letters of the longest name, with the number that keeps equal ones apart."""
+_SHORT = {
+    "data.batch_size": "batch",
+    "data.resolution": "px",
+    "lora.init_from": "from",
+    "lora.rank": "rank",
+    "lora.target_modules": "",
+    "lora.use_rslora": "rslora",
+    "model.path": "base",
+    "objective.snr_gamma": "snr",
+    "objective.noise_offset": "offset",
+    "optimizer.lr": "lr",
+    "optimizer.name": "",
+    "optimizer.weight_decay": "decay",
+    "scheduler.name": "",
+    "scheduler.warmup_steps": "warmup",
+    "scheduler.min_lr_ratio": "minlr",
+    "trainer.gradient_checkpointing": "ckpt",
+    "trainer.max_grad_norm": "clip",
+    "trainer.max_steps": "steps",
+    "trainer.precision": "",
+}
+_PATHS = ("lora.init_from", "model.config", "export.copy_to")
+_ENDING = re.compile(r"\.(?:safetensors|ckpt|pt|pth)$")
+_POWER = re.compile(r"(?<=\d)e\+0*(?=\d)")  # a dash would make 1e-09 of 1e+09
+_IN_THE_NAME_ALREADY = ("data", "data.name", "lora.rank", "name", "sweep")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Named:
+    """Names of the jobs in their order, and what the user should know about them."""
+
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def name_jobs(jobs: Sequence[JobConfig], overrides: Sequence[Mapping[str, str]], taken: Sequence[str] = ()) -> Named:
+    """Name each job.
+
+    Args:
+        jobs: Configurations in the sweep's order; a ``name`` given there is kept, lengthened where several share it.
+        overrides: What was set for each job, key to value; what differs among them is told in the names.
+        taken: Names that earlier jobs of the sweep have.
+    """
+    parts_of = _parts(jobs, overrides)
+    wanted = [job.name or f"{job.data.name}-rank{job.lora.rank}" for job in jobs]
+    crowded = {name for name in wanted if wanted.count(name) > 1}
+    names: list[str] = []
+    notes: list[str] = []
+    used = {name.lower() for name in taken}  # adapters are often copied to file systems without case
+    ranked = "lora.rank" in swept_keys(overrides)
+    for job, own_parts, wish in zip(jobs, parts_of, wanted, strict=True):
+        parts = [] if job.name and wish not in crowded else own_parts
+        if job.name and wish in crowded and ranked:
+            parts = [f"rank{job.lora.rank}", *parts]
+        name = _unique(_cut("-".join([wish, *parts])), used)
+        used.add(name.lower())
+        names.append(name)
+        if job.name and name != job.name:
+            notes.append(f"name={job.name} {_why(job.name, shared=wish in crowded)}; this one is called {name}")
+    return Named(names=tuple(names), notes=tuple(notes))
+
+
+def swept_keys(overrides: Sequence[Mapping[str, str]]) -> list[str]:
+    """Keys whose value differs among the jobs, in the order they were given."""
+    keys = list(dict.fromkeys(key for given in overrides for key in given))
+    return [key for key in keys if len({given.get(key) for given in overrides}) > 1]
+
+
+def show_value(job: JobConfig, key: str, given: str | None) -> str:
+    """The value that ``key`` has in ``job``, as a person writes it; ``given`` for group choices."""
+    value: object = job
+    for part in key.split("."):
+        value = getattr(value, part, None)
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if value is None or not isinstance(value, (str, int)):
+        return given if given is not None else ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _why(name: str, *, shared: bool) -> str:
+    """What keeps a job from the name that it was given."""
+    if shared:
+        return "is shared by several jobs"
+    if len(name) > _LONGEST:
+        return f"is longer than {_LONGEST} characters"
+    return "is another job's already, small and capital letters aside"
+
+
+def _parts(jobs: Sequence[JobConfig], overrides: Sequence[Mapping[str, str]]) -> list[list[str]]:
+    """For each job what tells it from the others, a part a swept key; equal values alone give equal parts."""
+    keys = [key for key in swept_keys(overrides) if key not in _IN_THE_NAME_ALREADY]
+    columns = []
+    for key in keys:
+        shown = [show_value(job, key, given.get(key)) for job, given in zip(jobs, overrides, strict=True)]
+        told = _told_apart(key, dict.fromkeys(shown))
+        columns.append([told[value] for value in shown])
+    return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in jobs]
+
+
+def _told_apart(key: str, values: Iterable[str]) -> dict[str, str]:
+    """Each value of ``key`` to its part: of a path as few folders as will do; a digest where letters do not."""
+    shown = list(values)
+    for folders in range(1, _most_folders(key, shown) + 1):
+        told = {value: _part(key, _tail(key, value, folders)) for value in shown}
+        if len({part.lower() for part in told.values()}) == len(told):
+            return told
+    parts = [part.lower() for part in told.values()]
+    return {
+        value: part if parts.count(part.lower()) == 1 else f"{part}-{hashlib.sha256(value.encode()).hexdigest()[:6]}"
+        for value, part in told.items()
+    }
+
+
+def told_shortly(key: str, values: Iterable[str]) -> dict[str, str]:
+    """Each value of ``key`` as a column has room for it: of paths as few folders as tell them apart."""
+    shown = list(dict.fromkeys(values))
+    for folders in range(1, _most_folders(key, shown) + 1):
+        told = {value: _tail(key, value, folders) for value in shown}
+        if len(set(told.values())) == len(told):
+            return told
+    return {value: value for value in shown}
+
+
+def _is_path(key: str) -> bool:
+    return key.endswith("path") or key in _PATHS
+
+
+def _most_folders(key: str, values: Sequence[str]) -> int:
+    return max((value.count("/") for value in values), default=0) + 1 if _is_path(key) else 1
+
+
+def _tail(key: str, value: str, folders: int) -> str:
+    """The end of a path, without what only says what kind of file it is; any other value as it is."""
+    if not _is_path(key):
+        return value
+    return "/".join(_ENDING.sub("", value.rstrip("/")).split("/")[-folders:])
+
+
+def _part(key: str, shown: str) -> str:
+    leaf = key.rsplit(".", 1)[-1]
+    word = _SHORT.get(key, "" if "." not in key and key != "seed" else leaf.replace("_", ""))
+    if shown in ("true", "false"):
+        return _slug(word if shown == "true" else f"no-{word}")
+    return _slug(f"{word}{_POWER.sub('e', shown) or 'none'}")
+
+
+def _slug(text: str) -> str:
+    """Letters that every file system and web UI takes: accents go, and what has no such letter is a dash."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() if not text.isascii() else text
+    return re.sub(r"[^A-Za-z0-9._]+", "-", plain).strip("-._") or "x"
+
+
+def _cut(name: str) -> str:
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[: _LONGEST - 7]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def _unique(name: str, used: set[str]) -> str:
+    if name.lower() not in used:
+        return name
+    number = 2
+    while f"{name}-{number}".lower() in used:
+        number += 1
+    return f"{name}-{number}"

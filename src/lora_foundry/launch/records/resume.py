@@ -1,0 +1,278 @@
+"""Going on with what a sweep left: one job (``resume=<job folder>``) or all that is unfinished (``src.resume``)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lora_foundry.config.called import command_line
+from lora_foundry.config.errors import SweepError
+from lora_foundry.config.made_with import read_made_with
+from lora_foundry.config.paths import home_path
+from lora_foundry.config.schema import JobConfig, TrackingConfig
+from lora_foundry.launch.records.journal import read_journal
+from lora_foundry.launch.records.leftover import Ready
+from lora_foundry.launch.records.record import HYDRA_FOLDER, SWEEP_FILE, is_sweep, read_sweep
+from lora_foundry.launch.records.results import JobOutcome, read_results
+from lora_foundry.launch.records.stored_jobs import (
+    CONFIG,
+    DamagedJobError,
+    has_checkpoint,
+    read_job,
+    read_stored_config,
+    train_again,
+)
+from lora_foundry.launch.records.unchanged import DataCheck, Unchanged, few, refusals
+from lora_foundry.tracking.records import JobRecord
+from lora_foundry.wire.journal import BeganLine, EndedLine, PackLine, ResumedLine
+
+_ALLOWED = "allowed is a job's folder such as multirun/2026-11-22/17-05-33-a1b2c3/0"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resumed:
+    """Jobs of one sweep that can be continued.
+
+    Attributes:
+        sweep_dir: Their sweep's folder.
+        sweep: Their sweep's record.
+        jobs: The jobs, with their stored configurations.
+        packs: Name and numbers of the jobs of each pack, in the order to train them.
+        cwd: Folder that the stored configurations' relative paths start from.
+        notes: What the user is told first.
+        refused: Jobs that are left out since their configuration or their data changed, a line for each reason.
+        damaged: Jobs that are left out since their configuration cannot be read, a line each.
+    """
+
+    sweep_dir: Path
+    sweep: dict[str, Any]
+    jobs: tuple[JobRecord, ...]
+    packs: tuple[tuple[str, tuple[int, ...]], ...]
+    cwd: Path
+    notes: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """A line for each reason why jobs do not go on that would have to."""
+        return (*self.refused, *self.damaged)
+
+    def recorded_in(self, tracking: TrackingConfig | None) -> Resumed:
+        """The same, recorded there; null keeps where the jobs were recorded."""
+        if tracking is None:
+            return self
+        jobs = tuple(replace(job, config=replace(job.config, tracking=tracking)) for job in self.jobs)
+        return replace(self, jobs=jobs)
+
+    def spools(self) -> list[Path]:
+        """A new file for the events of each pack."""
+        folder = self.sweep_dir / "spool"
+        first = len(list(folder.glob("resume-*.jsonl")))
+        return [folder / f"resume-{first + place}.jsonl" for place in range(len(self.packs))]
+
+
+def nothing_left(sweep_dir: Path) -> str:
+    """What is said of a sweep that is done."""
+    return f"Nothing is left to do in {sweep_dir} ({command_line('status', sweep_dir)})"
+
+
+def find_resumed(
+    folder: str, tracking: TrackingConfig | None, changed: DataCheck | None = None, ready: Ready | None = None
+) -> Resumed:
+    """Look up the job in ``folder``.
+
+    Args:
+        folder: What ``resume=`` was given.
+        tracking: Where to record instead of where the job was recorded; null keeps that.
+        changed: Looks at its data; None leaves that to the worker.
+        ready: Waits until nobody works in its sweep; None does not wait.
+
+    Raises:
+        SweepError: When it is no job's folder, holds no checkpoint, its configuration cannot be read, or it or its
+            data changed.
+    """
+    job_dir, sweep_dir, sweep = _locate(folder)
+    if ready is not None:
+        ready(sweep_dir)
+    entry = next((job for job in sweep["jobs"] if (sweep_dir / job["dir"]).resolve() == job_dir.resolve()), None)
+    if entry is None:
+        raise SweepError([f"resume: {sweep_dir / SWEEP_FILE} knows no job in {job_dir}; {_ALLOWED}"])
+    try:
+        job = read_job(sweep_dir, entry)
+    except DamagedJobError as error:
+        raise SweepError([f"resume: {_damaged(entry, error)}"]) from error
+    if not has_checkpoint(job_dir):
+        raise SweepError(
+            [f"resume: {job_dir} holds no checkpoint to continue from; train it anew: {train_again(entry)}"]
+        )
+    reason = Unchanged(changed, _cwd(sweep)).reason(job_dir, job.config)
+    if reason is not None:
+        raise SweepError([f"resume: {line}" for line in refusals({job.name: reason}, sweep["command"])])
+    return Resumed(
+        sweep_dir=sweep_dir,
+        sweep=sweep,
+        jobs=(job,),
+        packs=((job.pack, (job.index,)),),
+        cwd=_cwd(sweep),
+        notes=(f"continuing {job.name} in {job_dir}",),
+    ).recorded_in(tracking)
+
+
+def find_unfinished(
+    sweep_dir: Path, *, failed: bool, only: Collection[int] | None = None, changed: DataCheck | None = None
+) -> Resumed:
+    """What is left of a sweep: jobs that were stopped, lost or never begun, and on request those that failed.
+
+    Jobs that trained together go on together, so that an interrupted pack continues bitwise as it was.
+
+    Args:
+        sweep_dir: Its folder.
+        failed: Whether failed jobs are tried again.
+        only: The numbers of the jobs that are meant; None means all.
+        changed: Looks at the jobs' data; None leaves that to the worker.
+
+    Returns:
+        Without jobs where nothing is left that can go on; ``notes`` and ``left_out`` say why.
+
+    Raises:
+        SweepError: When the sweep cannot be read.
+    """
+    sweep = read_sweep(sweep_dir)
+    entries = {entry["job"]: entry for entry in sweep["jobs"]}
+    results = {result.index: result for result in read_results(sweep_dir) if only is None or result.index in only}
+    unchanged = Unchanged(changed, _cwd(sweep))
+    lost = [
+        number
+        for number, result in results.items()
+        if _is_lost(sweep_dir, result) or (failed and result.state == "FAILED")
+    ]
+    jobs: dict[int, JobRecord] = {}
+    reasons: dict[int, str | None] = {}
+    damaged: dict[int, str] = {}
+    for number, result in results.items():
+        try:
+            if number in lost:
+                jobs[number] = read_job(sweep_dir, entries[number])
+                reasons[number] = unchanged.reason(result.dir, jobs[number].config)
+            elif result.state == "FINISHED":
+                reasons[number] = unchanged.reason(result.dir, _edited_config(result.dir))
+        except DamagedJobError as error:
+            damaged[number] = _damaged(entries[number], error)
+    refused = {number: reason for number, reason in sorted(reasons.items()) if reason is not None}
+    told = refusals({results[number].name: reason for number, reason in refused.items()}, sweep["command"])
+    out = {*refused, *damaged}
+    left = [number for number in lost if number not in out]
+    return Resumed(
+        sweep_dir=sweep_dir,
+        sweep=sweep,
+        jobs=tuple(jobs[number] for number in left),
+        packs=_last_packs(sweep_dir, entries, left),
+        cwd=_cwd(sweep),
+        notes=(
+            *(_going_on(results[number]) for number in left),
+            *_skipped({n: one for n, one in results.items() if n not in left and n not in out}, unchanged),
+        ),
+        refused=told,
+        damaged=tuple(damaged[number] for number in sorted(damaged)),
+    )
+
+
+def _damaged(entry: Mapping[str, Any], error: DamagedJobError) -> str:
+    return f"{entry['name']}: {error.problems[0]}. Restore it to go on, or train it anew: {train_again(entry)}"
+
+
+def is_settled(sweep_dir: Path) -> bool:
+    """Whether the launcher that last began a pack in it lived to its end."""
+    last = [line for line in read_journal(sweep_dir) if isinstance(line, BeganLine | ResumedLine | EndedLine)]
+    return not last or isinstance(last[-1], EndedLine)
+
+
+def readable_jobs(sweep_dir: Path) -> list[JobRecord]:
+    """The jobs of a sweep whose stored configurations can be read.
+
+    Raises:
+        SweepError: When the sweep's record cannot be read.
+    """
+    found = []
+    for entry in read_sweep(sweep_dir)["jobs"]:
+        with contextlib.suppress(DamagedJobError):
+            found.append(read_job(sweep_dir, entry))
+    return found
+
+
+def is_finished(sweep_dir: Path, result: JobOutcome) -> bool:
+    """Whether the job finished and its adapter lies there, whole."""
+    file = sweep_dir / str((result.summary or {}).get("file"))
+    size = result.number("bytes")
+    return result.state == "FINISHED" and file.is_file() and size in (None, file.stat().st_size)
+
+
+def _is_lost(sweep_dir: Path, result: JobOutcome) -> bool:
+    """Whether the job has no end, or finished with a file that is gone or torn."""
+    return result.state == "KILLED" or (result.state == "FINISHED" and not is_finished(sweep_dir, result))
+
+
+def _edited_config(job_dir: Path) -> JobConfig | None:
+    """The stored configuration of a job that has ended, read only where somebody touched it since it began."""
+    made, stored = read_made_with(job_dir), job_dir / CONFIG
+    touched = made is not None and stored.exists() and stored.stat().st_mtime > made.started
+    return read_stored_config(job_dir) if touched else None
+
+
+def _going_on(result: JobOutcome) -> str:
+    how = "from its last checkpoint" if has_checkpoint(result.dir) else "from the beginning: it has no checkpoint"
+    return f"{result.name} ({result.state}) goes on {how}"
+
+
+def _skipped(results: Mapping[int, JobOutcome], unchanged: Unchanged) -> list[str]:
+    """What is not trained again, and why."""
+    finished = [result for result in results.values() if result.state == "FINISHED"]
+    same = [result.name for result in finished if unchanged.is_recorded(result.dir)]
+    unknown = [result.name for result in finished if result.name not in same]
+    broken = [result.name for result in results.values() if result.state == "FAILED"]
+    notes = [f"skipped: finished, same config and data: {few(same)}"] if same else []
+    notes += [f"skipped, finished with its files in place: {few(unknown)}"] if unknown else []
+    notes += [f"skipped, failed ({command_line('retry')} tries again): {few(broken)}"] if broken else []
+    return notes
+
+
+def _last_packs(
+    sweep_dir: Path, entries: Mapping[int, Mapping[str, Any]], left: Collection[int]
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The packs that the jobs were last in, as the journal has them."""
+    pack_of = {number: str(entries[number]["pack"]) for number in left}
+    for line in read_journal(sweep_dir):
+        if isinstance(line, PackLine):
+            pack_of |= {number: line.pack for number in line.jobs if number in pack_of}
+    names = dict.fromkeys(pack_of[number] for number in left)
+    return tuple((name, tuple(number for number in left if pack_of[number] == name)) for name in names)
+
+
+def _cwd(sweep: dict[str, Any]) -> Path:
+    cwd = Path(str(sweep.get("cwd", "")))
+    return cwd if cwd.is_dir() else Path.cwd()
+
+
+def _locate(folder: str) -> tuple[Path, Path, dict[str, Any]]:
+    """The job's folder, its sweep's, and the sweep's record."""
+    job_dir = home_path(folder).absolute()
+    if not job_dir.is_dir():
+        raise SweepError([f"resume: got {folder!r}, which is no folder; {_ALLOWED}"])
+    if not (job_dir / HYDRA_FOLDER).is_dir():
+        inside = sorted(path.parent.parent.name for path in job_dir.glob(f"*/{HYDRA_FOLDER}/config.yaml"))
+        jobs = (
+            f"; it is a sweep's folder, its jobs are {', '.join(inside)}: resume={folder.rstrip('/')}/"
+            if inside
+            else ""
+        )
+        raise SweepError([f"resume: got {folder!r}, which holds no job{jobs}{''.join(inside[:1])}; {_ALLOWED}"])
+    sweep_dir = next((parent for parent in job_dir.parents if is_sweep(parent)), None)
+    if sweep_dir is None:
+        raise SweepError(
+            [f"resume: {job_dir} lies in no sweep's folder ({SWEEP_FILE} is missing above it); {_ALLOWED}"]
+        )
+    return job_dir, sweep_dir, read_sweep(sweep_dir)

@@ -1,0 +1,109 @@
+"""A sweep's jobs as their folders have them: configuration, launcher's options, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lora_foundry.config.called import command_line
+from lora_foundry.config.errors import SweepError
+from lora_foundry.config.parse import ConfigError, parse_stored
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.config.stored import StoredError, read_text
+from lora_foundry.launch.records.record import HYDRA_FOLDER
+from lora_foundry.tracking.records import JobRecord
+
+CONFIG = f"{HYDRA_FOLDER}/config.yaml"
+
+
+class DamagedJobError(SweepError):
+    """A job whose stored configuration cannot be read; the others of its sweep can go on."""
+
+
+def read_job(sweep_dir: Path, entry: Mapping[str, Any]) -> JobRecord:
+    """A job with its stored configuration.
+
+    Args:
+        sweep_dir: The sweep's folder.
+        entry: The job in the sweep's record.
+
+    Raises:
+        DamagedJobError: When the configuration cannot be read.
+    """
+    folder = sweep_dir / entry["dir"]
+    return JobRecord(
+        index=entry["job"],
+        name=entry["name"],
+        dir=folder,
+        config=read_stored_config(folder),
+        overrides=entry["overrides"],
+        pack=entry["pack"],
+        warnings=entry.get("warnings") or {},
+    )
+
+
+def read_stored_config(folder: Path) -> JobConfig:
+    """The configuration in a job's folder.
+
+    Raises:
+        DamagedJobError: When it cannot be read.
+    """
+    if not folder.is_dir():
+        raise DamagedJobError([f"its folder {folder} is gone"])
+    path = folder / CONFIG
+    try:
+        return parse_stored(_read_yaml(path))
+    except StoredError as error:
+        raise DamagedJobError([str(error)]) from error
+    except ConfigError as error:
+        raise DamagedJobError([f"{path}: {'; '.join(error.problems)}"]) from error
+    except OmegaConfBaseException as error:
+        raise DamagedJobError([f"{path}: {_first_line(error)}"]) from error
+
+
+def train_again(entry: Mapping[str, Any]) -> str:
+    """The command that trains a job from its beginning, in a sweep of its own."""
+    return command_line("train", *(f"{key}={value}" for key, value in entry["overrides"].items()))
+
+
+def stored_launcher(jobs: Sequence[JobRecord]) -> dict[str, Any] | None:
+    """The launcher's options that a sweep began with; None where none of its jobs has them any more."""
+    for job in jobs:
+        try:
+            node = OmegaConf.select(_read_yaml(job.dir / HYDRA_FOLDER / "hydra.yaml"), "hydra.launcher")
+            options = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else None
+        except (StoredError, OmegaConfBaseException):
+            continue
+        if isinstance(options, dict):
+            return {str(key): value for key, value in options.items() if key != "_target_"}
+    return None
+
+
+def has_checkpoint(job_dir: Path) -> bool:
+    """Whether there is something to continue from."""
+    return any(job_dir.glob("checkpoints/*.safetensors"))
+
+
+def _read_yaml(path: Path) -> DictConfig:
+    try:
+        loaded = OmegaConf.create(read_text(path))
+    except (yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
+        raise StoredError(f"{path} is no YAML that can be read ({_place(error)})") from error
+    if not isinstance(loaded, DictConfig):
+        raise StoredError(f"{path} holds no mapping")
+    return loaded
+
+
+def _place(error: Exception) -> str:
+    """Where YAML broke, and why, in one line."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    return f"line {mark.line + 1}: {problem}" if mark is not None and problem else _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,55 @@
+"""A plan as people read it (``hydra.launcher.plan_only=true``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.launch.plan.budget import GIB, Budget
+from lora_foundry.launch.plan.clock import BASIS, Basis, in_words
+from lora_foundry.launch.plan.packing import Plan
+from lora_foundry.launch.screen.live import PatientConsole
+from lora_foundry.launch.screen.table import plain
+
+
+def print_plan(
+    console: Console, plan: Plan, jobs: Mapping[int, JobConfig], names: Mapping[int, str], budget: Budget, basis: Basis
+) -> None:
+    """Slots, packs, predicted memory against the budget, predicted time, and why jobs were kept apart."""
+    for slot in budget.slots:
+        usable = "" if slot.memory is None else f", {slot.memory / GIB:.1f} GiB to use"
+        threads = "" if slot.threads is None else f", {slot.threads} {'threads' if slot.threads > 1 else 'thread'}"
+        plain(console, f"Slot {slot.name}: {slot.about or slot.device}{usable}{threads}")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for head in ("pack", "slot", "jobs", "rows", "GiB", "of", "time", "members"):
+        table.add_column(head, justify="left" if head in ("pack", "slot", "members") else "right", overflow="fold")
+    for pack, seconds, place in zip(plan.packs, plan.seconds, plan.slots, strict=True):
+        configs = [jobs[number] for number in pack.jobs]
+        needs, room = budget.needs(configs), budget.of(configs[0])
+        over = needs is not None and room is not None and needs > room
+        table.add_row(
+            pack.name,
+            budget.slots[place].name,
+            str(len(pack.jobs)),
+            str(pack.rows),
+            Text("?" if needs is None else f"{needs / GIB:.2f}", "yellow" if over else ""),
+            "" if room is None else f"{room / GIB:.2f}",
+            in_words(seconds),
+            ", ".join(names[number] for number in pack.jobs) + (" (takes fewer rows a forward)" if over else ""),
+        )
+    console.print(table)
+    plain(console, f"All over in about {in_words(plan.ends_s)}: {BASIS[basis]}.")
+    for reason in plan.reasons:
+        plain(console, reason)
+    plain(console, "Nothing was started (hydra.launcher.plan_only=true).")
+
+
+def say(lines: Sequence[str]) -> None:
+    """Tell the user without starting anything."""
+    console = PatientConsole(highlight=False)
+    for line in lines:
+        plain(console, line)

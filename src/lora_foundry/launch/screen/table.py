@@ -1,0 +1,128 @@
+"""The table at the end of a sweep, and the paths and commands below it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from lora_foundry.config.best import best
+from lora_foundry.config.paths import SHIPPED
+from lora_foundry.config.quoting import shell
+from lora_foundry.config.schema import TrackingConfig
+from lora_foundry.launch.records.results import JobOutcome
+from lora_foundry.tracking.addresses import DATABASES, default_store, scheme_of, shown, store_of
+
+_SHOWN_ALREADY = ("lora.rank", "name", "resume")
+_FILE = "file"
+
+
+def print_results(
+    console: Console, sweep_dir: Path, results: Sequence[JobOutcome], swept: Mapping[int, Mapping[str, str]]
+) -> None:
+    """Print the comparison, best row marked; on a narrow terminal the lesser columns go, and files stand below.
+
+    Args:
+        console: Where to.
+        sweep_dir: Folder that the files' paths start from.
+        results: The sweep's jobs.
+        swept: Job number to swept key to value.
+    """
+    first = best_of(results) if len(results) > 1 else None
+    rows = [_cells(sweep_dir, result, swept.get(result.index, {}), best=result is first) for result in results]
+    heads = list(rows[0]) if rows else []
+    lesser = [_FILE, "size", "seconds", *(_head(key) for key in _swept_keys(swept)), "rank"]  # the name tells the last
+    table = _table(rows, heads, results, first)
+    while lesser and Measurement.get(console, console.options.update(max_width=10_000), table).maximum > console.width:
+        heads = [head for head in heads if head != lesser[0]]
+        lesser = lesser[1:]
+        table = _table(rows, heads, results, first)
+    console.print(table)
+    if _FILE not in heads:
+        for row, result in zip(rows, results, strict=True):
+            if row[_FILE]:
+                plain(console, f"  {result.name}: {row[_FILE]}")
+    if first is not None:
+        console.print(Text(f"Best by validation loss over the base's: {first.name}", style="green"))
+
+
+def plain(console: Console, text: str) -> None:
+    """A line that is never wrapped or coloured inside, so that a path can be copied."""
+    console.print(Text(text), soft_wrap=True)
+
+
+def best_of(results: Sequence[JobOutcome]) -> JobOutcome | None:
+    """The finished job that is best, by :mod:`lora_foundry.config.best`."""
+    finished = {result.index: result for result in results if result.state == "FINISHED"}
+    first = best({index: finished[index].summary for index in sorted(finished)})
+    return None if first is None else finished[first]
+
+
+def ui_command(tracking: TrackingConfig) -> str:
+    """The command that opens MLflow's UI over these runs; of a server its address."""
+    uri, _ = store_of(tracking)
+    if uri == default_store():
+        return "make ui" if Path.cwd() == SHIPPED else shell(["make", "-C", SHIPPED, "ui"])
+    return shell(["mlflow", "ui", "--backend-store-uri", uri]) if scheme_of(uri) in DATABASES else shown(uri)
+
+
+def near(path: Path) -> str:
+    """``path`` from the working folder where it lies below it, else whole."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _swept_keys(swept: Mapping[int, Mapping[str, str]]) -> list[str]:
+    return [key for key in dict.fromkeys(k for row in swept.values() for k in row) if key not in _SHOWN_ALREADY]
+
+
+def _cells(sweep_dir: Path, result: JobOutcome, swept: Mapping[str, str], *, best: bool) -> dict[str, str]:
+    measures = _measures(result) if result.state == "FINISHED" else (result.state, "", "", "")
+    return {
+        "name": f"{result.name} *" if best else result.name,
+        "rank": str(result.rank),
+        **{_head(key): swept[key] for key in _swept_keys({0: swept})},
+        **dict(zip(("val loss", "of base's", "size", "seconds"), measures, strict=True)),
+        _FILE: _file(sweep_dir, result),
+    }
+
+
+def _table(
+    rows: Sequence[Mapping[str, str]], heads: Sequence[str], results: Sequence[JobOutcome], best: JobOutcome | None
+) -> Table:
+    table = Table(header_style="bold")
+    for head in heads:
+        whole = head in ("name", _FILE)
+        table.add_column(head, justify="left" if whole else "right", no_wrap=whole)
+    for row, result in zip(rows, results, strict=True):
+        style = "bold green" if result is best else ("red" if result.state == "FAILED" else "")
+        table.add_row(*(Text(row.get(head, "")) for head in heads), style=style)
+    return table
+
+
+def _head(key: str) -> str:
+    return {"data.batch_size": "batch", "optimizer.lr": "lr"}.get(key, key.rsplit(".", 1)[-1])
+
+
+def _measures(result: JobOutcome) -> tuple[str, str, str, str]:
+    loss, relative = result.number("val_loss"), result.number("val_loss_rel")
+    size, seconds = result.number("bytes"), result.number("seconds")
+    return (
+        "" if loss is None else f"{loss:.4f}",
+        "" if relative is None else f"{relative:.3f}",
+        "" if size is None else _size(size),
+        "" if seconds is None else f"{seconds:.0f}",
+    )
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"
+
+
+def _file(sweep_dir: Path, result: JobOutcome) -> str:
+    file = (result.summary or {}).get(_FILE)
+    return near(sweep_dir / str(file)) if result.state == "FINISHED" and file else ""

@@ -1,0 +1,129 @@
+"""Putting adapters into a base through PEFT. The only file that knows PEFT's custom-module route."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from peft import LoraConfig as PeftConfig
+from peft import inject_adapter_in_model
+from torch import nn
+
+from lora_foundry.config.streams import stream_key
+from lora_foundry.lora.layers import PackedConv2d, PackedLinear
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdapterSpec:
+    """What PEFT is told of one member's adapter.
+
+    Attributes:
+        rank: LoRA rank.
+        alpha: Scale numerator.
+        dropout: Kept for the record; the packed layers draw it themselves (see lora_foundry.lora.layers).
+        targets: Full dotted names of the targeted modules.
+        use_rslora: alpha/sqrt(rank) instead of alpha/rank.
+        init: ``kaiming`` or ``gaussian``.
+        seed: Root of the initialisation's randomness.
+    """
+
+    rank: int
+    alpha: float
+    dropout: float
+    targets: tuple[str, ...]
+    use_rslora: bool
+    init: str
+    seed: int
+
+    def peft(self) -> PeftConfig:
+        """The same as PEFT's config, with the packed layers registered."""
+        config = PeftConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,  # type: ignore[arg-type]  # PEFT annotates int, and computes with floats
+            lora_dropout=self.dropout,
+            target_modules=list(self.targets),
+            use_rslora=self.use_rslora,
+            init_lora_weights=True if self.init == "kaiming" else "gaussian",
+        )
+        config._register_custom_module({nn.Linear: PackedLinear, nn.Conv2d: PackedConv2d})
+        return config
+
+
+def handle(name: str) -> str:
+    """The name that PEFT knows an adapter by: it allows no dot (lr0.001) and no ``lora_`` in one."""
+    return f"member-{name.encode().hex()}"
+
+
+def inject(base: nn.Module, name: str, spec: AdapterSpec) -> None:
+    """Add the adapter ``name`` to ``base``; PEFT replaces each target by a packed layer.
+
+    The initialisation is PEFT's, drawn from a stream of (seed, "init", module name), so it does not
+    depend on what was injected before.
+
+    Raises:
+        ValueError: When a target is not in the base, is no linear layer or convolution, or has groups.
+    """
+    wanted = dict.fromkeys(spec.targets)
+    modules = {n: m for n, m in base.named_modules() if not n.endswith(".base_layer")}
+    missing = [target for target in wanted if target not in modules]
+    if missing:
+        msg = f"adapter {name!r}: got targets that the base lacks: {', '.join(missing[:5])}"
+        raise ValueError(msg)
+    for target in wanted:
+        module = modules[target]
+        inner = module.get_base_layer() if isinstance(module, (PackedLinear, PackedConv2d)) else module
+        if not isinstance(inner, (nn.Linear, nn.Conv2d)) or getattr(inner, "groups", 1) != 1:
+            msg = (
+                f"adapter {name!r}: {target} is a {type(inner).__name__}, allowed are nn.Linear and ungrouped nn.Conv2d"
+            )
+            raise ValueError(msg)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # Several adapters in one base are the point here, and PEFT warns of them.
+        warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute.*")
+        config = spec.peft()
+        init, config.init_lora_weights = config.init_lora_weights, False  # drawn below, from streams of their own
+        _add(base, handle(name), config, {target: modules[target] for target in wanted})
+        config.init_lora_weights = init
+        for module_name, layer in packed_layers(base).items():
+            layer.set_adapter(handle(name))
+            if handle(name) in layer.lora_A:
+                # On the CPU in fp32 whatever the base is, so that every device and precision starts alike.
+                for holder in (layer.lora_A[handle(name)], layer.lora_B[handle(name)]):
+                    holder.to("cpu", torch.float32)
+                # torch.manual_seed would seed every GPU as well, which takes a millisecond for each of 133 layers.
+                torch.default_generator.manual_seed(stream_key(spec.seed, "init", module_name))
+                layer.reset_lora_parameters(handle(name), init)
+
+
+def _add(base: nn.Module, adapter: str, config: PeftConfig, targets: Mapping[str, nn.Module]) -> None:
+    """Give every target the adapter: through PEFT where a layer is to be replaced, else through the layer itself.
+
+    PEFT looks at every module of the base once for each adapter, tens of times as long as the layers take.
+    """
+    plain = [target for target, module in targets.items() if not isinstance(module, (PackedLinear, PackedConv2d))]
+    if plain:
+        config.target_modules = set(plain)
+        inject_adapter_in_model(config, base, adapter_name=adapter)
+    for module in targets.values():
+        if isinstance(module, (PackedLinear, PackedConv2d)):
+            module.update_layer(adapter, config.r, lora_alpha=config.lora_alpha, config=config)
+    config.target_modules = set(targets)
+    base.peft_config[adapter] = config  # type: ignore[index,operator]  # PEFT's own attribute
+
+
+def eject(base: nn.Module, name: str) -> None:
+    """Take the adapter ``name`` out of every layer that has it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted.*")
+        for layer in packed_layers(base).values():
+            if handle(name) in layer.lora_A:
+                layer.delete_adapter(handle(name))
+    getattr(base, "peft_config", {}).pop(handle(name), None)
+
+
+def packed_layers(base: nn.Module) -> dict[str, PackedLinear | PackedConv2d]:
+    """Every packed layer of ``base`` by its dotted name, sorted, so that nothing depends on injection order."""
+    found = {n: m for n, m in base.named_modules() if isinstance(m, (PackedLinear, PackedConv2d))}
+    return dict(sorted(found.items()))

@@ -1,0 +1,130 @@
+"""PEFT LoRA layers that compute all members of a pack at once.
+
+Without an :class:`~lora_foundry.lora.bank.AdapterBank` they are PEFT's own layers. With one they add, to each row
+that the bank's plan names, the low-rank update of that row's member; without a plan they are the base:
+
+    y_n = W x_n + s_m B_m A_m dropout(x_n),   m = member of row n,   s = alpha / rank   (Hu et al. 2021)
+
+with the A and B of all members stacked, so that K members cost two batched products instead of K pairs.
+Shapes: N rows, K members, R padded rank, T positions of a row, C and D the layer's inputs and outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft.tuners.lora.layer import Conv2d as PeftConv2d
+from peft.tuners.lora.layer import Linear as PeftLinear
+from torch import Tensor
+from torch.nn import functional
+
+from lora_foundry.config.streams import stream_key
+from lora_foundry.lora.rows import RowPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(slots=True)
+class Stack:
+    """One layer's share of the bank.
+
+    Attributes:
+        name: The layer's dotted name in the base; part of the dropout's key.
+        down: ``A [K, R, C]`` or, for convolutions, ``[K, R, C, kh, kw]``.
+        up: ``B [K, R, D]``.
+        scaling: ``[K]`` alpha/rank (or alpha/sqrt(rank)) of each member, 0 where it has no such target.
+        unit: Whether all scales are 1, so that the product is left out.
+        plan: Returns the plan of the forward under way, or None.
+    """
+
+    name: str
+    down: Tensor
+    up: Tensor
+    scaling: Tensor
+    unit: bool
+    plan: Callable[[], RowPlan | None]
+
+    def matrices(self, plan: RowPlan, dtype: torch.dtype, *, per_row: bool) -> tuple[Tensor, Tensor]:
+        """A and scaled B in ``dtype``, one pair a block, or one a row: ``[M, R, C...]`` and ``[M, R, D]``."""
+        down, up = self.down, self.up
+        if not (self.unit and plan.scale == 1.0):
+            up = up * (self.scaling * plan.scale)[:, None, None]
+        down, up = down.to(dtype), up.to(dtype)
+        if per_row:
+            index = plan.row_index(down.device)
+            return down.index_select(0, index), up.index_select(0, index)
+        if plan.covers(down.shape[0]):
+            return down, up
+        index = plan.block_index(down.device)
+        return down.index_select(0, index), up.index_select(0, index)
+
+    def drop(self, x: Tensor, plan: RowPlan) -> Tensor:
+        """``x [N, ...]`` with each row's own inputs dropped and the rest scaled by 1/(1-p)."""
+        if not any(key.probability for key in plan.dropout):
+            return x
+        generator = torch.Generator(device=x.device)
+        mask = torch.ones(x.shape, dtype=torch.float32, device=x.device)
+        for row, key in enumerate(plan.dropout):
+            if key.probability:
+                generator.manual_seed(stream_key(key.seed, "dropout", key.ordinal, self.name))
+                mask[row].bernoulli_(1.0 - key.probability, generator=generator).div_(1.0 - key.probability)
+        return x * mask.to(x.dtype)
+
+
+class PackedLayer:
+    """What the bank needs of a layer, whatever its kind."""
+
+    stack: Stack | None = None
+
+
+class PackedLinear(PackedLayer, PeftLinear):
+    """A linear layer with the adapters of all members."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+        """``x [N, ..., C]`` to ``[N, ..., D]``."""
+        stack = self.stack
+        if stack is None:
+            return super().forward(x, *args, **kwargs)
+        result = self.base_layer(x, *args, **kwargs)
+        plan = stack.plan()
+        if plan is None:
+            return result
+        _check_rows(x, plan, stack.name)
+        blocks = len(plan.places) if plan.uniform else x.shape[0]
+        down, up = stack.matrices(plan, x.dtype, per_row=not plan.uniform)
+        inputs = stack.drop(x, plan).reshape(blocks, -1, x.shape[-1])
+        hidden = torch.bmm(inputs, down.transpose(1, 2))
+        return torch.baddbmm(result.reshape(blocks, -1, result.shape[-1]), hidden, up).view(result.shape)
+
+
+class PackedConv2d(PackedLayer, PeftConv2d):
+    """A convolution with the adapters of all members, as one convolution in groups."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+        """``x [N, C, H, W]`` to ``[N, D, H', W']``."""
+        stack = self.stack
+        if stack is None:
+            return super().forward(x, *args, **kwargs)
+        result = self.base_layer(x, *args, **kwargs)
+        plan = stack.plan()
+        if plan is None:
+            return result
+        _check_rows(x, plan, stack.name)
+        down, up = stack.matrices(plan, x.dtype, per_row=True)
+        base = self.get_base_layer()
+        rows = x.shape[0]
+        # Rows become groups: [1, N*C, H, W] with N groups of R filters is each row under its own A.
+        inputs = stack.drop(x, plan).reshape(1, rows * x.shape[1], *x.shape[2:])
+        hidden = functional.conv2d(
+            inputs, down.flatten(0, 1), None, base.stride, base.padding, base.dilation, groups=rows
+        ).view(rows, down.shape[1], -1)
+        return torch.baddbmm(result.flatten(2), up.transpose(1, 2), hidden).view(result.shape)
+
+
+def _check_rows(x: Tensor, plan: RowPlan, name: str) -> None:
+    if x.shape[0] != plan.n_rows:
+        msg = f"layer {name}: got {x.shape[0]} rows, allowed is the plan's {plan.n_rows}"
+        raise ValueError(msg)

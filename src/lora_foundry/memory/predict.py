@@ -1,0 +1,217 @@
+"""What training will take, before anything runs.
+
+The peak of a step is what stays (base, adapters, gradients, optimizer states) and what the forward pass keeps for the
+backward pass. The first is arithmetic. The second is traced once for two numbers of rows and is a straight line between
+and beyond them: each row brings activations of its own. Traces are kept by content, so a later look is a file read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_foundry.config.files import write_json
+from lora_foundry.memory.scratch import Spot, lines
+from lora_foundry.models.opening import open_sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lora_foundry.config import JobConfig
+    from lora_foundry.models.protocol import BaseSizes
+
+GIB = 2**30
+TRACED_ROWS = (1, 2)
+CPU_PROGRAM = int(0.75 * GIB)  # torch, Lightning and diffusers, imported
+GPU_CONTEXT = int(0.75 * GIB)  # of CUDA and its libraries in one process: 757 MiB on an H100 (bench.device)
+_FORMAT = 3  # of kept traces; part of every key
+_ADAPTER_BYTES = {"64-true": 8}
+# Copies of the adapter that an optimizer's state holds (Adafactor keeps rows and columns only, Shazeer & Stern 2018).
+_STATES = {"adamw": 2.0, "adafactor": 0.1, "prodigy": 4.0}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """Bytes of a training at its peak.
+
+    Attributes:
+        weights: The frozen base.
+        adapters: The members' weights.
+        gradients: The members' gradients.
+        optimizer: The members' optimizer states.
+        activations: What one forward pass keeps for its backward pass, and works with; on a CPU, what kernels do too.
+        context: What the program and the device's libraries take besides tensors.
+    """
+
+    weights: int
+    adapters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    context: int = 0
+
+    @property
+    def stays(self) -> int:
+        """Bytes that the members themselves keep from step to step."""
+        return self.adapters + self.gradients + self.optimizer
+
+    @property
+    def tensors(self) -> int:
+        """Bytes of tensors: what ``torch.cuda.max_memory_allocated`` reports."""
+        return self.weights + self.stays + self.activations
+
+    @property
+    def total(self) -> int:
+        """Everything."""
+        return self.tensors + self.context
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curve:
+    """What steps of one kind take, for any number of members and rows.
+
+    Attributes:
+        weights: Bytes of the base.
+        floats: Numbers of one adapter.
+        adapter_bytes: Bytes of one number of an adapter.
+        fixed: Activation bytes of a step of no rows.
+        row: Activation bytes of each row.
+        ops: Kernels of a step of no rows, forward and backward.
+        ops_row: Kernels that each row adds (dropout draws each row's mask by itself).
+        flops_fixed: Floating-point operations of a step of no rows.
+        flops_row: Those of each row; what checkpointing computes again is in them.
+        spots: Kernels that allocate for themselves on a CPU, where the step may peak.
+    """
+
+    weights: int
+    floats: int
+    adapter_bytes: int
+    fixed: int
+    row: int
+    ops: int
+    ops_row: int
+    flops_fixed: int
+    flops_row: int
+    spots: tuple[Spot, ...] = ()
+
+    def needs(self, rows: int, optimizers: Sequence[str], context: int = 0, *, cpu_threads: int | None = None) -> Needs:
+        """A pack of ``len(optimizers)`` members whose forward takes ``rows`` rows.
+
+        Args:
+            rows: Of all members together.
+            optimizers: Their names, one a member.
+            context: Bytes that are no tensors.
+            cpu_threads: Of torch where it trains on a CPU, whose kernels allocate for themselves; null for a GPU.
+        """
+        one = self.floats * self.adapter_bytes
+        return Needs(
+            weights=self.weights,
+            adapters=one * len(optimizers),
+            gradients=one * len(optimizers),
+            optimizer=int(sum(one * _STATES[name] for name in optimizers)),
+            activations=max(self.fixed + self.row * rows, self.inside_kernels(rows, cpu_threads)),
+            context=context,
+        )
+
+    def inside_kernels(self, rows: int, cpu_threads: int | None) -> int:
+        """Bytes beyond what stays while a CPU kernel of the step has scratch memory of its own; 0 for a GPU (null)."""
+        return max((spot.peak(rows, cpu_threads) for spot in self.spots), default=0) if cpu_threads and rows else 0
+
+    def most_rows(self, budget: int, optimizers: Sequence[str], context: int = 0) -> int:
+        """Most rows of a forward that stay within ``budget`` bytes; 0 where not even one does."""
+        spare = budget - self.needs(0, optimizers, context).total
+        return max(0, spare // self.row)
+
+    def most_members(self, budget: int, rows_each: int, optimizer: str, context: int = 0) -> int:
+        """Most members of ``rows_each`` rows that train in one forward within ``budget`` bytes."""
+        alone = self.needs(rows_each, [optimizer], context).total
+        both = self.needs(2 * rows_each, [optimizer] * 2, context).total
+        return max(0, 1 + (budget - alone) // (both - alone)) if budget >= alone else 0
+
+
+def predict(config: JobConfig, *, members: int = 1, context: int = 0) -> Needs:
+    """What a pack of ``members`` jobs like ``config`` takes, all rows in one forward.
+
+    Raises:
+        lora_foundry.models.protocol.BaseError: When the base's configs are missing.
+        ValueError: When a target is not in the base.
+    """
+    curve = curve_of(config)
+    return curve.needs(members * config.data.batch_size, [config.optimizer.name] * members, context)
+
+
+def curve_of(config: JobConfig) -> Curve:
+    """The curve of ``config``'s kind of step, from the cache or traced now (seconds).
+
+    Raises:
+        lora_foundry.models.protocol.BaseError: When the base's configs are missing.
+        ValueError: When a target is not in the base.
+    """
+    sizes = open_sizes(config.model)
+    path = _path(config, sizes)
+    known = _read(path)
+    if known is not None:
+        return known
+    from lora_foundry.memory.trace import trace_step  # a kept trace is served without torch
+
+    traced = trace_step(sizes, config, TRACED_ROWS)
+    fixed, row = _line({rows: step.peak for rows, step in traced.steps.items()})
+    ops, ops_row = _line({rows: step.ops for rows, step in traced.steps.items()})
+    flops_fixed, flops_row = _line({rows: step.flops for rows, step in traced.steps.items()})
+    curve = Curve(
+        weights=traced.weights,
+        floats=traced.floats,
+        adapter_bytes=_ADAPTER_BYTES.get(config.trainer.precision, 4),
+        fixed=fixed,
+        row=row,
+        ops=ops,
+        ops_row=ops_row,
+        flops_fixed=flops_fixed,
+        flops_row=flops_row,
+        spots=tuple(lines(*(traced.steps[rows].spots for rows in TRACED_ROWS))),
+    )
+    write_json(path, dataclasses.asdict(curve))
+    return curve
+
+
+def _line(values: Mapping[int, int]) -> tuple[int, int]:
+    """The straight line through two traces: its value at no rows, and what each row adds."""
+    (few, low), (many, high) = sorted(values.items())
+    slope = (high - low) // (many - few)
+    return low - few * slope, slope
+
+
+def is_known(config: JobConfig) -> bool:
+    """Whether :func:`curve_of` answers at once."""
+    return _read(_path(config, open_sizes(config.model))) is not None
+
+
+def _path(config: JobConfig, sizes: BaseSizes) -> Path:
+    """Where the trace is kept: named by everything that decides it."""
+    decides = {
+        "format": _FORMAT,
+        "base": sizes.fingerprint,
+        "targets": config.lora.target_modules,
+        "rank": config.lora.rank,
+        "plain": config.lora.alpha == config.lora.rank and not config.lora.use_rslora,
+        "dropout": config.lora.dropout > 0,
+        "resolution": config.data.resolution,
+        "precision": config.trainer.precision,
+        "checkpointing": config.trainer.gradient_checkpointing,
+        "versions": [version(name) for name in ("torch", "diffusers", "peft")],
+    }
+    name = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    return Path(config.data.cache_dir) / "memory" / f"{name[:32]}.json"
+
+
+def _read(path: Path) -> Curve | None:
+    try:
+        values = json.loads(path.read_text())
+        return Curve(**values | {"spots": tuple(Spot(**spot) for spot in values["spots"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

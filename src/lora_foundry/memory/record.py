@@ -1,0 +1,83 @@
+"""What predictions were off by: noted by workers, and what later predictions are corrected with."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_foundry.memory.predict import curve_of, is_known
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lora_foundry.config import JobConfig
+
+_FILE = "errors.jsonl"
+_LAST = 21  # records that a correction is taken from
+_LEAST = 3  # below that nothing is corrected
+
+
+def note_error(  # what is known of a run
+    configs: Sequence[JobConfig],
+    rows: int,
+    *,
+    measured: int,
+    beside: int,
+    device: str,
+    cpu_threads: int | None = None,
+) -> int | None:
+    """Record what a pack really took beside what was predicted for it.
+
+    Args:
+        configs: Of its members.
+        rows: Of its largest forward.
+        measured: Bytes at the peak.
+        beside: Bytes of it that were there before; where there are any, the base's weights are among them.
+        device: Name of the device.
+        cpu_threads: Of torch where that is a CPU.
+
+    Returns:
+        The predicted bytes at the peak, or None where nothing was predicted for this kind of step.
+    """
+    largest = max(configs, key=lambda config: config.lora.rank)
+    if not is_known(largest):
+        return None
+    optimizers = [config.optimizer.name for config in configs]
+    needs = curve_of(largest).needs(rows, optimizers, cpu_threads=cpu_threads)
+    predicted = needs.tensors - (needs.weights if beside else 0)
+    line = {
+        "t": time.time(),
+        "base": largest.model.name,
+        "device": device,
+        "predicted": predicted,
+        "measured": measured - beside,
+    }
+    with _path(largest).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    return predicted + beside
+
+
+def correction(config: JobConfig, device: str) -> tuple[float, int]:
+    """Measured over predicted, the median of the last runs of ``config``'s base on ``device``, and of how many.
+
+    1 below three. A small base's share of what no tensor shows is no measure for a large one.
+    """
+    ratios = []
+    path = _path(config)
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue  # torn by a kill
+        kind = record.get("base"), record["device"]
+        if kind == (config.model.name, device) and record["predicted"] > 0:
+            ratios.append(record["measured"] / record["predicted"])
+    ratios = ratios[-_LAST:]
+    return (statistics.median(ratios), len(ratios)) if len(ratios) >= _LEAST else (1.0, len(ratios))
+
+
+def _path(config: JobConfig) -> Path:
+    return Path(config.data.cache_dir) / "memory" / _FILE

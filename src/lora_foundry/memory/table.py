@@ -1,0 +1,142 @@
+"""What ``python -m src.predict`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+from lora_foundry.memory.fits import MOST_BATCH, MOST_RANK, MOST_RESOLUTION, Most, most_that_fits
+from lora_foundry.memory.predict import GIB, GPU_CONTEXT, is_known, predict
+from lora_foundry.memory.record import correction
+
+if TYPE_CHECKING:
+    from lora_foundry.config import JobConfig
+
+_SHORT = {
+    "data.batch_size": "batch",
+    "lora.rank": "rank",
+    "data.resolution": "px",
+    "trainer.gradient_checkpointing": "checkpointing",
+}
+
+
+_SIGNS = {
+    "-": "not even the least fits, the other values being as asked for; a lower batch, rank or resolution may",
+    "+": "the most that is allowed, and it fits",
+}
+
+
+class Row(Protocol):
+    """One job of a command line."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What makes it."""
+
+    @property
+    def config(self) -> JobConfig:
+        """Its configuration."""
+
+
+def print_needs(points: Sequence[Row], members: int, console: Console | None = None) -> None:
+    """A row a point: its peak in GiB, and what it is made of."""
+    console = console or Console()
+    heads = ["base", "adapter" if members == 1 else "adapters", "gradients", "optimizer", "activations"]
+    table = Table(title=_title(points, members), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    keys = _swept(points)
+    for key in keys:
+        table.add_column(_SHORT.get(key, key.rpartition(".")[2]), justify="right", no_wrap=True)
+    table.add_column("GiB", justify="right", style="bold", no_wrap=True)
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    with _patience(console, points) as tell:
+        for point in points:
+            tell(point)
+            needs = predict(point.config, members=members)
+            parts = (needs.weights, needs.adapters, needs.gradients, needs.optimizer, needs.activations)
+            table.add_row(*_values(point, keys), _gib(needs.tensors), *map(_gib, parts))
+    console.print(table)
+    factor, runs = correction(points[0].config, "cpu")
+    if runs and factor != 1.0:
+        console.print(
+            f"The last {runs} runs on this machine's CPU took {factor:.2f} of what was predicted.", style="dim"
+        )
+    console.print(
+        f"Tensors of a step, in GiB. On a GPU add its context (about {GPU_CONTEXT / GIB:g} GiB a process) and what "
+        "the allocator keeps in reserve; on a CPU the program itself (about 0.7 GiB).",
+        style="dim",
+    )
+
+
+def print_fits(points: Sequence[Row], card_gib: float, console: Console | None = None) -> None:
+    """Two rows a point, without and with gradient checkpointing: the most that fits ``card_gib``."""
+    console = console or Console()
+    budget = int(card_gib * GIB)
+    context = f"{GPU_CONTEXT / GIB:g} GiB of it is the GPU's context"
+    title = f"What fits {card_gib:g} GiB, one value raised at a time ({context})"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    keys = _swept(points)
+    for key in (*keys, "checkpointing"):
+        table.add_column(_SHORT.get(key, key.rpartition(".")[2]), justify="right", no_wrap=True)
+    for head in ("most batch", "most rank", "most px", "most members"):
+        table.add_column(head, justify="right", no_wrap=True)
+    told: list[str] = []
+    with _patience(console, points) as tell:
+        for point in points:
+            for checkpointing in (False, True):
+                tell(point)
+                most = most_that_fits(point.config, budget, checkpointing=checkpointing, context=GPU_CONTEXT)
+                table.add_row(*_values(point, keys), "on" if checkpointing else "off", *_most(most))
+                told.extend(_most(most))
+    console.print(table)
+    for sign, meaning in _SIGNS.items():
+        if any(cell.endswith(sign) for cell in told):
+            console.print(f"{sign}: {meaning}", style="dim", highlight=False)
+
+
+def _most(most: Most) -> Iterator[str]:
+    """A dash where nothing fits, a plus where the largest that is allowed does."""
+    ends = (MOST_BATCH, MOST_RANK, MOST_RESOLUTION, None)
+    for value, end in zip((most.batch, most.rank, most.resolution, most.members), ends, strict=True):
+        yield "-" if not value else f"{value}+" if value == end else str(value)
+
+
+def _title(points: Sequence[Row], members: int) -> str:
+    first = points[0].config
+    many = f"{members} adapters together, " if members > 1 else ""
+    names = ", ".join(dict.fromkeys(point.config.model.name for point in points))
+    return f"Peak memory of a step: {names}, {many}{first.trainer.precision}"
+
+
+def _swept(points: Sequence[Row]) -> list[str]:
+    """Keys whose values differ, and batch, rank and resolution always."""
+    always = ["data.batch_size", "lora.rank", "data.resolution"]
+    words = [dict(word.partition("=")[::2] for word in point.words) for point in points]
+    differ = [key for key in words[0] if len({one.get(key) for one in words}) > 1]
+    return [*[key for key in differ if key not in always], *always]
+
+
+def _values(point: Row, keys: Sequence[str]) -> list[str]:
+    given = dict(word.partition("=")[::2] for word in point.words)
+    data, lora = point.config.data, point.config.lora
+    own = {"data.batch_size": data.batch_size, "lora.rank": lora.rank, "data.resolution": data.resolution}
+    return [str(own.get(key, given.get(key, ""))) for key in keys]
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.2f}"
+
+
+@contextmanager
+def _patience(console: Console, points: Sequence[Row]) -> Iterator[Callable[[Row], None]]:
+    """A line while traces are taken, which is seconds each; nothing where all are known."""
+    unknown = [point for point in points if not is_known(point.config)]
+    if not unknown:
+        yield lambda _: None
+        return
+    with console.status("tracing a step of each kind (once; later looks are instant)") as status:
+        yield lambda point: status.update(f"tracing a step: {' '.join(point.words) or 'defaults'}")

@@ -1,0 +1,163 @@
+"""One training step without weights and without arithmetic: its tensors' bytes, and what it would compute.
+
+The base is built from its configs in memory that is never touched; the adapters, the batch and every activation are
+torch's fake tensors, which have shapes and no content. The step is the very code that trains (the bank, the packed
+layers, the loss, the backward pass), so what that code keeps alive is what is counted.
+"""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from lora_foundry.lora.inject import inject
+from lora_foundry.lora.rows import DropoutKey, RowPlan
+from lora_foundry.memory.scratch import Spots
+from lora_foundry.memory.tally import Tally
+from lora_foundry.memory.work import Work
+from lora_foundry.tasks.denoising.task import Denoising, blank_inputs
+from lora_foundry.tasks.protocol import StepRows
+from lora_foundry.training.batch import PackBatch
+from lora_foundry.training.member import Member, Provenance
+from lora_foundry.training.pack import Pack, adapter_spec
+from lora_foundry.training.pack_step import member_losses
+from lora_foundry.training.precision import DTYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from lora_foundry.config import JobConfig
+    from lora_foundry.models.protocol import Base, BaseSizes
+
+GRAIN = 512  # bytes that CUDA's caching allocator rounds every allocation to
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Traced:
+    """What a step of one member was found to take.
+
+    Attributes:
+        weights: Bytes of the base.
+        floats: Numbers that the adapter has.
+        steps: Rows of a step to what it took.
+    """
+
+    weights: int
+    floats: int
+    steps: dict[int, TracedStep]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TracedStep:
+    """One forward and backward pass.
+
+    Attributes:
+        peak: Most bytes alive in it beyond base, adapter, gradient and optimizer.
+        ops: Kernels that it runs.
+        flops: Floating-point operations of its matrix products, convolutions and attention.
+        spots: Kernels that allocate for themselves on a CPU.
+    """
+
+    peak: int
+    ops: int
+    flops: int
+    spots: Spots
+
+
+def trace_step(sizes: BaseSizes, config: JobConfig, rows: Sequence[int]) -> Traced:
+    """Trace a step of ``config``'s adapter, once for each number of ``rows``.
+
+    Raises:
+        ValueError: When a layer that ``lora.target_modules`` names is not in the base.
+    """
+    dtypes = DTYPES[config.trainer.precision]
+    collecting = gc.isenabled()
+    gc.disable()  # tens of thousands of small objects, none of them garbage
+    try:
+        denoiser = sizes.build(dtypes.base)
+        denoiser.set_gradient_checkpointing(enabled=config.trainer.gradient_checkpointing)
+        member = placeholder(config)
+        inject(denoiser.module, member.name, adapter_spec(member, denoiser))
+        with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+            pack = Pack(Denoising(denoiser), [member], injected=True)
+            held = [fake.fake_tensor_converter.from_real_tensor(fake, tensor) for tensor in _tensors(denoiser)]
+            steps = {count: _step(pack, sizes, count, [*held, *_adapters(pack)]) for count in rows}
+        weights = sum(_rounded(tensor.nbytes) for tensor in held)
+        return Traced(weights=weights, floats=pack.bank.weights.shape[1], steps=steps)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def run_once(pack: Pack, batch: PackBatch) -> None:
+    """The forward and the backward pass of ``batch``: where a step's memory peaks."""
+    with pack.bank.rows(batch.plan):
+        member_losses(pack, batch).sum().backward()
+
+
+def zeros(pack: Pack, sizes: BaseSizes, rows: Sequence[int]) -> PackBatch:
+    """A batch of the right shapes, ``rows[k]`` rows of member k, with nothing in it."""
+    config, count, dtype = pack.members[0].config, sum(rows), pack.dtypes.adapter
+    task = cast("Denoising", pack.task)
+    inputs = blank_inputs(task.denoiser, sizes, count, resolution=config.data.resolution, dtype=dtype)
+    keys = [
+        DropoutKey(seed=0, ordinal=n, probability=member.config.lora.dropout)
+        for member, own in zip(pack.members, rows, strict=True)
+        for n in range(own)
+    ]
+    return PackBatch(
+        rows=StepRows(inputs=inputs, weight=torch.ones(count, dtype=dtype)),
+        plan=RowPlan(
+            places=tuple(range(len(rows))),
+            counts=tuple(rows),
+            dropout=tuple(keys) if any(key.probability for key in keys) else (),
+        ),
+        members=tuple(pack.members),
+    )
+
+
+def placeholder(config: JobConfig, number: int = 0) -> Member:
+    """A member that trains nothing: it has a configuration and no data."""
+    nothing = cast("Any", None)
+    return Member(
+        job=number,
+        name=f"traced{number}",
+        folder=Path(),
+        config=config,
+        material=nothing,
+        provenance=Provenance(base_hash="", data_hash="", started_at=0.0),
+        order=nothing,
+        total_steps=1,
+    )
+
+
+def _step(pack: Pack, sizes: BaseSizes, rows: int, held: list[Tensor]) -> TracedStep:
+    work, spots = Work(), Spots(rows)
+    tally = Tally(grain=GRAIN, work=work, spots=spots)
+    tally.add(held)
+    start = tally.mark()
+    with tally:
+        run_once(pack, zeros(pack, sizes, [rows]))
+    return TracedStep(peak=tally.peak - start, ops=work.ops, flops=work.flops, spots=spots)
+
+
+def _tensors(base: Base) -> list[Tensor]:
+    """The base's own tensors; PEFT's parameters are views of the bank by now."""
+    module = base.module
+    named = [*module.named_parameters(), *module.named_buffers()]
+    return [tensor for name, tensor in named if ".lora_" not in name]
+
+
+def _adapters(pack: Pack) -> list[Tensor]:
+    return [pack.bank.weights, pack.bank.gradients]
+
+
+def _rounded(size: int) -> int:
+    return -(-size // GRAIN) * GRAIN

@@ -1,0 +1,71 @@
+"""From a model's configuration to files that were found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+
+from lora_foundry.config.schema import ModelConfig
+from lora_foundry.models.protocol import BaseError, BaseFiles, BaseSizes
+
+FAMILIES = {"sd": "lora_foundry.models.sd.base"}
+"""Name in ``model.family`` to the module with its ``open_files``, ``file_problems`` and ``layers_of``."""
+SIZES = {"sd": "lora_foundry.models.sd.sizes", "sdxl": "lora_foundry.models.sd.sizes"}
+"""The same for ``open_sizes``: families whose memory can be predicted."""
+
+
+def open_base(model: ModelConfig) -> BaseFiles:
+    """Find a base and check that it is complete, without reading weights.
+
+    Args:
+        model: The ``model`` group of a job.
+
+    Returns:
+        Files, tokenizer, and the ways to load the parts.
+
+    Raises:
+        BaseError: When files are missing, incomplete or of a kind that is not allowed, or the hub cannot be reached.
+    """
+    if model.family not in FAMILIES:
+        msg = f"model.family: got {model.family}, allowed is one of {', '.join(FAMILIES)}"
+        raise BaseError(msg)
+    opener: Callable[[ModelConfig], BaseFiles] = import_module(FAMILIES[model.family]).open_files
+    return opener(model)
+
+
+def file_problems(model: ModelConfig, start: Path | None = None) -> list[str]:
+    """What is wrong with a base's files, a line each, as far as that shows without torch and without the hub.
+
+    Args:
+        model: The ``model`` group of a job.
+        start: Folder that relative paths start from; None is the working folder.
+    """
+    if model.family not in FAMILIES:
+        return []
+    look: Callable[[ModelConfig, Path | None], list[str]] = import_module(FAMILIES[model.family]).file_problems
+    return look(model, start)
+
+
+def layers_of(model: ModelConfig, start: Path | None = None) -> Mapping[str, tuple[int, ...]] | None:
+    """Shapes of the layers that an adapter can target; None where they show only with torch or the hub, or not at all.
+
+    Args:
+        model: The ``model`` group of a job.
+        start: Folder that relative paths start from; None is the working folder.
+    """
+    if model.family not in FAMILIES:
+        return None
+    look: Callable[[ModelConfig, Path | None], Mapping[str, tuple[int, ...]] | None]
+    look = import_module(FAMILIES[model.family]).layers_of
+    return look(model, start)
+
+
+def open_sizes(model: ModelConfig) -> BaseSizes:
+    """Find a base's configs; its weights may be elsewhere.
+
+    Raises:
+        BaseError: When they are missing.
+    """
+    opener: Callable[[ModelConfig], BaseSizes] = import_module(SIZES[model.family]).open_sizes
+    return opener(model)

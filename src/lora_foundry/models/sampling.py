@@ -1,0 +1,137 @@
+"""Drawing pictures with a denoiser: deterministic, and the same whatever else is drawn beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from lora_foundry.config.streams import stream_key
+from lora_foundry.models.protocol import Conditioning, Decoder, Denoiser
+from lora_foundry.objectives.noise import sample_noise
+from lora_foundry.objectives.schedule import wide
+
+Denoise = Callable[[Tensor, Tensor, Conditioning], Tensor]
+Around = Callable[[Sequence[int]], AbstractContextManager[object]]
+MAX_ROWS = 64
+_CELLS = 2**16  # of latents in one forward: 16 rows of a 512-pixel picture at 8 pixels a cell
+_PIXELS = 2**21  # decoded at once: 8 pictures of 512 pixels
+
+
+def rows_of_a_forward(cells: int) -> int:
+    """Most rows of one forward without gradients, for latents of ``cells`` cells (h x w): 1 to 64.
+
+    So a large picture takes no more memory to draw or to validate than a small one.
+    """
+    return max(1, min(MAX_ROWS, _CELLS // max(1, cells)))
+
+
+def _nothing_around(_rows: Sequence[int]) -> AbstractContextManager[object]:
+    return nullcontext()
+
+
+@torch.no_grad()
+def draw(  # noqa: PLR0913  # each is one thing that a picture depends on
+    denoiser: Denoiser,
+    decoder: Decoder,
+    *,
+    conditioning: Conditioning,
+    empty_conditioning: Conditioning,
+    seeds: Sequence[int],
+    steps: int,
+    guidance: float,
+    size: int,
+    around: Around = _nothing_around,
+    denoise: Denoise | None = None,
+    max_rows: int | None = None,
+) -> Tensor:
+    """Draw one picture a row with the sampler that suits the base's noise process.
+
+    With guidance other than 1 each picture takes two rows of a forward (Ho & Salimans 2022, Classifier-Free
+    Diffusion Guidance, eq. 6), in blocks: **all unconditional rows first, then all conditional ones**, each block in
+    the pictures' order. ``around(rows)`` is entered once for every group of pictures that is drawn together and says
+    which picture each row of its forwards belongs to: ``[0, 1, 2, 0, 1, 2]`` for three pictures with guidance.
+
+    Args:
+        denoiser: The base.
+        decoder: Its decoder.
+        conditioning: One row a picture.
+        empty_conditioning: One row, of the empty caption; unused at guidance 1.
+        seeds: Each picture's seed; its first noise depends on nothing else.
+        steps: Denoising steps.
+        guidance: Scale; 1 turns it off.
+        size: Side of the pictures, pixels.
+        around: Context of a group's forwards, e.g. which member's adapter each row has.
+        denoise: What computes a forward; by default ``denoiser.denoise``.
+        max_rows: Most rows of one forward; by default :func:`rows_of_a_forward`.
+
+    Returns:
+        Pictures [N, size, size, 3], uint8 on the CPU.
+
+    Raises:
+        ValueError: When the numbers of seeds and rows differ, or the size fits no latent.
+    """
+    _check(conditioning, empty_conditioning, seeds, steps, size, decoder.pixels_per_cell)
+    walk = _SAMPLERS[denoiser.process.sampler]
+    doubled = guidance != 1
+    side = size // decoder.pixels_per_cell
+    group = max(1, (max_rows or rows_of_a_forward(side * side)) // (2 if doubled else 1))
+    pictures: list[Tensor] = []
+    for start in range(0, len(seeds), group):
+        chosen = range(start, min(start + group, len(seeds)))
+        told = {name: rows[chosen.start : chosen.stop] for name, rows in conditioning.items()}
+        if doubled:
+            told = {n: torch.cat([empty_conditioning[n].to(r).expand_as(r), r]) for n, r in told.items()}
+        noise = first_noise([seeds[i] for i in chosen], denoiser, side)
+        with around([*chosen, *chosen] if doubled else list(chosen)):
+            latents = walk(denoise or denoiser.denoise, denoiser, noise, told, steps=steps, guidance=guidance)
+        at_once = min(group, max(1, _PIXELS // (size * size)))
+        pictures.extend(decoder.decode(part) for part in latents.split(at_once))
+    return torch.cat(pictures) if pictures else torch.empty(0, size, size, 3, dtype=torch.uint8)
+
+
+def first_noise(seeds: Sequence[int], denoiser: Denoiser, side: int) -> Tensor:
+    """Pure noise that pictures start from, [N, C, side, side]: a function of each row's seed alone."""
+    shape = (denoiser.latent_channels, side, side)
+    rows = [sample_noise(shape, stream_key(seed, "picture"), wide(denoiser.dtype)) for seed in seeds]
+    return torch.stack(rows).to(denoiser.device)
+
+
+def _ddim(
+    denoise: Denoise, denoiser: Denoiser, latents: Tensor, told: Conditioning, *, steps: int, guidance: float
+) -> Tensor:
+    """DDIM with eta 0 (Song et al. 2021, Denoising Diffusion Implicit Models, eq. 12): for discrete diffusion."""
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler  # half a second that training saves
+
+    scheduler = DDIMScheduler(**denoiser.scheduler_config)
+    scheduler.set_timesteps(steps)
+    told = {name: rows.to(denoiser.device) for name, rows in told.items()}
+    for timestep in scheduler.timesteps.tolist():
+        rows = latents if guidance == 1 else torch.cat([latents, latents])
+        prediction = denoise(rows, torch.full((len(rows),), timestep), told).to(latents.dtype)
+        if guidance != 1:
+            empty, full = prediction.chunk(2)
+            prediction = empty + guidance * (full - empty)
+        latents = scheduler.step(prediction, timestep, latents, eta=0.0).prev_sample
+    return latents
+
+
+_SAMPLERS = {"ddim": _ddim}
+"""Family of samplers, as a noise process names it, to the walk from noise to latents."""
+
+
+def _check(
+    conditioning: Conditioning, empty: Conditioning, seeds: Sequence[int], steps: int, size: int, cell: int
+) -> None:
+    counts = {name: len(rows) for name, rows in conditioning.items()}
+    if any(count != len(seeds) for count in counts.values()):
+        msg = f"drawing: got {len(seeds)} seeds and conditioning of {counts} rows, allowed is one row a seed"
+        raise ValueError(msg)
+    if any(len(rows) != 1 for rows in empty.values()) or empty.keys() != conditioning.keys():
+        msg = f"drawing: the empty conditioning needs one row of each of {sorted(conditioning)}"
+        raise ValueError(msg)
+    if size % cell or steps < 1:
+        msg = f"drawing: got size {size} and {steps} steps, allowed is a multiple of {cell} pixels and at least 1 step"
+        raise ValueError(msg)

@@ -1,0 +1,31 @@
+"""What is trained towards, as pure functions on tensors: noise, timesteps, targets, weights, losses.
+
+Shape legend: N rows of a batch, C latent channels, h and w latent height and width, T training timesteps.
+"""
+
+from lora_foundry.objectives.losses import mse_per_sample
+from lora_foundry.objectives.noise import add_noise, noise_offset, sample_noise
+from lora_foundry.objectives.process import DiscreteDiffusion, NoiseProcess, denoising_losses
+from lora_foundry.objectives.targets import PREDICTION_TYPES, PredictionType, prediction_target, velocity
+from lora_foundry.objectives.timesteps import Band, bands, stratified_timesteps, uniform_timestep
+from lora_foundry.objectives.weighting import min_snr_weight, snr
+
+__all__ = [
+    "PREDICTION_TYPES",
+    "Band",
+    "DiscreteDiffusion",
+    "NoiseProcess",
+    "PredictionType",
+    "add_noise",
+    "bands",
+    "denoising_losses",
+    "min_snr_weight",
+    "mse_per_sample",
+    "noise_offset",
+    "prediction_target",
+    "sample_noise",
+    "snr",
+    "stratified_timesteps",
+    "uniform_timestep",
+    "velocity",
+]

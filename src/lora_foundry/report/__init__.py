@@ -1,0 +1,8 @@
+"""What a person looks at when a sweep has ended."""
+
+from __future__ import annotations
+
+from lora_foundry.report.results import JobResult
+from lora_foundry.report.sweep import finish_sweep
+
+__all__ = ["JobResult", "finish_sweep"]

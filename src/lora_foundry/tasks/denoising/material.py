@@ -1,0 +1,48 @@
+"""What a member learns to denoise, and what is drawn with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lora_foundry.data.encoding import EncodedData
+    from lora_foundry.tasks.protocol import Trainee
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompts:
+    """What is drawn.
+
+    Attributes:
+        texts: The prompts.
+        conditioning: Their text states by name, ``[len(texts), ...]``.
+        empty: Those of the empty prompt, ``[1, ...]``.
+    """
+
+    texts: tuple[str, ...]
+    conditioning: dict[str, Tensor]
+    empty: dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Material:
+    """A job's pictures.
+
+    Attributes:
+        train: Cached latents and text states of the training images.
+        validation: The same of the held-out images.
+        prompts: What is drawn; None draws nothing.
+    """
+
+    train: EncodedData
+    validation: EncodedData
+    prompts: Prompts | None = None
+
+
+def material_of(member: Trainee) -> Material:
+    """The member's pictures."""
+    material: Material = member.material
+    return material

@@ -1,0 +1,156 @@
+"""From checked images to material: latents and text states, from the cache or computed now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lora_foundry.config.paths import locate
+from lora_foundry.data.checks import CheckedData, validation_view
+from lora_foundry.data.encoding import EncodedData, encode_captions, encode_data
+from lora_foundry.data.inventory import Inventory, take_inventory
+from lora_foundry.tasks.denoising.material import Material, Prompts
+from lora_foundry.tasks.denoising.prompts import prompts_of
+
+if TYPE_CHECKING:
+    from lora_foundry.config import JobConfig
+    from lora_foundry.config.schema import DataConfig
+    from lora_foundry.data.cache import TensorCache
+    from lora_foundry.models.protocol import BaseFiles, CaptionEncoder, ImageEncoder
+
+# Latents and text states are made and kept in fp32 whatever the base trains in: they are made once, the
+# fp16 VAEs of this field overflow, and jobs of different precision then share one cache.
+_CACHE_DTYPE = torch.float32
+Patience = Callable[[Any, torch.device], Any]
+"""Wraps an encoder so that it can be stopped between two batches, and gives way where memory is short."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What a member is made with.
+
+    Attributes:
+        material: What it learns from.
+        repeats: How often each image counts in an epoch.
+        inventory: The data set file by file.
+    """
+
+    material: Material
+    repeats: list[int]
+    inventory: Inventory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Shared:
+    """What jobs with the same data and base share in memory."""
+
+    train: EncodedData
+    validation: EncodedData
+    inventory: Inventory
+
+
+class Materials:
+    """Makes the material of jobs; those with equal data share its tensors."""
+
+    def __init__(self, patience: Patience) -> None:
+        """Take in what encoders are wrapped by."""
+        self._patience = patience
+        self._shared: dict[object, _Shared] = {}
+
+    def make(  # what it is made of
+        self,
+        config: JobConfig,
+        files: BaseFiles,
+        data: CheckedData,
+        *,
+        device: torch.device,
+        cache: TensorCache,
+        log: Callable[[str], None],
+    ) -> Made:
+        """The material of one job.
+
+        Args:
+            config: The job's.
+            files: Its base.
+            data: Its images, checked.
+            device: Where to encode.
+            cache: Where encodings are kept.
+            log: Is told of progress.
+
+        Raises:
+            lora_foundry.data.records.DataError: When an encoding is not finite.
+            lora_foundry.models.protocol.BaseError: When an encoder cannot be read.
+        """
+        images = self._patience(files.image_encoder(dtype=_CACHE_DTYPE, device=device), device)
+        captions = self._patience(files.caption_encoder(dtype=_CACHE_DTYPE, device=device), device)
+        key = (data_key(config.data), config.model, data.data_hash)
+        try:
+            if key not in self._shared:
+                self._shared[key] = _encode(config.data, data, images, captions, cache, log)
+            prompts = _prompts(config, data, captions, cache, log)
+        finally:
+            images.close()
+            captions.close()
+        shared = self._shared[key]
+        return Made(
+            material=Material(train=shared.train, validation=shared.validation, prompts=prompts),
+            repeats=[record.repeats for record in shared.train.records],
+            inventory=shared.inventory,
+        )
+
+
+def _encode(  # what it is made of
+    config: DataConfig,
+    data: CheckedData,
+    images: ImageEncoder,
+    captions: CaptionEncoder,
+    cache: TensorCache,
+    log: Callable[[str], None],
+) -> _Shared:
+    held_out = validation_view(config)
+    return _Shared(
+        train=encode_data(
+            data.train, config, images=images, captions=captions, cache=cache, dtype=_CACHE_DTYPE, log=log
+        ),
+        validation=encode_data(
+            data.val, held_out, images=images, captions=captions, cache=cache, dtype=_CACHE_DTYPE, log=log
+        ),
+        inventory=take_inventory(config, [*data.train, *data.val]),
+    )
+
+
+def _prompts(
+    config: JobConfig, data: CheckedData, captions: CaptionEncoder, cache: TensorCache, log: Callable[[str], None]
+) -> Prompts | None:
+    if not config.sample.enabled:
+        return None
+    texts = prompts_of(config, [record.caption for record in data.val])
+    states = encode_captions([*texts, ""], captions=captions, cache=cache, dtype=_CACHE_DTYPE, log=log)
+    return Prompts(
+        texts=texts,
+        conditioning={name: rows[:-1] for name, rows in states.items()},
+        empty={name: rows[-1:] for name, rows in states.items()},
+    )
+
+
+def data_key(data: DataConfig) -> tuple[object, ...]:
+    """What decides the encoded tensors; batch size and caption dropout do not."""
+    return (
+        str(locate(data.path)),
+        data.val_path,
+        data.val_fraction,
+        data.resolution,
+        data.crop,
+        data.crop_variants,
+        data.flip,
+        data.background,
+        data.caption_prefix,
+        data.captions,
+        data.repeats,
+        data.follow_links,
+        data.on_bad,
+        data.cache_dir,
+    )

@@ -1,0 +1,31 @@
+"""What the launcher tells tracking about a job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lora_foundry.config.schema import JobConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRecord:
+    """One job of a sweep.
+
+    Attributes:
+        index: The job's number in its sweep; events of the spool carry it as ``job``.
+        name: The adapter's name, unique within the sweep.
+        dir: The job's folder.
+        config: The composed and checked configuration.
+        overrides: What the command line set, key to value, without the sweep's commas.
+        pack: Name of the pack that the job trains in.
+        warnings: Tags of its run that say what the user was warned of (:func:`lora_foundry.config.warned.tags_of`).
+    """
+
+    index: int
+    name: str
+    dir: Path
+    config: JobConfig
+    overrides: dict[str, str]
+    pack: str
+    warnings: dict[str, str] = field(default_factory=dict)

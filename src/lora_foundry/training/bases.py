@@ -1,0 +1,77 @@
+"""The base in memory, kept warm from pack to pack."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING
+
+import torch
+
+from lora_foundry.config.collector import importing
+from lora_foundry.models.opening import open_base
+from lora_foundry.tasks.opening import open_task
+from lora_foundry.training.precision import DTYPES
+
+if TYPE_CHECKING:
+    from lora_foundry.config import JobConfig
+    from lora_foundry.models.protocol import BaseFiles
+    from lora_foundry.tasks.protocol import Task
+
+
+class Bases:
+    """Opens bases, and keeps the one that was loaded last."""
+
+    def __init__(self) -> None:
+        self._files: dict[object, BaseFiles] = {}
+        self._key: object = None
+        self._loaded: Task | None = None
+
+    def files(self, config: JobConfig) -> BaseFiles:
+        """The base's files, found and found complete.
+
+        Raises:
+            lora_foundry.models.protocol.BaseError: When they are not.
+        """
+        if config.model not in self._files:
+            self._files[config.model] = open_base(config.model)
+        return self._files[config.model]
+
+    def has(self, config: JobConfig) -> bool:
+        """Whether the base is in memory already."""
+        return self._loaded is not None and self._key == _key(config)
+
+    def load(self, config: JobConfig) -> Task:
+        """The job's task on its base, in its precision on its device, from memory where it is there already."""
+        if self._loaded is None or not self.has(config):
+            self.forget()  # one base at a time: let go before the next is read
+            files, device = self.files(config), device_of(config)
+            dtype = DTYPES[config.trainer.precision].base
+            with importing():
+                self._loaded = open_task(config.model.family, files, dtype=dtype, device=device)
+            self._key = _key(config)
+        self._loaded.base.set_gradient_checkpointing(enabled=config.trainer.gradient_checkpointing)
+        return self._loaded
+
+    def forget(self) -> None:
+        """Let the loaded base go: after a failure it may hold half-made adapters."""
+        self._loaded, self._key = None, None
+        gc.collect()  # a trainer and its callbacks refer to each other, and through the pack to the base
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _key(config: JobConfig) -> object:
+    return config.model, config.trainer.precision, config.trainer.accelerator
+
+
+def device_of(config: JobConfig) -> torch.device:
+    """The device that ``trainer.accelerator`` asks for.
+
+    Raises:
+        ValueError: When a GPU is asked for and there is none.
+    """
+    wanted = config.trainer.accelerator
+    if wanted == "gpu" and not torch.cuda.is_available():
+        msg = "trainer.accelerator: got gpu, but torch sees no CUDA device; use cpu or auto"
+        raise ValueError(msg)
+    return torch.device("cpu" if wanted == "cpu" or not torch.cuda.is_available() else "cuda")

@@ -1,0 +1,62 @@
+"""Members that are done, failed or stopped leave the pack; the rest go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch import Callback
+
+from lora_foundry.training.checkpoint import save_member
+from lora_foundry.wire.events import LogEvent, StateEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from lightning.pytorch import Trainer
+
+    from lora_foundry.training.callbacks.exporting import Exports
+    from lora_foundry.training.member import Member
+    from lora_foundry.training.module import PackModule
+    from lora_foundry.training.pack import Pack
+    from lora_foundry.training.sink import Sink
+
+
+class Departures(Callback):
+    """Tells how each member ended and takes it out of the pack."""
+
+    def __init__(self, sink: Sink, exports: Exports, stopped: Callable[[], Collection[int]]) -> None:
+        """Take in where ends are told, what the members' files were, and which jobs are asked to end."""
+        self._sink = sink
+        self._exports = exports
+        self._stopped = stopped
+
+    def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Say that the first step comes: this is the last of the callbacks."""
+        self._sink.emit(LogEvent(level="info", message="training"))
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
+        """Let those go that are not active any more."""
+        self.depart(pl_module.pack)
+
+    def depart(self, pack: Pack) -> None:
+        """Report the members that are done, failed or stopped, and take them out."""
+        stopped = self._stopped()
+        leaving = [member for member in pack.members if not member.active or member.job in stopped]
+        for member in leaving:
+            if member.state == "failed":
+                self._sink.emit(StateEvent(job=member.job, state="FAILED", error=member.error))
+            elif member.done:
+                summary = self._exports.summaries[member.name]
+                self._sink.emit(StateEvent(job=member.job, state="FINISHED", summary=summary))
+            else:
+                self._stop(pack, member)
+        pack.leave(leaving)
+
+    def _stop(self, pack: Pack, member: Member) -> None:
+        """It can be continued from where it is."""
+        try:
+            save_member(pack, member, member.folder / "checkpoints")
+        except OSError as error:
+            message = f"{member.name}: no checkpoint was written ({error}); an earlier one stays"
+            self._sink.emit(LogEvent(job=member.job, level="warning", message=message))
+        self._sink.emit(StateEvent(job=member.job, state="KILLED", error="stopped on request"))

@@ -1,0 +1,206 @@
+"""Adapter files along the way and at the end, and which of them is best."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch import Callback
+
+from lora_foundry.config.best import best
+from lora_foundry.config.files import write_json
+from lora_foundry.lora.formats.adapter import AdapterError
+from lora_foundry.lora.formats.copying import copy_adapter
+from lora_foundry.lora.formats.names import unread_by_kohya
+from lora_foundry.training.callbacks.metrics import peak_memory_gib
+from lora_foundry.training.export import ROUNDING_TOLD, Exported, Outputs, export, live_outputs
+from lora_foundry.training.made_with import note_end
+from lora_foundry.training.shortage import is_out_of_memory, reason_of
+from lora_foundry.training.sink import stage, warn
+from lora_foundry.wire.events import ArtifactEvent, LogEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lightning.pytorch import Trainer
+
+    from lora_foundry.training.callbacks.validating import Validation
+    from lora_foundry.training.member import Member
+    from lora_foundry.training.module import PackModule
+    from lora_foundry.training.pack import Pack
+    from lora_foundry.training.sink import Sink
+
+_SHOWN = 4  # layers that a warning names
+
+
+class Exports(Callback):
+    """Exports a member every ``trainer.save_every`` of its steps and at its end, also where that is a failure.
+
+    Attributes:
+        summaries: What the end of each finished member is reported with.
+    """
+
+    def __init__(self, sink: Sink, validation: Validation) -> None:
+        self._sink = sink
+        self._validation = validation
+        self.summaries: dict[str, dict[str, Any]] = {}
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
+        """Export members that are due."""
+        self.end_steps(pl_module.pack, pl_module.result.stepped)
+        for member in pl_module.result.failed:
+            self._last_good(pl_module.pack, member)
+
+    def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Export members that were stopped before it."""
+        self.begin(pl_module.pack, pl_module.pack.active)
+
+    def begin(self, pack: Pack, members: Sequence[Member]) -> None:
+        """Export those of ``members`` that are due and were stopped before it."""
+        self.end_steps(pack, [member for member in members if member.untold])
+
+    def end_steps(self, pack: Pack, members: Sequence[Member]) -> None:
+        """Export what is due; this is the last that a step's end is told with."""
+        due = [member for member in members if member.done or _on_the_way(member)]
+        if due:
+            stage(self._sink, "exporting", due)
+        live = live_outputs(pack, due) if due else {}
+        for member in members:
+            if _on_the_way(member):
+                self._along_the_way(pack, member, live[member.name])
+            if member.done:
+                self._finish(pack, member, live[member.name])
+            member.count.told = member.count.step
+
+    def _finish(self, pack: Pack, member: Member, live: Outputs) -> None:
+        """Write the final files and the summary; without them the member is FAILED, its mates go on."""
+        folder = member.folder / "adapter"
+        try:
+            files = self._export(pack, member, folder, member.name, live)
+            self._mark_best(member, folder, files.file)
+            note_end(member)
+        except (AdapterError, OSError) as error:
+            member.fail(f"the adapter was not exported: {error}")
+            return
+        for path in (files.file, files.for_code, files.card, folder / "best.json"):
+            place = Path("adapter") / path.parent.relative_to(folder)
+            self._sink.emit(ArtifactEvent(job=member.job, path=self._relative(path), folder=place.as_posix()))
+        self._tell_unread(pack, member)
+        self._copy(member, files)
+        self.summaries[member.name] = self._summary(pack, member, files)
+
+    def _last_good(self, pack: Pack, member: Member) -> None:
+        """Export what a failed member has learned up to its last good step, and say in its error where that is."""
+        step = member.count.step
+        if step == 0:
+            return
+        folder = member.folder / "adapter" / "steps"
+        try:
+            live = live_outputs(pack, [member])[member.name]
+            files = self._export(pack, member, folder, _stem(member), live)
+        except Exception as error:
+            if not (isinstance(error, (AdapterError, OSError)) or is_out_of_memory(error)):
+                raise
+            why = reason_of(error).rstrip(" :")  # the first line may announce a list
+            member.error = f"{member.error}; its weights of step {step} were not exported: {why}"
+            return
+        path = self._relative(files.file)
+        self._sink.emit(ArtifactEvent(job=member.job, path=path, folder="adapter/steps"))
+        member.error = f"{member.error}; its last good weights, of step {step}, are in {path}"
+
+    def _tell_unread(self, pack: Pack, member: Member) -> None:
+        """Not every tool reads every layer; whoever shares the file should know."""
+        unread = unread_by_kohya(pack.base.target_names(member.config.lora.target_modules))
+        if unread:
+            few = ", ".join(unread[:_SHOWN]) + (f" and {len(unread) - _SHOWN} more" if len(unread) > _SHOWN else "")
+            message = (
+                f"{member.name}: kohya's own tools leave {few} out of it; AUTOMATIC1111, Forge, ComfyUI and diffusers "
+                "read all. lora.target_modules=all-blocks adapts what every tool reads"
+            )
+            warn(self._sink, member.job, "kohya", message)
+
+    def _copy(self, member: Member, files: Exported) -> None:
+        """Where somebody wants a copy; the adapter is finished without it."""
+        where = member.config.export.copy_to
+        if where is None:
+            return
+        folder = Path(where).absolute()
+        try:
+            copy = copy_adapter(files.file, files.card, folder)
+        except OSError as error:
+            text = f"{member.name}: not copied to {folder} ({error.strerror or error}); it is in {files.file}"
+            warn(self._sink, member.job, "copy", text)
+            return
+        if copy.name != files.file.name:
+            text = f"{folder / files.file.name} is another adapter's; the copy of {member.name} is called {copy.name}"
+            warn(self._sink, member.job, "copy", text)
+        self._sink.emit(LogEvent(job=member.job, level="info", message=f"{member.name} copied to {copy}"))
+
+    def _along_the_way(self, pack: Pack, member: Member, live: Outputs) -> None:
+        """One of several files: when it cannot be written the training goes on and the user is told."""
+        folder = member.folder / "adapter" / "steps"
+        try:
+            files = self._export(pack, member, folder, _stem(member), live)
+            self._mark_best(member, member.folder / "adapter", files.file)
+        except (AdapterError, OSError) as error:
+            message = f"{member.name}: no adapter was exported at step {member.count.step}: {error}"
+            self._sink.emit(LogEvent(job=member.job, level="warning", message=message))
+            return
+        self._sink.emit(ArtifactEvent(job=member.job, path=self._relative(files.file), folder="adapter/steps"))
+
+    def _export(  # what is written of whom, where, against what
+        self, pack: Pack, member: Member, folder: Path, stem: str, live: Outputs
+    ) -> Exported:
+        files = export(pack, member, folder, stem, live)
+        if files.rounding > ROUNDING_TOLD:
+            message = f"{stem}: rounding to fp16 moves the base's outputs by {files.rounding:.1e} (relative)"
+            self._sink.emit(LogEvent(job=member.job, level="warning", message=message))
+        return files
+
+    def _mark_best(self, member: Member, folder: Path, file: Path) -> None:
+        """``best.json`` names the exported file that is best so far; of equals the latest."""
+        step, found = self._validation.scores[member.name]
+        mark = folder / "best.json"
+        new = {"step": step, "val_loss": found.loss, "val_loss_rel": found.relative}
+        if best({"new": new, "before": _read(mark)}) == "new":
+            write_json(mark, new | {"file": str(file.relative_to(folder))})
+
+    def _summary(self, pack: Pack, member: Member, files: Exported) -> dict[str, Any]:
+        _, score = self._validation.scores[member.name]
+        seconds = member.count.seconds
+        return {
+            "val_loss": score.loss,
+            "val_loss_rel": score.relative,
+            "steps": member.count.step,
+            "samples": member.samples,
+            "seconds": seconds,
+            "bytes": files.size,
+            "file": self._relative(files.file),
+            "diffusers_file": self._relative(files.for_code),
+            "best_step": member.count.best_step,
+            "samples_per_s": member.samples / seconds if seconds else None,
+            "peak_mem_gib": peak_memory_gib(pack.device),
+            "memory": dict(member.measures),
+        }
+
+    def _relative(self, path: Path) -> str:
+        return str(path.relative_to(self._sink.root))
+
+
+def _read(mark: Path) -> dict[str, Any]:
+    """What an earlier ``best.json`` says; empty where there is none that can be read."""
+    try:
+        told = json.loads(mark.read_text())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _stem(member: Member) -> str:
+    return f"{member.name}-step{member.count.step:06d}"
+
+
+def _on_the_way(member: Member) -> bool:
+    step, every = member.count.step, member.config.trainer.save_every
+    return bool(step and every is not None and step % every == 0)

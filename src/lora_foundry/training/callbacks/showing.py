@@ -1,0 +1,89 @@
+"""What members make of their prompts while they train."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch import Callback
+
+from lora_foundry.config.files import write_all
+from lora_foundry.training.sink import stage
+from lora_foundry.wire.events import ImageEvent, LogEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lightning.pytorch import Trainer
+
+    from lora_foundry.tasks.protocol import Shown
+    from lora_foundry.training.member import Member
+    from lora_foundry.training.module import PackModule
+    from lora_foundry.training.pack import Pack
+    from lora_foundry.training.sink import Sink
+
+
+class Shows(Callback):
+    """Shows a member's work at the start, every ``sample.every`` of its steps, and at its end."""
+
+    def __init__(self, pack: Pack, sink: Sink) -> None:
+        self._task = pack.task
+        self._showing = pack.task.showing(pack)
+        self._sink = sink
+
+    def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Draw members that begin."""
+        members = pl_module.pack.active
+        if any(self._task.shows(member) for member in _beginning(members)):
+            self._sink.emit(LogEvent(level="info", message="drawing the first pictures"))
+        self.begin(members)
+
+    def begin(self, members: Sequence[Member]) -> None:
+        """Draw those of ``members`` that are at step 0, or were stopped before it."""
+        self.draw(_beginning(members))
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
+        """Draw members that are due."""
+        due = [member for member in pl_module.result.stepped if _due(member)]
+        drawing = [member for member in due if self._task.shows(member)]
+        if drawing:
+            stage(self._sink, "drawing pictures of", drawing)
+        self.draw(due)
+
+    def draw(self, members: Sequence[Member]) -> None:
+        """Draw ``members`` now, store the pictures in their folders, and emit."""
+        drawing = [member for member in members if self._task.shows(member)]
+        if not drawing:
+            return
+        for name, shown in self._showing.show(drawing).items():
+            member = next(m for m in drawing if m.name == name)
+            try:
+                self._store(member, shown)
+            except OSError as error:
+                message = f"{member.name}: pictures of step {member.count.step} were not stored ({error})"
+                self._sink.emit(LogEvent(job=member.job, level="warning", message=message))
+
+    def _store(self, member: Member, shown: Sequence[Shown]) -> None:
+        folder = member.folder / "samples" / f"step-{member.count.step:08d}"
+        write_all(folder, {one.file: one.content for one in shown})
+        for one in shown:
+            self._sink.emit(
+                ImageEvent(
+                    job=member.job,
+                    step=member.count.step,
+                    samples=member.samples,
+                    key=f"samples/{one.key}",
+                    prompt=one.prompt,
+                    seed=one.seed,
+                    scale=one.scale,
+                    path=str((folder / one.file).relative_to(self._sink.root)),
+                )
+            )
+
+
+def _beginning(members: Sequence[Member]) -> list[Member]:
+    return [member for member in members if member.untold and (member.count.step == 0 or _due(member))]
+
+
+def _due(member: Member) -> bool:
+    every = member.config.sample.every
+    return member.done or (every is not None and member.count.step % every == 0)

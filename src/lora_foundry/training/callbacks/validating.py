@@ -1,0 +1,75 @@
+"""Validation while members train."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch import Callback
+
+from lora_foundry.training.sink import stage
+from lora_foundry.training.validation import Score, Validator
+from lora_foundry.wire.events import LogEvent, MetricsEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lightning.pytorch import Trainer
+
+    from lora_foundry.training.member import Member
+    from lora_foundry.training.module import PackModule
+    from lora_foundry.training.pack import Pack
+    from lora_foundry.training.sink import Sink
+
+
+class Validation(Callback):
+    """Scores members every ``validation.every`` of their steps, whenever one is exported, and at the end.
+
+    Attributes:
+        scores: Each member's last score and the step it was taken at.
+    """
+
+    def __init__(self, pack: Pack, sink: Sink) -> None:
+        self._validator = Validator(pack)
+        self._sink = sink
+        self.scores: dict[str, tuple[int, Score]] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Score members that begin."""
+        members = pl_module.pack.active
+        if _beginning(members):
+            self._sink.emit(LogEvent(level="info", message="scoring the base"))
+        self.begin(members)
+
+    def begin(self, members: Sequence[Member]) -> None:
+        """Score those at step 0, where curves begin at the base's own loss, and those that a stop kept from it."""
+        self.score(_beginning(members))
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
+        """Score the members that are due."""
+        due = [member for member in pl_module.result.stepped if _due(member)]
+        if due:
+            stage(self._sink, "scoring", due)
+        self.score(due)
+
+    def score(self, members: Sequence[Member]) -> None:
+        """Score ``members`` now, note the best, and emit."""
+        if not members:
+            return
+        scores = self._validator.score(members)
+        for member in members:
+            score = scores[member.name]
+            self.scores[member.name] = (member.count.step, score)
+            if score.loss < member.count.best_loss:
+                member.count.best_loss, member.count.best_step = score.loss, member.count.step
+            self._sink.emit(
+                MetricsEvent(job=member.job, step=member.count.step, samples=member.samples, values=score.metrics())
+            )
+
+
+def _beginning(members: Sequence[Member]) -> list[Member]:
+    return [member for member in members if member.untold and (member.count.step == 0 or _due(member))]
+
+
+def _due(member: Member) -> bool:
+    step, every, save = member.count.step, member.config.validation.every, member.config.trainer.save_every
+    return member.done or (every is not None and step % every == 0) or (save is not None and step % save == 0)

@@ -1,0 +1,92 @@
+"""What a worker is told: commands, a line each on its standard input. The end of it is a stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from lora_foundry.wire.lines import Kinds, Line
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackedJob:
+    """One job of a pack.
+
+    Attributes:
+        job: Number in the sweep.
+        dir: Its folder; the configuration lies in ``.hydra/config.yaml`` there.
+        name: Its adapter's name.
+        resume: Whether it continues from its newest checkpoint.
+    """
+
+    job: int
+    dir: Path
+    name: str
+    resume: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command(Line):
+    """What a worker is told."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackCommand(Command):
+    """Train these jobs together.
+
+    Attributes:
+        pack: The pack's name.
+        spool: Where its events go.
+        least_gain: The gain below which they are not worth training together, to be found out; null: no question.
+        jobs: Its jobs.
+    """
+
+    tag: ClassVar[str] = "pack"
+    pack: str
+    spool: Path
+    least_gain: float | None
+    jobs: tuple[PackedJob, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JoinCommand(PackCommand):
+    """Let these jobs into the pack under way; a pack that is over makes them the next.
+
+    Attributes:
+        pack: The pack's name.
+        spool: Where its events go.
+        least_gain: As in ``pack``, of all of them together.
+        jobs: Those that join.
+    """
+
+    tag: ClassVar[str] = "join"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopCommand(Command):
+    """End after the step under way, with a checkpoint."""
+
+    tag: ClassVar[str] = "stop"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopJobCommand(Command):
+    """End one job after the step under way, whatever becomes of the others.
+
+    Attributes:
+        job: Its number.
+    """
+
+    tag: ClassVar[str] = "stop_job"
+    job: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExitCommand(Command):
+    """End when the packs that were sent before are done."""
+
+    tag: ClassVar[str] = "exit"
+
+
+COMMANDS: Kinds[Command] = Kinds("cmd", (PackCommand, JoinCommand, StopCommand, StopJobCommand, ExitCommand))

@@ -1,0 +1,5 @@
+"""Where rooms meet: what the farm asks of data, models, memory and report, which it does not import.
+
+Commands and Hydra's plugins take :func:`lora_foundry.wiring.outside.outside`; no room imports this one. All of it is
+imported late, since ``--help`` and a plan whose predictions are kept load no torch.
+"""

@@ -1,0 +1,108 @@
+"""What packs will take, as the memory room predicts it, which the launch room does not import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_foundry.config.allowance import cores
+from lora_foundry.config.length import known_steps, rows_of, total_steps
+from lora_foundry.launch.plan.clock import shape
+
+if TYPE_CHECKING:
+    from lora_foundry.config.schema import JobConfig
+    from lora_foundry.launch.machines.engines.protocol import Slot
+    from lora_foundry.launch.plan.clock import Basis
+    from lora_foundry.memory.pace import Rate
+    from lora_foundry.memory.paces import Paces
+    from lora_foundry.memory.predict import Curve
+
+
+class TracedForecast:
+    """Implements :class:`lora_foundry.launch.plan.budget.Forecast`; what earlier runs were off by corrects it."""
+
+    def __init__(self) -> None:
+        self._curves: dict[JobConfig, Curve | None] = {}  # a plan asks for the same jobs again and again
+        self._factors: dict[tuple[str, str], float] = {}
+        self._paces: Paces | None = None
+        self._rates: dict[object, Rate] = {}
+        self._images: dict[object, int] = {}
+
+    def bytes_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> int | None:
+        """See the protocol."""
+        from lora_foundry.memory.predict import CPU_PROGRAM, GPU_CONTEXT
+
+        on_cpu = slot.device == "cpu"
+        threads = (slot.threads or cores()) if on_cpu else None
+        rows = rows_of(configs)
+        weights = stays = fixed = activations = kernels = 0
+        for config in configs:
+            curve = self._curve(config, trace=trace)
+            if curve is None:
+                return None
+            weights, fixed = max(weights, curve.weights), max(fixed, curve.fixed)
+            stays += curve.needs(0, [config.optimizer.name]).stays
+            activations += curve.row * config.data.batch_size
+            kernels = max(kernels, curve.inside_kernels(rows, threads))
+        factor = self._factor(configs[0], slot.model) if corrected else 1.0
+        tensors = weights + stays + max(fixed + activations, kernels)
+        return int(tensors * factor) + (CPU_PROGRAM if on_cpu else GPU_CONTEXT)
+
+    def step_s(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool) -> tuple[float, Basis] | None:
+        """See the protocol: measured, or carried over from what was, or estimated from the base's operations."""
+        from lora_foundry.memory.paces import Paces
+
+        if self._paces is None:
+            self._paces = Paces(configs[0])
+        rows = rows_of(configs)
+        estimated = self._estimate(configs, slot) if trace else None
+        known = self._paces.step_s(configs[0], slot.model, slot.threads, len(configs), rows, estimated or shape)
+        return known or ((estimated(rows), "estimated") if estimated else None)
+
+    def _estimate(self, configs: Sequence[JobConfig], slot: Slot) -> Callable[[float], float] | None:
+        """Seconds by rows of a step of so many members, from what the base computes in it; null where it is unknown."""
+        from lora_foundry.memory.pace import rate_of, seconds_of_step
+
+        config = configs[0]
+        curve = self._curve(config, trace=True)
+        if curve is None:
+            return None
+        key = slot.model, slot.threads, config.trainer.precision
+        if key not in self._rates:
+            cache = Path(config.data.cache_dir)
+            self._rates[key] = rate_of(slot.model, cache, precision=config.trainer.precision, threads=slot.threads)
+        rate = self._rates[key]
+        return lambda rows: seconds_of_step(curve, round(rows), len(configs), rate)
+
+    def steps(self, config: JobConfig) -> int | None:
+        """See the protocol; epochs are counted in the rows that the data lists, which no image is opened for."""
+        from lora_foundry.data.listing import trained_on
+
+        if (known := known_steps(config.trainer)) is not None:
+            return known
+        data = config.data
+        key = data.path, data.val_path, data.val_fraction, data.captions, data.repeats, data.follow_links, data.on_bad
+        if key not in self._images:
+            self._images[key] = trained_on(data)
+        return total_steps(config, self._images[key]) if self._images[key] else None
+
+    def _curve(self, config: JobConfig, *, trace: bool) -> Curve | None:
+        from lora_foundry.memory.predict import curve_of, is_known
+        from lora_foundry.models.protocol import BaseError
+
+        if config not in self._curves:
+            try:
+                self._curves[config] = curve_of(config) if trace or is_known(config) else None
+            except (BaseError, ValueError):
+                self._curves[config] = None  # the worker says what is wrong with this base
+        return self._curves[config]
+
+    def _factor(self, config: JobConfig, model: str) -> float:
+        """What earlier runs took more than predicted; less is no reason to take more."""
+        from lora_foundry.memory.record import correction
+
+        key = config.model.name, model
+        if key not in self._factors:
+            self._factors[key] = max(1.0, correction(config, model)[0])
+        return self._factors[key]

@@ -1,0 +1,31 @@
+"""The sweep's picture, drawn by the report's room, which the launch room does not import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lora_foundry.launch.records.results import JobOutcome
+
+
+def draw_picture(sweep_dir: Path, outcomes: list[JobOutcome]) -> Path | None:
+    """``comparison.png`` of the finished jobs; none when there is nothing to show."""
+    if not any(outcome.state == "FINISHED" for outcome in outcomes):
+        return None
+    from lora_foundry.report import JobResult, finish_sweep
+
+    results = [
+        JobResult(
+            index=outcome.index,
+            name=outcome.name,
+            dir=outcome.dir,
+            state=outcome.state,
+            overrides=outcome.overrides,
+            rank=outcome.rank,
+            summary=outcome.summary,
+            error=outcome.error,
+        )
+        for outcome in outcomes
+    ]
+    return finish_sweep(sweep_dir, results)

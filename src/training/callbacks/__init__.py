@@ -1,1 +1,0 @@
-"""What happens around the steps, a Lightning callback a concern; :mod:`src.training.fit` gives their order."""
