@@ -71,7 +71,7 @@ class FakeTraining:
         self.packs: list[dict] = []
         self.stopping = self.leaving = self._stopped_all = False
         self.stopped: set[int] = set()
-        self.pack: Pack | None = None
+        self.pack: PackPlan | None = None
         self.joining: list[dict] = []
 
     @property
@@ -102,7 +102,7 @@ class FakeTraining:
         """
         if self.pack is None:
             if self.packs:
-                self.pack = Pack(self, self.packs.pop(0))
+                self.pack = PackPlan(self, self.packs.pop(0))
                 self.pack.start()
             self._stopped_all = self.stopping and self.pack is None
         elif self.stopping and self.pack.has(Seed.DEAF):
@@ -113,7 +113,7 @@ class FakeTraining:
             self.pack.step()
             self._let_in(self.pack)
 
-    def _let_in(self, pack: Pack) -> None:
+    def _let_in(self, pack: PackPlan) -> None:
         if not self.joining or not pack.alive:
             return
         entries, self.joining = self.joining, []
@@ -123,7 +123,7 @@ class FakeTraining:
         else:
             pack.let_in(entries)
 
-    def _end(self, pack: Pack) -> None:
+    def _end(self, pack: PackPlan) -> None:
         for number in () if pack.broken else sorted(pack.alive):
             pack.tell("state", number, state="KILLED", error=None, summary=None)
         if self.joining:  # too late for that pack: they are the next
@@ -133,7 +133,7 @@ class FakeTraining:
         self.pack, self._stopped_all = None, self.stopping
 
 
-class Pack:
+class PackPlan:
     """Jobs that a fake worker trains together."""
 
     def __init__(self, training: FakeTraining, command: dict) -> None:

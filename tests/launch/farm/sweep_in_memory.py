@@ -20,11 +20,11 @@ from lora_foundry.launch.farm.waiting import Task
 from lora_foundry.launch.machines.sharing import Sharing
 from lora_foundry.launch.plan.clock import Clock as PlanClock
 from lora_foundry.launch.plan.clock import NoPace
-from lora_foundry.launch.plan.packing import Fits, Pack
+from lora_foundry.launch.plan.packing import Fits, PackPlan
 from lora_foundry.launch.plan.sizes import Sizes
 from lora_foundry.launch.records.folders import add_jobs, create_sweep
 from lora_foundry.launch.records.journal import Journal, read_journal
-from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.screen.live import PatientConsole, Screen
 from lora_foundry.tracking.records import JobRecord
 from lora_foundry.wire.journal import JournalLine, WorkerLine
@@ -65,20 +65,20 @@ class SweepInMemory:
         self.folder = folder
         self.clock = clock
         self.interrupts = Interrupts()
-        self.members: dict[int, Member] = {}
+        self.jobs: dict[int, LiveJob] = {}
         self._fits = fits
         self._settings = Settings(**settings)
         self._said = io.StringIO()
         self._watched: list[tuple[Callable[[], object], Callable[[], None]]] = []
         (folder / "spool").mkdir(parents=True)
         self.tasks = [self._task(f"pack-{place}", configs) for place, configs in enumerate(packs)]
-        configs = {member.record.dir: member.record.config for member in self.members.values()}
+        configs = {member.record.dir: member.record.config for member in self.jobs.values()}
         self.engine = MemoryEngine(clock, slots=slots, configs=configs, unstartable=unstartable)
         clock.watch = self._look
 
     def recorded(self) -> SweepInMemory:
         """With ``sweep.json`` and stored configurations, as who resumes it or shows it reads them."""
-        jobs = [member.record for member in self.members.values()]
+        jobs = [member.record for member in self.jobs.values()]
         for one in jobs:
             stored = one.dir / ".hydra" / "config.yaml"
             stored.parent.mkdir()
@@ -87,14 +87,14 @@ class SweepInMemory:
         return self
 
     def _task(self, name: str, configs: Sequence[JobConfig]) -> Task:
-        first = len(self.members)
+        first = len(self.jobs)
         for number, config in enumerate(configs, start=first):
             folder = self.folder / str(number)
             folder.mkdir()
             record = JobRecord(index=number, name=f"job{number}", dir=folder, config=config, overrides={}, pack=name)
-            self.members[number] = Member(record=record)
-        jobs, rows = tuple(range(first, len(self.members))), sum(config.data.batch_size for config in configs)
-        return Task(pack=Pack(name=name, jobs=jobs, rows=rows), spool=self.folder / "spool" / f"{name}.jsonl")
+            self.jobs[number] = LiveJob(record=record)
+        jobs, rows = tuple(range(first, len(self.jobs))), sum(config.data.batch_size for config in configs)
+        return Task(pack=PackPlan(name=name, jobs=jobs, rows=rows), spool=self.folder / "spool" / f"{name}.jsonl")
 
     def when(self, holds: Callable[[], object], then: Callable[[], None]) -> None:
         """Do ``then`` once, as soon as ``holds()`` after a tick."""
@@ -112,7 +112,7 @@ class SweepInMemory:
         slots = self.engine.slots("cpu")
         with (
             Journal(self.folder) as journal,
-            Screen(PatientConsole(file=self._said, width=200), self.members) as screen,
+            Screen(PatientConsole(file=self._said, width=200), self.jobs) as screen,
             Sharing(self.folder, lambda: slots, lambda _: None, share=True) as sharing,
         ):
             Supervisor(
@@ -121,20 +121,20 @@ class SweepInMemory:
                 slots=slots,
                 settings=settings,
                 cwd=self.folder,
-                members=self.members,
+                jobs=self.jobs,
                 sizes=Sizes(settings.pack_size, settings.least_gain),
                 fits=self._fits,
                 journal=journal,
                 screen=screen,
                 interrupts=self.interrupts,
                 sharing=sharing,
-                remaining=Remaining(PlanClock(NoPace(), slots[0], trace=False), self.members),
+                remaining=Remaining(PlanClock(NoPace(), slots[0], trace=False), self.jobs),
             ).run(self.tasks)
         return self
 
     def states(self) -> list[str]:
         """Of every job, in order."""
-        return [member.state for _, member in sorted(self.members.items())]
+        return [member.state for _, member in sorted(self.jobs.items())]
 
     def journal(self, kind: type[J]) -> list[J]:
         """Its lines of one kind."""
@@ -145,7 +145,7 @@ class SweepInMemory:
         return [line.state for line in self.journal(WorkerLine)]
 
     def sent(self, command: str = "pack") -> list[tuple[str, list[int]]]:
-        """Pack and jobs of each command of a kind, in order."""
+        """PackPlan and jobs of each command of a kind, in order."""
         lines = [json.loads(line) for line in (self.folder / "commands.jsonl").read_text().splitlines()]
         found = [line for line in lines if line["cmd"] == command]
         return [(line["pack"], [job["job"] for job in line["jobs"]]) for line in found]

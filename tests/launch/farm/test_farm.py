@@ -34,11 +34,11 @@ def through(monkeypatch: pytest.MonkeyPatch) -> Through:
     def lead(made: SweepInMemory) -> Farm:
         monkeypatch.setitem(ENGINES, "memory", lambda _: made.engine)
         monkeypatch.setattr("lora_foundry.launch.farm.farm.ENGINES", ENGINES)
-        configs = [member.record.config for member in made.members.values()]
+        configs = [member.record.config for member in made.jobs.values()]
         budget = budget_for(NoForecast(), made.engine.slots("cpu"), configs, shown=False)
         with Journal(made.folder) as journal:
             settings = Settings(engine="memory", share=True, max_restarts=0)
-            farm = Farm(made.folder, read_sweep(made.folder), made.members, journal, settings, _picture)
+            farm = Farm(made.folder, read_sweep(made.folder), made.jobs, journal, settings, _picture)
             farm.train(made.tasks, made.folder, budget)
         return farm
 
@@ -76,7 +76,7 @@ def test_a_stop_ends_with_130_and_the_way_to_go_on(
     sweep: Sweeps, through: Through, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = sweep([_job(Seed.ENDLESS)]).recorded()
-    made.when(lambda: made.members[0].step > 2, lambda: ask_to_stop(made.folder, None))
+    made.when(lambda: made.jobs[0].step > 2, lambda: ask_to_stop(made.folder, None))
     through(made)
     assert OUTCOME.exit_code == INTERRUPTED
     assert "Continue: python -m src.resume" in capsys.readouterr().out

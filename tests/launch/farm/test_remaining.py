@@ -12,8 +12,8 @@ from lora_foundry.launch.farm.stations import Station
 from lora_foundry.launch.farm.waiting import Task
 from lora_foundry.launch.machines.engines.protocol import Slot
 from lora_foundry.launch.plan.clock import END_S, NEXT_S, START_S, Clock, NoPace
-from lora_foundry.launch.plan.packing import Pack
-from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.plan.packing import PackPlan
+from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.tracking.records import JobRecord
 from lora_foundry.wire.events import ProgressEvent
 from tests.launch.jobs import job
@@ -22,10 +22,10 @@ STEPS = 100
 SLOT = Slot(name="cpu", device="cpu")
 
 
-def _members(count: int) -> dict[int, Member]:
+def _members(count: int) -> dict[int, LiveJob]:
     config = job(trainer__max_steps=STEPS)
     return {
-        number: Member(
+        number: LiveJob(
             record=JobRecord(index=number, name=f"n{number}", dir=Path("x"), config=config, overrides={}, pack="p")
         )
         for number in range(count)
@@ -45,13 +45,13 @@ class Simulated:
     done_at: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.members = _members(sum(map(len, self.packs)))
+        self.jobs = _members(sum(map(len, self.packs)))
         self.stations = [Station(slot=Slot(name=f"cpu-{n}", device="cpu")) for n in range(self.slots)]
         self.waiting = list(self.packs)
         self.began: dict[str, float] = {}
         self.warm: set[str] = set()
         self.clock = Clock(NoPace(), SLOT, trace=False)
-        self.remaining = Remaining(self.clock, self.members)
+        self.remaining = Remaining(self.clock, self.jobs)
 
     def tick(self, seconds: float) -> float | None:
         """Let time pass and look."""
@@ -66,7 +66,7 @@ class Simulated:
         slot = station.slot.name
         if station.task is None and self.waiting:
             jobs = self.waiting.pop(0)
-            station.task = Task(pack=Pack(name=f"p{jobs}", jobs=jobs, rows=4), spool=Path("x"))
+            station.task = Task(pack=PackPlan(name=f"p{jobs}", jobs=jobs, rows=4), spool=Path("x"))
             self.began[slot] = self.now + (self.start_s if slot not in self.warm else 1.0)
             self.warm.add(slot)
         if station.task is None:
@@ -74,7 +74,7 @@ class Simulated:
         at, jobs = self.now - self.began[slot], station.task.pack.jobs
         step = max(0, min(STEPS, int(at / self.step_s)))
         for number in jobs:
-            member = self.members[number]
+            member = self.jobs[number]
             if step > member.step:
                 told = self.began[slot] + step * self.step_s
                 member.progress(
@@ -91,7 +91,7 @@ class Simulated:
                 )
             if at >= STEPS * self.step_s + self.end_s * len(jobs):
                 member.settle("FINISHED")
-        if all(self.members[number].ended for number in jobs):
+        if all(self.jobs[number].ended for number in jobs):
             station.task = None
 
     def truth(self) -> float:
@@ -133,7 +133,7 @@ def test_a_job_that_ends_or_comes_makes_other_steps() -> None:
     """What steps of two took says nothing of those of one: the count begins again."""
     simulated = Simulated(packs=[(0, 1)], slots=1, start_s=2.0, step_s=1.0, end_s=0.5)
     simulated.tick(20.0)
-    simulated.members[1].settle("KILLED")
+    simulated.jobs[1].settle("KILLED")
     first = simulated.remaining.look(simulated.stations, [], simulated.now)
     assert first is not None
     assert first == pytest.approx(82 * simulated.remaining._factor * simulated.clock.steps_s([job()], [1]), rel=0.1)
@@ -147,10 +147,10 @@ def test_nothing_is_told_while_nothing_trains() -> None:
 def test_a_pack_whose_jobs_have_all_ended_and_that_its_worker_did_not_leave_yet(tmp_path: Path) -> None:
     simulated = Simulated(packs=[(0, 1)], slots=1, start_s=2.0, step_s=1.0, end_s=0.5)
     simulated.tick(20.0)
-    for member in simulated.members.values():
+    for member in simulated.jobs.values():
         member.settle("FINISHED")
     for jobs in ((0, 1), ()):
-        simulated.stations[0].task = Task(pack=Pack(name="p(0, 1)", jobs=jobs, rows=4), spool=tmp_path)
+        simulated.stations[0].task = Task(pack=PackPlan(name="p(0, 1)", jobs=jobs, rows=4), spool=tmp_path)
         assert simulated.remaining.look(simulated.stations, [], simulated.now) == 0.0
-    unknown = Remaining(simulated.clock, simulated.members)
+    unknown = Remaining(simulated.clock, simulated.jobs)
     assert unknown.look(simulated.stations, [(), (0, 1)], 5.0) == pytest.approx(START_S)

@@ -35,7 +35,7 @@ def test_slots_work_side_by_side(sweep: Sweeps) -> None:
 def test_a_jobs_failure_is_its_own(sweep: Sweeps) -> None:
     done = sweep([0, Seed.DIVERGES, 1]).train()
     assert done.states() == ["FINISHED", "FAILED", "FINISHED"]
-    assert done.members[1].error == "the loss is not finite at step 2"
+    assert done.jobs[1].error == "the loss is not finite at step 2"
     assert done.workers() == ["started", "left"]
 
 
@@ -48,15 +48,15 @@ def test_what_has_an_end_keeps_it_whatever_is_claimed_later(sweep: Sweeps) -> No
 def test_a_pack_that_ends_without_a_word_about_a_job_fails_that_job(sweep: Sweeps) -> None:
     done = sweep([0, Seed.ENDS_UNSAID]).train()
     assert done.states() == ["FINISHED", "FAILED"]
-    assert done.members[1].error == "the worker ended the pack without a result for this job"
+    assert done.jobs[1].error == "the worker ended the pack without a result for this job"
 
 
 def test_a_pack_whose_worker_died_goes_on_from_its_checkpoints(sweep: Sweeps) -> None:
     done = sweep([0, Seed.DIES_ONCE, 1]).train()
     assert done.states() == ["FINISHED"] * 3
     assert done.sent() == [("pack-0", [0, 1, 2])] * 2
-    assert [(member.summary or {})["resumed"] for member in done.members.values()] == [True] * 3
-    assert [member.restarts for member in done.members.values()] == [1, 1, 1]
+    assert [(member.summary or {})["resumed"] for member in done.jobs.values()] == [True] * 3
+    assert [member.restarts for member in done.jobs.values()] == [1, 1, 1]
     assert "it starts again from its last checkpoint in 1 s" in done.said
     assert "the fake worker fell over" in done.said, "the last lines of its log"
     assert done.workers() == ["started", "ended", "started", "left"]
@@ -65,7 +65,7 @@ def test_a_pack_whose_worker_died_goes_on_from_its_checkpoints(sweep: Sweeps) ->
 def test_a_job_that_kills_its_workers_ends_alone_and_its_mates_finish(sweep: Sweeps) -> None:
     done = sweep([0, 1, Seed.DIES, 2]).train()
     assert done.states() == ["FINISHED", "FINISHED", "FAILED", "FINISHED"]
-    assert "after 3 restarts (hydra.launcher.max_restarts)" in str(done.members[2].error)
+    assert "after 3 restarts (hydra.launcher.max_restarts)" in str(done.jobs[2].error)
     assert done.sent()[:2] == [("pack-0", [0, 1, 2, 3])] * 2
     for halved in (("pack-0a", [0, 1]), ("pack-0b", [2, 3]), ("pack-0ba", [2]), ("pack-0bb", [3])):
         assert halved in done.sent()
@@ -87,7 +87,7 @@ def test_no_restart_is_tried_where_none_is_allowed(sweep: Sweeps) -> None:
     done = sweep([Seed.DIES], max_restarts=0).train()
     assert done.states() == ["FAILED"]
     assert len(done.sent()) == 1
-    assert "restarts" not in str(done.members[0].error)
+    assert "restarts" not in str(done.jobs[0].error)
 
 
 def test_a_worker_that_stands_still_is_ended_and_its_pack_goes_on(sweep: Sweeps) -> None:
@@ -117,7 +117,7 @@ def test_a_pack_that_breaks_is_halved_until_the_culprit_is_alone(sweep: Sweeps) 
 def test_a_worker_that_cannot_be_started_fails_its_pack_alone(sweep: Sweeps) -> None:
     done = sweep([0, 1], [2], unstartable=1).train()
     assert done.states() == ["FAILED", "FAILED", "FINISHED"]
-    assert done.members[0].error == "the worker could not be started: no such program"
+    assert done.jobs[0].error == "the worker could not be started: no such program"
 
 
 def test_a_free_place_goes_to_the_longest_that_waits_and_a_death_takes_it_along(sweep: Sweeps) -> None:
@@ -184,48 +184,48 @@ def test_nothing_is_tried_where_the_user_has_said_how_many(sweep: Sweeps) -> Non
 
 def test_one_job_is_stopped_and_the_others_go_on(sweep: Sweeps) -> None:
     made = sweep([Seed.ENDLESS, 1], [2])
-    made.when(lambda: made.members[0].step > 2, lambda: ask_to_stop(made.folder, 0))
+    made.when(lambda: made.jobs[0].step > 2, lambda: ask_to_stop(made.folder, 0))
     done = made.train()
     assert done.states() == ["KILLED", "FINISHED", "FINISHED"]
-    assert done.members[0].error == "stopped on request"
+    assert done.jobs[0].error == "stopped on request"
 
 
 def test_a_waiting_job_is_stopped_before_it_starts(sweep: Sweeps) -> None:
     made = sweep([Seed.ENDLESS], [1], [2])
-    made.when(lambda: made.members[0].step > 2, lambda: [ask_to_stop(made.folder, one) for one in (1, 0)])
+    made.when(lambda: made.jobs[0].step > 2, lambda: [ask_to_stop(made.folder, one) for one in (1, 0)])
     done = made.train()
     assert done.states() == ["KILLED", "KILLED", "FINISHED"]
-    assert done.members[1].error == "stopped before it started"
+    assert done.jobs[1].error == "stopped before it started"
     assert [jobs for _, jobs in done.sent()] == [[0], [2]]
 
 
 def test_a_job_stays_stopped_although_its_worker_died_of_it(sweep: Sweeps) -> None:
     made = sweep([Seed.DIES_OF_STOP_ONCE, 1])
-    made.when(lambda: made.members[0].step > 2, lambda: ask_to_stop(made.folder, 0))
+    made.when(lambda: made.jobs[0].step > 2, lambda: ask_to_stop(made.folder, 0))
     done = made.train()
     assert done.states() == ["KILLED", "FINISHED"]
-    assert done.members[0].error == "stopped on request"
+    assert done.jobs[0].error == "stopped on request"
 
 
 def test_an_interrupt_stops_workers_cleanly_and_begins_nothing_more(sweep: Sweeps) -> None:
     made = sweep([0], [Seed.ENDLESS], [1])
-    made.when(lambda: made.members[1].step > 2, made.interrupts.ask)
+    made.when(lambda: made.jobs[1].step > 2, made.interrupts.ask)
     done = made.train()
     assert done.states() == ["FINISHED", "KILLED", "KILLED"]
-    assert done.members[2].error == "interrupted before it started"
+    assert done.jobs[2].error == "interrupted before it started"
     assert done.workers() == ["started", "left"]
     assert len(done.journal(InterruptedLine)) == 1
 
 
 def test_a_stop_of_the_whole_sweep_is_an_interrupt(sweep: Sweeps) -> None:
     made = sweep([Seed.ENDLESS], [1])
-    made.when(lambda: made.members[0].step > 2, lambda: ask_to_stop(made.folder, None))
+    made.when(lambda: made.jobs[0].step > 2, lambda: ask_to_stop(made.folder, None))
     assert made.train().states() == ["KILLED", "KILLED"]
 
 
 def test_a_worker_that_does_not_stop_is_killed_after_a_minute(sweep: Sweeps) -> None:
     made = sweep([Seed.DEAF])
-    made.when(lambda: made.members[0].step > 2, made.interrupts.ask)
+    made.when(lambda: made.jobs[0].step > 2, made.interrupts.ask)
     done = made.train()
     assert done.states() == ["KILLED"]
     assert done.engine.started[0].code == -9
@@ -239,14 +239,14 @@ def test_who_insists_does_not_wait(sweep: Sweeps) -> None:
         made.interrupts.ask()
         made.interrupts.insisted = True
 
-    made.when(lambda: made.members[0].step > 2, insist)
+    made.when(lambda: made.jobs[0].step > 2, insist)
     assert made.train().states() == ["KILLED"]
     assert made.clock.now - made.clock.began < 20
 
 
 def test_a_dead_worker_is_not_started_again_after_an_interrupt(sweep: Sweeps) -> None:
     made = sweep([Seed.DIES_OF_STOP_ONCE, 1])
-    made.when(lambda: made.members[0].step > 2, made.interrupts.ask)
+    made.when(lambda: made.jobs[0].step > 2, made.interrupts.ask)
     done = made.train()
     assert done.states()[0] == "KILLED"
     assert len(done.engine.started) == 1
@@ -256,7 +256,7 @@ def test_a_dead_worker_is_not_started_again_after_an_interrupt(sweep: Sweeps) ->
 def test_an_interrupt_before_anything_was_trained_is_said_to_be_that(sweep: Sweeps, *, trained: bool) -> None:
     made = sweep([Seed.ENDLESS])
     if trained:
-        made.when(lambda: made.members[0].step > 2, made.interrupts.ask)
+        made.when(lambda: made.jobs[0].step > 2, made.interrupts.ask)
     else:
         made.interrupts.ask()
     assert ("Interrupted before anything was trained" in made.train().said) is not trained

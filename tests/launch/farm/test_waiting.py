@@ -6,22 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from lora_foundry.launch.farm.waiting import Task, Waiting
-from lora_foundry.launch.plan.packing import Pack
-from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.plan.packing import PackPlan
+from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.tracking.records import JobRecord
 from tests.launch.jobs import job
 
 
-def _member(number: int, **values: Any) -> Member:
+def _member(number: int, **values: Any) -> LiveJob:
     config = job(data__batch_size=1, **values)
-    return Member(record=JobRecord(index=number, name=f"m{number}", dir=Path(), config=config, overrides={}, pack="p"))
+    return LiveJob(record=JobRecord(index=number, name=f"m{number}", dir=Path(), config=config, overrides={}, pack="p"))
 
 
 MEMBERS = {n: _member(n, trainer__max_steps=10 * n + 10) for n in range(6)} | {6: _member(6, data__resolution=128)}
 
 
 def _task(name: str, *jobs: int, closed: bool = False) -> Task:
-    pack = Pack(name=name, jobs=jobs, rows=len(jobs))
+    pack = PackPlan(name=name, jobs=jobs, rows=len(jobs))
     return Task(pack=pack, spool=Path(f"{name}.jsonl"), closed=closed)
 
 

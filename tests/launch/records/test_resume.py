@@ -19,7 +19,7 @@ from tests.launch.seeds import Seed
 def interrupted(sweep: Sweeps) -> SweepInMemory:
     """Jobs 0 and 1 ended, 2 and 3 were stopped while they trained together, 4 never began."""
     made = sweep([0, Seed.DIVERGES], [Seed.ENDLESS, Seed.DEAF], [1]).recorded()
-    made.when(lambda: made.members[3].step > 2, made.interrupts.ask)
+    made.when(lambda: made.jobs[3].step > 2, made.interrupts.ask)
     made.when(lambda: made.interrupts.asked, lambda: setattr(made.interrupts, "insisted", True))
     return made.train()
 

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from lora_foundry.config.schema import TrackingConfig
-from lora_foundry.launch.plan.packing import Pack
-from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.plan.packing import PackPlan
+from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.records.results import JobOutcome
 from lora_foundry.launch.screen import live as screen_module
 from lora_foundry.launch.screen.live import PatientConsole, Screen
@@ -23,13 +23,13 @@ from tests.launch.jobs import job
 from tests.root import PROJECT_ROOT
 
 
-def _member(number: int, name: str) -> Member:
+def _member(number: int, name: str) -> LiveJob:
     record = JobRecord(index=number, name=name, dir=Path("x"), config=job(), overrides={}, pack="pack-0")
-    return Member(record=record)
+    return LiveJob(record=record)
 
 
 @pytest.fixture
-def members() -> dict[int, Member]:
+def members() -> dict[int, LiveJob]:
     return {0: _member(0, "duotone-rank4"), 1: _member(1, "duotone-rank8")}
 
 
@@ -39,11 +39,11 @@ def _progress(t: float, step: int, memory_gib: float | None = None) -> ProgressE
     )
 
 
-def _shown(members: dict[int, Member], *, terminal: bool, ticks: int = 1) -> str:
+def _shown(members: dict[int, LiveJob], *, terminal: bool, ticks: int = 1) -> str:
     text = io.StringIO()
     console = PatientConsole(file=text, width=120, force_terminal=terminal, color_system=None, highlight=False)
     with Screen(console, members) as screen:
-        screen.pack(Pack(name="pack-0", jobs=(0, 1), rows=8))
+        screen.pack(PackPlan(name="pack-0", jobs=(0, 1), rows=8))
         for member in members.values():
             member.settle("RUNNING")
             member.progress(_progress(100.0, 10))
@@ -55,14 +55,14 @@ def _shown(members: dict[int, Member], *, terminal: bool, ticks: int = 1) -> str
     return text.getvalue()
 
 
-def test_a_terminal_shows_a_line_a_member_with_step_loss_speed_and_time_left(members: dict[int, Member]) -> None:
+def test_a_terminal_shows_a_line_a_member_with_step_loss_speed_and_time_left(members: dict[int, LiveJob]) -> None:
     shown = _shown(members, terminal=True)
     for word in ("duotone-rank4", "duotone-rank8", "20/100", "loss 0.2500", "9.5 samples/s", "1:20 left"):
         assert word in shown  # 80 steps at 1 step/s
 
 
 def test_a_file_gets_plain_lines_every_ten_seconds_only(
-    members: dict[int, Member], monkeypatch: pytest.MonkeyPatch
+    members: dict[int, LiveJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = itertools.count(step=1.0)
     monkeypatch.setattr(screen_module, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
@@ -74,7 +74,7 @@ def test_a_file_gets_plain_lines_every_ten_seconds_only(
 
 
 def test_the_last_lines_tell_what_is_done_how_long_all_takes_how_fast_and_with_what_memory(
-    members: dict[int, Member],
+    members: dict[int, LiveJob],
 ) -> None:
     members[2] = _member(2, "duotone-rank16")
     text = io.StringIO()
@@ -86,7 +86,7 @@ def test_the_last_lines_tell_what_is_done_how_long_all_takes_how_fast_and_with_w
         return [line.strip(" ⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏|/-\\") for line in shown.getvalue().splitlines()][-2:]
 
     with Screen(console, members) as screen:
-        screen.pack(Pack(name="pack-0", jobs=(0, 1), rows=8))
+        screen.pack(PackPlan(name="pack-0", jobs=(0, 1), rows=8))
         screen.said(None, "info", "loading the base", "pack-0")
         assert last(screen)[1] == "loading the base; 1 more waiting"
         for member in (members[0], members[1]):
@@ -106,11 +106,11 @@ def test_the_last_lines_tell_what_is_done_how_long_all_takes_how_fast_and_with_w
         assert last(screen)[0] == "exporting duotone-rank4; 1 more waiting", "not training after the last step"
 
 
-def test_two_packs_that_do_different_things_are_told_apart(members: dict[int, Member]) -> None:
+def test_two_packs_that_do_different_things_are_told_apart(members: dict[int, LiveJob]) -> None:
     text = io.StringIO()
     with Screen(PatientConsole(file=text, width=80, color_system=None), members) as screen:
-        screen.pack(Pack(name="pack-0", jobs=(0,), rows=4))
-        screen.pack(Pack(name="pack-1", jobs=(1,), rows=4))
+        screen.pack(PackPlan(name="pack-0", jobs=(0,), rows=4))
+        screen.pack(PackPlan(name="pack-1", jobs=(1,), rows=4))
         screen.said(None, "info", "training", "pack-0")
         screen.said(None, "info", "loading the base", "pack-1")
         screen.said(None, "stage", "scoring duotone-rank4", "pack-0")
@@ -119,16 +119,16 @@ def test_two_packs_that_do_different_things_are_told_apart(members: dict[int, Me
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_what_was_asked_for_is_not_hidden_by_what_a_worker_says(keep: bool, members: dict[int, Member]) -> None:
+def test_what_was_asked_for_is_not_hidden_by_what_a_worker_says(keep: bool, members: dict[int, LiveJob]) -> None:
     with Screen(PatientConsole(file=io.StringIO(), width=80), members) as screen:
-        screen.pack(Pack(name="pack-0", jobs=(0, 1), rows=8))
+        screen.pack(PackPlan(name="pack-0", jobs=(0, 1), rows=8))
         screen.phase("stopping", keep=keep)
         screen.said(None, "info", "saving a checkpoint of 2 adapters", "pack-0")
         assert screen._doing() == ("stopping" if keep else "saving a checkpoint of 2 adapters")
 
 
 def test_a_terminal_that_draws_nothing_over_is_written_to_as_a_file_is(
-    members: dict[int, Member], monkeypatch: pytest.MonkeyPatch
+    members: dict[int, LiveJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "dumb")
     text = io.StringIO()
@@ -137,7 +137,7 @@ def test_a_terminal_that_draws_nothing_over_is_written_to_as_a_file_is(
     assert text.getvalue() == "... loading the base\n"
 
 
-def test_one_cause_told_for_each_job_is_shown_once_and_phases_tell_where_one_is(members: dict[int, Member]) -> None:
+def test_one_cause_told_for_each_job_is_shown_once_and_phases_tell_where_one_is(members: dict[int, LiveJob]) -> None:
     text = io.StringIO()
     with Screen(PatientConsole(file=text, width=40), members) as screen:
         screen.said(None, "info", "loading the base")
@@ -153,7 +153,7 @@ def test_one_cause_told_for_each_job_is_shown_once_and_phases_tell_where_one_is(
     ]
 
 
-def test_a_terminal_that_went_away_ends_the_showing_only(members: dict[int, Member]) -> None:
+def test_a_terminal_that_went_away_ends_the_showing_only(members: dict[int, LiveJob]) -> None:
     class Gone(io.StringIO):
         def write(self, _: str) -> int:
             raise OSError(5, "Input/output error")

@@ -9,10 +9,10 @@ from typing import TypeVar
 from lora_foundry.config.length import rows_of
 from lora_foundry.config.schema import JobConfig
 from lora_foundry.launch.farm.waiting import Task, Waiting
-from lora_foundry.launch.plan.packing import Fits, Pack
+from lora_foundry.launch.plan.packing import Fits, PackPlan
 from lora_foundry.launch.plan.sizes import Sizes, in_words
 from lora_foundry.launch.records.journal import Journal
-from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.records.stored_jobs import has_checkpoint
 from lora_foundry.launch.screen.live import Screen
 from lora_foundry.wire.appending import is_full
@@ -37,7 +37,7 @@ class Composition:
     """Every change of a pack is journalled, so that a resume begins again with what was.
 
     Args:
-        members: Job number to member; states are written into it.
+        jobs: By number; states are written into them.
         sizes: How many train together.
         fits: Whether jobs stay within the memory of a slot together.
         journal: The sweep's open journal.
@@ -47,13 +47,13 @@ class Composition:
         waiting: What waits for a slot.
     """
 
-    def __init__(self, members: dict[int, Member], sizes: Sizes, fits: Fits, journal: Journal, screen: Screen) -> None:
-        self._members = members
+    def __init__(self, jobs: dict[int, LiveJob], sizes: Sizes, fits: Fits, journal: Journal, screen: Screen) -> None:
+        self._jobs = jobs
         self._sizes = sizes
         self._fits = fits
         self._journal = journal
         self._screen = screen
-        self.waiting = Waiting([], members)
+        self.waiting = Waiting([], jobs)
 
     def narrowed(self, task: Task) -> Task:
         """What of a pack fits the memory that is there now; the plan may have seen more, and the rest waits."""
@@ -72,14 +72,14 @@ class Composition:
 
     def order(self, kind: type[Order], task: Task, jobs: Sequence[int]) -> Order:
         """What a worker is told of ``jobs``: the command that is of ``kind``."""
-        members = {number: self._members[number] for number in jobs}
         return kind(
             pack=task.pack.name,
             spool=task.spool,
             least_gain=self._sizes.trial(self._configs(task.pack.jobs)),
             jobs=tuple(
-                PackedJob(job=number, dir=member.record.dir, name=member.record.name, resume=member.resume)
-                for number, member in members.items()
+                PackedJob(job=number, dir=job.record.dir, name=job.record.name, resume=job.resume)
+                for number in jobs
+                for job in (self._jobs[number],)
             ),
         )
 
@@ -104,7 +104,7 @@ class Composition:
     def regroup(self, task: Task, jobs: Sequence[int]) -> None:
         """The pack consists of ``jobs`` from here on: what a resume begins again together."""
         rows = rows_of(self._configs(jobs))
-        task.pack = Pack(name=task.pack.name, jobs=tuple(jobs), rows=rows)
+        task.pack = PackPlan(name=task.pack.name, jobs=tuple(jobs), rows=rows)
         self._tell(task.pack)
 
     def learn(self, task: Task, event: GainFound) -> None:
@@ -118,7 +118,7 @@ class Composition:
 
     def take_back(self, task: Task, event: HandedBack | Refused) -> None:
         """Jobs that a pack does not train go on in packs of their own."""
-        back = [number for number in event.jobs if number in task.pack.jobs and not self._members[number].ended]
+        back = [number for number in event.jobs if number in task.pack.jobs and not self._jobs[number].ended]
         if isinstance(event, Refused):
             task.closed = True
             self._screen.line(f"{task.pack.name}: no room for {len(back)} more ({event.reason})", "yellow")
@@ -128,9 +128,9 @@ class Composition:
         if not back:
             return
         for number in back:
-            member = self._members[number]
-            member.resume = has_checkpoint(member.record.dir)
-            member.state = "PENDING"
+            job = self._jobs[number]
+            job.resume = has_checkpoint(job.record.dir)
+            job.state = "PENDING"
             self._journal.write(JobLine(job=number, state="PENDING", error=None, summary=None))
         most = self._sizes.most(self._configs(back)).members
         tasks = self.waiting.cut(task, back, most)
@@ -145,14 +145,14 @@ class Composition:
         if not left:
             return
         for number in left:
-            self._members[number].resume = has_checkpoint(self._members[number].record.dir)
+            self._jobs[number].resume = has_checkpoint(self._jobs[number].record.dir)
         middle = (len(left) + 1) // 2
         parts = [("a", left[:middle]), ("b", left[middle:])] if halve else [("", left)]
         tasks = []
         for suffix, jobs in parts:
             name = task.pack.name + suffix
-            rows = rows_of(self._members[number].record.config for number in jobs)
-            pack = Pack(name=name, jobs=tuple(jobs), rows=rows)
+            rows = rows_of(self._jobs[number].record.config for number in jobs)
+            pack = PackPlan(name=name, jobs=tuple(jobs), rows=rows)
             spool = task.spool.with_name(f"{name}.jsonl") if suffix else task.spool
             tasks.append(Task(pack=pack, spool=spool, deaths=task.deaths, not_before=task.not_before, closed=True))
             self._tell(pack)
@@ -160,35 +160,35 @@ class Composition:
 
     def _not_stopped(self, numbers: Sequence[int]) -> list[int]:
         """Without those that were asked to stop, which end here: whoever was told so is gone."""
-        for member in (self._members[number] for number in numbers):
-            if member.stopping:
-                self.settle(member, "KILLED", error="stopped on request")
-        return [number for number in numbers if not self._members[number].ended]
+        for job in (self._jobs[number] for number in numbers):
+            if job.stopping:
+                self.settle(job, "KILLED", error="stopped on request")
+        return [number for number in numbers if not self._jobs[number].ended]
 
     def fold(self, event: Event, pack: str) -> None:
         """Take in what the worker of ``pack`` told of a job, or said."""
-        member = None if event.job is None else self._members.get(event.job)
+        job = None if event.job is None else self._jobs.get(event.job)
         if isinstance(event, LogEvent):
-            self._screen.said(member, event.level or "info", event.message, pack)
-        elif member is None:
+            self._screen.said(job, event.level or "info", event.message, pack)
+        elif job is None:
             return
         elif isinstance(event, ProgressEvent):
-            member.progress(event)
-            self._screen.stepped(member, pack)
+            job.progress(event)
+            self._screen.stepped(job, pack)
         elif isinstance(event, MemoryEvent):
             self._journal.write(
                 MemoryLine(job=event.job, rung=event.rung, step=event.step, reason=event.reason, values=event.values)
             )
-        elif isinstance(event, StateEvent) and event.state not in ("PENDING", member.state) and not member.ended:
-            self.settle(member, event.state, error=event.error, summary=event.summary)  # else said again
+        elif isinstance(event, StateEvent) and event.state not in ("PENDING", job.state) and not job.ended:
+            self.settle(job, event.state, error=event.error, summary=event.summary)  # else said again
 
     def end(self, numbers: Sequence[int], why: str, *, killed: bool) -> None:
         """Give jobs their end: FAILED for a reason, or KILLED by an interrupt."""
         for number in numbers:
             if killed:
-                self.settle(self._members[number], "KILLED", error="interrupted")
+                self.settle(self._jobs[number], "KILLED", error="interrupted")
             else:
-                self.settle(self._members[number], "FAILED", error=why)
+                self.settle(self._jobs[number], "FAILED", error=why)
 
     def has_no_disk(self, task: Task, sweep_dir: Path) -> bool:
         """Whether a worker says nothing because there is no room to say it, where a new one could not either."""
@@ -201,27 +201,27 @@ class Composition:
         """Count one more start for jobs whose worker died."""
         self._journal.write(RestartLine(pack=task.pack.name, jobs=tuple(numbers)))
         for number in numbers:
-            self._members[number].restarts += 1
+            self._jobs[number].restarts += 1
 
     def settle(
-        self, member: Member, state: State, *, error: str | None = None, summary: Mapping[str, object] | None = None
+        self, job: LiveJob, state: State, *, error: str | None = None, summary: Mapping[str, object] | None = None
     ) -> None:
         """Take in a job's new state."""
-        member.settle(state, error=error, summary=summary)
-        self._journal.write(JobLine(job=member.record.index, state=state, error=error, summary=summary))
-        self._screen.changed(member)
+        job.settle(state, error=error, summary=summary)
+        self._journal.write(JobLine(job=job.record.index, state=state, error=error, summary=summary))
+        self._screen.changed(job)
 
-    def leave(self, member: Member, how: str) -> None:
+    def leave(self, job: LiveJob, how: str) -> None:
         """Take in that a job will not train which no worker has; it may have trained, in a pack that was cut."""
-        when = "while it waited to go on" if has_checkpoint(member.record.dir) else "before it started"
-        self.settle(member, "KILLED", error=f"{how} {when}")
+        when = "while it waited to go on" if has_checkpoint(job.record.dir) else "before it started"
+        self.settle(job, "KILLED", error=f"{how} {when}")
 
     def unsettled(self, task: Task) -> list[int]:
         """Jobs of the pack without an end."""
-        return [number for number in task.pack.jobs if not self._members[number].ended]
+        return [number for number in task.pack.jobs if not self._jobs[number].ended]
 
-    def _tell(self, pack: Pack) -> None:
+    def _tell(self, pack: PackPlan) -> None:
         self._journal.write(PackLine(pack=pack.name, jobs=pack.jobs, rows=pack.rows))
 
     def _configs(self, jobs: Sequence[int]) -> list[JobConfig]:
-        return [self._members[number].record.config for number in jobs]
+        return [self._jobs[number].record.config for number in jobs]

@@ -1,4 +1,4 @@
-"""A sweep's members from the first worker to the table at the end."""
+"""A sweep's jobs from the first worker to the table at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lora_foundry.launch.plan.budget import Budget
 from lora_foundry.launch.plan.sizes import Sizes
 from lora_foundry.launch.points.names import show_value, swept_keys, told_shortly
 from lora_foundry.launch.records.journal import Journal, read_journal
-from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.records.results import JobOutcome, read_results, write_results
 from lora_foundry.launch.screen.live import PatientConsole, Screen
 from lora_foundry.launch.screen.table import near, plain, print_results, ui_command
@@ -31,7 +31,7 @@ from lora_foundry.wire.journal import EndedLine, WaitingLine
 
 
 class Farm:
-    """Members of one sweep on their way through the worker.
+    """Jobs of one sweep on their way through workers.
 
     Attributes:
         notes: What the user is told first.
@@ -43,7 +43,7 @@ class Farm:
         self,
         sweep_dir: Path,
         sweep: Mapping[str, Any],
-        members: dict[int, Member],
+        jobs: dict[int, LiveJob],
         journal: Journal,
         settings: Settings,
         finish: Finish,
@@ -53,7 +53,7 @@ class Farm:
         self.results: list[JobOutcome] = []
         self._sweep_dir = sweep_dir
         self._sweep = sweep
-        self._members = members
+        self._jobs = jobs
         self._journal = journal
         self._settings = settings
         self._finish = finish
@@ -61,12 +61,12 @@ class Farm:
 
     def train(self, tasks: Sequence[Task], cwd: Path, budget: Budget) -> None:
         """Run the packs on the budget's slots, then settle results, runs and picture."""
-        jobs = [member.record for member in self._members.values()]
+        jobs = [job.record for job in self._jobs.values()]
         engine = ENGINES[self._settings.engine](self._settings)
         accelerator = jobs[0].config.trainer.accelerator
         writer = SafeWriter(self._sweep_dir, jobs, self._sweep["id"], self._sweep["command"])
         with Interrupts() as interrupts:
-            with Screen(self._console, self._members) as screen:
+            with Screen(self._console, self._jobs) as screen:
                 self._greet(screen)
                 screen.watch(lambda: writer.problem)
                 writer.start()
@@ -82,14 +82,14 @@ class Farm:
                         slots=budget.slots,
                         settings=self._settings,
                         cwd=cwd,
-                        members=self._members,
+                        jobs=self._jobs,
                         sizes=Sizes(self._settings.pack_size, self._settings.least_gain, read_journal(self._sweep_dir)),
                         fits=lambda configs: budget.on(sharing.known(budget.slots)).fits(configs),
                         journal=self._journal,
                         screen=screen,
                         interrupts=interrupts,
                         sharing=sharing,
-                        remaining=Remaining(budget.quick_clock(), self._members),
+                        remaining=Remaining(budget.quick_clock(), self._jobs),
                     ).run(tasks)
                 interrupts.finishing = True
                 code, picture = self._settle(screen, writer, interrupted=interrupts.asked)
@@ -98,10 +98,10 @@ class Farm:
         self._journal.write(EndedLine(exit_code=code))
 
     def settle(self) -> None:
-        """Results, runs and picture of members that have all ended."""
-        jobs = [member.record for member in self._members.values()]
+        """Results, runs and picture of jobs that have all ended."""
+        jobs = [job.record for job in self._jobs.values()]
         writer = SafeWriter(self._sweep_dir, jobs, self._sweep["id"], self._sweep["command"])
-        with Screen(self._console, self._members) as screen:
+        with Screen(self._console, self._jobs) as screen:
             self._greet(screen)
             writer.start()
             code, picture = self._settle(screen, writer, interrupted=False)
@@ -120,7 +120,7 @@ class Farm:
         picture = self._finish(self._sweep_dir, self.results)  # before the writer ends, which takes it along
         if writer.active:
             screen.phase("writing the last of the runs to MLflow")
-        writer.close({number: member.state for number, member in self._members.items()})
+        writer.close({number: job.state for number, job in self._jobs.items()})
         return code, picture
 
     def _write_results(self, screen: Screen) -> None:
@@ -132,10 +132,10 @@ class Farm:
     def _exit_code(self, *, interrupted: bool) -> int:
         if interrupted:
             return INTERRUPTED
-        return FAILED if any(member.state != "FINISHED" for member in self._members.values()) else 0
+        return FAILED if any(job.state != "FINISHED" for job in self._jobs.values()) else 0
 
     def _greet(self, screen: Screen) -> None:
-        count = len(self._members)
+        count = len(self._jobs)
         screen.line(f"Sweep of {count} {'jobs' if count > 1 else 'job'} in {near(self._sweep_dir)}", "bold")
         for note in self.notes:
             screen.line(f"  {note}", "dim")
@@ -147,7 +147,7 @@ class Farm:
         self._journal.write(WaitingLine(lines=tuple(lines)))
         for line in lines:
             screen.line(line, "yellow")
-        if lines and all(member.state == "PENDING" for member in self._members.values()):
+        if lines and all(job.state == "PENDING" for job in self._jobs.values()):
             screen.phase("waiting for a device")
 
     def _say_results(self, picture: Path | None, writer: SafeWriter, tracking: TrackingConfig) -> None:
@@ -177,14 +177,14 @@ class Farm:
             return  # the reader of our output has gone; everything said stands in results.json
 
     def _say_unfinished(self) -> None:
-        failed = [member for member in self._members.values() if member.state == "FAILED"]
-        for member in failed:
-            plain(self._console, f"FAILED:   {member.record.name}: {member.error}")
-        if any((member.error or "").startswith(WORKER_LOST) for member in failed):
+        failed = [job for job in self._jobs.values() if job.state == "FAILED"]
+        for job in failed:
+            plain(self._console, f"FAILED:   {job.record.name}: {job.error}")
+        if any((job.error or "").startswith(WORKER_LOST) for job in failed):
             plain(self._console, f"Continue: {command_line('retry', near(self._sweep_dir))}")
-        elif any(member.state == "KILLED" for member in self._members.values()):
+        elif any(job.state == "KILLED" for job in self._jobs.values()):
             plain(self._console, f"Continue: {command_line('resume', near(self._sweep_dir))}")
 
     def _shown(self, index: int, key: str, given: Mapping[str, str]) -> str:
-        member = self._members.get(index)
-        return show_value(member.record.config, key, given.get(key)) if member else given.get(key, "")
+        job = self._jobs.get(index)
+        return show_value(job.record.config, key, given.get(key)) if job else given.get(key, "")

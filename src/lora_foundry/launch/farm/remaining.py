@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from lora_foundry.launch.farm.stations import Station
 from lora_foundry.launch.plan.clock import END_S, NEXT_S, START_S, Clock
-from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.records.live_jobs import LiveJob
 
 _LEAST_STEPS, _LEAST_S = 4, 1.0  # less tells nothing: kernels are chosen on the first steps, and memory is fetched
 
@@ -47,12 +47,12 @@ class Remaining:
 
     Args:
         clock: The plan's times.
-        members: Job number to member.
+        jobs: By number.
     """
 
-    def __init__(self, clock: Clock, members: Mapping[int, Member]) -> None:
+    def __init__(self, clock: Clock, jobs: Mapping[int, LiveJob]) -> None:
         self._clock = clock
-        self._members = members
+        self._jobs = jobs
         self._underway: dict[str, _Underway] = {}
         self._warm: set[str] = set()
         self._factor = 1.0
@@ -75,7 +75,7 @@ class Remaining:
             return None
         heapq.heapify(free)
         for jobs in waiting:
-            left = [number for number in jobs if not self._members[number].ended]
+            left = [number for number in jobs if not self._jobs[number].ended]
             if left:
                 at, place = heapq.heappop(free)
                 took = self._start_s(cold=False) + self._steps_s(left) + self._end_s(len(left))
@@ -90,7 +90,7 @@ class Remaining:
         if task is None:
             self._underway.pop(slot, None)
             return
-        jobs = tuple(number for number in task.pack.jobs if not self._members[number].ended)
+        jobs = tuple(number for number in task.pack.jobs if not self._jobs[number].ended)
         if one is None or one.pack != task.pack.name:
             one = _Underway(pack=task.pack.name, jobs=jobs, began=now, cold=slot not in self._warm)
             self._underway[slot] = one
@@ -101,20 +101,20 @@ class Remaining:
             self._note_progress(one, number)
 
     def _note_progress(self, one: _Underway, number: int) -> None:
-        member = self._members[number]
-        if member.told_at is None or member.told_at < one.began:
+        job = self._jobs[number]
+        if job.told_at is None or job.told_at < one.began:
             return
         if one.first is None:
-            one.first = member.told_at
+            one.first = job.told_at
             self._starts[one.cold].append(max(0.0, one.first - one.began))
-        one.since.setdefault(number, (member.told_at, member.step))
-        if member.total and member.step >= member.total:
-            one.over.setdefault(number, member.told_at)
+        one.since.setdefault(number, (job.told_at, job.step))
+        if job.total and job.step >= job.total:
+            one.over.setdefault(number, job.told_at)
 
     def _note_ends(self, one: _Underway, now: float) -> None:
         """What came after the last step of jobs that have their end since the last look."""
-        ended = [number for number in one.jobs if self._members[number].ended and number in one.over]
-        finished = [number for number in ended if self._members[number].state == "FINISHED"]
+        ended = [number for number in one.jobs if self._jobs[number].ended and number in one.over]
+        finished = [number for number in ended if self._jobs[number].state == "FINISHED"]
         if finished:
             took = now - min(one.over[number] for number in finished)
             self._ends += [took / len(finished)] * len(finished)
@@ -127,18 +127,14 @@ class Remaining:
         return start + self._steps_s(stepping) + max(0.0, end)
 
     def _steps_s(self, jobs: Sequence[int]) -> float:
-        members = [self._members[number] for number in jobs]
-        left = [self._steps_left(member) for member in members]
-        return self._factor * self._clock.steps_s([member.record.config for member in members], left)
+        members = [self._jobs[number] for number in jobs]
+        left = [self._steps_left(job) for job in members]
+        return self._factor * self._clock.steps_s([job.record.config for job in members], left)
 
-    def _steps_left(self, member: Member) -> int:
+    def _steps_left(self, job: LiveJob) -> int:
         """Micro-steps; as many as the plan reckons with while the job did not tell."""
-        config = member.record.config
-        return (
-            max(0, member.total - member.step) * config.trainer.accumulate
-            if member.total
-            else self._clock.steps(config)
-        )
+        config = job.record.config
+        return max(0, job.total - job.step) * config.trainer.accumulate if job.total else self._clock.steps(config)
 
     def _start_s(self, *, cold: bool) -> float:
         known = self._starts[cold]
@@ -153,13 +149,13 @@ class Remaining:
         for one in self._underway.values():
             if not one.jobs or one.since.keys() != set(one.jobs) or one.over.keys() & set(one.jobs):
                 continue
-            members = [self._members[number] for number in one.jobs]
-            longest = max(members, key=lambda member: member.step - one.since[member.record.index][1])
+            members = [self._jobs[number] for number in one.jobs]
+            longest = max(members, key=lambda job: job.step - one.since[job.record.index][1])
             since, before = one.since[longest.record.index]
             steps, seconds = longest.step - before, (longest.told_at or since) - since
             if steps >= _LEAST_STEPS and seconds >= _LEAST_S:
                 took += seconds
                 micro = steps * longest.record.config.trainer.accumulate
-                planned += self._clock.steps_s([member.record.config for member in members], [micro] * len(members))
+                planned += self._clock.steps_s([job.record.config for job in members], [micro] * len(members))
         if planned > 0.0:
             self._factor = took / planned

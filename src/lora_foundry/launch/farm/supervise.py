@@ -18,7 +18,7 @@ from lora_foundry.launch.machines.sharing import Sharing
 from lora_foundry.launch.plan.packing import Fits
 from lora_foundry.launch.plan.sizes import Sizes
 from lora_foundry.launch.records.journal import Journal
-from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.screen.live import Screen
 from lora_foundry.wire.commands import JoinCommand, PackCommand
 from lora_foundry.wire.control import Control
@@ -32,7 +32,7 @@ _STOP_S, _LEAVE_S = 60.0, 15.0  # patience with a clean stop after an interrupt,
 
 
 class Supervisor:
-    """Runs a sweep's packs and keeps its members up to date; never raises for one job.
+    """Runs a sweep's packs and keeps its jobs up to date; never raises for one job.
 
     A pack whose worker died or stalled is started again from its checkpoints, after a pause. When that happens
     twice it is split, so that a job that kills workers ends up alone; a job is FAILED when its restarts are used up.
@@ -43,7 +43,7 @@ class Supervisor:
         slots: Where.
         settings: How patient to be.
         cwd: Folder that workers run in.
-        members: Job number to member; states are written into it.
+        jobs: By number; states are written into them.
         sizes: How many train together.
         fits: Whether jobs stay within the memory of a slot together.
         journal: The sweep's open journal.
@@ -61,7 +61,7 @@ class Supervisor:
         slots: Sequence[Slot],
         settings: Settings,
         cwd: Path,
-        members: dict[int, Member],
+        jobs: dict[int, LiveJob],
         sizes: Sizes,
         fits: Fits,
         journal: Journal,
@@ -75,19 +75,19 @@ class Supervisor:
         self._stations = [Station(slot=slot) for slot in slots]
         self._settings = settings
         self._cwd = cwd
-        self._members = members
+        self._jobs = jobs
         self._journal = journal
         self._screen = screen
         self._interrupts = interrupts
         self._sharing = sharing
         self._outlook = Outlook(remaining, journal, screen)
         self._control = Control(sweep_dir)
-        self._packs = Composition(members, sizes, fits, journal, screen)
+        self._packs = Composition(jobs, sizes, fits, journal, screen)
         self._asked_at: float | None = None
 
     def run(self, tasks: Sequence[Task]) -> None:
         """Train every pack."""
-        self._packs.waiting = Waiting(tasks, self._members)
+        self._packs.waiting = Waiting(tasks, self._jobs)
         queued = False
         try:
             while any(station.task for station in self._stations) or (
@@ -103,11 +103,11 @@ class Supervisor:
             queued = self._sharing.waits
         finally:
             self._dismiss()
-        if self._interrupts.asked and all(member.state == "PENDING" for member in self._members.values()):
+        if self._interrupts.asked and all(job.state == "PENDING" for job in self._jobs.values()):
             self._screen.line(_UNSTARTED + (_QUEUED if queued else ""), "yellow")
-        for member in self._members.values():
-            if not member.ended:
-                self._packs.leave(member, "interrupted")
+        for job in self._jobs.values():
+            if not job.ended:
+                self._packs.leave(job, "interrupted")
 
     def _attend(self, station: Station) -> bool:
         """One look at a station; true when something moved."""
@@ -240,7 +240,7 @@ class Supervisor:
         """The pack's worker is gone: once more from the checkpoints, split at the second time, not for ever."""
         words = station.worker.last_words() if station.worker is not None else ""
         left = self._packs.unsettled(task)
-        spent = [number for number in left if self._members[number].restarts >= self._settings.max_restarts]
+        spent = [number for number in left if self._jobs[number].restarts >= self._settings.max_restarts]
         most = self._settings.max_restarts
         for_good = f"{why}, after {most} restarts (hydra.launcher.max_restarts)" if most else why
         if self._interrupts.asked or len(spent) == len(left):
@@ -275,8 +275,8 @@ class Supervisor:
         for job in self._control.stops():
             if job is None:
                 self._interrupts.ask()
-            elif job in self._members:
-                self._stop_job(self._members[job])
+            elif job in self._jobs:
+                self._stop_job(self._jobs[job])
         if not self._interrupts.asked:
             return
         if self._interrupts.hung_up:
@@ -292,16 +292,16 @@ class Supervisor:
             for worker in workers:
                 worker.kill()
 
-    def _stop_job(self, member: Member) -> None:
-        if member.ended:
+    def _stop_job(self, job: LiveJob) -> None:
+        if job.ended:
             return
-        number, member.stopping = member.record.index, True
+        number, job.stopping = job.record.index, True
         self._journal.write(AskedLine(job=number, to="stop"))
         for station in self._stations:
             if station.task and number in station.task.pack.jobs and station.worker is not None:
                 station.worker.stop(number)
                 return
-        self._packs.leave(member, "stopped")
+        self._packs.leave(job, "stopped")
 
     def _dismiss(self) -> None:
         for station in self._stations:

@@ -18,14 +18,14 @@ from lora_foundry.launch.machines.sharing import check_locks
 from lora_foundry.launch.machines.workers import with_slots
 from lora_foundry.launch.plan.budget import Budget, Forecast, budget_for
 from lora_foundry.launch.plan.clock import BASIS, Basis, in_words
-from lora_foundry.launch.plan.packing import Pack, Plan, make_plan
+from lora_foundry.launch.plan.packing import PackPlan, Plan, make_plan
 from lora_foundry.launch.plan.refusing import refuse_hopeless
 from lora_foundry.launch.points.names import Named, name_jobs
 from lora_foundry.launch.points.point import Point
 from lora_foundry.launch.points.preflight import Asked, remarked
 from lora_foundry.launch.records.folders import add_jobs, create_sweep, refuse_taken, write_jobs
 from lora_foundry.launch.records.journal import Journal, SweepBusyError
-from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.records.record import read_sweep
 from lora_foundry.launch.records.results import JobOutcome, read_results
 from lora_foundry.launch.records.resume import Resumed, is_settled, readable_jobs
@@ -114,20 +114,20 @@ def run_sweep(  # what a sweep is made of
     plan, budget, basis = plan_of(configs, settings, outside.forecast, first_pack=len({job["pack"] for job in earlier}))
     check_locks(share=settings.share)
     record = read_sweep(sweep_dir) if begun else create_sweep(sweep_dir, sweep_id)
-    members = _members(points, named, plan)
+    live = _live(points, named, plan)
     with Journal(sweep_dir) as journal:
         journal.sign()
         try:
             write_jobs(points, named.names)
-            add_jobs(sweep_dir, record, [member.record for member in members.values()])
+            add_jobs(sweep_dir, record, [job.record for job in live.values()])
         except OSError as error:
             msg = f"{sweep_dir} cannot be written ({error.strerror}); free some space, or give another folder"
             raise SweepError([msg]) from error
-        journal.write(SweepLine(id=record["id"], jobs=tuple(sorted(members))))
+        journal.write(SweepLine(id=record["id"], jobs=tuple(sorted(live))))
         for pack, seconds in zip(plan.packs, plan.seconds, strict=True):
             predicted = round(seconds, 1)
             journal.write(PackLine(pack=pack.name, jobs=pack.jobs, rows=pack.rows, predicted_s=predicted))
-        farm = Farm(sweep_dir, record, members, journal, settings, outside.finish)
+        farm = Farm(sweep_dir, record, live, journal, settings, outside.finish)
         farm.notes = [*notes, *_noted(points), *named.notes, *plan.reasons]
         farm.warnings = _told(points, named.names)
         if basis == "measured":
@@ -137,7 +137,7 @@ def run_sweep(  # what a sweep is made of
             Path.cwd(),
             budget,
         )
-    return [result for result in farm.results if result.index in members]
+    return [result for result in farm.results if result.index in live]
 
 
 def settings_of(resumed: Resumed) -> Settings:
@@ -160,7 +160,7 @@ def run_resumed(resumed: Resumed, settings: Settings, outside: Outside) -> list[
     Raises:
         SweepError: When another process works in their sweep.
     """
-    members = {job.index: Member(record=job, resume=has_checkpoint(job.dir)) for job in resumed.jobs}
+    live = {job.index: LiveJob(record=job, resume=has_checkpoint(job.dir)) for job in resumed.jobs}
     settings = with_slots(settings, [job.config for job in resumed.jobs], jobs=len(resumed.sweep["jobs"]))
     check_locks(share=settings.share)
     try:
@@ -170,14 +170,14 @@ def run_resumed(resumed: Resumed, settings: Settings, outside: Outside) -> list[
             for (name, jobs), spool in zip(resumed.packs, resumed.spools(), strict=True):
                 for job in jobs:
                     journal.write(ResumedLine(job=job, spool=spool.name))
-                rows = rows_of(members[job].record.config for job in jobs)
-                tasks.append(Task(pack=Pack(name=name, jobs=jobs, rows=rows), spool=spool))
-            farm = Farm(resumed.sweep_dir, resumed.sweep, members, journal, settings, outside.finish)
-            farm.notes, configs = list(resumed.notes), {n: one.record.config for n, one in members.items()}
+                rows = rows_of(live[job].record.config for job in jobs)
+                tasks.append(Task(pack=PackPlan(name=name, jobs=jobs, rows=rows), spool=spool))
+            farm = Farm(resumed.sweep_dir, resumed.sweep, live, journal, settings, outside.finish)
+            farm.notes, configs = list(resumed.notes), {n: one.record.config for n, one in live.items()}
             farm.train(tasks, resumed.cwd, budget_of(configs, settings, outside.forecast))
     except SweepBusyError as error:
         raise SweepError([f"resume: {error}"]) from error
-    return [result for result in farm.results if result.index in members]
+    return [result for result in farm.results if result.index in live]
 
 
 def settle_sweep(sweep_dir: Path, finish: Finish) -> bool:
@@ -192,16 +192,16 @@ def settle_sweep(sweep_dir: Path, finish: Finish) -> bool:
     if is_settled(sweep_dir):
         return False
     results = {result.index: result for result in read_results(sweep_dir)}
-    members = {}
+    live = {}
     for job in readable_jobs(sweep_dir):
-        members[job.index] = Member(record=job)
-        members[job.index].settle(results[job.index].state, error=results[job.index].error)
-    if not members:
+        live[job.index] = LiveJob(record=job)
+        live[job.index].settle(results[job.index].state, error=results[job.index].error)
+    if not live:
         return False
     try:
         with Journal(sweep_dir) as journal:
             journal.sign()
-            farm = Farm(sweep_dir, read_sweep(sweep_dir), members, journal, Settings(), finish)
+            farm = Farm(sweep_dir, read_sweep(sweep_dir), live, journal, Settings(), finish)
             farm.notes = ["its workers ended every job after its launcher had gone: only the end is made up for"]
             farm.settle()
     except SweepBusyError as error:
@@ -217,9 +217,9 @@ def _told(points: Sequence[Point], names: Sequence[str]) -> list[str]:
     return told({name: point.warnings for name, point in zip(names, points, strict=True)})
 
 
-def _members(points: Sequence[Point], named: Named, plan: Plan) -> dict[int, Member]:
+def _live(points: Sequence[Point], named: Named, plan: Plan) -> dict[int, LiveJob]:
     return {
-        point.index: Member(
+        point.index: LiveJob(
             record=JobRecord(
                 index=point.index,
                 name=name,

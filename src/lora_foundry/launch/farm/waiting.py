@@ -10,8 +10,8 @@ from pathlib import Path
 from lora_foundry.config.kinds import shared_text
 from lora_foundry.config.length import rows_of
 from lora_foundry.config.schema import JobConfig
-from lora_foundry.launch.plan.packing import Pack
-from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.plan.packing import PackPlan
+from lora_foundry.launch.records.live_jobs import LiveJob
 
 Room = Callable[[Sequence[JobConfig]], bool]
 """Whether jobs may train together as one pack."""
@@ -30,7 +30,7 @@ class Task:
         closed: Whether its jobs stay among themselves: one of them may break whatever pack it is in.
     """
 
-    pack: Pack
+    pack: PackPlan
     spool: Path
     deaths: int = 0
     not_before: float = 0.0
@@ -43,17 +43,17 @@ class Waiting:
 
     Args:
         tasks: In the order to train them.
-        members: Job number to member.
+        jobs: By number.
     """
 
-    def __init__(self, tasks: Sequence[Task], members: Mapping[int, Member]) -> None:
+    def __init__(self, tasks: Sequence[Task], jobs: Mapping[int, LiveJob]) -> None:
         self._tasks = list(tasks)
-        self._members = members
+        self._jobs = jobs
         self._cut = 1  # numbers the packs that are cut out of others
 
     def __bool__(self) -> bool:
         """Whether a job waits; those that were stopped while they waited do not count."""
-        return any(not self._members[number].ended for task in self._tasks for number in task.pack.jobs)
+        return any(not self._jobs[number].ended for task in self._tasks for number in task.pack.jobs)
 
     def packs(self) -> list[tuple[int, ...]]:
         """Jobs of each pack that waits, in the order in which they are taken."""
@@ -66,7 +66,7 @@ class Waiting:
             if task.not_before > now:
                 continue
             self._tasks.remove(task)
-            task.pack = self._pack(task.pack.name, [n for n in task.pack.jobs if not self._members[n].ended])
+            task.pack = self._pack(task.pack.name, [n for n in task.pack.jobs if not self._jobs[n].ended])
             if task.pack.jobs:
                 return task
         return None
@@ -78,24 +78,24 @@ class Waiting:
     def joiner(self, running: Sequence[int], room: Room) -> int | None:
         """Take out the next job that may join a pack of ``running``."""
         now = time.monotonic()
-        kind = shared_text(self._members[running[0]].record.config)
-        together = [self._members[number].record.config for number in running]
+        kind = shared_text(self._jobs[running[0]].record.config)
+        together = [self._jobs[number].record.config for number in running]
         for task in self._tasks:
             if task.closed or task.not_before > now:
                 continue
             for number in sorted(task.pack.jobs, key=lambda job: (-self._length(job), job)):
-                member = self._members[number]
-                fitting = not member.ended and shared_text(member.record.config) == kind
-                if fitting and room([*together, member.record.config]):
+                job = self._jobs[number]
+                fitting = not job.ended and shared_text(job.record.config) == kind
+                if fitting and room([*together, job.record.config]):
                     self._leave(task, number)
                     return number
         return None
 
-    def recut(self, most: Callable[[Sequence[JobConfig]], int]) -> list[Pack]:
+    def recut(self, most: Callable[[Sequence[JobConfig]], int]) -> list[PackPlan]:
         """Cut packs that wait and are larger than they may be now; returns those that were made."""
-        made: list[Pack] = []
+        made: list[PackPlan] = []
         for task in list(self._tasks):
-            size = most([self._members[number].record.config for number in task.pack.jobs])
+            size = most([self._jobs[number].record.config for number in task.pack.jobs])
             if len(task.pack.jobs) <= size or task.closed:
                 continue
             parts = self.cut(task, task.pack.jobs, size)
@@ -116,7 +116,7 @@ class Waiting:
 
     def _length(self, number: int) -> float:
         """Long from short; a job of epochs is longer than one of steps only by chance, and few sweep both."""
-        trainer = self._members[number].record.config.trainer
+        trainer = self._jobs[number].record.config.trainer
         return (trainer.epochs or trainer.max_steps or 0.0) * trainer.accumulate
 
     def _leave(self, task: Task, number: int) -> None:
@@ -124,6 +124,6 @@ class Waiting:
         if not task.pack.jobs:
             self._tasks.remove(task)
 
-    def _pack(self, name: str, jobs: Sequence[int]) -> Pack:
-        rows = rows_of(self._members[number].record.config for number in jobs)
-        return Pack(name=name, jobs=tuple(jobs), rows=rows)
+    def _pack(self, name: str, jobs: Sequence[int]) -> PackPlan:
+        rows = rows_of(self._jobs[number].record.config for number in jobs)
+        return PackPlan(name=name, jobs=tuple(jobs), rows=rows)

@@ -21,8 +21,8 @@ from lora_foundry.launch.plan.sizes import MOST_MEMBERS, MOST_ROWS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pack:
-    """Jobs that train together.
+class PackPlan:
+    """Jobs that are to train together: a pack before a worker made one of them.
 
     Attributes:
         name: ``pack-0``, ``pack-1``, ... in the order they train.
@@ -47,13 +47,13 @@ class Plan:
         ends_s: When all should be over, starting included.
     """
 
-    packs: tuple[Pack, ...]
+    packs: tuple[PackPlan, ...]
     reasons: tuple[str, ...]
     seconds: tuple[float, ...]
     slots: tuple[int, ...]
     ends_s: float
 
-    def pack_of(self, job: int) -> Pack:
+    def pack_of(self, job: int) -> PackPlan:
         """The pack that ``job`` trains in."""
         return next(pack for pack in self.packs if job in pack.jobs)
 
@@ -111,7 +111,7 @@ def make_plan(
         raise ValueError(msg)
     end, chunks, seconds = best
     packs = tuple(
-        Pack(name=f"pack-{first_pack + place}", jobs=tuple(sorted(chunk)), rows=_rows(chunk, jobs))
+        PackPlan(name=f"pack-{first_pack + place}", jobs=tuple(sorted(chunk)), rows=_rows(chunk, jobs))
         for place, chunk in enumerate(chunks)
     )
     groups = list(alike.values())
@@ -210,7 +210,7 @@ def _difference(groups: Sequence[Sequence[int]], jobs: Mapping[int, JobConfig]) 
 
 
 def _limits(
-    groups: Sequence[Sequence[int]], packs: Sequence[Pack], pack_size: int | None, slots: int, *, measured: bool
+    groups: Sequence[Sequence[int]], packs: Sequence[PackPlan], pack_size: int | None, slots: int, *, measured: bool
 ) -> list[str]:
     lines = []
     for group in groups:

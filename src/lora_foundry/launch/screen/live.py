@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lora_foundry.launch.plan.clock import in_words
-from lora_foundry.launch.plan.packing import Pack
-from lora_foundry.launch.records.members import Member
+from lora_foundry.launch.plan.packing import PackPlan
+from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.wire.states import ENDED
 
 _TRAINING = "training"
@@ -45,12 +45,12 @@ def is_live(console: Console) -> bool:
 
 
 class Screen:
-    """Shows members; safe to keep calling when the terminal has gone."""
+    """Shows jobs; safe to keep calling when the terminal has gone."""
 
-    def __init__(self, console: Console, members: Mapping[int, Member]) -> None:
+    def __init__(self, console: Console, jobs: Mapping[int, LiveJob]) -> None:
         self.console = console
-        self._members = members
-        self._packs: dict[str, Pack] = {}
+        self._jobs = jobs
+        self._packs: dict[str, PackPlan] = {}
         self._phase = ""
         self._kept = False
         self._stages: dict[str, str] = {}
@@ -95,24 +95,24 @@ class Screen:
         shown = text if isinstance(text, Text) else Text(text, style=style)
         self._quietly(lambda: self.console.print(shown, soft_wrap=True))
 
-    def pack(self, pack: Pack) -> None:
+    def pack(self, pack: PackPlan) -> None:
         """A pack begins."""
         self._packs[pack.name] = pack
-        if len(self._members) > len(pack.jobs):
-            names = ", ".join(self._members[number].record.name for number in pack.jobs)
+        if len(self._jobs) > len(pack.jobs):
+            names = ", ".join(self._jobs[number].record.name for number in pack.jobs)
             self.line(f"{pack.name}: {names}")
 
-    def joined(self, pack: Pack, joining: Sequence[int]) -> None:
+    def joined(self, pack: PackPlan, joining: Sequence[int]) -> None:
         """Waiting jobs take free places of a pack under way."""
-        names = ", ".join(self._members[number].record.name for number in joining)
+        names = ", ".join(self._jobs[number].record.name for number in joining)
         self.line(f"{pack.name}: {names} {'join' if len(joining) > 1 else 'joins'}")
         self.regrouped(pack)
 
-    def regrouped(self, pack: Pack) -> None:
+    def regrouped(self, pack: PackPlan) -> None:
         """A pack consists of other jobs from here on."""
         self._packs[pack.name] = pack
 
-    def over(self, pack: Pack) -> None:
+    def over(self, pack: PackPlan) -> None:
         """A pack is no longer trained."""
         self._packs.pop(pack.name, None)
         self._stages.pop(pack.name, None)
@@ -135,9 +135,9 @@ class Screen:
             self._print(pack if len(self._packs) > 1 else None, text)
         self.refresh()
 
-    def stepped(self, member: Member, pack: str) -> None:
+    def stepped(self, job: LiveJob, pack: str) -> None:
         """A job took steps: whatever was done between them is over, until its last step is."""
-        if self._stages.get(pack) != _TRAINING and member.step < member.total:
+        if self._stages.get(pack) != _TRAINING and job.step < job.total:
             self.stage(pack, _TRAINING, worth_a_line=False)
 
     def _print(self, whose: str | None, text: str) -> None:
@@ -145,9 +145,9 @@ class Screen:
             self._printed[whose] = text
             self.line(f"... {text}" if whose is None else f"... {whose}: {text}")
 
-    def said(self, member: Member | None, level: str, message: str, pack: str | None = None) -> None:
+    def said(self, job: LiveJob | None, level: str, message: str, pack: str | None = None) -> None:
         """A message of the worker of ``pack``: plain information tells where it is, the rest stays on the screen."""
-        who = f"{member.record.name}: " if member and not message.startswith(member.record.name) else ""
+        who = f"{job.record.name}: " if job and not message.startswith(job.record.name) else ""
         if level in ("info", "stage"):
             if pack is None:
                 self.phase(who + message)
@@ -160,11 +160,11 @@ class Screen:
             self._last_error = message
         self.line(f"{who}{message}", "red" if level == "error" else "yellow")
 
-    def changed(self, member: Member) -> None:
+    def changed(self, job: LiveJob) -> None:
         """A job has a new state: ends are said at once."""
-        if member.state in ENDED or self._live is None:
-            text = Text(f"{member.record.name} ").append(_WORD[member.state], style=_STYLE[member.state])
-            self.line(text.append(_details(member)))
+        if job.state in ENDED or self._live is None:
+            text = Text(f"{job.record.name} ").append(_WORD[job.state], style=_STYLE[job.state])
+            self.line(text.append(_details(job)))
         self.refresh()
 
     def last_words(self, words: str, log: Path) -> None:
@@ -186,11 +186,11 @@ class Screen:
         if self._live is not None:
             self._quietly(self._live.refresh)
         else:
-            for member in self._shown():
-                if member.state == "RUNNING" and member.step != self._said_step.get(member.record.index, 0):
-                    self._said_step[member.record.index] = member.step
-                    self.line(_plain(member))
-            if self._left_s is not None and len(self._members) > 1:
+            for job in self._shown():
+                if job.state == "RUNNING" and job.step != self._said_step.get(job.record.index, 0):
+                    self._said_step[job.record.index] = job.step
+                    self.line(_plain(job))
+            if self._left_s is not None and len(self._jobs) > 1:
                 self.line(f"... {self._outlook()}")
 
     def _quietly(self, draw: Callable[[], Any]) -> None:
@@ -202,8 +202,8 @@ class Screen:
         except OSError:
             self._muted = True
 
-    def _shown(self) -> list[Member]:
-        return [self._members[number] for pack in self._packs.values() for number in pack.jobs]
+    def _shown(self) -> list[LiveJob]:
+        return [self._jobs[number] for pack in self._packs.values() for number in pack.jobs]
 
     def _render(self) -> RenderableType:
         grid = Table.grid(padding=(0, 1))
@@ -211,16 +211,16 @@ class Screen:
         grid.add_column(width=22)
         for _ in range(4):
             grid.add_column(justify="right", no_wrap=True)
-        for member in self._shown():
-            if not member.ended:
-                grid.add_row(*_row(member))
+        for job in self._shown():
+            if not job.ended:
+                grid.add_row(*_row(job))
         self._spinner.update(text=Text(self._doing(), style="cyan"))
         return Group(grid, self._spinner, *([Text(f"  {told}", style="cyan")] if (told := self._outlook()) else []))
 
     def _doing(self) -> str:
         """What is done now; of several packs each, where they are not at the same."""
-        waiting = sum(member.state == "PENDING" for member in self._members.values()) - sum(
-            member.state == "PENDING" for member in self._shown()
+        waiting = sum(job.state == "PENDING" for job in self._jobs.values()) - sum(
+            job.state == "PENDING" for job in self._shown()
         )
         stages = {pack: text for pack, text in self._stages.items() if pack in self._packs}
         said = list(dict.fromkeys(stages.values()))
@@ -230,36 +230,34 @@ class Screen:
 
     def _outlook(self) -> str:
         """How long the whole sweep takes yet, its speed and the memory it has."""
-        running = [member for member in self._shown() if member.state == "RUNNING"]
-        speed = sum(member.samples_per_s or 0.0 for member in running)
-        packs = [[self._members[number].memory_gib or 0.0 for number in pack.jobs] for pack in self._packs.values()]
+        running = [job for job in self._shown() if job.state == "RUNNING"]
+        speed = sum(job.samples_per_s or 0.0 for job in running)
+        packs = [[self._jobs[number].memory_gib or 0.0 for number in pack.jobs] for pack in self._packs.values()]
         gib = sum(max(taken, default=0.0) for taken in packs)
         told = (
-            [f"about {in_words(self._left_s)} left for all"]
-            if self._left_s is not None and len(self._members) > 1
-            else []
+            [f"about {in_words(self._left_s)} left for all"] if self._left_s is not None and len(self._jobs) > 1 else []
         )
         told += [f"{speed:.3g} samples/s"] if speed else []
         return ", ".join([*told, *([f"{gib:.3g} GiB"] if gib else [])])
 
 
-def _row(member: Member) -> list[RenderableType]:
-    bar = ProgressBar(total=max(member.total, 1), completed=member.step, width=22)
+def _row(job: LiveJob) -> list[RenderableType]:
+    bar = ProgressBar(total=max(job.total, 1), completed=job.step, width=22)
     return [
-        Text(member.record.name),
+        Text(job.record.name),
         bar,
-        Text(f"{member.step}/{member.total}" if member.total else ""),
-        Text(f"loss {member.loss:.4f}" if member.loss is not None else "", style="cyan"),
-        Text(f"{member.samples_per_s:.3g} samples/s" if member.samples_per_s else ""),
-        Text(_clock(member.remaining_s()), style="dim"),
+        Text(f"{job.step}/{job.total}" if job.total else ""),
+        Text(f"loss {job.loss:.4f}" if job.loss is not None else "", style="cyan"),
+        Text(f"{job.samples_per_s:.3g} samples/s" if job.samples_per_s else ""),
+        Text(_clock(job.remaining_s()), style="dim"),
     ]
 
 
-def _plain(member: Member) -> str:
-    parts = [f"{member.record.name} step {member.step}/{member.total}"]
-    parts += [f"loss {member.loss:.4f}"] if member.loss is not None else []
-    parts += [f"{member.samples_per_s:.3g} samples/s"] if member.samples_per_s else []
-    left = _clock(member.remaining_s())
+def _plain(job: LiveJob) -> str:
+    parts = [f"{job.record.name} step {job.step}/{job.total}"]
+    parts += [f"loss {job.loss:.4f}"] if job.loss is not None else []
+    parts += [f"{job.samples_per_s:.3g} samples/s"] if job.samples_per_s else []
+    left = _clock(job.remaining_s())
     return ", ".join([*parts, *([left] if left else [])])
 
 
@@ -271,10 +269,10 @@ def _clock(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"
 
 
-def _details(member: Member) -> str:
-    summary = member.summary or {}
-    if member.state == "FINISHED" and summary.get("val_loss") is not None:
+def _details(job: LiveJob) -> str:
+    summary = job.summary or {}
+    if job.state == "FINISHED" and summary.get("val_loss") is not None:
         relative = summary.get("val_loss_rel")
         tail = f" ({relative:.3f} of the base's)" if relative is not None else ""
         return f", val loss {summary['val_loss']:.4f}{tail}"
-    return f": {member.error}" if member.error else ""
+    return f": {job.error}" if job.error else ""

@@ -11,7 +11,7 @@ from lora_foundry.wire.states import ENDED, State
 
 
 @dataclass(slots=True, kw_only=True)
-class Member:
+class LiveJob:
     """A job and how far it is.
 
     Attributes:
