@@ -45,6 +45,19 @@ def test_what_may_come_next(typed: str, found: list[str]) -> None:
     assert completions(f"python -m src.train {typed}") == found
 
 
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("lora-foundry st", ["status", "stop"]),
+        ("/usr/bin/lora-foundry --ver", ["--version"]),
+        ("lora-foundry train lora.ra", ["lora.rank="]),
+        ("lora-foundry resume multi", []),
+    ],
+)
+def test_commands_of_the_installed_program_come_first(typed: str, found: list[str]) -> None:
+    assert completions(typed) == found
+
+
 def test_groups_of_a_folder_of_ones_own_are_completed(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "one.yaml").write_text("seed: 3\n")
@@ -101,6 +114,7 @@ class Bash:
 def bash(tmp_path: Path) -> Iterator[Bash]:
     for name in ("python", "python3"):
         (tmp_path / name).symlink_to(sys.executable)
+    (tmp_path / "lora-foundry").symlink_to(Path(sys.executable).with_name("lora-foundry"))
     shell = Bash(tmp_path)
     shell.run(f"export PYTHONPATH={PROJECT_ROOT}:{':'.join(path for path in sys.path if 'site-packages' in path)}")
     yield shell
@@ -118,6 +132,19 @@ def test_a_real_bash_completes_keys_options_and_flags(bash: Bash) -> None:
     bash.until("--multirun ")
     bash.type("sweep=ran\t\t\t")
     bash.until(r"rank\s+rank_batch")
+
+
+@pytest.mark.slow
+def test_a_real_bash_completes_the_installed_program(bash: Bash) -> None:
+    bash.run('eval "$(lora-foundry train -sc install=bash)"')
+    bash.type("lora-foundry re\t\t")
+    bash.until(r"resume\s+retry")
+    bash.type("t\t")
+    bash.until("retry ")
+    bash.type("\x15lora-foundry train lora.ra\t")
+    bash.until(r"lora\.rank=")
+    bash.type("4 model=tin\t")
+    bash.until(r"model=tiny-sd ")
 
 
 def test_other_lines_keep_the_rule_that_was_there_and_uninstalling_brings_it_back(bash: Bash) -> None:
