@@ -17,6 +17,7 @@ from bench.example import run_timed
 from bench.measure import Claim, Result, Table, arguments, median
 from lora_foundry.config.launcher import Settings
 from lora_foundry.launch.farm.sweep import plan_of
+from lora_foundry.launch.machines.engines import engine_of
 from lora_foundry.launch.plan.budget import Forecast, NoForecast
 from lora_foundry.launch.points.offline import compose_all
 from lora_foundry.launch.records.journal import read_journal
@@ -96,7 +97,7 @@ def planning_s(count: int, folder: Path) -> dict[str, float]:
     }
     for name, (settings, forecast) in plans.items():
         start = time.perf_counter()
-        plan_of(configs, settings, forecast)
+        plan_of(configs, settings, engine_of(settings), forecast)
         found[name] = time.perf_counter() - start
     return found
 

@@ -59,9 +59,10 @@ class Clock:
 class MemoryWorker:
     """Implements :class:`~lora_foundry.launch.machines.engines.protocol.Worker`; takes a turn when asked for events."""
 
-    def __init__(self, training: FakeTraining, log: Path, clock: Clock) -> None:
+    def __init__(self, training: FakeTraining, log: Path, clock: Clock, queue_s: float = 0.0) -> None:
         self.pid = training.pid
         self.code: int | None = None
+        self.there_at = clock.now + queue_s
         self.log = log
         self._training = training
         self._clock = clock
@@ -71,7 +72,12 @@ class MemoryWorker:
         self._offset = 0
         self._turns = itertools.count()
 
+    @property
+    def starting(self) -> bool:
+        return self._clock.now < self.there_at
+
     def run(self, pack: PackCommand) -> None:
+        assert not self.starting, "nothing is sent to a worker that waits for its machine"
         self._spool = pack.spool
         self._offset = self._spool.stat().st_size if self._spool.exists() else 0
         self._take(pack)
@@ -135,6 +141,8 @@ class MemoryEngine:
         slots: How many.
         configs: Folder of a job to its configuration; null reads what lies there.
         unstartable: How many starts fail before the first that does not.
+        queues: Seconds that each of the first workers waits for its machine.
+        blocking: Is called inside the second start: an engine that returns late, against the protocol.
 
     Attributes:
         started: Every worker, in order.
@@ -147,20 +155,30 @@ class MemoryEngine:
         slots: int = 1,
         configs: Mapping[Path, JobConfig] | None = None,
         unstartable: int = 0,
+        queues: Sequence[float] = (),
+        blocking: Callable[[], object] | None = None,
     ) -> None:
+        self._queues = list(queues)
+        self._blocking = blocking
+        self._starts = 0
         self.started: list[MemoryWorker] = []
         self._clock = clock
         self._slots = slots
         self._config_of = stored_config if configs is None else configs.__getitem__
         self._unstartable = unstartable
 
-    def slots(self, accelerator: str) -> list[Slot]:  # noqa: ARG002  # the protocol's
+    def slots(self, accelerator: str, each: int | None = None) -> list[Slot]:  # noqa: ARG002  # the protocol's
         return [Slot(name=f"memory-{n}", device="cpu") for n in range(self._slots)]
 
     def start(self, slot: Slot, sweep_dir: Path, cwd: Path, inherit: Sequence[int] = ()) -> MemoryWorker:  # noqa: ARG002
         if self._unstartable > 0:
             self._unstartable -= 1
             raise OSError("no such program")
+        self._starts += 1
+        if self._starts == 2 and self._blocking is not None:
+            self._blocking()
+        queue_s = self._queues.pop(0) if self._queues else 0.0
         training = FakeTraining(sweep_dir, len(self.started) + 1, self._clock.time, self._config_of)
-        self.started.append(MemoryWorker(training, sweep_dir / f"worker-{slot.name}.log", self._clock))
+        log = sweep_dir / f"worker-{slot.name}.log"
+        self.started.append(MemoryWorker(training, log, self._clock, queue_s))
         return self.started[-1]

@@ -49,6 +49,8 @@ class SweepInMemory:
         slots: How many workers at a time.
         fits: What is within the memory of a slot; everything where nothing is said.
         unstartable: How many starts of a worker fail.
+        queues: See :class:`~tests.launch.memory_engine.MemoryEngine`.
+        blocking: See there.
         settings: Of the launcher.
     """
 
@@ -60,6 +62,8 @@ class SweepInMemory:
         slots: int = 1,
         fits: Fits = lambda _: True,
         unstartable: int = 0,
+        queues: Sequence[float] = (),
+        blocking: Callable[[], object] | None = None,
         **settings: Any,
     ) -> None:
         self.folder = folder
@@ -73,7 +77,9 @@ class SweepInMemory:
         (folder / "spool").mkdir(parents=True)
         self.tasks = [self._task(f"pack-{place}", configs) for place, configs in enumerate(packs)]
         configs = {member.record.dir: member.record.config for member in self.jobs.values()}
-        self.engine = MemoryEngine(clock, slots=slots, configs=configs, unstartable=unstartable)
+        self.engine = MemoryEngine(
+            clock, slots=slots, configs=configs, unstartable=unstartable, queues=queues, blocking=blocking
+        )
         clock.watch = self._look
 
     def recorded(self) -> SweepInMemory:

@@ -12,7 +12,6 @@ from lora_foundry.config.launcher import Settings
 from lora_foundry.config.schema import JobConfig
 from lora_foundry.launch.farm.farm import Farm
 from lora_foundry.launch.farm.outcome import FAILED, INTERRUPTED, OK, OUTCOME
-from lora_foundry.launch.machines.engines import ENGINES
 from lora_foundry.launch.plan.budget import NoForecast, budget_for
 from lora_foundry.launch.records.journal import Journal
 from lora_foundry.launch.records.record import read_sweep
@@ -32,14 +31,12 @@ def through(monkeypatch: pytest.MonkeyPatch) -> Through:
     monkeypatch.setattr(OUTCOME, "exit_code", OK)
 
     def lead(made: SweepInMemory) -> Farm:
-        monkeypatch.setitem(ENGINES, "memory", lambda _: made.engine)
-        monkeypatch.setattr("lora_foundry.launch.farm.farm.ENGINES", ENGINES)
         configs = [member.record.config for member in made.jobs.values()]
         budget = budget_for(NoForecast(), made.engine.slots("cpu"), configs, shown=False)
         with Journal(made.folder) as journal:
-            settings = Settings(engine="memory", share=True, max_restarts=0)
+            settings = Settings(share=True, max_restarts=0)
             farm = Farm(made.folder, read_sweep(made.folder), made.jobs, journal, settings, _picture)
-            farm.train(made.tasks, made.folder, budget)
+            farm.train(made.tasks, made.folder, made.engine, budget)
         return farm
 
     return lead

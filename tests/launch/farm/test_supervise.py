@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +15,13 @@ from lora_foundry.wire.journal import BeganLine, GainLine, InterruptedLine, JobL
 from tests.launch.farm.sweep_in_memory import Sweeps
 from tests.launch.jobs import job
 from tests.launch.seeds import Seed
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def _short(steps: int, **values: Any) -> JobConfig:
@@ -118,6 +128,60 @@ def test_a_worker_that_cannot_be_started_fails_its_pack_alone(sweep: Sweeps) -> 
     done = sweep([0, 1], [2], unstartable=1).train()
     assert done.states() == ["FAILED", "FAILED", "FINISHED"]
     assert done.jobs[0].error == "the worker could not be started: no such program"
+
+
+def test_a_worker_that_waits_for_its_machine_holds_nobody_up(sweep: Sweeps) -> None:
+    made = sweep([0], [1], [2], [3], slots=2, queues=[0.0, 1000.0], stall_s=20.0)
+    done = made.train()
+    assert done.states() == ["FINISHED"] * 4
+    assert done.clock.now - done.clock.began < 10, "whoever is there takes what waits"
+    assert {line.slot for line in done.journal(BeganLine)} == {"memory-0"}
+
+
+def test_a_worker_whose_machine_came_late_takes_what_waits_then(sweep: Sweeps) -> None:
+    made = sweep([Seed.ENDLESS], [1], [2], slots=2, queues=[0.0, 12.0], stall_s=6.0)
+    made.when(lambda: made.jobs[2].ended, (made.folder / "let-end").touch)
+    done = made.train()
+    assert done.states() == ["FINISHED"] * 3
+    assert done.clock.now - done.clock.began > 12, "and a queue is no standstill"
+    assert [line.slot for line in done.journal(BeganLine)] == ["memory-0", "memory-1", "memory-1"]
+
+
+def test_an_engine_that_returns_late_holds_nobody_up_and_what_it_gives_then_is_ended(sweep: Sweeps) -> None:
+    returns, returned = threading.Event(), threading.Event()
+
+    def block() -> None:
+        returns.wait(60)
+        returned.set()
+
+    made = sweep([0], [1], [2], [3], slots=2, blocking=block)
+    assert made.train().states() == ["FINISHED"] * 4
+    assert {line.slot for line in made.journal(BeganLine)} == {"memory-0"}
+    returns.set()
+    assert returned.wait(60)
+    _until(lambda: len(made.engine.started) == 2 and made.engine.started[1].code is not None)
+
+
+def test_a_stop_does_not_wait_for_an_engine_that_returns_late(sweep: Sweeps) -> None:
+    returns = threading.Event()
+    made = sweep([Seed.ENDLESS], [1], slots=2, blocking=lambda: returns.wait(60))
+    made.when(lambda: made.jobs[0].step > 2, made.interrupts.ask)
+    assert made.train().states() == ["KILLED", "KILLED"]
+    assert not returns.is_set()
+    assert made.jobs[1].error == "interrupted before it started"
+    returns.set()
+
+
+def test_who_is_sent_away_from_the_queue_could_not_be_started(sweep: Sweeps) -> None:
+    made = sweep([0], [1], queues=[1000.0])
+
+    def send_away() -> None:
+        made.engine.started[0].kill()
+
+    made.when(lambda: made.clock.now - made.clock.began > 5, send_away)
+    done = made.train()
+    assert done.states() == ["FAILED", "FINISHED"]
+    assert done.jobs[0].error == "the worker could not be started: the worker was ended by SIGKILL"
 
 
 def test_a_free_place_goes_to_the_longest_that_waits_and_a_death_takes_it_along(sweep: Sweeps) -> None:

@@ -101,6 +101,16 @@ def _spool(tmp_path: Path) -> None:
     (tmp_path / "spool").mkdir()
 
 
+def test_a_start_returns_at_once_and_the_worker_is_there_when_it_starts_no_more(start: Start) -> None:
+    before = time.monotonic()
+    worker = start()
+    assert time.monotonic() - before < 5.0, "no queue is waited for"
+    while worker.starting:
+        assert worker.code is None
+        time.sleep(0.02)
+    assert worker.code is None
+
+
 def test_a_pack_is_trained_and_told_in_order_and_in_the_spool_too(start: Start, tmp_path: Path) -> None:
     worker = start()
     pack = _pack(tmp_path, 0, 1)

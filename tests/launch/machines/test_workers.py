@@ -10,6 +10,7 @@ from lora_foundry.config.errors import SweepError
 from lora_foundry.config.launcher import Settings
 from lora_foundry.config.schema import JobConfig
 from lora_foundry.launch.machines.devices import Gpu
+from lora_foundry.launch.machines.engines import engine_of
 from lora_foundry.launch.machines.workers import with_slots
 from tests.launch.jobs import job
 
@@ -37,7 +38,8 @@ def _jobs(count: int, path: str = "assets/tiny-sd", **changes: object) -> list[J
 
 
 def _slots(configs: list[JobConfig], settings: Settings | None = None) -> int | None:
-    return with_slots(settings or Settings(), configs).slots
+    settings = settings or Settings()
+    return with_slots(settings, engine_of(settings), configs).slots
 
 
 @pytest.mark.parametrize(("jobs", "workers"), [(1, 1), (3, 1), (7, 1), (8, 2), (9, 2), (16, 4), (100, 4)])

@@ -16,8 +16,7 @@ from lora_foundry.launch.farm.signals import Interrupts
 from lora_foundry.launch.farm.supervise import Supervisor
 from lora_foundry.launch.farm.waiting import Task
 from lora_foundry.launch.farm.writer import SafeWriter
-from lora_foundry.launch.machines.engines import ENGINES
-from lora_foundry.launch.machines.engines.protocol import WORKER_LOST
+from lora_foundry.launch.machines.engines.protocol import WORKER_LOST, Engine
 from lora_foundry.launch.machines.sharing import Sharing
 from lora_foundry.launch.plan.budget import Budget
 from lora_foundry.launch.plan.sizes import Sizes
@@ -59,10 +58,9 @@ class Farm:
         self._finish = finish
         self._console = PatientConsole(highlight=False)
 
-    def train(self, tasks: Sequence[Task], cwd: Path, budget: Budget) -> None:
+    def train(self, tasks: Sequence[Task], cwd: Path, engine: Engine, budget: Budget) -> None:
         """Run the packs on the budget's slots, then settle results, runs and picture."""
         jobs = [job.record for job in self._jobs.values()]
-        engine = ENGINES[self._settings.engine](self._settings)
         accelerator = jobs[0].config.trainer.accelerator
         writer = SafeWriter(self._sweep_dir, jobs, self._sweep["id"], self._sweep["command"])
         with Interrupts() as interrupts:
@@ -72,7 +70,7 @@ class Farm:
                 writer.start()
                 with Sharing(
                     self._sweep_dir,
-                    lambda: engine.slots(accelerator),
+                    lambda: engine.slots(accelerator, self._settings.slots),
                     lambda lines: self._say_waiting(screen, lines),
                     share=self._settings.share,
                 ) as sharing:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lora_foundry.launch.farm.waiting import Task
 from lora_foundry.launch.machines.engines.protocol import Slot, Worker
+from lora_foundry.launch.machines.starting import Start
 from lora_foundry.launch.screen.live import Screen
 
 
@@ -16,6 +17,8 @@ class Station:
     Attributes:
         slot: The slot.
         worker: Warm between packs.
+        start: A worker that the engine was asked for and has not given yet.
+        fresh: Whether the worker has not had a pack yet.
         task: What it works on.
         work: The last count of work that it told.
         moved_at: When something of it moved last (monotonic seconds).
@@ -25,6 +28,8 @@ class Station:
 
     slot: Slot
     worker: Worker | None = None
+    start: Start | None = None
+    fresh: bool = False
     task: Task | None = None
     work: object = None
     moved_at: float = 0.0

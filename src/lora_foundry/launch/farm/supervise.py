@@ -15,6 +15,7 @@ from lora_foundry.launch.farm.stations import Station
 from lora_foundry.launch.farm.waiting import Task, Waiting
 from lora_foundry.launch.machines.engines.protocol import Engine, Slot, Worker
 from lora_foundry.launch.machines.sharing import Sharing
+from lora_foundry.launch.machines.starting import Start
 from lora_foundry.launch.plan.packing import Fits
 from lora_foundry.launch.plan.sizes import Sizes
 from lora_foundry.launch.records.journal import Journal
@@ -113,10 +114,20 @@ class Supervisor:
         """One look at a station; true when something moved."""
         if station.task is not None:
             return self._follow(station, station.task)
-        task = self._packs.waiting.next() if self._placed(station) else None
-        if task is None:
+        if not self._placed(station):
             return False
-        self._begin(station, self._packs.narrowed(task))
+        try:
+            worker = self._worker(station)
+        except OSError as error:
+            station.task = self._packs.waiting.next()
+            if station.task is not None:
+                self._screen.pack(station.task.pack)
+            self._fail(station, f"the worker could not be started: {error}")
+            return True
+        task = None if worker is None else self._packs.waiting.next()
+        if worker is None or task is None:
+            return False
+        self._begin(station, worker, self._packs.narrowed(task))
         return True
 
     def _placed(self, station: Station) -> bool:
@@ -124,25 +135,32 @@ class Supervisor:
         if not self._packs.waiting or self._interrupts.asked:
             self._part(station)
             return False
+        if station.worker is None and station.start is None and not self._wants_more():
+            return False
         slot = self._sharing.take(station.slot)
         station.slot = slot or station.slot
         return slot is not None
 
+    def _wants_more(self) -> bool:
+        """Whether a pack may begin that no worker on its way is for; whichever is there first takes the first."""
+        on_their_way = sum(station.start is not None for station in self._stations)
+        return self._packs.waiting.due() > on_their_way
+
     def _part(self, station: Station) -> None:
         worker, station.worker = station.worker, None
+        start, station.start = station.start, None
+        if start is not None:
+            start.give_up()
         if worker is not None:
             code = worker.leave(_STOP_S if station.task else _LEAVE_S)
             self._journal.write(WorkerLine(state="left", pid=worker.pid, code=code))
         self._sharing.give_back(station.slot)
 
-    def _begin(self, station: Station, task: Task) -> None:
+    def _begin(self, station: Station, worker: Worker, task: Task) -> None:
         self._screen.pack(task.pack)
-        try:
-            worker = self._alive(station)
-        except OSError as error:
-            station.task = task
-            self._fail(station, f"the worker could not be started: {error}")
-            return
+        if station.fresh:
+            self._screen.phase("starting the worker")
+        station.fresh = False
         station.task, station.work, station.broken = task, None, None
         station.trained = frozenset(task.pack.jobs)
         task.places = len(task.pack.jobs)
@@ -168,16 +186,37 @@ class Supervisor:
             self._stalled(station, task, worker)
         return bool(events)
 
-    def _alive(self, station: Station) -> Worker:
-        if station.worker is not None and station.worker.code is not None:
-            station.worker.leave(0.0)
-            station.worker = None
-        if station.worker is None:
-            inherit = (self._journal.fileno(), *self._sharing.descriptors(station.slot))
-            station.worker = self._engine.start(station.slot, self._sweep_dir, self._cwd, inherit)
-            self._journal.write(WorkerLine(state="started", pid=station.worker.pid, slot=station.slot.name))
-            self._screen.phase("starting the worker")
-        return station.worker
+    def _worker(self, station: Station) -> Worker | None:
+        """The station's worker, warm or new; null while one is on its way.
+
+        Raises:
+            OSError: When it could not be started.
+        """
+        worker = station.worker
+        if worker is not None and worker.code is not None:
+            lost, station.worker = worker.starting, None
+            worker.leave(0.0)
+            if lost:
+                raise OSError(worker.death())
+            worker = None
+        if worker is None:
+            worker = station.worker = self._started(station)
+        return None if worker is None or worker.starting else worker
+
+    def _started(self, station: Station) -> Worker | None:
+        """What the engine gave; null while it takes its time."""
+        if station.start is None:
+            slot = station.slot
+            inherit = (self._journal.fileno(), *self._sharing.descriptors(slot))
+            station.start = Start(lambda: self._engine.start(slot, self._sweep_dir, self._cwd, inherit))
+            if not station.start.over:
+                self._screen.phase(f"waiting for a worker on {slot.name}")
+        if not station.start.over:
+            return None
+        start, station.start = station.start, None
+        worker, station.fresh = start.worker(), True
+        self._journal.write(WorkerLine(state="started", pid=worker.pid, slot=station.slot.name))
+        return worker
 
     def _fill(self, station: Station, task: Task, worker: Worker) -> None:
         """Give places that became free to jobs that wait."""

@@ -13,7 +13,8 @@ from lora_foundry.config.warned import tags_of, told
 from lora_foundry.launch.farm.farm import Farm
 from lora_foundry.launch.farm.outside import Finish, Outside
 from lora_foundry.launch.farm.waiting import Task
-from lora_foundry.launch.machines.engines import ENGINES
+from lora_foundry.launch.machines.engines import ENGINES, engine_of
+from lora_foundry.launch.machines.engines.protocol import Engine
 from lora_foundry.launch.machines.sharing import check_locks
 from lora_foundry.launch.machines.workers import with_slots
 from lora_foundry.launch.plan.budget import Budget, Forecast, budget_for
@@ -37,28 +38,28 @@ from lora_foundry.wire.journal import PackLine, ResumedLine, SweepLine
 
 
 def plan_of(
-    configs: Mapping[int, JobConfig], settings: Settings, forecast: Forecast, first_pack: int = 0
+    configs: Mapping[int, JobConfig], settings: Settings, engine: Engine, forecast: Forecast, first_pack: int = 0
 ) -> tuple[Plan, Budget, Basis]:
     """The plan of a sweep on the slots that there are now, and what its times are based on.
 
     Raises:
         SweepError: When the devices that were asked for are not there, or none has the memory for a job.
     """
-    budget = budget_of(configs, settings, forecast)
+    budget = budget_of(configs, settings, engine, forecast)
     refuse_hopeless(configs, budget, settings)
     clock, slots = budget.clock(), len(budget.slots)
     plan = make_plan(configs, settings.pack_size, first_pack, slots=slots, fits=budget.fits, clock=clock)
     return plan, budget, clock.basis
 
 
-def budget_of(configs: Mapping[int, JobConfig], settings: Settings, forecast: Forecast) -> Budget:
+def budget_of(configs: Mapping[int, JobConfig], settings: Settings, engine: Engine, forecast: Forecast) -> Budget:
     """What the slots that there are now allow.
 
     Raises:
         SweepError: When the devices that were asked for are not there.
     """
     listed = list(configs.values())
-    slots = ENGINES[settings.engine](settings).slots(listed[0].trainer.accelerator)
+    slots = engine.slots(listed[0].trainer.accelerator, settings.slots)
     return budget_for(forecast, slots, listed, shown=settings.plan_only)
 
 
@@ -69,7 +70,9 @@ def show_plan(points: Sequence[Point], settings: Settings, outside: Outside) -> 
         SweepError: When the devices that were asked for are not there, or none has the memory for a job.
     """
     configs = {point.index: point.config for point in points}
-    plan, budget, basis = plan_of(configs, with_slots(settings, list(configs.values())), outside.forecast)
+    engine = engine_of(settings)
+    settings = with_slots(settings, engine, list(configs.values()))
+    plan, budget, basis = plan_of(configs, settings, engine, outside.forecast)
     names = name_jobs(list(configs.values()), [point.overrides() for point in points], []).names
     print_plan(PatientConsole(highlight=False), plan, configs, dict(zip(configs, names, strict=True)), budget, basis)
     remarks = remarked({n: Asked(config=config) for n, config in configs.items()}, outside.looks, Path.cwd())
@@ -110,8 +113,10 @@ def run_sweep(  # what a sweep is made of
     overrides = [point.overrides() for point in points]
     named = name_jobs([point.config for point in points], overrides, [job["name"] for job in earlier])
     configs = {point.index: point.config for point in points}
-    settings = with_slots(settings, list(configs.values()))
-    plan, budget, basis = plan_of(configs, settings, outside.forecast, first_pack=len({job["pack"] for job in earlier}))
+    engine = engine_of(settings)
+    settings = with_slots(settings, engine, list(configs.values()))
+    first_pack = len({job["pack"] for job in earlier})
+    plan, budget, basis = plan_of(configs, settings, engine, outside.forecast, first_pack)
     check_locks(share=settings.share)
     record = read_sweep(sweep_dir) if begun else create_sweep(sweep_dir, sweep_id)
     live = _live(points, named, plan)
@@ -135,6 +140,7 @@ def run_sweep(  # what a sweep is made of
         farm.train(
             [Task(pack=pack, spool=sweep_dir / "spool" / f"{pack.name}.jsonl") for pack in plan.packs],
             Path.cwd(),
+            engine,
             budget,
         )
     return [result for result in farm.results if result.index in live]
@@ -161,7 +167,8 @@ def run_resumed(resumed: Resumed, settings: Settings, outside: Outside) -> list[
         SweepError: When another process works in their sweep.
     """
     live = {job.index: LiveJob(record=job, resume=has_checkpoint(job.dir)) for job in resumed.jobs}
-    settings = with_slots(settings, [job.config for job in resumed.jobs], jobs=len(resumed.sweep["jobs"]))
+    engine = engine_of(settings)
+    settings = with_slots(settings, engine, [job.config for job in resumed.jobs], jobs=len(resumed.sweep["jobs"]))
     check_locks(share=settings.share)
     try:
         with Journal(resumed.sweep_dir) as journal:
@@ -174,7 +181,7 @@ def run_resumed(resumed: Resumed, settings: Settings, outside: Outside) -> list[
                 tasks.append(Task(pack=PackPlan(name=name, jobs=jobs, rows=rows), spool=spool))
             farm = Farm(resumed.sweep_dir, resumed.sweep, live, journal, settings, outside.finish)
             farm.notes, configs = list(resumed.notes), {n: one.record.config for n, one in live.items()}
-            farm.train(tasks, resumed.cwd, budget_of(configs, settings, outside.forecast))
+            farm.train(tasks, resumed.cwd, engine, budget_of(configs, settings, engine, outside.forecast))
     except SweepBusyError as error:
         raise SweepError([f"resume: {error}"]) from error
     return [result for result in farm.results if result.index in live]

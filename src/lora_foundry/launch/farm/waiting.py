@@ -55,6 +55,14 @@ class Waiting:
         """Whether a job waits; those that were stopped while they waited do not count."""
         return any(not self._jobs[number].ended for task in self._tasks for number in task.pack.jobs)
 
+    def due(self) -> int:
+        """How many tasks may start now."""
+        now = time.monotonic()
+        return sum(
+            task.not_before <= now and any(not self._jobs[number].ended for number in task.pack.jobs)
+            for task in self._tasks
+        )
+
     def packs(self) -> list[tuple[int, ...]]:
         """Jobs of each pack that waits, in the order in which they are taken."""
         return [task.pack.jobs for task in self._tasks]

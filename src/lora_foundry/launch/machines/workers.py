@@ -17,14 +17,14 @@ from lora_foundry.config.launcher import Settings
 from lora_foundry.config.paths import locate
 from lora_foundry.config.schema import JobConfig, ModelConfig
 from lora_foundry.config.surroundings import threads_asked
-from lora_foundry.launch.machines.engines import ENGINES
+from lora_foundry.launch.machines.engines.protocol import Engine
 
 _SMALL_BASE = 256 * 2**20  # bytes of its files
 _JOBS_EACH = 4  # fewer than that do not pay for another start
 _MEMORY_EACH = 2 * 2**30  # a worker with everything imported takes 0.7 GiB with the embedded base and 8 adapters
 
 
-def with_slots(settings: Settings, configs: Sequence[JobConfig], jobs: int | None = None) -> Settings:
+def with_slots(settings: Settings, engine: Engine, configs: Sequence[JobConfig], jobs: int | None = None) -> Settings:
     """``settings`` with the number of workers a device decided: one, except for small bases on the CPU.
 
     It depends on the number of all jobs of a sweep, on cores and free memory, and on nothing that was timed: a sweep
@@ -32,6 +32,7 @@ def with_slots(settings: Settings, configs: Sequence[JobConfig], jobs: int | Non
 
     Args:
         settings: What the launcher's configuration says; a number there is kept.
+        engine: Knows the devices.
         configs: Of the jobs that are to train.
         jobs: How many the sweep has in all; null where these are all.
 
@@ -47,7 +48,7 @@ def with_slots(settings: Settings, configs: Sequence[JobConfig], jobs: int | Non
         return one
     if not all(_is_small(model) for model in {config.model for config in configs}):
         return one
-    slots = ENGINES[settings.engine](one).slots(configs[0].trainer.accelerator)
+    slots = engine.slots(configs[0].trainer.accelerator, 1)
     return replace(settings, slots=several) if [slot.device for slot in slots] == ["cpu"] else one
 
 

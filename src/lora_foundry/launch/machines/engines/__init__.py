@@ -13,3 +13,8 @@ if TYPE_CHECKING:
     from lora_foundry.launch.machines.engines.protocol import Engine
 
 ENGINES: dict[str, Callable[[Settings], Engine]] = {"local": LocalEngine}
+
+
+def engine_of(settings: Settings) -> Engine:
+    """The engine that ``settings`` name, built: once for a sweep, whatever asks it."""
+    return ENGINES[settings.engine](settings)

@@ -45,8 +45,9 @@ class LocalEngine:
         self._settings = settings
         self._command = settings.worker_command or WORKER_COMMAND
 
-    def slots(self, accelerator: str) -> list[Slot]:
+    def slots(self, accelerator: str, each: int | None = None) -> list[Slot]:
         """See the protocol."""
+        share = each or self._settings.slots_each
         self._check_ionice()
         found = [] if accelerator == "cpu" else visible(gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
         if accelerator == "gpu" and not found:
@@ -55,27 +56,29 @@ class LocalEngine:
             why = "trainer.accelerator=cpu uses none" if accelerator == "cpu" else _no_gpu()
             got = f"got {list(self._settings.devices)}, which are GPUs, but {why}"
             raise SweepError([f"hydra.launcher.devices: {got}; leave it null to train on the CPU"])
-        return [slot for card in self._chosen(found) for slot in self._of_card(card)] if found else self._of_cpu()
+        if not found:
+            return self._of_cpu(share)
+        return [slot for card in self._chosen(found) for slot in self._of_card(card, share)]
 
-    def _of_card(self, card: Gpu) -> list[Slot]:
+    def _of_card(self, card: Gpu, share: int) -> list[Slot]:
         lock = f"cuda-{card.uuid.replace('/', '_')}"
         holder = self._other(lock)
         room = card.free if holder is None else _once_gone(card, holder)
         return [
             Slot(
-                name=_numbered(f"cuda-{card.label}", n, self._settings.slots_each),
+                name=_numbered(f"cuda-{card.label}", n, share),
                 device=f"cuda:{card.label}",
                 visible=card.uuid,
                 model=card.name,
-                memory=self._share(room),
+                memory=self._part(room, share),
                 lock=lock,
                 about=card.about() if holder is None else f"{card.about()}; {holder.about()}",
             )
-            for n in range(self._settings.slots_each)
+            for n in range(share)
         ]
 
-    def _of_cpu(self) -> list[Slot]:
-        share, there = self._settings.slots_each, cores()
+    def _of_cpu(self, share: int) -> list[Slot]:
+        there = cores()
         holder, room = self._other("cpu"), memory_left()
         if holder is not None and room is not None:
             room += holder.resident()
@@ -85,7 +88,7 @@ class LocalEngine:
                 name=_numbered("cpu", n, share),
                 device="cpu",
                 threads=max(1, there // share) if share > 1 or quota_bites() else None,
-                memory=self._share(room),
+                memory=self._part(room, share),
                 lock="cpu",
                 about=about if holder is None else f"{about}; {holder.about()}",
             )
@@ -97,8 +100,8 @@ class LocalEngine:
         holder = None if self._settings.share else holder_of(lock)
         return None if holder is None or holder.pid == os.getpid() else holder
 
-    def _share(self, room: int | None) -> int | None:
-        return None if room is None else int(room * (1.0 - self._settings.reserve) / self._settings.slots_each)
+    def _part(self, room: int | None, share: int) -> int | None:
+        return None if room is None else int(room * (1.0 - self._settings.reserve) / share)
 
     def _chosen(self, found: list[Gpu]) -> list[Gpu]:
         wanted = self._settings.devices
@@ -167,6 +170,7 @@ class LocalWorker:
             OSError: When the command cannot be started.
         """
         self.log = sweep_dir / f"worker-{slot.name}.log"
+        self.starting = False  # a process of this machine waits for nothing
         self._from = self.log.stat().st_size if self.log.exists() else 0
         self._spool: Path | None = None
         self._offset = 0

@@ -49,6 +49,10 @@ class Worker(Protocol):
         """Its exit status, negative for a signal's number, or null while it runs."""
 
     @property
+    def starting(self) -> bool:
+        """Whether it waits for its machine yet. Nothing is sent to it before, and its time to tell begins then."""
+
+    @property
     def log(self) -> Path:
         """Where its standard output goes."""
 
@@ -80,11 +84,12 @@ class Worker(Protocol):
 class Engine(Protocol):
     """Workers on one kind of machine."""
 
-    def slots(self, accelerator: str) -> list[Slot]:
+    def slots(self, accelerator: str, each: int | None = None) -> list[Slot]:
         """Where packs can train, at least one.
 
         Args:
             accelerator: ``trainer.accelerator``: ``auto``, ``cpu`` or ``gpu``.
+            each: Workers a device; null is what the settings say, or one.
 
         Raises:
             SweepError: When what was asked for is not there, with what is.
@@ -92,6 +97,9 @@ class Engine(Protocol):
 
     def start(self, slot: Slot, sweep_dir: Path, cwd: Path, inherit: Sequence[int] = ()) -> Worker:
         """Start a worker that sees its slot's device alone.
+
+        It returns at once, with a worker that is :attr:`Worker.starting` as long as a queue takes. One that waits here
+        all the same holds nobody up (:mod:`lora_foundry.launch.machines.starting`); how long is its own affair.
 
         Args:
             slot: One of :meth:`slots`.
