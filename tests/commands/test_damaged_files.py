@@ -15,6 +15,7 @@ from lora_foundry.commands import resume, status, stop
 from lora_foundry.launch.records.journal import Journal
 from lora_foundry.wire.journal import JobLine
 from tests.commands.ran import Command
+from tests.phrases import NO_JSON, NOT_RUNNING
 
 QUICK = f"hydra.launcher.worker_command=[{sys.executable},-S,-E,tests/launch/quick_worker.py]"
 POINTS = ("seed=0,1,2", "-m", QUICK)
@@ -128,7 +129,7 @@ def test_no_command_ends_in_a_traceback_and_the_other_jobs_go_on(
         assert told.err.startswith(f"left out: {sweep / file}")
         assert told.err.count("\n") == 1
     assert stop.main([str(sweep)]) == 2, "it does not run"
-    assert capsys.readouterr().err == f"{sweep} is not running\n"
+    assert capsys.readouterr().err == f"{sweep} {NOT_RUNNING}\n"
 
     again = Path(shutil.copytree(sweep, sweep.with_name("again")))
     code = resume.main([str(sweep)])
@@ -175,7 +176,7 @@ def test_nothing_is_called_no_sweep_where_one_is_left_out(sweep: Path, capsys: p
     assert status.main(["--root", str(sweep.parent)]) == 0
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.startswith(f"left out: {sweep / 'sweep.json'} is no JSON")
+    assert told.err.startswith(f"left out: {sweep / 'sweep.json'} {NO_JSON}")
 
 
 def _altered(value: object) -> Iterator[object]:

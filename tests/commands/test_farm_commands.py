@@ -21,6 +21,7 @@ from lora_foundry.launch.records.ledger import Job, is_held, read_sweep_state
 from lora_foundry.wire.journal import BeganLine, JobLine
 from tests.commands.ran import FAKE_WORKER, Command
 from tests.launch.seeds import Seed, seeds
+from tests.phrases import BUSY, NOT_RUNNING, NOTHING_TO_DO
 from tests.root import PROJECT_ROOT
 
 
@@ -127,7 +128,7 @@ def test_resume_says_what_it_skips_and_retry_tries_failed_jobs(
 ) -> None:
     folder = _sweep(command, root, seeds(0, Seed.DIVERGES), "-m")
     assert resume.main([str(folder)]) == 0
-    assert "Nothing is left to do" in capsys.readouterr().out
+    assert NOTHING_TO_DO in capsys.readouterr().out
     _let_end(folder / "1")
     assert resume.main([str(folder)], failed=True) == 0
     shown = capsys.readouterr().out
@@ -155,7 +156,7 @@ def test_two_resumes_at_once(root: Path, capsys: pytest.CaptureFixture[str]) -> 
             time.sleep(0.05)
         capsys.readouterr()
         assert resume.main([str(folder)]) == 2
-        assert "in use by another process" in capsys.readouterr().err
+        assert BUSY in capsys.readouterr().err
         assert stop.main([str(folder)]) == 0
         assert first.wait(30) == 130
     finally:
@@ -199,4 +200,4 @@ def test_stop_ends_a_job_and_then_the_sweep(root: Path, capsys: pytest.CaptureFi
 def test_stop_of_what_does_not_run(command: Command, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = _sweep(command, root, "seed=0")
     assert stop.main([str(folder)]) == 2
-    assert "is not running" in capsys.readouterr().err
+    assert NOT_RUNNING in capsys.readouterr().err

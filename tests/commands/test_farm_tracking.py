@@ -24,6 +24,7 @@ from lora_foundry.wire.journal import SweepLine
 from tests.commands.ran import FAKE_WORKER
 from tests.commands.stopping import began, sweeps_in
 from tests.launch.seeds import Seed, seeds
+from tests.phrases import BUSY, HOLDS_A_SWEEP
 from tests.root import PROJECT_ROOT
 
 _PATIENCE_S = 150.0  # making a database takes MLflow half a minute on a busy machine
@@ -136,7 +137,7 @@ def test_a_resumed_sweep_goes_on_in_the_same_runs_and_logs_no_step_twice(
     second = start("resume", str(folder))
     told, _ = second.communicate(timeout=_PATIENCE_S)
     assert second.returncode == 2
-    assert told.count("in use by another process") == 1
+    assert told.count(BUSY) == 1
     assert "Traceback" not in told
     (folder / "let-end").touch()
     out, _ = resumed.communicate(timeout=_PATIENCE_S)
@@ -177,7 +178,7 @@ def test_two_commands_into_one_folder(start: Start, tmp_path: Path) -> None:
     said = [process.communicate(timeout=_PATIENCE_S)[0] for process in both]
     assert sorted(process.returncode for process in both) == [0, 2], said
     loser = said[[process.returncode for process in both].index(2)]
-    assert "holds a sweep already" in loser
+    assert HOLDS_A_SWEEP in loser
     assert "Traceback" not in loser
     assert [result.state for result in read_results(folder)] == ["FINISHED", "FINISHED"]
     assert len([line for line in read_journal(folder) if isinstance(line, SweepLine)]) == 1

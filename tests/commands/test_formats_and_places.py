@@ -15,8 +15,9 @@ from lora_foundry.commands import resume, status, stop
 from lora_foundry.config.errors import FORMAT
 from tests.commands.ran import Command
 from tests.launch.seeds import Seed, seeds
+from tests.phrases import ALLOWED_UP_TO, IS_A_FILE, NOT_WRITABLE
 
-NEWER = f"got format {FORMAT + 1}, allowed is up to {FORMAT}"
+NEWER = f"got format {FORMAT + 1}, {ALLOWED_UP_TO} {FORMAT}"
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def locked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Pat
     folder.mkdir()
     if request.param == "below a file":
         (tmp_path / "file").touch()
-        yield tmp_path / "file" / "x", "is a file"
+        yield tmp_path / "file" / "x", IS_A_FILE
     elif request.param == "read-only" and _mount(folder):
         yield folder / "x", "Read-only file system"
         subprocess.run([str(shutil.which("umount")), str(folder)], check=True)
@@ -102,7 +103,7 @@ def test_a_sweeps_folder_that_cannot_be_written(command: Command, locked: tuple[
     folder, why = locked
     ran = command("seed=0,1", "-m", sweep_dir=folder)
     assert ran.code == 2
-    assert f"hydra.sweep.dir: {folder} cannot be written (" in ran.err
+    assert f"hydra.sweep.dir: {folder} {NOT_WRITABLE} (" in ran.err
     assert why in ran.err
     assert "give a folder that can" in ran.err
     assert len(ran.err.splitlines()) == 2, "Nothing was started, and why"
@@ -112,11 +113,11 @@ def test_a_store_that_cannot_be_written(command: Command, locked: tuple[Path, st
     folder, why = locked
     ran = command("seed=0", "tracking=mlflow", f"tracking.root={folder}")
     assert ran.code == 2
-    assert f"tracking.root: {folder} cannot be written (" in ran.err
+    assert f"tracking.root: {folder} {NOT_WRITABLE} (" in ran.err
     assert why in ran.err
     named = command("seed=0", "tracking=mlflow", f"tracking.uri=sqlite:///{folder}/my.db")
     assert named.code == 2
-    assert f"tracking.uri: {folder} cannot be written (" in named.err
+    assert f"tracking.uri: {folder} {NOT_WRITABLE} (" in named.err
     assert not (tmp_path / "sweep").exists()
 
 
@@ -126,7 +127,7 @@ def test_a_cache_that_cannot_be_made_and_one_that_is_there(
     folder, why = locked
     ran = command("seed=0,1", "-m", f"data.cache_dir={folder}")
     assert ran.code == 2
-    assert f"data.cache_dir: {folder} cannot be written (" in ran.err
+    assert f"data.cache_dir: {folder} {NOT_WRITABLE} (" in ran.err
     assert why in ran.err
     assert not (tmp_path / "sweep").exists()
     assert command("seed=0", "data.cache_dir=/proc/sys").code == 0, "it may hold all that is needed"
@@ -160,6 +161,6 @@ def test_a_sweep_that_became_unwritable_is_not_resumed(
     (folder / "journal.jsonl").symlink_to("/proc/sys/no-journal")  # root may write anywhere else
     capsys.readouterr()
     assert resume.main([str(folder)], failed=True) == 2
-    assert f"{folder} cannot be written (" in capsys.readouterr().err
+    assert f"{folder} {NOT_WRITABLE} (" in capsys.readouterr().err
     ran = command(f"resume={folder}/0", sweep_dir=None)
     assert ran.code == 2

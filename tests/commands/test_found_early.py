@@ -19,6 +19,7 @@ from PIL import Image
 from lora_foundry.commands import resume
 from tests.commands.ran import Command, Ran
 from tests.launch.seeds import Seed, seeds
+from tests.phrases import NOT_STARTED, NOT_WRITABLE
 from tests.root import PROJECT_ROOT
 
 LONG = "n" * 300
@@ -29,7 +30,7 @@ def _refused(ran: Ran) -> list[str]:
     assert ran.code == 2, ran.err
     assert not ran.sweep_dir.exists()
     head, *lines = ran.err.splitlines()
-    assert head == "Nothing was started:"
+    assert head == f"{NOT_STARTED}:"
     return [line.removeprefix("  - ") for line in lines]
 
 
@@ -151,13 +152,13 @@ def test_a_full_disk_is_found_before_anything_is_made(command: Command, small_di
     ran = command("seed=0,1", "-m", sweep_dir=small_disk / "s")
     (line,) = _refused(ran)
     assert line.startswith(f"hydra.sweep.dir: {small_disk}/s ")
-    assert re.search("16 KiB free, at least .* needed for records.* of 2 jobs", line) or "cannot be written" in line
+    assert re.search("16 KiB free, at least .* needed for records.* of 2 jobs", line) or NOT_WRITABLE in line
     assert list(small_disk.iterdir()) == [] or small_disk == Path("/sys/fs")
 
 
 def test_a_full_disk_has_no_room_for_a_new_database(command: Command, small_disk: Path) -> None:
     (line,) = _refused(command("tracking=mlflow", f"tracking.root={small_disk}/ml"))
-    assert line.startswith(f"tracking.root: {small_disk}/ml cannot be written (")
+    assert line.startswith(f"tracking.root: {small_disk}/ml {NOT_WRITABLE} (")
 
 
 def test_where_runs_go_is_taken_from_the_environment_shown_and_kept(

@@ -13,6 +13,7 @@ from lora_foundry.launch.records.journal import Journal
 from lora_foundry.launch.records.results import FILE, read_results
 from tests.commands.ran import Command
 from tests.launch.seeds import Seed, seeds
+from tests.phrases import NOTHING_TO_DO, NOTHING_TO_TRAIN
 
 
 def _kill_the_launcher_before_the_end(sweep_dir: Path) -> None:
@@ -34,7 +35,7 @@ def test_the_table_and_the_results_are_made_once(
     folder = tmp_path / "sweep"
     before = command("seed=1,2", "-m").results()
     assert resume.main([str(folder)]) == 0
-    assert "Nothing is left to do" in capsys.readouterr().out, "a sweep that ended is not settled again"
+    assert NOTHING_TO_DO in capsys.readouterr().out, "a sweep that ended is not settled again"
     _kill_the_launcher_before_the_end(folder)
     assert resume.main([str(folder)]) == 0
     out = capsys.readouterr().out
@@ -42,7 +43,7 @@ def test_the_table_and_the_results_are_made_once(
     assert "Best by validation loss" in out
     assert {row["job"]: row for row in json.loads((folder / FILE).read_text())} == before
     assert resume.main([str(folder)]) == 0
-    assert "Nothing is left to do" in capsys.readouterr().out
+    assert NOTHING_TO_DO in capsys.readouterr().out
 
 
 def test_a_failed_job_is_told_by_the_exit_code(command: Command, tmp_path: Path) -> None:
@@ -73,5 +74,5 @@ def test_skip_finished_settles_it_too(command: Command, tmp_path: Path) -> None:
     _kill_the_launcher_before_the_end(folder)
     ran = command(*words)
     assert ran.code == 0, ran.out
-    assert "Nothing is left to train" in ran.out
+    assert NOTHING_TO_TRAIN in ran.out
     assert ran.results() == before

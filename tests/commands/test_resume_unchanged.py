@@ -12,6 +12,7 @@ from lora_foundry.launch.records.folders import create_sweep
 from tests.commands.ran import Command
 from tests.commands.stopping import began, ends, stopped_after
 from tests.launch.seeds import Seed, seeds
+from tests.phrases import NOT_STARTED, NOTHING_TO_DO
 
 DATA = "data=folder data.name=photos data.resolution=64"
 
@@ -42,7 +43,7 @@ def test_what_finished_is_skipped_with_the_reason(stopped: Path, capsys: pytest.
     assert resume.main([str(stopped)]) == 0
     shown = capsys.readouterr().out
     assert "skipped: finished, same config and data: photos-rank8-seed1, photos-rank8-seed77\n" in shown
-    assert "Nothing is left to do" in shown
+    assert NOTHING_TO_DO in shown
 
 
 @pytest.mark.parametrize("harm", ["altered", "added", "removed", "caption", "gone"])
@@ -65,7 +66,7 @@ def test_changed_data_is_refused_before_anything_starts(
     capsys.readouterr()
     assert resume.main([str(stopped)]) == 2
     told = capsys.readouterr().err
-    assert "Nothing was started" in told
+    assert NOT_STARTED in told
     said = {"altered": "1 file altered (b.png)", "added": "1 file added (g.png)", "removed": "1 file removed (b.png)"}
     said |= {"caption": "1 caption altered (c.png)", "gone": f"data.path: {photos} is missing"}
     assert said[harm] in told

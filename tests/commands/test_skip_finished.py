@@ -16,6 +16,7 @@ from lora_foundry.launch.records.journal import Journal
 from tests.commands.ran import Command, Ran
 from tests.commands.stopping import began, ends, stopped_after, sweeps_in
 from tests.launch.seeds import Seed, seeds
+from tests.phrases import BUSY, HOLDS_A_SWEEP, NOTHING_TO_TRAIN
 
 SKIP = "hydra.launcher.skip_finished=true"
 DATA = ("data=folder", "data.name=photos", "data.resolution=64")
@@ -45,7 +46,7 @@ def test_all_finished_trains_nothing_and_lists_why(train: Command, here: Path) -
     ran = train("lora.rank=4,8", SKIP)
     assert ran.code == 0
     assert "skipped: finished, same config and data: photos-rank4, photos-rank8\n" in ran.out
-    assert "Nothing is left to train" in ran.out
+    assert NOTHING_TO_TRAIN in ran.out
     assert sweeps_in(here) == [folder]
     assert began(folder) == [[0, 1]]
 
@@ -81,7 +82,7 @@ def test_a_folder_of_ones_own_is_gone_on_with(train: Command, here: Path, tmp_pa
     (own / "let-end").touch()
     refused = train(seeds(Seed.ENDLESS), sweep_dir=own)
     assert refused.code == 2
-    assert "holds a sweep already" in refused.err
+    assert HOLDS_A_SWEEP in refused.err
     assert SKIP in refused.err
     assert train(seeds(Seed.ENDLESS), SKIP, sweep_dir=own).code == 0
     assert ends(own)[-1] == "FINISHED"
@@ -106,7 +107,7 @@ def test_points_that_no_sweep_has_train_in_a_new_one_and_the_finished_are_listed
 
     last = train("lora.rank=4,8", SKIP)
     assert last.code == 0
-    assert "Nothing is left to train" in last.out, "no single sweep has both, yet both are finished"
+    assert NOTHING_TO_TRAIN in last.out, "no single sweep has both, yet both are finished"
     assert len(sweeps_in(here)) == 3
 
 
@@ -186,7 +187,7 @@ def test_a_sweep_that_still_runs_is_refused(train: Command, here: Path) -> None:
     with Journal(folder):
         ran = train(seeds(Seed.ENDLESS), SKIP)
     assert ran.code == 2
-    assert "in use by another process" in ran.err
+    assert BUSY in ran.err
     assert len(sweeps_in(here)) == 1
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.commands.ran import Command
+from tests.phrases import COPIES_INTO_NOTHING, WRONG_LINE
 
 
 def test_all_wrong_keys_and_options_stand_in_one_error_with_the_nearest_right_ones(command: Command) -> None:
     ran = command("lora.rnk=4", "rank=8", "data=emoji-flt", "optimiser.lr=1e-3", "lora.alpha=4")
     assert ran.code == 2
     assert ran.err.splitlines() == [
-        "The command line is wrong:",
+        f"{WRONG_LINE}:",
         "  - lora.rnk: no such key; did you mean 'lora.rank'?",
         "  - rank: no such key; did you mean 'lora.rank'?",
         "  - data: got 'emoji-flt', allowed is one of emoji-duotone, emoji-flat, folder; did you mean 'emoji-flat'?",
@@ -161,7 +162,7 @@ def test_nothing_is_made_where_the_folder_is_not_there(
     ran = command(*words, f"export.copy_to={tmp_path / 'gone'}")
     assert ran.code == 2
     assert "export.copy_to: got" in ran.err
-    assert "where there is nothing" in ran.err
+    assert COPIES_INTO_NOTHING in ran.err
     assert not ran.sweep_dir.exists()
 
 

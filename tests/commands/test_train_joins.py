@@ -7,6 +7,7 @@ from lora_foundry.wire.journal import BeganLine, GainLine, PackLine
 from tests.commands.ran import Command, Ran
 from tests.commands.test_train_restarts import packs_sent, told
 from tests.launch.seeds import Seed, seeds
+from tests.phrases import NO_GAIN
 
 LENGTHS = ("trainer.max_steps=4,20,49", "scheduler.warmup_steps=1", "data.batch_size=1")
 
@@ -44,7 +45,7 @@ def test_what_gains_nothing_is_trained_apart_and_so_is_all_that_waits(command: C
     assert set(ran.states().values()) == {"FINISHED"}
     gains = told(ran, GainLine)  # of one pack, or of both where their workers were ready at the same moment
     assert {(gain.members, gain.chosen) for gain in gains} == {(6, 1)}
-    assert "packing more does not pay here" in " ".join(ran.out.split())
+    assert NO_GAIN in " ".join(ran.out.split())
     sent = packs_sent(ran)
     assert all(len(jobs) == 1 for _, jobs in sent[len(gains) :]), sent
     assert len({name for name, _ in sent}) == len(sent), "each pack has a spool of its own"

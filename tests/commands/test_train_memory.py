@@ -11,6 +11,7 @@ from lora_foundry.training.checkpoint import load_newest
 from lora_foundry.wire.events import TagsEvent, read_events
 from lora_foundry.wire.journal import MemoryLine
 from tests.commands.ran import Command
+from tests.phrases import NOT_STARTED
 from tests.root import PROJECT_ROOT
 from tests.training.world import distance
 
@@ -67,7 +68,7 @@ def test_a_sweep_that_fits_nowhere_is_refused_with_what_would_fit(command: Comma
     for words in ((), ("hydra.launcher.plan_only=true",)):
         ran = command(*asked, *words, "-m")
         assert ran.code == 2
-        assert "Nothing was started:" in ran.err
+        assert f"{NOT_STARTED}:" in ran.err
         assert "job 0: tiny-sd at 64 px, rank 4, 32-true, takes 0." in ran.err
         assert "may take 0.30 GiB (memory.limit_gib). What would fit:\n      memory.limit_gib=" in ran.err
         assert not ran.sweep_dir.exists()

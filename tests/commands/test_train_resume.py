@@ -13,6 +13,7 @@ from lora_foundry.launch.records.journal import Journal, read_journal
 from lora_foundry.wire.journal import ResumedLine
 from tests.commands.ran import Command, Ran
 from tests.launch.seeds import Seed, seeds
+from tests.phrases import BUSY, NO_FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_a_sweeps_folder_instead_of_a_jobs_names_its_jobs(command: Command, stop
 
 def test_a_missing_folder_and_a_strange_one_are_told_apart(command: Command, tmp_path: Path) -> None:
     missing = command(f"resume={tmp_path}/nowhere", sweep_dir=None)
-    assert (missing.code, "which is no folder" in missing.err) == (2, True)
+    assert (missing.code, NO_FOLDER in missing.err) == (2, True)
     (tmp_path / "strange").mkdir()
     strange = command(f"resume={tmp_path}/strange", sweep_dir=None)
     assert (strange.code, "which holds no job" in strange.err) == (2, True)
@@ -111,7 +112,7 @@ def test_a_sweep_that_still_runs_is_not_resumed(command: Command, stopped: Ran) 
     with Journal(stopped.sweep_dir):
         ran = command(f"resume={stopped.sweep_dir}/1", sweep_dir=None)
     assert ran.code == 2
-    assert "in use by another process" in ran.err
+    assert BUSY in ran.err
 
 
 def test_a_broken_stored_configuration_is_told_by_file_and_key(command: Command, stopped: Ran) -> None:

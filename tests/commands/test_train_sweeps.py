@@ -20,6 +20,7 @@ from lora_foundry.launch.records.journal import read_journal
 from lora_foundry.wire.journal import EndedLine, JobLine, PackLine
 from tests.commands.ran import Command
 from tests.launch.seeds import Seed, seeds
+from tests.phrases import HOLDS_A_SWEEP
 from tests.root import PROJECT_ROOT
 
 
@@ -172,7 +173,7 @@ def test_a_folder_that_holds_a_sweep_is_not_written_over(command: Command) -> No
     assert command("lora.rank=4").code == 0
     again = command("lora.rank=8")
     assert again.code == 2
-    assert "holds a sweep already" in again.err
+    assert HOLDS_A_SWEEP in again.err
     assert again.states() == {"duotone-rank4": "FINISHED"}
 
 

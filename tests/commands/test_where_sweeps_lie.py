@@ -15,6 +15,7 @@ from lora_foundry.launch.records.finding import find
 from lora_foundry.launch.records.record import sweep_dirs
 from tests.commands.ran import Command
 from tests.launch.seeds import Seed, seeds
+from tests.phrases import NO_JSON, NOT_RUNNING, NOTHING_TO_TRAIN
 
 
 def _record(folder: Path, created: float) -> Path:
@@ -49,7 +50,7 @@ def test_a_newest_sweep_that_cannot_be_read_is_named_not_passed_over(
     (newest / "sweep.json").write_text("{")
     assert find(None, tmp_path) == (newest, None)
     assert resume.main(["--root", str(tmp_path)]) == 2
-    assert f"{newest / 'sweep.json'} is no JSON" in capsys.readouterr().err
+    assert f"{newest / 'sweep.json'} {NO_JSON}" in capsys.readouterr().err
 
 
 def test_a_thousand_sweeps_are_found_in_a_moment(tmp_path: Path) -> None:
@@ -74,9 +75,9 @@ def test_a_folder_one_level_deep_is_found_by_every_command(
     assert resume.main([]) == 0
     assert "Nothing is left to do in multirun/ranks" in capsys.readouterr().out
     assert stop.main(["ranks"]) == 2
-    assert capsys.readouterr().err == "multirun/ranks is not running\n"
+    assert capsys.readouterr().err == f"multirun/ranks {NOT_RUNNING}\n"
     again = command("seed=1", "hydra.launcher.skip_finished=true", sweep_dir=None)
-    assert "Nothing is left to train" in again.out
+    assert NOTHING_TO_TRAIN in again.out
     assert len(sweep_dirs(tmp_path / "multirun")) == 2, "no new one"
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lora_foundry.config.parse import ConfigError
 from lora_foundry.launch.points.offline import compose_all
 from tests.commands.ran import Command
+from tests.phrases import NOT_STARTED, WRONG_LINE
 
 _FLAGS = [
     "--multrun lora.rank=4,8",
@@ -180,7 +181,7 @@ def test_a_wrong_line_is_told_in_lines_and_makes_nothing(
     assert ran.code == 2, ran.err
     assert "Traceback" not in ran.err
     head, *told = ran.err.splitlines()
-    assert head in ("The command line is wrong:", "Nothing was started:")
+    assert head in (f"{WRONG_LINE}:", f"{NOT_STARTED}:")
     assert told
     assert all(one.startswith("  - ") and len(one) > 10 for one in told), ran.err
     assert "HYDRA_FULL_ERROR" not in ran.err

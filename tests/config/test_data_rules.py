@@ -9,6 +9,7 @@ import pytest
 
 from lora_foundry.config import parse
 from lora_foundry.config.rules import warnings_about
+from tests.phrases import FIT_ALONE
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 OWN = {"data.path": "photos", "data.val_path": None, "data.prompts": []}
@@ -29,7 +30,7 @@ def test_the_demo_and_a_folder_of_ones_own_are_warned_of_nothing(with_values: Ch
 def test_nothing_held_out_measures_fit_alone(with_values: Change) -> None:
     found = warned(with_values({**OWN, "data.val_fraction": 0}))
     assert list(found) == ["fit-alone"]
-    assert "measures fit alone" in found["fit-alone"]
+    assert FIT_ALONE in found["fit-alone"]
     assert warned(with_values({"data.val_fraction": 0})) == {}, "data.val_path is held out"
 
 

@@ -12,6 +12,7 @@ import yaml
 from lora_foundry.config import ConfigError, parse, parse_stored
 from lora_foundry.config.digest import config_digest
 from lora_foundry.config.earlier import LATER_GROUPS, MEANT, completed
+from tests.phrases import WANTS_A_MAPPING
 
 # The defaults of version 0.1.0 with a folder of photos, and the digest that it gave them.
 STORED = """
@@ -76,7 +77,7 @@ def test_a_damaged_configuration_is_said_to_be_one(stored: dict[str, Any]) -> No
     stored["data"] = "text"
     with pytest.raises(ConfigError, match="data: got 'text'"):
         parse_stored(stored)
-    with pytest.raises(ConfigError, match="allowed is a mapping"):
+    with pytest.raises(ConfigError, match=WANTS_A_MAPPING):
         parse_stored([])  # type: ignore[arg-type]
 
 

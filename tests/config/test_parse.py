@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from lora_foundry.config import ConfigError, JobConfig, parse
 from lora_foundry.config.parse import known_keys
+from tests.phrases import WANTS_A_MAPPING
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 LEAVES = [key for key in known_keys() if "." in key or key in {"name", "seed", "resume"}]
@@ -192,7 +193,7 @@ def test_a_wrong_rank_does_not_blame_alpha(with_values: Change) -> None:
 
 @pytest.mark.parametrize("raw_value", [7, "text", [1], None])
 def test_something_that_is_no_mapping_is_an_error(raw_value: Any) -> None:
-    assert "allowed is a mapping" in the_problem(raw_value)
+    assert WANTS_A_MAPPING in the_problem(raw_value)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from PIL import Image
 from lora_foundry.config.schema import DataConfig
 from lora_foundry.data.checks import check_data, validation_view
 from lora_foundry.data.records import DataError
+from tests.phrases import FIT_ALONE
 from tests.root import PROJECT_ROOT
 
 MakeConfig = Callable[..., DataConfig]
@@ -198,7 +199,7 @@ def test_one_image_is_trained_on_and_judged_by_itself(
     assert [r.image.name for r in checked.train] == [r.image.name for r in checked.val] == ["a.png"]
     about = [one.text for one in checked.warnings if one.topic == "held-out"]
     assert len(about) == warned
-    assert all("measures fit alone" in text for text in about)
+    assert all(FIT_ALONE in text for text in about)
 
 
 @pytest.mark.usefixtures("sets")

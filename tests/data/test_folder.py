@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lora_foundry.data.folder import read_folder
 from lora_foundry.data.records import Findings, Row
 from lora_foundry.data.tables import read_csv
+from tests.phrases import IS_A_FILE, NO_JSON
 
 Draw = Callable[..., Path]
 
@@ -157,7 +158,7 @@ def test_a_bad_row_is_named_with_its_line_and_the_others_are_read(
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("{not json}", "is no JSON"),
+        ("{not json}", NO_JSON),
         ("[1, 2]", "got a list"),
         ('{"file_name": "a.png"}', "got file_name"),
         ('{"file_name": "a.png", "text": null}', "two texts"),
@@ -206,7 +207,7 @@ def test_a_missing_folder_a_file_and_an_empty_folder_are_faults(tmp_path: Path) 
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()
     assert "is missing" in read(tmp_path / "gone")[1].faults[0]
-    assert "is a file" in read(tmp_path / "file")[1].faults[0]
+    assert IS_A_FILE in read(tmp_path / "file")[1].faults[0]
     assert "holds no images" in read(tmp_path / "empty")[1].faults[0]
 
 

@@ -20,6 +20,7 @@ from lora_foundry.config.parse import parse
 from lora_foundry.config.schema import JobConfig
 from lora_foundry.data.inventory import take_inventory, write_form
 from tests.launch.seeds import Seed
+from tests.phrases import LOADING, MEMORY_SHORT, STOPPED
 
 FELL_OVER = "RuntimeError: the fake worker fell over"
 
@@ -119,7 +120,7 @@ class FakeTraining:
         entries, self.joining = self.joining, []
         if pack.has(Seed.HAS_NO_ROOM):
             jobs = [entry["job"] for entry in entries]
-            pack.tell("worker", None, state="refused", jobs=jobs, reason="memory is short")
+            pack.tell("worker", None, state="refused", jobs=jobs, reason=MEMORY_SHORT)
         else:
             pack.let_in(entries)
 
@@ -162,7 +163,7 @@ class PackPlan:
     def start(self) -> None:
         jobs = [entry["job"] for entry in self.command["jobs"]]
         self.tell("worker", None, state="pack_started", pack=self.name, jobs=jobs)
-        self.tell("log", None, level="info", message="loading the base")
+        self.tell("log", None, level="info", message=LOADING)
         self.let_in(self.command["jobs"])
 
     def let_in(self, entries: list[dict]) -> None:
@@ -231,7 +232,7 @@ class PackPlan:
         if stopped and seed == Seed.DIES_OF_STOP_ONCE and first_time(Path(self.jobs[number]["dir"])):
             raise DiesNow
         if stopped:
-            self.tell("state", number, state="KILLED", error="stopped on request", summary=None)
+            self.tell("state", number, state="KILLED", error=STOPPED, summary=None)
         elif seed == Seed.DIVERGES and self.steps == 2:
             self.tell("state", number, state="FAILED", error="the loss is not finite at step 2", summary=None)
         elif self.done[number] >= max(self.total(number), self.least[number]) and not self.endless(seed):

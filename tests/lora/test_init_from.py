@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from lora_foundry.lora.init_from import Outlook, Wanted, look_at
+from tests.phrases import NO_ADAPTER_FILE
 from tests.root import PROJECT_ROOT
 
 LAYERS = {"mid_block.resnets.0.conv1": (5, 3, 3, 3), "mid_block.attentions.0.proj_in": (5, 3)}
@@ -94,7 +95,7 @@ def test_a_linear_layers_update_fits_a_convolution_of_one_pixel(tmp_path: Path) 
 
 def test_a_missing_file_is_one_problem(tmp_path: Path) -> None:
     (problem,) = look_at(tmp_path / "none.safetensors", Wanted(rank=2, rank_is_given=False)).problems
-    assert "there is no such adapter file" in problem
+    assert NO_ADAPTER_FILE in problem
 
 
 def test_looking_imports_no_torch(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from lora_foundry.config.schema import TrackingConfig
 from lora_foundry.launch.screen.table import ui_command
 from lora_foundry.tracking import SweepWriter, TrackingError
 from lora_foundry.tracking.addresses import address_of, database_of, shown, store_of
+from tests.phrases import NO_HOST
 from tests.tracking.fake_sweep import COMMAND, Recorded, Sweep
 
 MakeSweep = Callable[..., Sweep]
@@ -55,8 +56,8 @@ def test_sqlalchemy_reads_the_path_out_of_the_address(name: str) -> None:
 @pytest.mark.parametrize(
     ("uri", "told"),
     [
-        ("http://", "names no host"),
-        ("https:///path", "names no host"),
+        ("http://", NO_HOST),
+        ("https:///path", NO_HOST),
         ("foo:bar", "MLflow knows no stores that begin with foo:"),
         ("htp://host:5000", "MLflow knows no stores that begin with htp:"),
         ("uc:main", "MLflow knows no stores that begin with uc:"),

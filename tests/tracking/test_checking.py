@@ -20,6 +20,7 @@ from lora_foundry.launch.points.writable import store_problems
 from lora_foundry.tracking.addresses import address_of
 from lora_foundry.tracking.checking import _schema, database_problems
 from lora_foundry.tracking.store import open_store
+from tests.phrases import NO_HOST
 from tests.root import PROJECT_ROOT
 
 BIN = Path(sys.executable).parent
@@ -109,7 +110,7 @@ def test_a_deleted_experiment_is_refused_and_the_printed_command_restores_it(dat
     [
         ("postgresql+psycopg9://h/db", "is no address of a database"),
         ("mysql://h/db", "needs a package that is not installed"),
-        ("http://", "names no host"),
+        ("http://", NO_HOST),
     ],
 )
 def test_a_server_is_not_asked_but_its_address_is_read(uri: str, told: str) -> None:

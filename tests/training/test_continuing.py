@@ -23,6 +23,7 @@ from lora_foundry.training.preparing import check_jobs
 from lora_foundry.training.sink import ListSink
 from lora_foundry.wire.commands import PackedJob
 from lora_foundry.wire.events import StateEvent, TagsEvent
+from tests.phrases import NO_ADAPTER_FILE
 from tests.training.world import Spec, make_denoiser, make_member, make_task, train
 
 
@@ -203,7 +204,7 @@ def test_a_job_with_a_wrong_file_or_wrong_targets_fails_before_its_base_is_loade
     jobs = [PackedJob(job=n, dir=tmp_path / str(n), name=f"x{n}", resume=False) for n in (0, 1)]
     assert check_jobs(jobs, Bases(), sink) == []  # type: ignore[arg-type]
     errors = [event.error for event in sink.events if isinstance(event, StateEvent)]
-    assert "there is no such adapter file" in errors[0]
+    assert NO_ADAPTER_FILE in errors[0]
     assert "'to_x'" in errors[1]
 
 

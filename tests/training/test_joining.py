@@ -16,6 +16,7 @@ from lora_foundry.training.pack import Pack
 from lora_foundry.training.pack_step import run_step
 from lora_foundry.training.requests import Arrival, Requests
 from lora_foundry.wire.events import GainFound, HandedBack, Refused
+from tests.phrases import MEMORY_SHORT
 from tests.training.test_equality_contract import DIFFERENCES, LIMIT, PLAIN
 from tests.training.world import Spec, Trained, distance, make_member, make_task, train
 
@@ -121,7 +122,7 @@ def test_nobody_joins_where_memory_was_short(tmp_path: Path) -> None:
             pack.rows, self.gave = 1, True
 
     trained, _ = joined(tmp_path, [PLAIN, LONGER], DIFFERENCES["rank"], relief=Tight())
-    assert [event.reason for event in trained.events if isinstance(event, Refused)] == ["memory is short"]
+    assert [event.reason for event in trained.events if isinstance(event, Refused)] == [MEMORY_SHORT]
 
 
 FOUR = [

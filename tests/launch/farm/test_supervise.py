@@ -15,6 +15,7 @@ from lora_foundry.wire.journal import BeganLine, GainLine, InterruptedLine, JobL
 from tests.launch.farm.sweep_in_memory import Sweeps
 from tests.launch.jobs import job
 from tests.launch.seeds import Seed
+from tests.phrases import NO_GAIN, STOPPED
 
 
 def _until(holds: Callable[[], bool]) -> None:
@@ -231,7 +232,7 @@ def test_what_gains_nothing_is_trained_apart_and_so_is_all_that_waits(sweep: Swe
     assert done.states() == ["FINISHED"] * 6
     (told,) = done.journal(GainLine)
     assert (told.members, told.chosen) == (4, 1)
-    assert "packing more does not pay here" in done.said
+    assert NO_GAIN in done.said
     sent = done.sent()
     assert all(len(jobs) == 1 for _, jobs in sent[1:]), sent
     assert len({name for name, _ in sent}) == len(sent), "each pack has a spool of its own"
@@ -251,7 +252,7 @@ def test_one_job_is_stopped_and_the_others_go_on(sweep: Sweeps) -> None:
     made.when(lambda: made.jobs[0].step > 2, lambda: ask_to_stop(made.folder, 0))
     done = made.train()
     assert done.states() == ["KILLED", "FINISHED", "FINISHED"]
-    assert done.jobs[0].error == "stopped on request"
+    assert done.jobs[0].error == STOPPED
 
 
 def test_a_waiting_job_is_stopped_before_it_starts(sweep: Sweeps) -> None:
@@ -268,7 +269,7 @@ def test_a_job_stays_stopped_although_its_worker_died_of_it(sweep: Sweeps) -> No
     made.when(lambda: made.jobs[0].step > 2, lambda: ask_to_stop(made.folder, 0))
     done = made.train()
     assert done.states() == ["KILLED", "FINISHED"]
-    assert done.jobs[0].error == "stopped on request"
+    assert done.jobs[0].error == STOPPED
 
 
 def test_an_interrupt_stops_workers_cleanly_and_begins_nothing_more(sweep: Sweeps) -> None:

@@ -17,6 +17,7 @@ from lora_foundry.launch.records.journal import FILE, Journal, SweepBusyError, l
 from lora_foundry.launch.records.ledger import is_held
 from lora_foundry.launch.records.results import read_results
 from lora_foundry.wire.journal import JobLine
+from tests.phrases import ALLOWED_UP_TO, BUSY
 
 
 def test_lines_are_whole_on_the_disk_before_write_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +38,7 @@ def test_a_torn_line_is_passed_over_and_the_next_one_is_whole(tmp_path: Path) ->
 
 
 def test_a_second_owner_is_refused_until_the_first_has_gone(tmp_path: Path) -> None:
-    with Journal(tmp_path), pytest.raises(SweepBusyError, match="in use by another process"):
+    with Journal(tmp_path), pytest.raises(SweepBusyError, match=BUSY):
         Journal(tmp_path)
     Journal(tmp_path).close()
 
@@ -96,7 +97,7 @@ def test_the_first_line_names_the_format_and_is_no_event(tmp_path: Path) -> None
 def test_a_journal_of_a_newer_version_is_refused_with_both_numbers(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(json.dumps({"t": 1.0, "event": "journal", "format": FORMAT + 6}) + "\n")
     for opening in (Journal, read_journal):
-        with pytest.raises(NewerFormatError, match=f"got format {FORMAT + 6}, allowed is up to {FORMAT}"):
+        with pytest.raises(NewerFormatError, match=f"got format {FORMAT + 6}, {ALLOWED_UP_TO} {FORMAT}"):
             opening(tmp_path)
     assert not is_held(tmp_path), "and it is not kept locked"
 

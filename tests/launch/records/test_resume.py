@@ -13,6 +13,7 @@ from lora_foundry.wire.journal import EndedLine
 from tests.launch.farm.sweep_in_memory import SweepInMemory, Sweeps
 from tests.launch.jobs import job
 from tests.launch.seeds import Seed
+from tests.phrases import NO_FOLDER
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_one_job_is_found_by_its_folder(interrupted: SweepInMemory) -> None:
 
 @pytest.mark.parametrize(
     ("folder", "said"),
-    [("9", "which is no folder"), (".", "which holds no job; it is a sweep's folder, its jobs are 0, 1, 2, 3, 4"),
+    [("9", NO_FOLDER), (".", "which holds no job; it is a sweep's folder, its jobs are 0, 1, 2, 3, 4"),
      ("4", "holds no checkpoint to continue from; train it anew: python -m src.train")],
 )  # fmt: skip
 def test_what_is_no_job_to_continue_is_refused(interrupted: SweepInMemory, folder: str, said: str) -> None:

@@ -20,6 +20,7 @@ from lora_foundry.launch.screen.table import best_of, print_results, ui_command
 from lora_foundry.tracking.records import JobRecord
 from lora_foundry.wire.events import ProgressEvent
 from tests.launch.jobs import job
+from tests.phrases import LOADING
 from tests.root import PROJECT_ROOT
 
 
@@ -87,8 +88,8 @@ def test_the_last_lines_tell_what_is_done_how_long_all_takes_how_fast_and_with_w
 
     with Screen(console, members) as screen:
         screen.pack(PackPlan(name="pack-0", jobs=(0, 1), rows=8))
-        screen.said(None, "info", "loading the base", "pack-0")
-        assert last(screen)[1] == "loading the base; 1 more waiting"
+        screen.said(None, "info", LOADING, "pack-0")
+        assert last(screen)[1] == f"{LOADING}; 1 more waiting"
         for member in (members[0], members[1]):
             member.settle("RUNNING")
             member.progress(_progress(110.0, 20, memory_gib=1.25))
@@ -112,10 +113,10 @@ def test_two_packs_that_do_different_things_are_told_apart(members: dict[int, Li
         screen.pack(PackPlan(name="pack-0", jobs=(0,), rows=4))
         screen.pack(PackPlan(name="pack-1", jobs=(1,), rows=4))
         screen.said(None, "info", "training", "pack-0")
-        screen.said(None, "info", "loading the base", "pack-1")
+        screen.said(None, "info", LOADING, "pack-1")
         screen.said(None, "stage", "scoring duotone-rank4", "pack-0")
-        assert screen._doing() == "pack-0: scoring duotone-rank4; pack-1: loading the base"
-    assert text.getvalue().splitlines()[-2:] == ["... pack-0: training", "... pack-1: loading the base"]
+        assert screen._doing() == f"pack-0: scoring duotone-rank4; pack-1: {LOADING}"
+    assert text.getvalue().splitlines()[-2:] == ["... pack-0: training", f"... pack-1: {LOADING}"]
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -133,21 +134,21 @@ def test_a_terminal_that_draws_nothing_over_is_written_to_as_a_file_is(
     monkeypatch.setenv("TERM", "dumb")
     text = io.StringIO()
     with Screen(PatientConsole(file=text, width=80, force_terminal=True), members) as screen:
-        screen.said(None, "info", "loading the base")
-    assert text.getvalue() == "... loading the base\n"
+        screen.said(None, "info", LOADING)
+    assert text.getvalue() == f"... {LOADING}\n"
 
 
 def test_one_cause_told_for_each_job_is_shown_once_and_phases_tell_where_one_is(members: dict[int, LiveJob]) -> None:
     text = io.StringIO()
     with Screen(PatientConsole(file=text, width=40), members) as screen:
-        screen.said(None, "info", "loading the base")
+        screen.said(None, "info", LOADING)
         for member in members.values():
             screen.said(member, "error", "out of memory at a place with a very long name that is not wrapped")
         screen.watch(lambda: "MLflow is away")
         screen.refresh()
         screen.refresh()
     assert text.getvalue().splitlines() == [
-        "... loading the base",
+        f"... {LOADING}",
         "duotone-rank4: out of memory at a place with a very long name that is not wrapped",
         "MLflow is away",
     ]
