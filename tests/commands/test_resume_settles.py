@@ -10,7 +10,8 @@ import pytest
 from lora_foundry.commands import resume
 from lora_foundry.launch.records.journal import FILE as JOURNAL
 from lora_foundry.launch.records.journal import Journal
-from lora_foundry.launch.records.results import FILE, read_results
+from lora_foundry.launch.records.results import read_results
+from lora_foundry.wire.outcomes import FILE
 from tests.commands.ran import Command
 from tests.launch.seeds import Seed, seeds
 from tests.phrases import NOTHING_TO_DO, NOTHING_TO_TRAIN

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lora_foundry.report import JobResult, finish_sweep
+from lora_foundry.report import finish_sweep
 from lora_foundry.report.comparison import Column, _member_columns
 from lora_foundry.report.drawings import read_drawings
 from lora_foundry.report.lettering import font, wrap
 from lora_foundry.report.tiles import cell_side, tile
+from lora_foundry.wire.outcomes import JobOutcome
+from tests.wire.summaries import summary
 
 BASE, RED, GREEN, BLUE = (120, 120, 120), (250, 10, 10), (10, 250, 10), (10, 10, 250)
 EMPTY = (243, 245, 247)
@@ -42,12 +44,12 @@ def draw(tmp_path: Path) -> Draw:
     return add
 
 
-def result(index: int, rank: int, loss: float | None = 0.9, state: str = "FINISHED") -> JobResult:
+def result(index: int, rank: int, loss: float | None = 0.9, state: str = "FINISHED") -> JobOutcome:
     """How job ``index`` ended."""
-    summary = None if loss is None else {"val_loss_rel": loss}
-    return JobResult(
-        index=index, name=f"flat-rank{rank}", dir=Path(str(index)), state=state, overrides={}, rank=rank,
-        summary=summary, error=None if state == "FINISHED" else "loss is not finite",
+    told = None if loss is None else summary(val_loss_rel=loss)
+    return JobOutcome(
+        job=index, name=f"flat-rank{rank}", dir=Path(str(index)), state=state, overrides={}, rank=rank,
+        summary=told, error=None if state == "FINISHED" else "loss is not finite",
     )  # fmt: skip
 
 

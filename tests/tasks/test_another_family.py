@@ -41,8 +41,8 @@ def test_it_is_judged_shown_and_exported_and_it_learns(packed: Any) -> None:
     for job, name in enumerate(SPECS):
         own = [event for event in events if event.job == job]
         ended = [event.summary for event in own if isinstance(event, StateEvent)][-1]
-        assert ended["val_loss_rel"] < 0.99, name
-        assert load_file(root / ended["file"]).keys()
+        assert ended.val_loss_rel < 0.99, name
+        assert load_file(root / ended.file).keys()
         scores = [event.values for event in own if isinstance(event, MetricsEvent) and "val/loss" in event.values]
         assert all("val/loss_large" in one for one in scores)
         shown = [root / event.path for event in own if isinstance(event, ImageEvent)]

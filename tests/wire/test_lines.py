@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError, dataclass, fields
+from dataclasses import FrozenInstanceError, dataclass, fields, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -24,6 +24,7 @@ from lora_foundry.wire.journal import (
 )
 from lora_foundry.wire.lines import Kinds, Line, Loose, TimedLine, read_new
 from lora_foundry.wire.states import ENDED
+from tests.wire.summaries import summary
 
 JOB = {"t": 1.5, "event": "job", "job": 3, "state": "FAILED", "error": "x", "summary": None}
 
@@ -110,8 +111,12 @@ def test_the_entries_of_a_mapping_are_of_its_type(seconds: object) -> None:
 
 
 def test_what_json_has_no_word_for_is_null() -> None:
-    line = JobLine(t=1.0, job=0, state="FINISHED", error=None, summary={"a": math.inf, "b": {"c": math.nan}, "d": 1.5})
-    assert json.loads(JOURNAL.written(line))["summary"] == {"a": None, "b": {"c": None}, "d": 1.5}
+    told = replace(summary(memory={"c": math.nan}, d=1.5), val_loss=math.inf)
+    line = JobLine(t=1.0, job=0, state="FINISHED", error=None, summary=told)
+    written = json.loads(JOURNAL.written(line))["summary"]
+    assert {name: written[name] for name in ("val_loss", "memory", "d")} == {
+        **{"val_loss": None, "memory": {"c": None}, "d": 1.5}
+    }
 
 
 def test_lines_of_one_tag_are_told_apart_by_their_state() -> None:

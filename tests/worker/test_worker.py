@@ -104,9 +104,10 @@ def test_a_pack_trains_and_everything_is_told(tmp_path: Path, bases: Bases) -> N
     for number in (0, 1):
         mine = [event for event in events if event.job == number]
         summary = next(e.summary for e in mine if isinstance(e, StateEvent) and e.state == "FINISHED")
-        assert (tmp_path / summary["file"]).stat().st_size == summary["bytes"]
-        assert (tmp_path / summary["diffusers_file"]).exists()
-        assert summary["file"] == f"{number}/adapter/flat-{number}.safetensors"
+        assert summary is not None
+        assert (tmp_path / str(summary.file)).stat().st_size == summary.bytes
+        assert (tmp_path / str(summary.diffusers_file)).exists()
+        assert summary.file == f"{number}/adapter/flat-{number}.safetensors"
         logged = {key for event in mine if isinstance(event, MetricsEvent) for key in event.values}
         assert {"train/loss", "train/grad_norm", "val/loss_rel", "perf/samples_per_s", "adapter/norm"} <= logged
         pictures = [event for event in mine if isinstance(event, ImageEvent)]
@@ -294,8 +295,9 @@ def test_a_sweep_that_does_not_fit_ends_with_what_was_asked_for(
     rungs = [e.rung for e in events if isinstance(e, MemoryEvent) and e.job == 0]
     assert rungs == ["split", "split", "micro_batch"]
     summary = next(e.summary for e in events if isinstance(e, StateEvent) and e.job == 2 and e.summary)
-    assert summary["memory"]["micro_batch"] == 2
-    assert summary["memory"]["accumulate"] == 2
+    assert summary.memory is not None
+    assert summary.memory["micro_batch"] == 2
+    assert summary.memory["accumulate"] == 2
     for one, other in zip(eased, asked, strict=True):
         assert distance(one, other) < 1e-3  # three steps in fp32: Adam amplifies rounding
 

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar
-
-MEASURE = "val_loss_rel"
-"""The key of a job's summary that adapters are compared by; the lowest is best."""
+from typing import TypeVar
 
 Key = TypeVar("Key")
 
 
-def score(summary: Mapping[str, Any] | None) -> float | None:
-    """What is compared of a job's summary; None where it has no finite number."""
-    value = (summary or {}).get(MEASURE)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+def score(relative_loss: object) -> float | None:
+    """What is compared of an adapter; None where its relative loss is no finite number."""
+    if isinstance(relative_loss, bool) or not isinstance(relative_loss, (int, float)):
         return None
-    return float(value)
+    return float(relative_loss) if math.isfinite(relative_loss) else None
 
 
-def best(summaries: Mapping[Key, Mapping[str, Any] | None]) -> Key | None:
-    """The key of the best; of equals the first, and None where none can be compared."""
-    scores = {key: known for key, summary in summaries.items() if (known := score(summary)) is not None}
+def best(relative_losses: Mapping[Key, object]) -> Key | None:
+    """The key of the lowest; of equals the first, and None where none can be compared."""
+    scores = {key: known for key, told in relative_losses.items() if (known := score(told)) is not None}
     return min(scores, key=lambda key: scores[key], default=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lora_foundry.report.results import JobResult
 from lora_foundry.report.sweep import finish_sweep
 
-__all__ = ["JobResult", "finish_sweep"]
+__all__ = ["finish_sweep"]

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_foundry.config.best import best, score
+from lora_foundry.config.best import best
 from lora_foundry.config.files import write_atomic
 from lora_foundry.report.drawings import Drawing
 from lora_foundry.report.lettering import ACCENT, BAD, FAINT, INK, Canvas, font
-from lora_foundry.report.results import JobResult
 from lora_foundry.report.tiles import cell_side, tile
+from lora_foundry.wire.outcomes import JobOutcome
 
 _MARGIN = 24
 _GAP = 12
@@ -42,7 +42,7 @@ class Column:
     best: bool = False
 
 
-def draw(sweep_dir: Path, drawings: Sequence[Drawing], results: Sequence[JobResult], target: Path) -> Path:
+def draw(sweep_dir: Path, drawings: Sequence[Drawing], results: Sequence[JobOutcome], target: Path) -> Path:
     """Rows are prompts (times seeds, where there are several), columns the base and the members.
 
     A member is shown at the highest scale that was drawn. Jobs stand by rank, then by name; a failed job
@@ -71,12 +71,11 @@ def _base_column(drawings: Sequence[Drawing]) -> list[Column]:
     return [Column(title="base", note="no adapter", colour=FAINT, cells=cells)] if cells else []
 
 
-def _member_columns(drawings: Sequence[Drawing], results: Sequence[JobResult]) -> list[Column]:
-    finished = {result.index: result.summary for result in results if result.state == "FINISHED"}
-    first = best(finished)
+def _member_columns(drawings: Sequence[Drawing], results: Sequence[JobOutcome]) -> list[Column]:
+    first = best({result.job: result.score for result in results})
     columns = []
-    for result in sorted(results, key=lambda result: (result.rank, result.name, result.index)):
-        own = [drawing for drawing in drawings if drawing.job == result.index and drawing.scale > 0.0]
+    for result in sorted(results, key=lambda result: (result.rank, result.name, result.job)):
+        own = [drawing for drawing in drawings if drawing.job == result.job and drawing.scale > 0.0]
         top = max((drawing.scale for drawing in own), default=0.0)
         note, colour = _note(result)
         columns.append(
@@ -85,17 +84,16 @@ def _member_columns(drawings: Sequence[Drawing], results: Sequence[JobResult]) -
                 note=note,
                 colour=colour,
                 cells={(drawing.prompt, drawing.seed): drawing.path for drawing in own if drawing.scale == top},
-                best=result.index == first,
+                best=result.job == first,
             )
         )
     return columns
 
 
-def _note(result: JobResult) -> tuple[str, str]:
+def _note(result: JobOutcome) -> tuple[str, str]:
     if result.state != "FINISHED":
         return result.state.lower(), BAD
-    loss = score(result.summary)
-    return (f"val loss {loss:.3f} of base", INK) if loss is not None else ("", INK)
+    return (f"val loss {result.score:.3f} of base", INK) if result.score is not None else ("", INK)
 
 
 def _title(sweep_dir: Path, drawings: Sequence[Drawing]) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lora_foundry.report.results import JobResult
+from lora_foundry.wire.outcomes import JobOutcome
 
 FILE = "comparison.png"
 
 
-def finish_sweep(sweep_dir: Path, results: Sequence[JobResult]) -> Path | None:
+def finish_sweep(sweep_dir: Path, results: Sequence[JobOutcome]) -> Path | None:
     """Write ``comparison.png``: rows are prompts, columns the base and each job's adapter.
 
     Returns the picture's path, or null when no job drew anything (``sample=none``).

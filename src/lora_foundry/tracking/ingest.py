@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_foundry.config.stored import is_whole
 from lora_foundry.tracking.images import log_once
 from lora_foundry.tracking.runs import Run, SweepRuns
 from lora_foundry.tracking.tags import shortened
@@ -188,14 +187,14 @@ class Ingest:
         if event.state not in ENDED:
             self.runs.set_running(run)
             return
-        summary = event.summary
-        if summary:
-            values = {_RESULTS[key]: value for key, value in summary.items() if key in _RESULTS and value is not None}
-            samples = summary.get("samples")
-            self._send(run, self._unseen(run, event, samples if is_whole(samples) else 0, values))
-            for key in _RESULT_FILES:
-                if summary.get(key):
-                    self._client.set_tag(run.id, key, summary[key])
+        told = event.summary
+        if told is not None:
+            results = {key: getattr(told, field) for field, key in _RESULTS.items()}
+            values = {key: value for key, value in results.items() if value is not None}
+            self._send(run, self._unseen(run, event, told.samples or 0, values))
+            for field in _RESULT_FILES:
+                if file := getattr(told, field):
+                    self._client.set_tag(run.id, field, file)
         pictures = sorted((self._dir / self._track.jobs[str(event.job)].dir / "samples").glob("step-*"))
         if pictures:
             self._client.log_artifacts(run.id, str(pictures[-1]), "samples")

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from lora_foundry.wire.lines import Kinds, Loose, TimedLine, read_new
 from lora_foundry.wire.states import State
+from lora_foundry.wire.summary import Summary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,7 +157,7 @@ class StateEvent(Event):
     job: int
     state: State
     error: str | None = None
-    summary: Mapping[str, object] | None = None
+    summary: Summary | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

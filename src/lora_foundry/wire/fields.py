@@ -19,6 +19,10 @@ _LOOSE = "loose"
 Loose = Annotated[T | None, _LOOSE]
 """A ``T``; null where the line has none, or something else in its place."""
 
+_REST = "rest"
+Rest = Annotated[Mapping[str, object], _REST]
+"""Keys that no other field is named after, as they stand there: what other versions tell is handed on."""
+
 _WRONG: Any = object()
 _LARGEST = sys.float_info.max
 _PLAIN: Mapping[object, tuple[type, ...]] = {
@@ -52,8 +56,11 @@ class Form(Generic[T]):
 
     def __init__(self, cls: type[T]) -> None:
         hints = get_type_hints(cls, include_extras=True)
-        fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # a dataclass, as the argument says
+        every = dataclasses.fields(cls)  # type: ignore[arg-type]  # a dataclass, as the argument says
+        fields = [each for each in every if _REST not in get_args(hints[each.name])[1:]]
         self._cls = cls
+        self._rest = next((each.name for each in every if each not in fields), None)
+        self._names = frozenset(each.name for each in fields)
         self._fields = tuple(_field(each.name, hints[each.name]) for each in fields)
         loose = {name for name, _, _, is_loose in self._fields if is_loose}
         self._left_out = frozenset(each.name for each in fields if each.name in loose and each.default is None)
@@ -74,12 +81,15 @@ class Form(Generic[T]):
                         return None
                     entry = None
             found[name] = entry
+        if self._rest is not None:
+            found[self._rest] = {name: entry for name, entry in value.items() if name not in self._names}
         return self._cls(**found)
 
     def written(self, value: T) -> dict[str, Any]:
         """The JSON object that says it."""
         entries = ((name, getattr(value, name)) for name, *_ in self._fields)
-        return {name: _plain(entry) for name, entry in entries if entry is not None or name not in self._left_out}
+        own = {name: _plain(entry) for name, entry in entries if entry is not None or name not in self._left_out}
+        return own if self._rest is None else own | _plain(getattr(value, self._rest))
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

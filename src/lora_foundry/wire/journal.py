@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from lora_foundry.wire.lines import Kinds, Loose, TimedLine
 from lora_foundry.wire.states import State
+from lora_foundry.wire.summary import Summary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +121,7 @@ class JobLine(JournalLine):
     job: int
     state: State
     error: str | None
-    summary: Mapping[str, object] | None
+    summary: Summary | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

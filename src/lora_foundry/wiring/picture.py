@@ -6,26 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lora_foundry.launch.records.results import JobOutcome
+    from lora_foundry.wire.outcomes import JobOutcome
 
 
 def draw_picture(sweep_dir: Path, outcomes: list[JobOutcome]) -> Path | None:
     """``comparison.png`` of the finished jobs; none when there is nothing to show."""
     if not any(outcome.state == "FINISHED" for outcome in outcomes):
         return None
-    from lora_foundry.report import JobResult, finish_sweep
+    from lora_foundry.report import finish_sweep
 
-    results = [
-        JobResult(
-            index=outcome.index,
-            name=outcome.name,
-            dir=outcome.dir,
-            state=outcome.state,
-            overrides=outcome.overrides,
-            rank=outcome.rank,
-            summary=outcome.summary,
-            error=outcome.error,
-        )
-        for outcome in outcomes
-    ]
-    return finish_sweep(sweep_dir, results)
+    return finish_sweep(sweep_dir, outcomes)

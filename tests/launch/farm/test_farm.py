@@ -15,9 +15,9 @@ from lora_foundry.launch.farm.outcome import FAILED, INTERRUPTED, OK, OUTCOME
 from lora_foundry.launch.plan.budget import NoForecast, budget_for
 from lora_foundry.launch.records.journal import Journal
 from lora_foundry.launch.records.record import read_sweep
-from lora_foundry.launch.records.results import JobOutcome
 from lora_foundry.wire.control import ask_to_stop
 from lora_foundry.wire.journal import EndedLine
+from lora_foundry.wire.outcomes import JobOutcome
 from tests.launch.farm.sweep_in_memory import SweepInMemory, Sweeps
 from tests.launch.jobs import job
 from tests.launch.seeds import Seed

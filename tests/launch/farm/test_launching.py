@@ -16,7 +16,7 @@ from lora_foundry.launch.farm.launching import JobFailedError, Launching
 from lora_foundry.launch.farm.outcome import OUTCOME
 from lora_foundry.launch.farm.outside import Outside
 from lora_foundry.launch.farm.sweep import Settings
-from lora_foundry.launch.records.results import JobOutcome
+from lora_foundry.wire.outcomes import JobOutcome
 from tests.launch.seeds import Seed, seeds
 from tests.root import PROJECT_ROOT
 
@@ -57,7 +57,7 @@ def test_each_override_list_gets_its_return_in_order_and_none_raises(launching: 
     assert returns[0].hydra_cfg is not None
     assert returns[0].hydra_cfg.hydra.job.num == 0
     assert OUTCOME.exit_code == 1
-    assert [[outcome.index for outcome in outcomes] for outcomes in seen] == [[0, 2]]
+    assert [[outcome.job for outcome in outcomes] for outcomes in seen] == [[0, 2]]
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_a_second_batch_joins_the_same_sweep_with_names_and_packs_of_its_own(
 ) -> None:
     launching.launch([["lora.rank=4", "tracking=none"]], 0)
     launching.launch([["lora.rank=4", "tracking=none"], ["lora.rank=8", "tracking=none"]], 1)
-    assert [(one.index, one.name, one.state) for one in seen[-1]] == [
+    assert [(one.job, one.name, one.state) for one in seen[-1]] == [
         (0, "duotone-rank4", "FINISHED"),
         (1, "duotone-rank4-2", "FINISHED"),
         (2, "duotone-rank8", "FINISHED"),

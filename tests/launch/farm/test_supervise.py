@@ -66,7 +66,7 @@ def test_a_pack_whose_worker_died_goes_on_from_its_checkpoints(sweep: Sweeps) ->
     done = sweep([0, Seed.DIES_ONCE, 1]).train()
     assert done.states() == ["FINISHED"] * 3
     assert done.sent() == [("pack-0", [0, 1, 2])] * 2
-    assert [(member.summary or {})["resumed"] for member in done.jobs.values()] == [True] * 3
+    assert [member.summary and member.summary.more["resumed"] for member in done.jobs.values()] == [True] * 3
     assert [member.restarts for member in done.jobs.values()] == [1, 1, 1]
     assert "it starts again from its last checkpoint in 1 s" in done.said
     assert "the fake worker fell over" in done.said, "the last lines of its log"

@@ -18,6 +18,7 @@ from lora_foundry.launch.records.ledger import is_held
 from lora_foundry.launch.records.results import read_results
 from lora_foundry.wire.journal import JobLine
 from tests.phrases import ALLOWED_UP_TO, BUSY
+from tests.wire.summaries import summary
 
 
 def test_lines_are_whole_on_the_disk_before_write_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,11 +148,13 @@ def test_results_are_found_again_after_a_killed_launcher(tmp_path: Path) -> None
     sweep = _sweep(tmp_path)
     with Journal(sweep) as journal:
         for job, state in ((0, "RUNNING"), (0, "FINISHED"), (1, "RUNNING"), (2, "RUNNING")):
-            journal.write(JobLine(job=job, state=state, error=None, summary={"val_loss": 0.5} if job == 0 else None))
+            journal.write(
+                JobLine(job=job, state=state, error=None, summary=summary(val_loss=0.5) if job == 0 else None)
+            )
     (sweep / "spool" / "pack-0.jsonl").write_text(_event(1, 1, "FINISHED", summary={"val_loss": 0.25}))
     results = read_results(sweep)
     assert [result.state for result in results] == ["FINISHED", "FINISHED", "KILLED", "KILLED"]
-    assert [result.number("val_loss") for result in results] == [0.5, 0.25, None, None]
+    assert [result.summary and result.summary.val_loss for result in results] == [0.5, 0.25, None, None]
 
 
 def test_the_first_end_of_a_spool_counts_and_the_latest_spool(tmp_path: Path) -> None:

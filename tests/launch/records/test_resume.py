@@ -43,7 +43,7 @@ def test_a_failed_job_is_tried_again_on_request_alone(interrupted: SweepInMemory
 
 def test_a_finished_job_whose_adapter_is_gone_or_torn_is_not_finished(interrupted: SweepInMemory) -> None:
     (file,) = interrupted.folder.glob("0/adapter/*.safetensors")
-    (result,) = (one for one in read_results(interrupted.folder) if one.index == 0)
+    (result,) = (one for one in read_results(interrupted.folder) if one.job == 0)
     assert is_finished(interrupted.folder, result)
     file.write_bytes(b"torn")
     assert not is_finished(interrupted.folder, result)

@@ -13,15 +13,16 @@ import pytest
 from lora_foundry.config.schema import TrackingConfig
 from lora_foundry.launch.plan.packing import PackPlan
 from lora_foundry.launch.records.live_jobs import LiveJob
-from lora_foundry.launch.records.results import JobOutcome
 from lora_foundry.launch.screen import live as screen_module
 from lora_foundry.launch.screen.live import PatientConsole, Screen
 from lora_foundry.launch.screen.table import best_of, print_results, ui_command
 from lora_foundry.tracking.records import JobRecord
 from lora_foundry.wire.events import ProgressEvent
+from lora_foundry.wire.outcomes import JobOutcome
 from tests.launch.jobs import job
 from tests.phrases import LOADING
 from tests.root import PROJECT_ROOT
+from tests.wire.summaries import summary
 
 
 def _member(number: int, name: str) -> LiveJob:
@@ -169,28 +170,22 @@ def test_a_terminal_that_went_away_ends_the_showing_only(members: dict[int, Live
 def _outcome(
     number: int, *, state: str = "FINISHED", loss: float | None = 0.5, relative: float | None = 0.9
 ) -> JobOutcome:
-    summary = {
-        "val_loss": loss,
-        "val_loss_rel": relative,
-        "bytes": 3 * 2**20,
-        "seconds": 61.4,
-        "file": f"{number}/a.safetensors",
-    }
+    told = summary(val_loss=loss, val_loss_rel=relative, bytes=3 * 2**20, seconds=61.4, file=f"{number}/a.safetensors")
     return JobOutcome(
-        index=number,
+        job=number,
         name=f"n{number}",
         dir=Path("/far"),
         state=state,
         overrides={},
         rank=4,
-        summary=summary if state == "FINISHED" else None,
+        summary=told if state == "FINISHED" else None,
         error=None,
     )
 
 
 def _table(results: list[JobOutcome], width: int) -> str:
     text = io.StringIO()
-    swept = {result.index: {"lora.rank": "4", "optimizer.lr": f"0.00{result.index}"} for result in results}
+    swept = {result.job: {"lora.rank": "4", "optimizer.lr": f"0.00{result.job}"} for result in results}
     print_results(PatientConsole(file=text, width=width, highlight=False), Path("/far"), results, swept)
     return text.getvalue()
 
@@ -219,7 +214,7 @@ def test_the_best_is_the_finished_job_with_the_lowest_loss_over_the_bases() -> N
     ]
     best = best_of(results)
     assert best is not None
-    assert best.index == 2
+    assert best.job == 2
     assert best_of([_outcome(0, state="FAILED")]) is None
 
 

@@ -15,10 +15,11 @@ from lora_foundry.launch.points.point import Point
 from lora_foundry.launch.records.ledger import is_held
 from lora_foundry.launch.records.leftover import Ready
 from lora_foundry.launch.records.record import is_sweep, read_sweep, sweep_dirs
-from lora_foundry.launch.records.results import JobOutcome, read_results
+from lora_foundry.launch.records.results import read_results
 from lora_foundry.launch.records.resume import Resumed, find_unfinished, is_finished
 from lora_foundry.launch.records.unchanged import DataCheck, Unchanged, refusals
 from lora_foundry.launch.screen.table import near
+from lora_foundry.wire.outcomes import JobOutcome
 
 _LOOKED_AT = 200  # newest sweeps whose jobs are compared
 _DEFAULT_ROOT = "multirun"
@@ -104,7 +105,7 @@ def unfinished_note(points: Sequence[Point], sweeps: Sequence[tuple[Path, dict[s
         if len(jobs) < len(points):
             continue
         try:
-            results = [result for result in read_results(folder) if result.index in set(jobs.values())]
+            results = [result for result in read_results(folder) if result.job in set(jobs.values())]
         except SweepError:
             continue  # it cannot go on
         if is_held(folder) or all(result.state != "KILLED" for result in results):
@@ -127,7 +128,7 @@ def _find_finished(
     notes = []
     for folder, record in sweeps:
         jobs = _match(left, record["jobs"])
-        results = {result.index: result for result in read_results(folder)} if jobs else {}
+        results = {result.job: result for result in read_results(folder)} if jobs else {}
         for point, job in jobs.items():
             result = results[job]
             if not is_finished(folder, result):
@@ -137,9 +138,9 @@ def _find_finished(
             if reason is not None:
                 reasons[result.name] = reason
                 continue
-            finished[point] = replace(result, index=point)
-            file = folder / str((result.summary or {}).get("file"))
-            notes.append(f"skipped: finished, same config and data: {result.name}, {near(file)}")
+            finished[point] = replace(result, job=point)
+            file = near(folder / str(result.file))
+            notes.append(f"skipped: finished, same config and data: {result.name}, {file}")
     if reasons:
         raise SweepError(refusals(reasons, command))
     return Again(whole=None, jobs={}, finished=finished, notes=tuple(notes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,6 +29,7 @@ from lora_foundry.wire.events import (
 )
 from lora_foundry.wire.journal import JobLine, MemoryLine, PackLine, RestartLine
 from lora_foundry.wire.states import State
+from lora_foundry.wire.summary import Summary
 
 Order = TypeVar("Order", bound=PackCommand)
 
@@ -203,9 +204,7 @@ class Composition:
         for number in numbers:
             self._jobs[number].restarts += 1
 
-    def settle(
-        self, job: LiveJob, state: State, *, error: str | None = None, summary: Mapping[str, object] | None = None
-    ) -> None:
+    def settle(self, job: LiveJob, state: State, *, error: str | None = None, summary: Summary | None = None) -> None:
         """Take in a job's new state."""
         job.settle(state, error=error, summary=summary)
         self._journal.write(JobLine(job=job.record.index, state=state, error=error, summary=summary))

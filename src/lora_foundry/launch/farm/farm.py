@@ -23,10 +23,11 @@ from lora_foundry.launch.plan.sizes import Sizes
 from lora_foundry.launch.points.names import show_value, swept_keys, told_shortly
 from lora_foundry.launch.records.journal import Journal, read_journal
 from lora_foundry.launch.records.live_jobs import LiveJob
-from lora_foundry.launch.records.results import JobOutcome, read_results, write_results
+from lora_foundry.launch.records.results import read_results
 from lora_foundry.launch.screen.live import PatientConsole, Screen
 from lora_foundry.launch.screen.table import near, plain, print_results, ui_command
 from lora_foundry.wire.journal import EndedLine, WaitingLine
+from lora_foundry.wire.outcomes import JobOutcome, write_outcomes
 
 
 class Farm:
@@ -123,7 +124,7 @@ class Farm:
 
     def _write_results(self, screen: Screen) -> None:
         try:
-            write_results(self._sweep_dir, self.results)
+            write_outcomes(self._sweep_dir, self.results)
         except OSError as error:
             screen.line(f"results.json was not written ({error}); {command_line('status')} shows them", "yellow")
 
@@ -150,7 +151,7 @@ class Farm:
 
     def _say_results(self, picture: Path | None, writer: SafeWriter, tracking: TrackingConfig) -> None:
         console = self._console
-        overrides = {result.index: result.overrides for result in self.results}
+        overrides = {result.job: result.overrides for result in self.results}
         keys = swept_keys(list(overrides.values()))
         swept: dict[int, dict[str, str]] = {index: {} for index in overrides}
         for key in keys:

@@ -12,7 +12,6 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
-from lora_foundry.config.best import score
 from lora_foundry.config.called import command_line
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.launcher import Settings
@@ -29,9 +28,10 @@ from lora_foundry.launch.points.preflight import Asked, full_disk, long_names, u
 from lora_foundry.launch.points.writable import store_problems, sweep_dir_problems
 from lora_foundry.launch.records.folders import refuse_taken, typed_line
 from lora_foundry.launch.records.leftover import Ready, wait_until_free
-from lora_foundry.launch.records.results import JobOutcome, read_results
+from lora_foundry.launch.records.results import read_results
 from lora_foundry.launch.records.resume import Resumed, find_resumed
 from lora_foundry.launch.screen.planboard import say
+from lora_foundry.wire.outcomes import JobOutcome
 
 
 class JobFailedError(RuntimeError):
@@ -156,7 +156,7 @@ class Launching:
             if self._settings.plan_only:
                 self._show_plan(points)
                 return []
-            outcomes = {outcome.index: outcome for outcome in self._run(points)} if points else {}
+            outcomes = {outcome.job: outcome for outcome in self._run(points)} if points else {}
         except SweepError as error:
             report(error)
             OUTCOME.worsen(WRONG_INPUT)
@@ -200,7 +200,7 @@ class Launching:
         if left:
             resumed = again.whole.recorded_in(_tracking(points[0]))
             run_resumed(resumed, self._settings, self._outside)
-        results = {result.index: result for result in read_results(again.whole.sweep_dir)}
+        results = {result.job: result for result in read_results(again.whole.sweep_dir)}
         outcomes = [_renumbered(results[job], point) for point, job in again.jobs.items()]
         if any(outcome.state == "FAILED" for outcome in outcomes):
             OUTCOME.worsen(FAILED)
@@ -228,7 +228,7 @@ class Launching:
         outcome = outcomes[one.index]
         ret.cfg, ret.hydra_cfg = one.cfg, one.hydra_cfg
         if outcome.state == "FINISHED":
-            ret.status, ret.return_value = JobStatus.COMPLETED, score(outcome.summary)
+            ret.status, ret.return_value = JobStatus.COMPLETED, outcome.score
         else:
             ret.status = JobStatus.FAILED
             ret.return_value = JobFailedError(
@@ -267,4 +267,4 @@ def _tracking(point: Point) -> TrackingConfig | None:
 
 
 def _renumbered(outcome: JobOutcome, index: int) -> JobOutcome:
-    return replace(outcome, index=index)
+    return replace(outcome, job=index)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lora_foundry.launch.plan.budget import Forecast, NoForecast
 from lora_foundry.launch.points.preflight import Looks
-from lora_foundry.launch.records.results import JobOutcome
 from lora_foundry.launch.records.unchanged import DataCheck
+from lora_foundry.wire.outcomes import JobOutcome
 
 Finish = Callable[[Path, list[JobOutcome]], Path | None]
 """Draws a sweep's picture from its folder and outcomes; None where there is nothing to show."""

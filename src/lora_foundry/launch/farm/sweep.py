@@ -28,13 +28,14 @@ from lora_foundry.launch.records.folders import add_jobs, create_sweep, refuse_t
 from lora_foundry.launch.records.journal import Journal, SweepBusyError
 from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.records.record import read_sweep
-from lora_foundry.launch.records.results import JobOutcome, read_results
+from lora_foundry.launch.records.results import read_results
 from lora_foundry.launch.records.resume import Resumed, is_settled, readable_jobs
 from lora_foundry.launch.records.stored_jobs import has_checkpoint, stored_launcher
 from lora_foundry.launch.screen.live import PatientConsole
 from lora_foundry.launch.screen.planboard import print_plan, say
 from lora_foundry.tracking.records import JobRecord
 from lora_foundry.wire.journal import PackLine, ResumedLine, SweepLine
+from lora_foundry.wire.outcomes import JobOutcome
 
 
 def plan_of(
@@ -143,7 +144,7 @@ def run_sweep(  # what a sweep is made of
             engine,
             budget,
         )
-    return [result for result in farm.results if result.index in live]
+    return [result for result in farm.results if result.job in live]
 
 
 def settings_of(resumed: Resumed) -> Settings:
@@ -184,7 +185,7 @@ def run_resumed(resumed: Resumed, settings: Settings, outside: Outside) -> list[
             farm.train(tasks, resumed.cwd, engine, budget_of(configs, settings, engine, outside.forecast))
     except SweepBusyError as error:
         raise SweepError([f"resume: {error}"]) from error
-    return [result for result in farm.results if result.index in live]
+    return [result for result in farm.results if result.job in live]
 
 
 def settle_sweep(sweep_dir: Path, finish: Finish) -> bool:
@@ -198,7 +199,7 @@ def settle_sweep(sweep_dir: Path, finish: Finish) -> bool:
     """
     if is_settled(sweep_dir):
         return False
-    results = {result.index: result for result in read_results(sweep_dir)}
+    results = {result.job: result for result in read_results(sweep_dir)}
     live = {}
     for job in readable_jobs(sweep_dir):
         live[job.index] = LiveJob(record=job)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lora_foundry.config.errors import SweepError
-from lora_foundry.config.stored import is_number, is_whole
 from lora_foundry.launch.records.journal import FILE, read_journal
 from lora_foundry.launch.records.record import read_sweep, sweep_dirs
 from lora_foundry.wire.events import EVENTS, ProgressEvent, StateEvent
 from lora_foundry.wire.journal import BeganLine, ExpectsLine, JobLine, JournalLine, MemoryLine, RestartLine, WaitingLine
 from lora_foundry.wire.states import ENDED
+from lora_foundry.wire.summary import Summary
 
 _TAIL_BYTES = 512 * 1024
 
@@ -187,20 +187,13 @@ def _fold_state(line: JobLine, job: Job) -> None:
         job.started = job.started or at
     elif job.state in ENDED:
         job.ended = at
-        _results(job, line.summary or {})
+        _results(job, line.summary)
 
 
-def _results(job: Job, summary: Mapping[str, object]) -> None:
-    job.val_loss, job.val_loss_rel = _number(summary, "val_loss"), _number(summary, "val_loss_rel")
-    job.samples_per_s, job.memory_gib = _number(summary, "samples_per_s"), _number(summary, "peak_mem_gib")
-    steps = summary.get("steps")
-    job.step = job.total = steps if is_whole(steps) else job.step
-
-
-def _number(values: Mapping[str, object], key: str) -> float | None:
-    """What a file holds under ``key``, where that is a number."""
-    value = values.get(key)
-    return value if is_number(value) else None
+def _results(job: Job, told: Summary | None) -> None:
+    job.val_loss, job.val_loss_rel = (told.val_loss, told.val_loss_rel) if told is not None else (None, None)
+    job.samples_per_s, job.memory_gib = (told.samples_per_s, told.peak_mem_gib) if told is not None else (None, None)
+    job.step = job.total = told.steps if told is not None and told.steps is not None else job.step
 
 
 def _fold_tails(folder: Path, jobs: dict[int, Job], began: dict[int, float]) -> None:
@@ -240,7 +233,7 @@ def _progress(event: ProgressEvent | StateEvent, job: Job) -> None:
         job.memory_gib = event.memory_gib
     elif event.state in ENDED:
         job.state, job.error, job.ended = event.state, event.error, float(event.t)
-        _results(job, event.summary or {})
+        _results(job, event.summary)
 
 
 def columns(jobs: Sequence[Job]) -> list[dict[str, Any]]:

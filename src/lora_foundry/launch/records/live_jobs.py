@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lora_foundry.tracking.records import JobRecord
 from lora_foundry.wire.events import ProgressEvent
 from lora_foundry.wire.states import ENDED, State
+from lora_foundry.wire.summary import Summary
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class LiveJob:
     loss: float | None = None
     samples_per_s: float | None = None
     memory_gib: float | None = None
-    summary: Mapping[str, object] | None = None
+    summary: Summary | None = None
     error: str | None = None
     restarts: int = 0
     stopping: bool = False
@@ -63,6 +63,6 @@ class LiveJob:
         (start, first), (now, last) = self._seen[0], self._seen[-1]
         return (self.total - last) * (now - start) / (last - first) if last > first and now > start else None
 
-    def settle(self, state: State, *, error: str | None = None, summary: Mapping[str, object] | None = None) -> None:
+    def settle(self, state: State, *, error: str | None = None, summary: Summary | None = None) -> None:
         """Take in a new state."""
         self.state, self.error, self.summary = state, error, summary

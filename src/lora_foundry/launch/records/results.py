@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from lora_foundry.config.files import write_json
 from lora_foundry.launch.records.journal import last_states
 from lora_foundry.launch.records.record import read_sweep
 from lora_foundry.wire.events import StateEvent, read_events
 from lora_foundry.wire.journal import JobLine
-from lora_foundry.wire.states import ENDED, State
-
-FILE = "results.json"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobOutcome:
-    """One job at the end of a sweep; the fields are those of the report's ``JobResult``.
-
-    Attributes:
-        index: The job's number.
-        name: The adapter's name.
-        dir: The job's folder.
-        state: ``FINISHED``, ``FAILED`` or ``KILLED``.
-        overrides: What the command line set, key to value.
-        rank: The adapter's rank.
-        summary: Results of a finished job, else null.
-        error: Why a job failed, else null.
-    """
-
-    index: int
-    name: str
-    dir: Path
-    state: State
-    overrides: dict[str, str]
-    rank: int
-    summary: Mapping[str, object] | None
-    error: str | None
-
-    def number(self, key: str) -> float | None:
-        """``summary[key]`` where it is a number."""
-        value = (self.summary or {}).get(key)
-        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+from lora_foundry.wire.outcomes import JobOutcome
+from lora_foundry.wire.states import ENDED
 
 
 def read_results(sweep_dir: Path) -> list[JobOutcome]:
@@ -60,7 +25,7 @@ def read_results(sweep_dir: Path) -> list[JobOutcome]:
         end = states.get(job["job"])
         results.append(
             JobOutcome(
-                index=job["job"],
+                job=job["job"],
                 name=job["name"],
                 dir=sweep_dir / job["dir"],
                 state=end.state if end else "KILLED",
@@ -71,24 +36,6 @@ def read_results(sweep_dir: Path) -> list[JobOutcome]:
             )
         )
     return results
-
-
-def write_results(sweep_dir: Path, results: list[JobOutcome]) -> None:
-    """Write ``results.json``; paths in it start from the sweep's folder."""
-    rows: list[Mapping[str, Any]] = [
-        {
-            "job": result.index,
-            "name": result.name,
-            "dir": str(result.dir.relative_to(sweep_dir)) if result.dir.is_relative_to(sweep_dir) else str(result.dir),
-            "state": result.state,
-            "overrides": result.overrides,
-            "rank": result.rank,
-            "summary": result.summary,
-            "error": result.error,
-        }
-        for result in results
-    ]
-    write_json(sweep_dir / FILE, rows)
 
 
 def _spooled(sweep_dir: Path) -> dict[int, StateEvent]:

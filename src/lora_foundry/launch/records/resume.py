@@ -16,7 +16,7 @@ from lora_foundry.config.schema import JobConfig, TrackingConfig
 from lora_foundry.launch.records.journal import read_journal
 from lora_foundry.launch.records.leftover import Ready
 from lora_foundry.launch.records.record import HYDRA_FOLDER, SWEEP_FILE, is_sweep, read_sweep
-from lora_foundry.launch.records.results import JobOutcome, read_results
+from lora_foundry.launch.records.results import read_results
 from lora_foundry.launch.records.stored_jobs import (
     CONFIG,
     DamagedJobError,
@@ -28,6 +28,7 @@ from lora_foundry.launch.records.stored_jobs import (
 from lora_foundry.launch.records.unchanged import DataCheck, Unchanged, few, refusals
 from lora_foundry.tracking.records import JobRecord
 from lora_foundry.wire.journal import BeganLine, EndedLine, PackLine, ResumedLine
+from lora_foundry.wire.outcomes import JobOutcome
 
 _ALLOWED = "allowed is a job's folder such as multirun/2026-11-22/17-05-33-a1b2c3/0"
 
@@ -143,7 +144,7 @@ def find_unfinished(
     """
     sweep = read_sweep(sweep_dir)
     entries = {entry["job"]: entry for entry in sweep["jobs"]}
-    results = {result.index: result for result in read_results(sweep_dir) if only is None or result.index in only}
+    results = {result.job: result for result in read_results(sweep_dir) if only is None or result.job in only}
     unchanged = Unchanged(changed, _cwd(sweep))
     lost = [
         number
@@ -206,9 +207,10 @@ def readable_jobs(sweep_dir: Path) -> list[JobRecord]:
 
 def is_finished(sweep_dir: Path, result: JobOutcome) -> bool:
     """Whether the job finished and its adapter lies there, whole."""
-    file = sweep_dir / str((result.summary or {}).get("file"))
-    size = result.number("bytes")
-    return result.state == "FINISHED" and file.is_file() and size in (None, file.stat().st_size)
+    if result.summary is None or result.file is None:
+        return False
+    file = sweep_dir / result.file
+    return file.is_file() and result.summary.bytes in (None, file.stat().st_size)
 
 
 def _is_lost(sweep_dir: Path, result: JobOutcome) -> bool:

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, OverflowMethod, RenderableType
 from rich.text import Text
 
-from lora_foundry.config.best import MEASURE, best
+from lora_foundry.config.best import best
 from lora_foundry.config.called import command_line
 from lora_foundry.launch.plan.clock import in_words
 from lora_foundry.launch.records.ledger import Job, Sweep
@@ -61,7 +61,7 @@ def _title(sweep: Sweep, *, with_best: bool) -> Text:
     said = ", ".join(f"{count} {state.lower()}" for state, count in sorted(counts.items()))
     folder = str(sweep.dir)
     when = "" if _TOLD_BY_NAME.search(folder) else time.strftime("%d %b %H:%M  ", time.localtime(sweep.created))
-    first = best({job.name: {MEASURE: job.val_loss_rel} for job in sweep.jobs if job.state == "FINISHED"})
+    first = best({job.name: job.val_loss_rel for job in sweep.jobs if job.state == "FINISHED"})
     told = f", best {first}" if with_best and first is not None and len(sweep.jobs) > 1 else ""
     return Text.assemble((folder, "" if with_best else "bold"), f"  {when}{said or 'no job was written'}{told}")
 

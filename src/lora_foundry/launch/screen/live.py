@@ -270,9 +270,8 @@ def _clock(seconds: float | None) -> str:
 
 
 def _details(job: LiveJob) -> str:
-    summary = job.summary or {}
-    if job.state == "FINISHED" and summary.get("val_loss") is not None:
-        relative = summary.get("val_loss_rel")
-        tail = f" ({relative:.3f} of the base's)" if relative is not None else ""
-        return f", val loss {summary['val_loss']:.4f}{tail}"
+    told = job.summary
+    if job.state == "FINISHED" and told is not None and told.val_loss is not None:
+        tail = f" ({told.val_loss_rel:.3f} of the base's)" if told.val_loss_rel is not None else ""
+        return f", val loss {told.val_loss:.4f}{tail}"
     return f": {job.error}" if job.error else ""

@@ -14,8 +14,8 @@ from lora_foundry.config.best import best
 from lora_foundry.config.paths import SHIPPED
 from lora_foundry.config.quoting import shell
 from lora_foundry.config.schema import TrackingConfig
-from lora_foundry.launch.records.results import JobOutcome
 from lora_foundry.tracking.addresses import DATABASES, default_store, scheme_of, shown, store_of
+from lora_foundry.wire.outcomes import JobOutcome
 
 _SHOWN_ALREADY = ("lora.rank", "name", "resume")
 _FILE = "file"
@@ -33,7 +33,7 @@ def print_results(
         swept: Job number to swept key to value.
     """
     first = best_of(results) if len(results) > 1 else None
-    rows = [_cells(sweep_dir, result, swept.get(result.index, {}), best=result is first) for result in results]
+    rows = [_cells(sweep_dir, result, swept.get(result.job, {}), best=result is first) for result in results]
     heads = list(rows[0]) if rows else []
     lesser = [_FILE, "size", "seconds", *(_head(key) for key in _swept_keys(swept)), "rank"]  # the name tells the last
     table = _table(rows, heads, results, first)
@@ -57,9 +57,9 @@ def plain(console: Console, text: str) -> None:
 
 def best_of(results: Sequence[JobOutcome]) -> JobOutcome | None:
     """The finished job that is best, by :mod:`lora_foundry.config.best`."""
-    finished = {result.index: result for result in results if result.state == "FINISHED"}
-    first = best({index: finished[index].summary for index in sorted(finished)})
-    return None if first is None else finished[first]
+    by_number = {result.job: result for result in sorted(results, key=lambda result: result.job)}
+    first = best({number: result.score for number, result in by_number.items()})
+    return None if first is None else by_number[first]
 
 
 def ui_command(tracking: TrackingConfig) -> str:
@@ -109,13 +109,14 @@ def _head(key: str) -> str:
 
 
 def _measures(result: JobOutcome) -> tuple[str, str, str, str]:
-    loss, relative = result.number("val_loss"), result.number("val_loss_rel")
-    size, seconds = result.number("bytes"), result.number("seconds")
+    told = result.summary
+    if told is None:
+        return "", "", "", ""
     return (
-        "" if loss is None else f"{loss:.4f}",
-        "" if relative is None else f"{relative:.3f}",
-        "" if size is None else _size(size),
-        "" if seconds is None else f"{seconds:.0f}",
+        "" if told.val_loss is None else f"{told.val_loss:.4f}",
+        "" if told.val_loss_rel is None else f"{told.val_loss_rel:.3f}",
+        "" if told.bytes is None else _size(told.bytes),
+        "" if told.seconds is None else f"{told.seconds:.0f}",
     )
 
 
@@ -124,5 +125,4 @@ def _size(count: float) -> str:
 
 
 def _file(sweep_dir: Path, result: JobOutcome) -> str:
-    file = (result.summary or {}).get(_FILE)
-    return near(sweep_dir / str(file)) if result.state == "FINISHED" and file else ""
+    return near(sweep_dir / result.file) if result.file else ""

@@ -19,6 +19,7 @@ from lora_foundry.training.made_with import note_end
 from lora_foundry.training.shortage import is_out_of_memory, reason_of
 from lora_foundry.training.sink import stage, warn
 from lora_foundry.wire.events import ArtifactEvent, LogEvent
+from lora_foundry.wire.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,7 @@ class Exports(Callback):
     def __init__(self, sink: Sink, validation: Validation) -> None:
         self._sink = sink
         self._validation = validation
-        self.summaries: dict[str, dict[str, Any]] = {}
+        self.summaries: dict[str, Summary] = {}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Export members that are due."""
@@ -163,38 +164,39 @@ class Exports(Callback):
         step, found = self._validation.scores[member.name]
         mark = folder / "best.json"
         new = {"step": step, "val_loss": found.loss, "val_loss_rel": found.relative}
-        if best({"new": new, "before": _read(mark)}) == "new":
+        if best({"new": found.relative, "before": _marked(mark)}) == "new":
             write_json(mark, new | {"file": str(file.relative_to(folder))})
 
-    def _summary(self, pack: Pack, member: Member, files: Exported) -> dict[str, Any]:
+    def _summary(self, pack: Pack, member: Member, files: Exported) -> Summary:
         _, score = self._validation.scores[member.name]
         seconds = member.count.seconds
-        return {
-            "val_loss": score.loss,
-            "val_loss_rel": score.relative,
-            "steps": member.count.step,
-            "samples": member.samples,
-            "seconds": seconds,
-            "bytes": files.size,
-            "file": self._relative(files.file),
-            "diffusers_file": self._relative(files.for_code),
-            "best_step": member.count.best_step,
-            "samples_per_s": member.samples / seconds if seconds else None,
-            "peak_mem_gib": peak_memory_gib(pack.device),
-            "memory": dict(member.measures),
-        }
+        return Summary(
+            val_loss=score.loss,
+            val_loss_rel=score.relative,
+            steps=member.count.step,
+            samples=member.samples,
+            seconds=seconds,
+            bytes=files.size,
+            file=self._relative(files.file),
+            diffusers_file=self._relative(files.for_code),
+            best_step=member.count.best_step,
+            samples_per_s=member.samples / seconds if seconds else None,
+            peak_mem_gib=peak_memory_gib(pack.device),
+            memory=dict(member.measures),
+            more={},
+        )
 
     def _relative(self, path: Path) -> str:
         return str(path.relative_to(self._sink.root))
 
 
-def _read(mark: Path) -> dict[str, Any]:
-    """What an earlier ``best.json`` says; empty where there is none that can be read."""
+def _marked(mark: Path) -> object:
+    """The relative loss in an earlier ``best.json``; null where there is none that can be read."""
     try:
         told = json.loads(mark.read_text())
     except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}
+        return None
+    return told.get("val_loss_rel") if isinstance(told, dict) else None
 
 
 def _stem(member: Member) -> str:

@@ -1,0 +1,82 @@
+"""``results.json``: how each job of a sweep ended, for people, for the report and for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lora_foundry.config.best import score
+from lora_foundry.config.files import write_json
+from lora_foundry.config.stored import StoredError, is_mapping, read_json
+from lora_foundry.wire.fields import Form
+from lora_foundry.wire.states import State
+from lora_foundry.wire.summary import Summary
+
+FILE = "results.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobOutcome:
+    """One job at the end of a sweep.
+
+    Attributes:
+        job: The job's number.
+        name: The adapter's name.
+        dir: The job's folder.
+        state: ``FINISHED``, ``FAILED`` or ``KILLED``.
+        overrides: What the command line set, key to value.
+        rank: The adapter's rank.
+        summary: Results of a finished job, else null.
+        error: Why a job failed, else null.
+    """
+
+    job: int
+    name: str
+    dir: Path
+    state: State
+    overrides: Mapping[str, str]
+    rank: int
+    summary: Summary | None
+    error: str | None
+
+    @property
+    def score(self) -> float | None:
+        """What adapters are compared by (:mod:`lora_foundry.config.best`); null for one that did not finish."""
+        return score(self.summary.val_loss_rel) if self.summary is not None and self.state == "FINISHED" else None
+
+    @property
+    def file(self) -> str | None:
+        """A finished job's adapter, from the sweep's folder; null where none was told."""
+        return self.summary.file if self.summary is not None and self.state == "FINISHED" else None
+
+
+_FORM = Form(JobOutcome)
+
+
+def write_outcomes(sweep_dir: Path, outcomes: Sequence[JobOutcome]) -> None:
+    """Write ``results.json``; paths in it start from the sweep's folder.
+
+    Raises:
+        OSError: When the folder cannot be written.
+    """
+    inside = [
+        replace(one, dir=one.dir.relative_to(sweep_dir)) if one.dir.is_relative_to(sweep_dir) else one
+        for one in outcomes
+    ]
+    write_json(sweep_dir / FILE, [_FORM.written(one) for one in inside])
+
+
+def read_outcomes(sweep_dir: Path) -> list[JobOutcome]:
+    """What :func:`write_outcomes` wrote.
+
+    Raises:
+        StoredError: When there is nothing, or something else.
+    """
+    path = sweep_dir / FILE
+    rows = read_json(path)
+    found = [_FORM.read(row) if is_mapping(row) else None for row in rows] if isinstance(rows, list) else [None]
+    outcomes = [replace(one, dir=sweep_dir / one.dir) for one in found if one is not None]
+    if len(outcomes) < len(found):
+        raise StoredError(f"{path} holds something that is no sweep's results")
+    return outcomes
