@@ -303,7 +303,7 @@ def _predict(config: JobConfig, case: Case) -> int:
     import torch
 
     curve, rows = curve_of(config), case.members * case.batch
-    return curve.needs(rows, ["adamw"] * case.members, cpu_threads=torch.get_num_threads()).tensors
+    return curve.needs(rows, [config.optimizer] * case.members, cpu_threads=torch.get_num_threads()).tensors
 
 
 def _threads() -> str:

@@ -37,6 +37,7 @@ _PLAIN = f"{_ORACLE}::test_a_solo_members_updates[plain]"
 _TRIPLE = f"{_ORACLE}::test_the_updates_of_three_that_differ"
 _FAILING = "tests/training/test_failing.py"
 _OBJECTIVES = ("tests/objectives",)
+_OPTIMIZERS = ("tests/training/test_optimizers.py",)
 _LAYERS = "tests/lora/test_packed_layers.py"
 TESTS: dict[str, tuple[str, ...]] = {
     "src/lora_foundry/objectives/losses.py": _OBJECTIVES,
@@ -71,7 +72,10 @@ TESTS: dict[str, tuple[str, ...]] = {
         f"{_FAILING}::test_one_that_never_made_a_step_leaves_none_and_its_rate_is_not_blamed",
         f"{_FAILING}::test_the_advice_names_what_is_set",
     ),
-    "src/lora_foundry/training/optimizers.py": ("tests/training/test_optimizers.py",),
+    "src/lora_foundry/training/pack_optimizer.py": _OPTIMIZERS,
+    "src/lora_foundry/training/optimizers/adafactor.py": _OPTIMIZERS,
+    "src/lora_foundry/training/optimizers/adamw.py": _OPTIMIZERS,
+    "src/lora_foundry/training/optimizers/prodigy.py": _OPTIMIZERS,
     "src/lora_foundry/training/validation.py": ("tests/training/test_validation.py",),
 }
 """Each file with the quick tests that should notice."""

@@ -17,7 +17,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lora_foundry.config.parse import value_words  # noqa: E402 - needs the path above
+from lora_foundry.config.choices import Choice  # noqa: E402 - needs the path above
+from lora_foundry.config.hints import chosen_among, hints_of  # noqa: E402
+from lora_foundry.config.parse import value_words  # noqa: E402
 from lora_foundry.config.schema import JobConfig  # noqa: E402
 
 PAGE = ROOT / "docs" / "configuration.md"
@@ -79,16 +81,32 @@ def shown(value: object) -> str:
 def table(cls: type, group: str, values: dict[str, Any]) -> list[str]:
     """One class's fields as Markdown rows."""
     notes = field_notes(cls)
-    hints = get_type_hints(cls, include_extras=True)
+    hints = hints_of(cls)
     rows = ["| key | default | allowed | meaning |", "|---|---|---|---|"]
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
         if dataclasses.is_dataclass(hint):
             continue
+        if chosen_among(hint) is not None:
+            continue
         key = f"{group}.{field.name}" if group else field.name
         note = notes[field.name].replace("``", "`").replace("|", "\\|")
         rows.append(f"| `{key}` | {shown(values[field.name])} | {value_words(hint)} | {note} |")
     return rows
+
+
+def own_options(cls: type, group: str) -> list[str]:
+    """A table for each choice of a group that has options of its own."""
+    parts: list[str] = []
+    for field, hint in hints_of(cls).items():
+        choices = chosen_among(hint)
+        for name in () if choices is None else choices.names():
+            options = choices.load(name, Choice).options
+            if dataclasses.fields(options):
+                key = f"{group}.{field}"
+                values = {one.name: one.default for one in dataclasses.fields(options)}
+                parts += ["", f"Of `{choices.key}={name}` alone:", "", *table(options, key, values)]
+    return parts
 
 
 def page() -> str:
@@ -102,6 +120,7 @@ def page() -> str:
         chosen = f"Choices: {', '.join(f'`{group}={name}`' for name in files)}."
         summary = inspect.cleandoc(hint.__doc__ or "").splitlines()[0]
         parts += ["", f"## {group}", "", f"{summary} {chosen}", "", *table(hint, group, found[group])]
+        parts += own_options(hint, group)
     return "\n".join(parts) + "\n"
 
 

@@ -100,7 +100,7 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("name", ["README.md", "docs/architecture.md", "docs/configuration.md"])
 def test_every_key_named_in_the_pages_exists(name: str) -> None:
-    from lora_foundry.config.parse import known_keys  # the only test here that needs the project itself
+    from lora_foundry.config.hints import known_keys  # the only test here that needs the project itself
 
     groups = {key for key in known_keys() if "." not in key}
     named = re.findall(r"`([a-z]+)\.([a-z_]+)[=`]", (ROOT / name).read_text())

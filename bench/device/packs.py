@@ -129,7 +129,7 @@ def together(stage: Stage, asked: list[str], count: int, seconds: float) -> tupl
     """Predicted bytes of tensors, and what a pack of ``count`` took; None where the card has too little memory."""
     config = compose_job(*asked)
     rows = count * config.data.batch_size
-    predicted = curve_of(config).needs(rows, [config.optimizer.name] * count).tensors
+    predicted = curve_of(config).needs(rows, [config.optimizer] * count).tensors
     stage.free()
     if not stage.small:
         torch.cuda.reset_peak_memory_stats(stage.device)

@@ -9,7 +9,8 @@ import pytest
 
 from lora_foundry.config import ConfigError, parse
 from lora_foundry.config.elsewhere import _KEYS, _NOT_HERE, _OURS, our_key, why_not_here
-from lora_foundry.config.parse import key_hint, keys_called, known_keys
+from lora_foundry.config.hints import known_keys
+from lora_foundry.config.parse import key_hint, keys_called
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 

@@ -10,7 +10,7 @@ import pytest
 
 from docs.configuration import field_notes
 from lora_foundry.config import JobConfig, parse
-from lora_foundry.config.parse import hint_of, known_keys
+from lora_foundry.config.hints import hint_of, known_keys
 from lora_foundry.config.paths import expand_home, home_path, locate
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]

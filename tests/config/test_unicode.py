@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lora_foundry.config import ConfigError, parse
-from lora_foundry.config.parse import known_keys
+from lora_foundry.config.hints import known_keys
 from lora_foundry.config.unicode import is_unicode, printable
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]

@@ -24,6 +24,7 @@ from lora_foundry.models.protocol import BaseError
 from lora_foundry.tasks.denoising import Denoising
 from lora_foundry.training.pack import Pack, adapter_spec
 from lora_foundry.training.precision import DTYPES
+from tests.config.chosen import optimizer
 
 
 @pytest.fixture(scope="module")
@@ -143,15 +144,15 @@ def test_the_reverse_question() -> None:
     curve = Curve(
         weights=1000, floats=10, adapter_bytes=4, fixed=100, row=50, ops=0, ops_row=0, flops_fixed=0, flops_row=0
     )
-    assert curve.needs(3, ["adamw"]).total == 1000 + 4 * 40 + 100 + 150
-    assert curve.most_rows(1000 + 160 + 100 + 149, ["adamw"]) == 2
-    assert curve.most_rows(1000, ["adamw"]) == 0
-    one = curve.needs(2, ["adamw"]).total
-    assert curve.most_members(one - 1, 2, "adamw") == 0
-    assert curve.most_members(one, 2, "adamw") == 1
-    assert curve.most_members(one + 3 * (160 + 100), 2, "adamw") == 4
-    assert curve.needs(1, ["prodigy"]).optimizer == 160
-    assert curve.needs(1, ["adafactor"]).optimizer < 40
+    assert curve.needs(3, [optimizer("adamw")]).total == 1000 + 4 * 40 + 100 + 150
+    assert curve.most_rows(1000 + 160 + 100 + 149, [optimizer("adamw")]) == 2
+    assert curve.most_rows(1000, [optimizer("adamw")]) == 0
+    one = curve.needs(2, [optimizer("adamw")]).total
+    assert curve.most_members(one - 1, 2, optimizer("adamw")) == 0
+    assert curve.most_members(one, 2, optimizer("adamw")) == 1
+    assert curve.most_members(one + 3 * (160 + 100), 2, optimizer("adamw")) == 4
+    assert curve.needs(1, [optimizer("prodigy")]).optimizer == 160
+    assert curve.needs(1, [optimizer("adafactor")]).optimizer < 40
 
 
 @pytest.mark.slow

@@ -11,13 +11,14 @@ from lora_foundry.config.compose import compose_job
 from lora_foundry.memory.peak import Peak
 from lora_foundry.memory.predict import curve_of
 from lora_foundry.memory.record import correction, note_error
+from tests.config.chosen import optimizer
 
 
 @pytest.mark.slow
 def test_a_correction_is_the_median_of_what_runs_took(own_traces: Path) -> None:
     config = compose_job(f"data.cache_dir={own_traces}")
     curve = curve_of(config)
-    predicted = curve.needs(4, ["adamw"]).tensors
+    predicted = curve.needs(4, [optimizer("adamw")]).tensors
     assert correction(config, "card") == (1.0, 0)
     for factor in (1.2, 1.1):
         told = note_error([config], 4, measured=int(predicted * factor), beside=0, device="card")
@@ -35,7 +36,7 @@ def test_a_correction_is_the_median_of_what_runs_took(own_traces: Path) -> None:
 @pytest.mark.slow
 def test_what_was_there_before_has_the_base_in_it(own_traces: Path) -> None:
     config = compose_job(f"data.cache_dir={own_traces}")
-    needs = curve_of(config).needs(2, ["adamw"] * 2)
+    needs = curve_of(config).needs(2, [optimizer("adamw")] * 2)
     beside = 10**9
     without = needs.tensors - needs.weights
     assert note_error([config] * 2, 2, measured=beside + without, beside=beside, device="cpu") == beside + without
@@ -72,7 +73,7 @@ def test_a_peak_begins_anew() -> None:
 def test_what_kernels_of_a_cpu_take_is_no_error_of_the_prediction(own_traces: Path) -> None:
     words = ("data.batch_size=8", "trainer.precision=bf16-mixed", "trainer.gradient_checkpointing=true")
     config = compose_job(f"data.cache_dir={own_traces}", "lora.target_modules=all", *words)
-    needs = curve_of(config).needs(8, ["adamw"], cpu_threads=2)
-    assert needs.tensors > curve_of(config).needs(8, ["adamw"]).tensors
+    needs = curve_of(config).needs(8, [optimizer("adamw")], cpu_threads=2)
+    assert needs.tensors > curve_of(config).needs(8, [optimizer("adamw")]).tensors
     told = note_error([config], 8, measured=needs.tensors, beside=0, device="cpu", cpu_threads=2)
     assert told == needs.tensors

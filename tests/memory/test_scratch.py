@@ -10,6 +10,7 @@ import torch
 from lora_foundry.config.compose import compose_job
 from lora_foundry.memory.predict import curve_of
 from lora_foundry.memory.scratch import Spot, Spots, lines
+from tests.config.chosen import optimizer
 
 BACKWARD = torch.ops.aten.convolution_backward.default
 
@@ -79,7 +80,7 @@ def test_a_step_in_bf16_peaks_there_on_a_cpu_and_not_on_a_gpu(overrides: tuple[s
     words = ("lora.rank=8", "lora.target_modules=all", "trainer.precision=bf16-mixed", *overrides)
     config = compose_job(f"data.cache_dir={tmp_path}", *words)
     curve, rows = curve_of(config), config.data.batch_size
-    gpu, one, two = (curve.needs(rows, ["adamw"], cpu_threads=n).activations for n in (None, 1, 2))
+    gpu, one, two = (curve.needs(rows, [optimizer("adamw")], cpu_threads=n).activations for n in (None, 1, 2))
     assert gpu == curve.fixed + rows * curve.row
     assert gpu < one < two
     assert curve_of(config) == curve  # read back

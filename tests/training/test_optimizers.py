@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,24 +12,20 @@ from prodigyopt import Prodigy
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lora_foundry.config.schema import OptimizerConfig
 from lora_foundry.lora.bank import AdapterBank
-from lora_foundry.training import optimizers
-from lora_foundry.training.optimizers import PackOptimizer
+from lora_foundry.training import pack_optimizer
+from lora_foundry.training.pack_optimizer import PackOptimizer
+from tests.config.chosen import optimizer
 from tests.lora.small import make_bank, spec
 
 RATES = (0.02, 0.05, 0.01, 0.03)
 
 
-def _config(name: Any, lr: float = 0.5, betas: tuple[float, float] = (0.7, 0.9)) -> OptimizerConfig:
-    return OptimizerConfig(name=name, lr=lr, betas=betas, eps=2e-3, weight_decay=0.2)  # no library's default
-
-
 CONFIGS = {
-    "a": _config("adamw"),
-    "b": _config("prodigy", lr=1.0),
-    "c": _config("adamw", betas=(0.95, 0.5)),
-    "d": _config("adafactor"),
+    "a": optimizer("adamw"),
+    "b": optimizer("prodigy", lr=1.0),
+    "c": optimizer("adamw", betas=(0.95, 0.5)),
+    "d": optimizer("adafactor"),
 }
 RANKS = {"a": 3, "b": 2, "c": 1, "d": 4}
 
@@ -122,7 +119,7 @@ def test_each_call_of_an_optimizer_names_whom_it_stepped() -> None:
     assert list(pack.steps({})) == []
     only = PackOptimizer(bank, {"b": CONFIGS["b"]})
     assert list(only.steps({"b": 0.1})) == [{"b"}]
-    assert only._packed is None
+    assert only._packed == []
 
 
 def _copied(bank: AdapterBank) -> AdapterBank:
@@ -148,9 +145,9 @@ def test_a_state_goes_on_in_another_pack_as_it_would_have_here() -> None:
     for name, state in states.items():
         went_on.load(name, state)
     for step in range(3, 6):
-        for one, optimizer in ((bank, pack), (other, went_on)):
+        for one, stepping in ((bank, pack), (other, went_on)):
             _gradients(one, step)
-            optimizer.step(dict.fromkeys(CONFIGS, 0.05))
+            stepping.step(dict.fromkeys(CONFIGS, 0.05))
         assert torch.equal(bank.weights, other.weights)
     for name, state in kept.items():
         assert pack.state(name).tensors.keys() == state.tensors.keys()
@@ -277,9 +274,17 @@ def test_a_step_that_ran_out_of_memory_half_way_is_undone(
         _same(pack.state(name), state)
 
 
-def _same(one: optimizers.OptimizerState, other: optimizers.OptimizerState) -> None:
+def _same(one: pack_optimizer.OptimizerState, other: pack_optimizer.OptimizerState) -> None:
     assert one.tensors.keys() == other.tensors.keys()
     assert all(torch.equal(value, other.tensors[key]) for key, value in one.tensors.items())
     assert {k: v for k, v in one.numbers.items() if k != "groups"} == {
         k: v for k, v in other.numbers.items() if k != "groups"
     }
+
+
+def test_prodigy_takes_its_own_options() -> None:
+    config = optimizer("prodigy", lr=1.0)
+    options = replace(config.options, d_coef=0.5, use_bias_correction=True, safeguard_warmup=True)  # type: ignore[call-arg]
+    pack = PackOptimizer(_bank(), {"b": replace(config, options=options)})
+    (group,) = pack.state("b").numbers["groups"]
+    assert (group["d_coef"], group["use_bias_correction"], group["safeguard_warmup"]) == (0.5, True, True)

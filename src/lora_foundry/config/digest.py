@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
+from lora_foundry.config.choices import Options, given_options
 from lora_foundry.config.length import known_steps, warmup_of
 from lora_foundry.config.schema import JobConfig
 
@@ -37,7 +39,19 @@ def config_digest(config: JobConfig) -> str:
     for group, key, left_out in _LATER:
         if values[group][key] in left_out:
             values[group].pop(key)
+    for group, key, options in _options(config):
+        values[group][key] = given_options(options)
+        if not values[group][key]:
+            values[group].pop(key)
     steps = known_steps(config.trainer)
     if steps is not None:  # a warm-up is the same whether it was written or left to the length
         values["scheduler"]["warmup_steps"] = warmup_of(config.scheduler, steps)
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _options(config: JobConfig) -> Iterator[tuple[str, str, Options]]:
+    for group in dataclasses.fields(config):
+        part = getattr(config, group.name)
+        for field in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
+            if isinstance(value := getattr(part, field.name), Options):
+                yield group.name, field.name, value

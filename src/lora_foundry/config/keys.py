@@ -6,7 +6,7 @@ import dataclasses
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from lora_foundry.config.parse import hint_of
+from lora_foundry.config.hints import hint_of
 
 
 def is_group(key: str) -> bool:

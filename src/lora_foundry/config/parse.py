@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import functools
 import math
 import re
 import types
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lora_foundry.config.choices import Choice, Choices, Options
 from lora_foundry.config.constraints import Constraint, IsPath
 from lora_foundry.config.earlier import completed
 from lora_foundry.config.elsewhere import our_key, why_not_here
+from lora_foundry.config.hints import chosen_among, hints_of, known_keys
 from lora_foundry.config.paths import expand_home
 from lora_foundry.config.rules import broken_rules
 from lora_foundry.config.schema import JobConfig
@@ -109,16 +110,6 @@ def nearest(word: str, choices: list[str]) -> str:
     return f"; did you mean {best!r}?" if best and likeness(best) >= _LEAST_LIKENESS else ""
 
 
-def known_keys(cls: type = JobConfig, prefix: str = "") -> list[str]:
-    """Every dotted key of the schema, groups included (``lora``, ``lora.rank``)."""
-    keys: list[str] = []
-    for name, hint in get_type_hints(cls).items():
-        keys.append(prefix + name)
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            keys.extend(known_keys(hint, f"{prefix}{name}."))
-    return keys
-
-
 def keys_called(name: str) -> list[str]:
     """Keys that a word means which is given like a flag (``--rank``, ``--network_dim``); empty where it is no key."""
     leaf, keys = name.strip("-").replace("-", "_"), known_keys()
@@ -128,25 +119,12 @@ def keys_called(name: str) -> list[str]:
     return [key for key in keys if key.rsplit(".", 1)[-1] == leaf]
 
 
-def hint_of(key: str) -> Any:  # noqa: ANN401  # an annotation
-    """The annotation of a dotted key of the schema, a group's class included; None where there is no such key."""
-    hint: Any = JobConfig
-    for part in key.split("."):
-        hint = _hints(hint).get(part) if dataclasses.is_dataclass(hint) and isinstance(hint, type) else None
-    return hint
-
-
-@functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls, include_extras=True)
-
-
 def _read_group(cls: type, raw: object, prefix: str, problems: list[str]) -> dict[str, Any]:
     """The fields of ``cls`` that are sound; a group with an unsound field is left out as a whole."""
     if not isinstance(raw, dict):
         problems.append(f"{prefix.rstrip('.')}: got {_show(raw)}, allowed is a group of keys")
         return {}
-    hints = _hints(cls)
+    hints = hints_of(cls)
     for key in raw:
         if key not in hints:
             hint = key_hint(f"{prefix}{key}", known_keys()) or f"; allowed here: {', '.join(sorted(hints))}"
@@ -154,7 +132,10 @@ def _read_group(cls: type, raw: object, prefix: str, problems: list[str]) -> dic
     sound: dict[str, Any] = {}
     for name, hint in hints.items():
         where = prefix + name
-        if name not in raw or raw[name] == "???":
+        choices = chosen_among(hint)
+        if choices is not None:
+            sound |= {name: options} if (options := _read_options(choices, raw, where, problems)) is not None else {}
+        elif name not in raw or raw[name] == "???":
             problems.append(f"{where}: no value; give one with {where}=...")
         elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
             fields = _read_group(hint, raw[name], f"{where}.", problems)
@@ -167,6 +148,23 @@ def _read_group(cls: type, raw: object, prefix: str, problems: list[str]) -> dic
                 allowed = wrong if _holds_unicode(raw[name]) else f"{value_words(hint)}{_UNICODE}"
                 problems.append(f"{where}: got {_show(raw[name])}, allowed is {allowed}")
     return sound
+
+
+def _read_options(choices: Choices, group: dict[str, Any], where: str, problems: list[str]) -> Options | None:
+    """The options of what ``group`` chose, those that are not given by their defaults; None where one is unsound."""
+    name, given = group.get(choices.field), group.get(where.rpartition(".")[2])
+    if name not in choices.names():
+        return None  # which is a problem of its own
+    cls = choices.load(name, Choice).options
+    fields, options = dataclasses.fields(cls), {} if given is None else given
+    if isinstance(options, dict):
+        allowed = f"allowed are {', '.join(field.name for field in fields)}" if fields else "it has none"
+        unknown = [key for key in options if key not in hints_of(cls)]
+        problems.extend(f"{where}.{key}: no option of {choices.key}={name}; {allowed}" for key in unknown)
+        known = {key: value for key, value in options.items() if key not in unknown}
+        options = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING} | known
+    sound = _read_group(cls, options, f"{where}.", problems)
+    return cls(**sound) if len(sound) == len(fields) else None
 
 
 def _holds_unicode(value: object) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lora_foundry.config import data_rules
+from lora_foundry.config.choices import CHOICES, Choice, Choices
 from lora_foundry.config.length import known_steps, too_long_a_warmup
 from lora_foundry.config.schema import (
     PRESETS,
@@ -23,7 +24,6 @@ from lora_foundry.config.warned import Warned
 
 _BETAS = 2
 _MOST_SCALE = 10.0
-_LEAST_PRODIGY_LR = 0.01
 
 
 def broken_rules(groups: Mapping[str, Any]) -> list[str]:
@@ -37,7 +37,15 @@ def broken_rules(groups: Mapping[str, Any]) -> list[str]:
     for needed, rule in _RULES:
         if all(name in groups for name in needed):
             problems.extend(rule(*(groups[name] for name in needed)))
-    return problems
+    return problems + [line for choices in CHOICES for line in _chosen(choices, groups)]
+
+
+def _chosen(choices: Choices, groups: Mapping[str, Any]) -> list[str]:
+    """What does not suit the choice that was made."""
+    if choices.group not in groups:
+        return []
+    group = groups[choices.group]
+    return choices.load(getattr(group, choices.field), Choice).problems(group)
 
 
 def warnings_about(job: JobConfig) -> list[Warned]:
@@ -116,15 +124,6 @@ def _samples(sample: SampleConfig) -> list[str]:
     return problems
 
 
-def _prodigy(optimizer: OptimizerConfig) -> list[str]:
-    if optimizer.name == "prodigy" and optimizer.lr < _LEAST_PRODIGY_LR:
-        return [
-            f"optimizer.lr: got {optimizer.lr:g} with prodigy, allowed is {_LEAST_PRODIGY_LR:g} or more "
-            "(it scales lr itself; use 1.0)"
-        ]
-    return []
-
-
 _RULES: tuple[tuple[tuple[str, ...], Callable[..., list[str]]], ...] = (
     (("trainer", "scheduler"), _length),
     (("model", "data"), _resolution),
@@ -134,7 +133,6 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., list[str]]], ...] = (
     (("sample",), _samples),
     (("sample",), data_rules.prompts),
     (("data",), data_rules.without_captions),
-    (("optimizer",), _prodigy),
 )
 
 _WARNINGS: tuple[Callable[[JobConfig], list[Warned]], ...] = (data_rules.data_warnings, _warmup)

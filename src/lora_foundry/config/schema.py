@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from lora_foundry.config.choices import OPTIMIZERS, Options, OptionsOf
 from lora_foundry.config.constraints import AtLeast, Between, MoreThan, NonEmpty, PathText, Pattern
 from lora_foundry.config.schema_results import ExportConfig, ValidationConfig
 
@@ -141,13 +142,15 @@ class OptimizerConfig:
         betas: Exponential decay of the first and second moment.
         eps: Term added to the denominator.
         weight_decay: Decoupled weight decay.
+        options: Keys that this optimizer alone has.
     """
 
-    name: Literal["adamw", "adafactor", "prodigy"]
+    name: Annotated[str, OPTIMIZERS]
     lr: Annotated[float, MoreThan(0.0)]
     betas: tuple[float, ...]
     eps: Annotated[float, MoreThan(0.0)]
     weight_decay: Annotated[float, Between(0.0, 10.0)]
+    options: Annotated[Options, OptionsOf(OPTIMIZERS)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -44,7 +44,7 @@ def most_that_fits(config: JobConfig, budget: int, *, checkpointing: bool, conte
         ValueError: When a target is not in the base.
     """
     config = replace(config, trainer=replace(config.trainer, gradient_checkpointing=checkpointing))
-    optimizer, batch = config.optimizer.name, config.data.batch_size
+    optimizer, batch = config.optimizer, config.data.batch_size
     curve = curve_of(config)
 
     stride = config.model.stride
@@ -64,7 +64,7 @@ def most_that_fits(config: JobConfig, budget: int, *, checkpointing: bool, conte
 
 def _most_rank(config: JobConfig, budget: int, context: int) -> int:
     """Everything about a rank is a straight line, so two traces tell of all."""
-    optimizer, batch = config.optimizer.name, config.data.batch_size
+    optimizer, batch = config.optimizer, config.data.batch_size
     curves = [curve_of(_ranked(config, rank)) for rank in (_LOW_RANK, _HIGH_RANK)]
     low, high = (curve.needs(batch, [optimizer], context).total for curve in curves)
     most = _LOW_RANK + (budget - low) * (_HIGH_RANK - _LOW_RANK) // (high - low)

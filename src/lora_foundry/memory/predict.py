@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING
 from lora_foundry.config.files import write_json
 from lora_foundry.memory.scratch import Spot, lines
 from lora_foundry.models.opening import open_sizes
+from lora_foundry.training.optimizers import optimizer_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lora_foundry.config import JobConfig
+    from lora_foundry.config.schema import OptimizerConfig
     from lora_foundry.models.protocol import BaseSizes
 
 GIB = 2**30
@@ -31,8 +33,6 @@ CPU_PROGRAM = int(0.75 * GIB)  # torch, Lightning and diffusers, imported
 GPU_CONTEXT = int(0.75 * GIB)  # of CUDA and its libraries in one process: 757 MiB on an H100 (bench.device)
 _FORMAT = 3  # of kept traces; part of every key
 _ADAPTER_BYTES = {"64-true": 8}
-# Copies of the adapter that an optimizer's state holds (Adafactor keeps rows and columns only, Shazeer & Stern 2018).
-_STATES = {"adamw": 2.0, "adafactor": 0.1, "prodigy": 4.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,12 +99,14 @@ class Curve:
     flops_row: int
     spots: tuple[Spot, ...] = ()
 
-    def needs(self, rows: int, optimizers: Sequence[str], context: int = 0, *, cpu_threads: int | None = None) -> Needs:
+    def needs(
+        self, rows: int, optimizers: Sequence[OptimizerConfig], context: int = 0, *, cpu_threads: int | None = None
+    ) -> Needs:
         """A pack of ``len(optimizers)`` members whose forward takes ``rows`` rows.
 
         Args:
             rows: Of all members together.
-            optimizers: Their names, one a member.
+            optimizers: Their settings, one a member.
             context: Bytes that are no tensors.
             cpu_threads: Of torch where it trains on a CPU, whose kernels allocate for themselves; null for a GPU.
         """
@@ -113,7 +115,7 @@ class Curve:
             weights=self.weights,
             adapters=one * len(optimizers),
             gradients=one * len(optimizers),
-            optimizer=int(sum(one * _STATES[name] for name in optimizers)),
+            optimizer=int(sum(one * optimizer_choice(each.name).state_copies(each) for each in optimizers)),
             activations=max(self.fixed + self.row * rows, self.inside_kernels(rows, cpu_threads)),
             context=context,
         )
@@ -122,12 +124,12 @@ class Curve:
         """Bytes beyond what stays while a CPU kernel of the step has scratch memory of its own; 0 for a GPU (null)."""
         return max((spot.peak(rows, cpu_threads) for spot in self.spots), default=0) if cpu_threads and rows else 0
 
-    def most_rows(self, budget: int, optimizers: Sequence[str], context: int = 0) -> int:
+    def most_rows(self, budget: int, optimizers: Sequence[OptimizerConfig], context: int = 0) -> int:
         """Most rows of a forward that stay within ``budget`` bytes; 0 where not even one does."""
         spare = budget - self.needs(0, optimizers, context).total
         return max(0, spare // self.row)
 
-    def most_members(self, budget: int, rows_each: int, optimizer: str, context: int = 0) -> int:
+    def most_members(self, budget: int, rows_each: int, optimizer: OptimizerConfig, context: int = 0) -> int:
         """Most members of ``rows_each`` rows that train in one forward within ``budget`` bytes."""
         alone = self.needs(rows_each, [optimizer], context).total
         both = self.needs(2 * rows_each, [optimizer] * 2, context).total
@@ -142,7 +144,7 @@ def predict(config: JobConfig, *, members: int = 1, context: int = 0) -> Needs:
         ValueError: When a target is not in the base.
     """
     curve = curve_of(config)
-    return curve.needs(members * config.data.batch_size, [config.optimizer.name] * members, context)
+    return curve.needs(members * config.data.batch_size, [config.optimizer] * members, context)
 
 
 def curve_of(config: JobConfig) -> Curve:

@@ -45,7 +45,7 @@ def note_error(  # what is known of a run
     largest = max(configs, key=lambda config: config.lora.rank)
     if not is_known(largest):
         return None
-    optimizers = [config.optimizer.name for config in configs]
+    optimizers = [config.optimizer for config in configs]
     needs = curve_of(largest).needs(rows, optimizers, cpu_threads=cpu_threads)
     predicted = needs.tensors - (needs.weights if beside else 0)
     line = {

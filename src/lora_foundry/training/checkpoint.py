@@ -20,7 +20,7 @@ from lora_foundry.config.files import write_atomic, write_json
 from lora_foundry.config.made_with import read_made_with
 from lora_foundry.data.inventory import changes, read_inventory
 from lora_foundry.training.member import Counters
-from lora_foundry.training.optimizers import OptimizerState
+from lora_foundry.training.pack_optimizer import OptimizerState
 
 if TYPE_CHECKING:
     from pathlib import Path

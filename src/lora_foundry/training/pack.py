@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lora_foundry.lora.bank import AdapterBank, clear
 from lora_foundry.lora.inject import AdapterSpec, inject
 from lora_foundry.training.checkpoint import save_member
-from lora_foundry.training.optimizers import PackOptimizer
+from lora_foundry.training.pack_optimizer import PackOptimizer
 from lora_foundry.training.precision import DTYPES
 from lora_foundry.training.shortage import NoRelief, in_fewer_rows
 

@@ -42,7 +42,7 @@ class TracedForecast:
             if curve is None:
                 return None
             weights, fixed = max(weights, curve.weights), max(fixed, curve.fixed)
-            stays += curve.needs(0, [config.optimizer.name]).stays
+            stays += curve.needs(0, [config.optimizer]).stays
             activations += curve.row * config.data.batch_size
             kernels = max(kernels, curve.inside_kernels(rows, threads))
         factor = self._factor(configs[0], slot.model) if corrected else 1.0

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_foundry.config.parse import known_keys
+from lora_foundry.config.hints import known_keys
 from lora_foundry.launch.points.texts import as_texts
 
 

@@ -13,8 +13,9 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
 from hydra.errors import OverrideParseException
 
 from lora_foundry.config.called import command_line
+from lora_foundry.config.hints import choices_with, hint_of, known_keys
 from lora_foundry.config.keys import is_group, takes_list
-from lora_foundry.config.parse import hint_of, key_hint, known_keys, nearest
+from lora_foundry.config.parse import key_hint, nearest
 from lora_foundry.config.paths import OWN_CONFIGS, SHIPPED, own_configs
 from lora_foundry.config.quoting import quoted, shell
 from lora_foundry.launch.points.argv import CommandLine
@@ -149,7 +150,7 @@ def _prefix_problem(override: Override) -> str | None:
     key = override.key_or_group
     if override.type is OverrideType.DEL:
         return f"~{key}: every key is needed; give another value instead ({key}=null where null is allowed)"
-    if override.type is OverrideType.ADD:
+    if override.type is OverrideType.ADD and not choices_with(key):  # the file that was chosen may not list an option
         return f"+{key}: the key exists already; write it without the +"
     return None
 

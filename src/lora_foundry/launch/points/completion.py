@@ -13,9 +13,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from lora_foundry.config.called import COMMANDS, PROGRAM
+from lora_foundry.config.hints import known_keys
 from lora_foundry.config.keys import choices_of, is_group
 from lora_foundry.config.launcher import Settings
-from lora_foundry.config.parse import known_keys
 from lora_foundry.launch.points.argv import FLAGS, CommandLine, arrange
 from lora_foundry.launch.points.check import folders_of, group_options
 from lora_foundry.launch.points.hydra_keys import OURS, hydra_keys

@@ -12,7 +12,8 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from lora_foundry.config.errors import SweepError
-from lora_foundry.config.parse import key_hint, known_keys
+from lora_foundry.config.hints import choices_with, known_keys
+from lora_foundry.config.parse import key_hint
 from lora_foundry.launch.points.hydra_keys import hydra_keys
 
 COMPOSING = (
@@ -52,9 +53,18 @@ def in_a_line(error: BaseException) -> str:
     text = _SECOND_CHOICE.sub(r"\1: the group has a choice already; write it without the +", text)
     key = _FULL_KEY.search(text)
     if key is not None:
-        hint = key_hint(key[1], [*known_keys(), *hydra_keys()])
+        having = choices_with(key[1])
+        hint = (
+            f" here; it is an option of {', '.join(having)}"
+            if having
+            else key_hint(key[1], [*known_keys(), *hydra_keys()])
+        )
         text = _UNKNOWN.sub(f"{key[1]}: no such key{hint}", text.replace(f"; {key[0]}", ""))
     return text or type(error).__name__
+
+
+def _near(key: str) -> str:
+    return key_hint(key, [*known_keys(), *hydra_keys()])
 
 
 def _lines(message: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from lora_foundry.config.parse import hint_of
+from lora_foundry.config.hints import hint_of
 from lora_foundry.config.quoting import quoted
 
 _WORD = re.compile(r"(\+{0,2})([^=~+]+)=(.*)", re.DOTALL)

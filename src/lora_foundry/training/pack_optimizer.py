@@ -1,8 +1,9 @@
 """The optimizers of all members of a pack behind one step.
 
-Members with AdamW share one ``torch.optim.AdamW``: a group a member, whose only parameter is the member's
-row of the bank, so one fused call updates all its layers with its own rate, betas, decay and step count.
-Other algorithms look at shapes, so they get the member's unpadded per-layer views, an optimizer a member.
+Which there are is in :mod:`lora_foundry.training.optimizers`, a file each. Members whose choice treats each number
+by itself (AdamW) share one optimizer of torch's: a group a member, whose only parameter is the member's row of the
+bank, so one fused call updates all its layers with its own rate, betas, decay and step count. Other algorithms look at
+shapes, so they get the member's unpadded per-layer views, an optimizer a member.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from lora_foundry.training.optimizers import OptimizerChoice, optimizer_choice
 from lora_foundry.training.shortage import is_out_of_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from lora_foundry.config.schema import OptimizerConfig
     from lora_foundry.lora.bank import AdapterBank
@@ -40,9 +42,14 @@ class PackOptimizer:
     """
 
     def __init__(self, bank: AdapterBank, configs: Mapping[str, OptimizerConfig]) -> None:
-        packed = {name: config for name, config in configs.items() if config.name == "adamw"}
-        self._packed = _PackedAdamW(bank, packed) if packed else None
-        self._own = {name: _OwnOptimizer(bank, name, c) for name, c in configs.items() if name not in packed}
+        self._own: dict[str, _OwnOptimizer] = {}
+        self._packed: list[_Packed] = []
+        for name in dict.fromkeys(config.name for config in configs.values()):
+            choice, chosen = optimizer_choice(name), {m: c for m, c in configs.items() if c.name == name}
+            if choice.packed:
+                self._packed.append(_Packed(bank, choice, chosen))
+            else:
+                self._own |= {member: _OwnOptimizer(bank, member, choice, c) for member, c in chosen.items()}
 
     def step(self, rates: Mapping[str, float]) -> None:
         """One optimizer step of the members named in ``rates``, at those learning rates."""
@@ -52,15 +59,16 @@ class PackOptimizer:
     def steps(self, rates: Mapping[str, float]) -> Iterator[set[str]]:
         """As :meth:`step`, yielding the members of each call of an optimizer as soon as it is through.
 
-        A call that runs out of memory leaves its members as they were. Those of AdamW need no memory.
+        A call that runs out of memory leaves its members as they were. Packed ones need no memory.
         """
         for name in sorted(rates.keys() & self._own.keys()):
             self._own[name].step(rates[name])
             yield {name}
-        packed = {name: lr for name, lr in rates.items() if name not in self._own}
-        if self._packed is not None and packed:
-            self._packed.step(packed)
-            yield set(packed)
+        for packed in self._packed:
+            due = {name: lr for name, lr in rates.items() if name in packed.members}
+            if due:
+                packed.step(due)
+                yield set(due)
 
     def scale(self, member: str) -> float | None:
         """What the member's last step multiplied its rate by (Prodigy's d); None where it takes it as it is."""
@@ -74,33 +82,31 @@ class PackOptimizer:
         """Set the member's state to one that :meth:`state` returned."""
         self._of(member).load(member, state)
 
-    def _of(self, member: str) -> _PackedAdamW | _OwnOptimizer:
+    def _of(self, member: str) -> _Packed | _OwnOptimizer:
         if member in self._own:
             return self._own[member]
-        if self._packed is None:
-            msg = f"no member {member!r} in this pack"
-            raise KeyError(msg)
-        return self._packed
+        for packed in self._packed:
+            if member in packed.members:
+                return packed
+        msg = f"no member {member!r} in this pack"
+        raise KeyError(msg)
 
 
-class _PackedAdamW:
-    """AdamW (Loshchilov & Hutter 2019) over rows of the bank; its state is allocated up front."""
+class _Packed:
+    """Members of one choice behind one optimizer over rows of the bank; its state is there from the beginning."""
 
-    def __init__(self, bank: AdapterBank, configs: Mapping[str, OptimizerConfig]) -> None:
+    def __init__(self, bank: AdapterBank, choice: OptimizerChoice, configs: Mapping[str, OptimizerConfig]) -> None:
         self._bank = bank
         self._rows = {name: nn.Parameter(bank.weights[bank.place(name)], requires_grad=True) for name in configs}
-        groups = [
-            {"params": [self._rows[name]], "betas": c.betas, "eps": c.eps, "weight_decay": c.weight_decay}
-            for name, c in configs.items()
-        ]
-        self._optimizer = torch.optim.AdamW(groups, lr=0.0, fused=True)
+        self._optimizer, *others = [choice.build([self._rows[name]], config) for name, config in configs.items()]
+        for other in others:
+            self._optimizer.add_param_group(other.param_groups[0])
+            self._optimizer.state.update(other.state)
         self._groups = dict(zip(configs, self._optimizer.param_groups, strict=True))
-        for row in self._rows.values():
-            self._optimizer.state[row] = {
-                "step": torch.zeros((), dtype=torch.float32, device=row.device),
-                "exp_avg": torch.zeros_like(row),
-                "exp_avg_sq": torch.zeros_like(row),
-            }
+
+    @property
+    def members(self) -> Collection[str]:
+        return self._rows
 
     def step(self, rates: Mapping[str, float]) -> None:
         for name, row in self._rows.items():
@@ -110,37 +116,40 @@ class _PackedAdamW:
         self._optimizer.step()
 
     def state(self, member: str) -> OptimizerState:
-        held = self._optimizer.state[self._rows[member]]
+        row = self._rows[member]
+        held = self._optimizer.state[row]
+        moments = [key for key, value in held.items() if value.shape == row.shape]
         tensors = {
             f"{moment}.{name}": value.detach().to("cpu", copy=True).contiguous()
-            for moment in ("exp_avg", "exp_avg_sq")
+            for moment in moments
             for name, value in self._bank.unpack(held[moment], member).items()
         }
-        return OptimizerState(tensors=tensors, numbers={"step": float(held["step"])})
+        return OptimizerState(tensors=tensors, numbers={k: float(v) for k, v in held.items() if k not in moments})
 
     def load(self, member: str, state: OptimizerState) -> None:
         held = self._optimizer.state[self._rows[member]]
-        for moment in ("exp_avg", "exp_avg_sq"):
-            prefix = f"{moment}."
-            part = {k.removeprefix(prefix): v for k, v in state.tensors.items() if k.startswith(prefix)}
-            self._bank.fill(held[moment], part, member)
-        held["step"].fill_(state.numbers["step"])
+        for key, value in held.items():
+            if key in state.numbers:
+                value.fill_(state.numbers[key])
+            else:
+                prefix = f"{key}."
+                part = {k.removeprefix(prefix): v for k, v in state.tensors.items() if k.startswith(prefix)}
+                self._bank.fill(value, part, member)
 
 
 class _OwnOptimizer:
     """A library's optimizer over one member's unpadded views."""
 
-    def __init__(self, bank: AdapterBank, member: str, config: OptimizerConfig) -> None:
+    def __init__(self, bank: AdapterBank, member: str, choice: OptimizerChoice, config: OptimizerConfig) -> None:
         self._views = bank.parameters(member)
-        self._optimizer = _build(self._views, config)
-        self._scales = config.name == "prodigy"  # Adafactor has a "d" too, which is another thing
+        self._choice = choice
+        self._optimizer = choice.build(self._views, config)
         self.scale: float | None = None
 
     def step(self, rate: float) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-            if self._scales:
-                self.scale = group["d"]  # as it is before the step, which raises it for the next one
+            self.scale = self._choice.scale(group)
         before = [view.detach().clone() for view in self._views], deepcopy(self._optimizer.state_dict())
         try:
             self._optimizer.step()
@@ -179,11 +188,3 @@ class _OwnOptimizer:
             {**group, **saved} for group, saved in zip(held["param_groups"], state.numbers["groups"], strict=True)
         ]
         self._optimizer.load_state_dict({"state": entries, "param_groups": groups})
-
-
-def _build(views: list[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
-    if config.name == "adafactor":
-        return torch.optim.Adafactor(views, lr=config.lr, eps=(None, config.eps), weight_decay=config.weight_decay)
-    from prodigyopt import Prodigy  # only who asks for it pays its import
-
-    return Prodigy(views, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay)
