@@ -38,19 +38,22 @@ _TRIPLE = f"{_ORACLE}::test_the_updates_of_three_that_differ"
 _FAILING = "tests/training/test_failing.py"
 _OBJECTIVES = ("tests/objectives",)
 _OPTIMIZERS = ("tests/training/test_optimizers.py",)
+_SCHEDULES = ("tests/training/test_schedules.py",)
 _LAYERS = "tests/lora/test_packed_layers.py"
 TESTS: dict[str, tuple[str, ...]] = {
     "src/lora_foundry/objectives/losses.py": _OBJECTIVES,
     "src/lora_foundry/objectives/noise.py": _OBJECTIVES,
     "src/lora_foundry/objectives/process.py": _OBJECTIVES,
-    "src/lora_foundry/objectives/schedule.py": _OBJECTIVES,
+    "src/lora_foundry/objectives/alpha_bar.py": _OBJECTIVES,
     "src/lora_foundry/objectives/targets.py": _OBJECTIVES,
     "src/lora_foundry/objectives/timesteps.py": _OBJECTIVES,
     "src/lora_foundry/objectives/weighting.py": _OBJECTIVES,
     "src/lora_foundry/lora/rows.py": ("tests/lora/test_rows.py", _LAYERS),
     "src/lora_foundry/lora/layers.py": ("tests/lora/test_layers.py", _LAYERS),
     "src/lora_foundry/lora/bank.py": ("tests/lora/test_bank.py", _LAYERS),
-    "src/lora_foundry/training/schedule.py": ("tests/training/test_schedule.py",),
+    "src/lora_foundry/training/schedules/__init__.py": _SCHEDULES,
+    "src/lora_foundry/training/schedules/cosine.py": _SCHEDULES,
+    "src/lora_foundry/training/schedules/linear.py": _SCHEDULES,
     "src/lora_foundry/training/batch.py": (
         "tests/training/test_batch.py",
         *(f"{_ORACLE}::test_a_solo_members_updates[{name}]" for name in ("noise offset", "caption dropout", "dropout")),

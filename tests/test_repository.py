@@ -117,6 +117,16 @@ def test_the_pages_from_end_to_end_are_short_and_name_what_is_there() -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
+def test_where_the_rate_is_decided_is_read_in_three_files() -> None:
+    page = (ROOT / "docs/contributing.md").read_text()
+    part = page.split("\n## Where the rate is decided\n")[1].split("\n## ")[0]
+    assert len(set(re.findall(r"`(src/[\w/.]+\.py)`", part))) == 3
+    made_of = re.compile(r"\b(warmup_of|min_lr_ratio|warmup_steps)\b")
+    room = ROOT / "src/lora_foundry/training"
+    used = {path.parent.name for path in files(".py", below=room) if made_of.search(path.read_text())}
+    assert used == {"schedules"}
+
+
 @pytest.mark.parametrize("path", files(".py", below=ROOT / "src"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_command_and_a_file_stay_small(path: Path) -> None:
     limit = LINES_OF_A_COMMAND if path.parent == ROOT / "src/lora_foundry/commands" else LINES_OF_A_FILE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from lora_foundry.objectives import add_noise, bands, noise_offset, snr, velocity
-from lora_foundry.objectives.schedule import alpha_bar
+from lora_foundry.objectives.alpha_bar import alpha_bar
 
 META = torch.device("meta")
 ALPHAS = torch.linspace(0.99, 0.1, 10)

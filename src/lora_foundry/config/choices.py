@@ -43,6 +43,15 @@ class Choice:
         """
         return []
 
+    def problems_with(self, group: Any, trainer: Any, /) -> list[str]:  # noqa: ANN401, ARG002
+        """What does not suit it in how the job trains, a line each.
+
+        Args:
+            group: The sound group that it is chosen in.
+            trainer: The ``trainer`` group, sound too.
+        """
+        return []
+
 
 _C = TypeVar("_C", bound=Choice)
 
@@ -113,5 +122,6 @@ def given_options(options: Options) -> dict[str, object]:
 
 
 OPTIMIZERS = Choices("optimizer.name", "lora_foundry.training.optimizers")
-CHOICES = (OPTIMIZERS,)
+SCHEDULES = Choices("scheduler.name", "lora_foundry.training.schedules")
+CHOICES = (OPTIMIZERS, SCHEDULES)
 """Every kind of choice of a job."""

@@ -17,7 +17,6 @@ from lora_foundry.config.schema import (
     ModelConfig,
     OptimizerConfig,
     SampleConfig,
-    SchedulerConfig,
     TrainerConfig,
 )
 from lora_foundry.config.warned import Warned
@@ -45,7 +44,8 @@ def _chosen(choices: Choices, groups: Mapping[str, Any]) -> list[str]:
     if choices.group not in groups:
         return []
     group = groups[choices.group]
-    return choices.load(getattr(group, choices.field), Choice).problems(group)
+    choice = choices.load(getattr(group, choices.field), Choice)
+    return choice.problems(group) + (choice.problems_with(group, groups["trainer"]) if "trainer" in groups else [])
 
 
 def warnings_about(job: JobConfig) -> list[Warned]:
@@ -53,12 +53,9 @@ def warnings_about(job: JobConfig) -> list[Warned]:
     return [one for rule in _WARNINGS for one in rule(job)]
 
 
-def _length(trainer: TrainerConfig, scheduler: SchedulerConfig) -> list[str]:
-    steps, warmup = known_steps(trainer), scheduler.warmup_steps
-    if steps is None and trainer.epochs is None:
+def _length(trainer: TrainerConfig) -> list[str]:
+    if known_steps(trainer) is None and trainer.epochs is None:
         return ["trainer.max_steps=null and trainer.epochs=null: one of them must be a number"]
-    if steps is not None and warmup is not None and warmup >= steps and scheduler.name != "constant":
-        return [f"scheduler.warmup_steps: got {warmup}, allowed is less than trainer.max_steps={steps}"]
     return []
 
 
@@ -125,7 +122,7 @@ def _samples(sample: SampleConfig) -> list[str]:
 
 
 _RULES: tuple[tuple[tuple[str, ...], Callable[..., list[str]]], ...] = (
-    (("trainer", "scheduler"), _length),
+    (("trainer",), _length),
     (("model", "data"), _resolution),
     (("model",), _single_file),
     (("lora",), _targets),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from lora_foundry.config.choices import OPTIMIZERS, Options, OptionsOf
+from lora_foundry.config.choices import OPTIMIZERS, SCHEDULES, Options, OptionsOf
 from lora_foundry.config.constraints import AtLeast, Between, MoreThan, NonEmpty, PathText, Pattern
 from lora_foundry.config.schema_results import ExportConfig, ValidationConfig
 
@@ -161,11 +161,13 @@ class SchedulerConfig:
         name: Shape after the warm-up.
         warmup_steps: Optimizer steps of linear warm-up; null takes a tenth of the training, at most 10.
         min_lr_ratio: Final learning rate divided by the peak (cosine and linear).
+        options: Keys that this schedule alone has.
     """
 
-    name: Literal["constant", "linear", "cosine"]
+    name: Annotated[str, SCHEDULES]
     warmup_steps: Annotated[int, AtLeast(0)] | None
     min_lr_ratio: Annotated[float, Between(0.0, 1.0)]
+    options: Annotated[Options, OptionsOf(SCHEDULES)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lora_foundry.config.streams import stream_key
 from lora_foundry.models.protocol import Conditioning, Decoder, Denoiser
+from lora_foundry.objectives.alpha_bar import wide
 from lora_foundry.objectives.noise import sample_noise
-from lora_foundry.objectives.schedule import wide
 
 Denoise = Callable[[Tensor, Tensor, Conditioning], Tensor]
 Around = Callable[[Sequence[int]], AbstractContextManager[object]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lora_foundry.objectives.schedule import wide
+from lora_foundry.objectives.alpha_bar import wide
 
 
 def mse_per_sample(prediction: Tensor, target: Tensor) -> Tensor:

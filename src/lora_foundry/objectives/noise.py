@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lora_foundry.objectives.schedule import alpha_bar
+from lora_foundry.objectives.alpha_bar import alpha_bar
 
 
 def sample_noise(shape: Sequence[int], key: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from lora_foundry.objectives.schedule import alpha_bar
+from lora_foundry.objectives.alpha_bar import alpha_bar
 
 PredictionType = Literal["epsilon", "v_prediction"]
 PREDICTION_TYPES: tuple[str, ...] = get_args(PredictionType)

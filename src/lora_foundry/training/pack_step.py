@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lora_foundry.training.batch import PackBatch, assemble
-from lora_foundry.training.schedule import learning_rate
+from lora_foundry.training.schedules import learning_rate
 from lora_foundry.training.shortage import OutOfMemoryError, is_out_of_memory, let_go, reason_of
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lora_foundry.config.compose import compose_job
-from lora_foundry.training.schedule import learning_rate
+from lora_foundry.training.schedules import learning_rate
 from tests.training.oracle import reference_rates
 
 LENGTHS = [(1, 0), (2, 1), (7, 0), (7, 1), (7, 6), (40, 10), (400, 10)]
