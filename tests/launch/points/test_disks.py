@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lora_foundry.launch.points.disks import in_units, no_space, too_long, unwritable
-from lora_foundry.launch.points.names import LONGEST_NAME, name_jobs
+from lora_foundry.launch.points.names import LONGEST_NAME, Names
 from tests.launch.jobs import job
 
 
@@ -36,7 +36,7 @@ def test_a_path_is_too_long_with_the_files_that_come_below_it(tmp_path: Path) ->
 
 def test_room_is_left_for_the_longest_file_that_a_job_writes(tmp_path: Path) -> None:
     long = "n" * 300
-    names = name_jobs([job(name=long)] * 12, [{}] * 12).names
+    names = Names().name([job(name=long)] * 12, [{}] * 12).names
     assert max(map(len, names)) <= LONGEST_NAME
     folder = tmp_path
     while too_long(folder / "dddddddddd", for_job=True) is None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_foundry.launch.points.names import name_jobs, show_value, told_shortly
+from lora_foundry.launch.points.names import Names, show_value, told_shortly
 from tests.launch.jobs import job
 
 
@@ -34,7 +34,7 @@ def test_what_is_swept_is_told(key: str, values: list, names: list[str]) -> None
     jobs = [job(**{key.replace(".", "__"): value}) for value in values]
     given = [{key: "null" if value is None else str(value)} for value in values]
     expected = tuple(name.replace("snrnone", "snrnull") for name in names)
-    assert name_jobs(jobs, given).names == expected
+    assert Names().name(jobs, given).names == expected
 
 
 FLOATS = st.floats(min_value=1e-12, max_value=1e12, exclude_min=True)
@@ -95,24 +95,24 @@ def test_texts_are_told_apart_too_by_a_digest_where_letters_do_not(texts: list[s
 def names_of(key: str, values: list) -> list[str]:
     jobs = [job(**{key.replace(".", "__"): value}) for value in values]
     given = [{key: "null" if value is None else str(value)} for value in values]
-    return list(name_jobs(jobs, given).names)
+    return list(Names().name(jobs, given).names)
 
 
 def test_group_choices_are_told_by_their_name() -> None:
     jobs = [job(optimizer__name="adamw"), job(optimizer__name="prodigy", optimizer__lr=1.0)]
-    named = name_jobs(jobs, [{"optimizer": "adamw"}, {"optimizer": "prodigy"}])
+    named = Names().name(jobs, [{"optimizer": "adamw"}, {"optimizer": "prodigy"}])
     assert named.names == ("duotone-rank8-adamw", "duotone-rank8-prodigy")
 
 
 def test_what_is_the_same_for_all_is_not_told() -> None:
-    named = name_jobs([job(lora__rank=4), job()], [{"lora.rank": "4", "seed": "7"}, {"lora.rank": "8", "seed": "7"}])
+    named = Names().name([job(lora__rank=4), job()], [{"lora.rank": "4", "seed": "7"}, {"lora.rank": "8", "seed": "7"}])
     assert named.names == ("duotone-rank4", "duotone-rank8")
 
 
 def test_a_given_name_is_kept_alone_and_lengthened_with_a_note_when_shared() -> None:
-    assert name_jobs([job(name="anna")], [{"name": "anna"}]).names == ("anna",)
+    assert Names().name([job(name="anna")], [{"name": "anna"}]).names == ("anna",)
     jobs = [job(name="anna", lora__rank=rank) for rank in (4, 8)]
-    named = name_jobs(jobs, [{"name": "anna", "lora.rank": str(rank)} for rank in (4, 8)])
+    named = Names().name(jobs, [{"name": "anna", "lora.rank": str(rank)} for rank in (4, 8)])
     assert named.names == ("anna-rank4", "anna-rank8")
     assert all("name=anna is shared" in note for note in named.notes)
     assert len(named.notes) == 2
@@ -120,28 +120,59 @@ def test_a_given_name_is_kept_alone_and_lengthened_with_a_note_when_shared() -> 
 
 def test_a_name_that_is_only_too_long_or_differs_in_case_is_not_called_shared() -> None:
     long = "a" * 100
-    (note,) = name_jobs([job(name=long)], [{"name": long}]).notes
+    (note,) = Names().name([job(name=long)], [{"name": long}]).notes
     assert f"name={long} is longer than 80 characters; this one is called aaa" in note
-    (note,) = name_jobs([job(name="anna")], [{"name": "anna"}], taken=["Anna"]).notes
+    (note,) = Names(None, ["Anna"]).name([job(name="anna")], [{"name": "anna"}]).notes
     assert note == "name=anna is another job's already, small and capital letters aside; this one is called anna-2"
 
 
 def test_equal_jobs_and_names_that_differ_in_case_only_are_numbered() -> None:
-    assert name_jobs([job(), job()], [{"seed": "0"}, {"seed": "0"}]).names == ("duotone-rank8", "duotone-rank8-2")
-    named = name_jobs([job(name="Anna"), job(name="anna")], [{"name": "Anna"}, {"name": "anna"}])
+    assert Names().name([job(), job()], [{"seed": "0"}, {"seed": "0"}]).names == ("duotone-rank8", "duotone-rank8-2")
+    named = Names().name([job(name="Anna"), job(name="anna")], [{"name": "Anna"}, {"name": "anna"}])
     assert named.names == ("Anna", "anna-2"), "file systems without case exist"
 
 
 def test_names_of_earlier_jobs_of_the_sweep_are_taken() -> None:
-    assert name_jobs([job()], [{}], taken=["duotone-rank8"]).names == ("duotone-rank8-2",)
+    assert Names(None, ["duotone-rank8"]).name([job()], [{}]).names == ("duotone-rank8-2",)
 
 
 @given(st.lists(st.tuples(st.sampled_from([1, 4]), st.integers(0, 2), st.text(max_size=200)), min_size=1, max_size=8))
 def test_names_are_unique_and_fit_for_files_whatever_is_swept(points: list[tuple[int, int, str]]) -> None:
     jobs = [job(lora__rank=rank, seed=seed, data__path=path or "x") for rank, seed, path in points]
     given_words = [{"lora.rank": str(r), "seed": str(s), "data.path": p} for r, s, p in points]
-    names = name_jobs(jobs, given_words).names
+    names = Names().name(jobs, given_words).names
     assert len({name.lower() for name in names}) == len(points)
     for name in names:
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)
         assert len(name) <= 90
+
+
+def test_jobs_that_come_later_are_named_by_the_same_keys_and_change_no_name() -> None:
+    names = Names(["lora.rank", "optimizer.lr"])
+    given = [{"lora.rank": "4", "optimizer.lr": "0.1"}, {"lora.rank": "8", "optimizer.lr": "0.1"}]
+    jobs = [job(lora__rank=4, optimizer__lr=0.1), job(lora__rank=8, optimizer__lr=0.1)]
+    alone = [names.name([one], [words]).names[0] for one, words in zip(jobs, given, strict=True)]
+    together = Names(["lora.rank", "optimizer.lr"]).name(jobs, given).names
+    assert tuple(alone) == together == ("duotone-rank4-lr0.1", "duotone-rank8-lr0.1")
+
+
+def test_a_value_that_comes_later_is_told_from_those_before() -> None:
+    names = Names(["data.path"])
+    paths = ["/a/photos", "/b/photos", "/a/photos", "/b/Photos"]
+    found = [names.name([job(data__path=path)], [{"data.path": path}]).names[0] for path in paths]
+    assert found[:3] == ["duotone-rank8-pathphotos", "duotone-rank8-pathb-photos", "duotone-rank8-pathphotos-2"]
+    assert found[3] == "duotone-rank8-path-b-Photos", "case alone tells nothing apart"
+    texts = Names(["data.caption_prefix"])
+    words = ["a b", "a-b"]
+    first, second = [texts.name([job(data__caption_prefix=w)], [{"data.caption_prefix": w}]).names[0] for w in words]
+    assert first == "duotone-rank8-captionprefixa-b"
+    assert second.startswith(f"{first}-"), "a digest where letters do not"
+    assert not second.endswith("-2")
+
+
+def test_a_name_that_is_given_for_a_whole_sweep_is_lengthened_from_the_first() -> None:
+    names = Names(["lora.rank"])
+    (first,) = names.name([job(name="anna", lora__rank=4)], [{"name": "anna", "lora.rank": "4"}]).names
+    (second,) = names.name([job(name="anna", lora__rank=8)], [{"name": "anna", "lora.rank": "8"}]).names
+    assert (first, second) == ("anna-rank4", "anna-rank8")
+    assert Names(["name"]).name([job(name="ben")], [{"name": "ben"}]).names == ("ben",)

@@ -23,8 +23,10 @@ from lora_foundry.launch.farm.outside import Outside
 from lora_foundry.launch.farm.prepared import ready
 from lora_foundry.launch.farm.sweep import run_resumed, run_sweep, settle_sweep, show_plan
 from lora_foundry.launch.machines.engines import ENGINES
+from lora_foundry.launch.points.names import Names
 from lora_foundry.launch.points.point import Overrides, Point, compose_points, said_once, sound_ones
 from lora_foundry.launch.points.preflight import Asked, full_disk, long_names, unready
+from lora_foundry.launch.points.spread import declared
 from lora_foundry.launch.points.writable import store_problems, sweep_dir_problems
 from lora_foundry.launch.records.folders import refuse_taken, typed_line
 from lora_foundry.launch.records.leftover import Ready, wait_until_free
@@ -54,6 +56,7 @@ class Launching:
         self._outside = outside
         self._checked: dict[tuple[int, tuple[str, ...]], Point] = {}
         self._again: dict[tuple[int, ...], Again] = {}
+        self._names = Names(_declared(loader, master))
         self._begun = False
 
     def check(self, batch: Sequence[Overrides], first: int) -> None:
@@ -181,6 +184,7 @@ class Launching:
             self._sweep_id(),
             self._settings,
             self._outside,
+            self._names,
             begun=self._begun,
             notes=notes,
         )
@@ -211,7 +215,7 @@ class Launching:
         left = points if again is None else again.left(points)
         say([] if again is None else again.notes)
         if left:
-            show_plan(left, self._settings, self._outside)
+            show_plan(left, self._settings, self._outside, self._names)
 
     def _sweep_id(self) -> str:
         """Of the same moment and token as the folder's name, or new ones where the folder is the user's own."""
@@ -247,6 +251,14 @@ def tell_left_out(lines: Sequence[str]) -> None:
 def report(error: SweepError) -> None:
     """Show on stderr why nothing was started."""
     sys.stderr.write(f"{error}\n")
+
+
+def _declared(loader: ConfigLoader, master: DictConfig) -> tuple[str, ...] | None:
+    """The keys that the command line and the sweeper's own configuration say are varied."""
+    sweeper = OmegaConf.to_container(master.hydra.sweeper, resolve=False)
+    params = sweeper.get("params") if isinstance(sweeper, dict) else None
+    words = OmegaConf.to_container(master.hydra.overrides.task, resolve=False)
+    return declared(loader, params if isinstance(params, dict) else {}, words)  # type: ignore[arg-type]  # texts
 
 
 def _untrained(points: Sequence[Point]) -> list[str]:

@@ -21,7 +21,7 @@ from lora_foundry.launch.plan.budget import Budget, Forecast, budget_for
 from lora_foundry.launch.plan.clock import BASIS, Basis, in_words
 from lora_foundry.launch.plan.packing import PackPlan, Plan, make_plan
 from lora_foundry.launch.plan.refusing import refuse_hopeless
-from lora_foundry.launch.points.names import Named, name_jobs
+from lora_foundry.launch.points.names import Named, Names
 from lora_foundry.launch.points.point import Point
 from lora_foundry.launch.points.preflight import Asked, remarked
 from lora_foundry.launch.records.folders import add_jobs, create_sweep, refuse_taken, write_jobs
@@ -64,7 +64,7 @@ def budget_of(configs: Mapping[int, JobConfig], settings: Settings, engine: Engi
     return budget_for(forecast, slots, listed, shown=settings.plan_only)
 
 
-def show_plan(points: Sequence[Point], settings: Settings, outside: Outside) -> None:
+def show_plan(points: Sequence[Point], settings: Settings, outside: Outside, naming: Names) -> None:
     """Print what would be done; nothing is created.
 
     Raises:
@@ -74,19 +74,20 @@ def show_plan(points: Sequence[Point], settings: Settings, outside: Outside) -> 
     engine = engine_of(settings)
     settings = with_slots(settings, engine, list(configs.values()))
     plan, budget, basis = plan_of(configs, settings, engine, outside.forecast)
-    names = name_jobs(list(configs.values()), [point.overrides() for point in points], []).names
+    names = naming.name(list(configs.values()), [point.overrides() for point in points]).names
     print_plan(PatientConsole(highlight=False), plan, configs, dict(zip(configs, names, strict=True)), budget, basis)
     remarks = remarked({n: Asked(config=config) for n, config in configs.items()}, outside.looks, Path.cwd())
     warned = {name: (*one.warnings, *remarks[one.index]) for name, one in zip(names, points, strict=True)}
     say([*_noted(points), *told(warned)])
 
 
-def run_sweep(  # what a sweep is made of
+def run_sweep(  # noqa: PLR0913  # what a sweep is made of
     points: Sequence[Point],
     sweep_dir: Path,
     sweep_id: str,
     settings: Settings,
     outside: Outside,
+    naming: Names,
     *,
     begun: bool = False,
     notes: Sequence[str] = (),
@@ -99,6 +100,7 @@ def run_sweep(  # what a sweep is made of
         sweep_id: The sweep's id.
         settings: What the launcher's configuration says.
         outside: What other rooms do for it.
+        naming: Names its jobs.
         begun: Whether earlier points of this sweep were run by this process already.
         notes: What the user is told first.
 
@@ -112,7 +114,7 @@ def run_sweep(  # what a sweep is made of
     refuse_taken(sweep_dir, points, begun=begun)
     earlier = read_sweep(sweep_dir)["jobs"] if begun else []
     overrides = [point.overrides() for point in points]
-    named = name_jobs([point.config for point in points], overrides, [job["name"] for job in earlier])
+    named = naming.name([point.config for point in points], overrides)
     configs = {point.index: point.config for point in points}
     engine = engine_of(settings)
     settings = with_slots(settings, engine, list(configs.values()))

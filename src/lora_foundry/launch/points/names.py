@@ -48,31 +48,58 @@ class Named:
     notes: tuple[str, ...]
 
 
-def name_jobs(jobs: Sequence[JobConfig], overrides: Sequence[Mapping[str, str]], taken: Sequence[str] = ()) -> Named:
-    """Name each job.
+class Names:
+    """Names the jobs of one sweep, as they come; no name depends on a job that comes later.
 
     Args:
-        jobs: Configurations in the sweep's order; a ``name`` given there is kept, lengthened where several share it.
-        overrides: What was set for each job, key to value; what differs among them is told in the names.
-        taken: Names that earlier jobs of the sweep have.
+        keys: What the sweep declares to vary, in order: told in the names. Null for what differs among jobs that come
+            together.
+        taken: Names that jobs of the sweep have already.
     """
-    parts_of = _parts(jobs, overrides)
-    wanted = [job.name or f"{job.data.name}-rank{job.lora.rank}" for job in jobs]
-    crowded = {name for name in wanted if wanted.count(name) > 1}
-    names: list[str] = []
-    notes: list[str] = []
-    used = {name.lower() for name in taken}  # adapters are often copied to file systems without case
-    ranked = "lora.rank" in swept_keys(overrides)
-    for job, own_parts, wish in zip(jobs, parts_of, wanted, strict=True):
-        parts = [] if job.name and wish not in crowded else own_parts
-        if job.name and wish in crowded and ranked:
-            parts = [f"rank{job.lora.rank}", *parts]
-        name = _unique(_cut("-".join([wish, *parts])), used)
-        used.add(name.lower())
-        names.append(name)
-        if job.name and name != job.name:
-            notes.append(f"name={job.name} {_why(job.name, shared=wish in crowded)}; this one is called {name}")
-    return Named(names=tuple(names), notes=tuple(notes))
+
+    def __init__(self, keys: Sequence[str] | None = None, taken: Iterable[str] = ()) -> None:
+        self._keys = keys
+        self._used = {name.lower() for name in taken}  # adapters are often copied to file systems without case
+        self._told: dict[str, dict[str, str]] = {}
+
+    def name(self, jobs: Sequence[JobConfig], overrides: Sequence[Mapping[str, str]]) -> Named:
+        """Name jobs that come together.
+
+        Args:
+            jobs: Configurations in the sweep's order; a ``name`` given there is kept, lengthened where several have it.
+            overrides: What was set for each job, key to value.
+        """
+        keys = swept_keys(overrides) if self._keys is None else self._keys
+        parts_of = self._parts(keys, jobs, overrides)
+        wanted = [job.name or f"{job.data.name}-rank{job.lora.rank}" for job in jobs]
+        several = any(key != "name" for key in self._keys or ())  # whatever is given is every job's, or will be
+        crowded = {name for name in wanted if several or wanted.count(name) > 1}
+        names: list[str] = []
+        notes: list[str] = []
+        for job, own_parts, wish in zip(jobs, parts_of, wanted, strict=True):
+            parts = [] if job.name and wish not in crowded else own_parts
+            if job.name and wish in crowded and "lora.rank" in keys:
+                parts = [f"rank{job.lora.rank}", *parts]
+            name = _unique(_cut("-".join([wish, *parts])), self._used)
+            self._used.add(name.lower())
+            names.append(name)
+            if job.name and name != job.name:
+                notes.append(f"name={job.name} {_why(job.name, shared=wish in crowded)}; this one is called {name}")
+        return Named(names=tuple(names), notes=tuple(notes))
+
+    def _parts(
+        self, keys: Sequence[str], jobs: Sequence[JobConfig], overrides: Sequence[Mapping[str, str]]
+    ) -> list[list[str]]:
+        """For each job what tells it from the others, a part a swept key; equal values alone give equal parts."""
+        columns = []
+        for key in keys:
+            if key in _IN_THE_NAME_ALREADY:
+                continue
+            shown = [show_value(job, key, given.get(key)) for job, given in zip(jobs, overrides, strict=True)]
+            known = self._told.setdefault(key, {})
+            known |= _told_apart(key, [value for value in dict.fromkeys(shown) if value not in known], known.values())
+            columns.append([known[value] for value in shown])
+        return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in jobs]
 
 
 def swept_keys(overrides: Sequence[Mapping[str, str]]) -> list[str]:
@@ -105,27 +132,25 @@ def _why(name: str, *, shared: bool) -> str:
     return "is another job's already, small and capital letters aside"
 
 
-def _parts(jobs: Sequence[JobConfig], overrides: Sequence[Mapping[str, str]]) -> list[list[str]]:
-    """For each job what tells it from the others, a part a swept key; equal values alone give equal parts."""
-    keys = [key for key in swept_keys(overrides) if key not in _IN_THE_NAME_ALREADY]
-    columns = []
-    for key in keys:
-        shown = [show_value(job, key, given.get(key)) for job, given in zip(jobs, overrides, strict=True)]
-        told = _told_apart(key, dict.fromkeys(shown))
-        columns.append([told[value] for value in shown])
-    return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in jobs]
+def _told_apart(key: str, values: Sequence[str], taken: Iterable[str]) -> dict[str, str]:
+    """Each value of ``key`` to its part: of a path as few folders as will do; a digest where letters do not.
 
-
-def _told_apart(key: str, values: Iterable[str]) -> dict[str, str]:
-    """Each value of ``key`` to its part: of a path as few folders as will do; a digest where letters do not."""
-    shown = list(values)
-    for folders in range(1, _most_folders(key, shown) + 1):
-        told = {value: _part(key, _tail(key, value, folders)) for value in shown}
-        if len({part.lower() for part in told.values()}) == len(told):
+    Args:
+        key: What has the values.
+        values: Different ones.
+        taken: Parts that earlier values have.
+    """
+    there = {part.lower() for part in taken}
+    for folders in range(1, _most_folders(key, values) + 1):
+        told = {value: _part(key, _tail(key, value, folders)) for value in values}
+        lowered = {part.lower() for part in told.values()}
+        if len(lowered) == len(told) and not lowered & there:
             return told
     parts = [part.lower() for part in told.values()]
     return {
-        value: part if parts.count(part.lower()) == 1 else f"{part}-{hashlib.sha256(value.encode()).hexdigest()[:6]}"
+        value: part
+        if parts.count(part.lower()) == 1 and part.lower() not in there
+        else f"{part}-{hashlib.sha256(value.encode()).hexdigest()[:6]}"
         for value, part in told.items()
     }
 

@@ -9,6 +9,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import OverrideParseException
 
 from lora_foundry.config.errors import SweepError
 from lora_foundry.launch.points.check import group_options, problems_of
@@ -38,6 +39,41 @@ def points_of(loader: ConfigLoader, params: Mapping[str, str], arguments: Sequen
     if empty:
         raise SweepError([f"{key}: no value left to sweep (an empty range or a glob without a match)" for key in empty])
     return [list(point) for point in itertools.product(*values.values())]
+
+
+def declared(loader: ConfigLoader, params: Mapping[str, object], arguments: Sequence[str]) -> tuple[str, ...] | None:
+    """Keys that a sweep says it varies, in the order of :func:`points_of`; null where it says nothing.
+
+    Args:
+        loader: Hydra's.
+        params: What its sweeper was given: values in sweep syntax, or a space of the sweeper's own.
+        arguments: The command line's overrides.
+    """
+    parser = OverridesParser.create(config_loader=loader)
+    varied: dict[str, bool] = {}
+    for key, value in params.items():
+        if not isinstance(value, str | int | float | None):
+            varied[key] = True  # a space
+            continue
+        try:
+            (override,) = parser.parse_overrides(as_texts([f"{key}={value}"]))
+        except OverrideParseException:  # one in the sweeper's own words
+            varied[key] = True
+        else:
+            varied[_plain_key(override)] = _varies(override)
+    for override in parser.parse_overrides(list(arguments)):
+        varied[_plain_key(override)] = _varies(override)
+    return tuple(key for key, varies in varied.items() if varies and not is_hydra(key)) or None
+
+
+def _plain_key(override: Override) -> str:
+    return override.get_key_element().lstrip("+~")
+
+
+def _varies(override: Override) -> bool:
+    if not override.is_sweep_override():
+        return False
+    return not override.is_discrete_sweep() or len(set(_values(override))) > 1
 
 
 def _values(override: Override) -> list[str]:
