@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-FAKE_WORKER = f"hydra.launcher.worker_command=[{sys.executable},-m,tests.launch.fake_worker]"
+from tests.launch.start_fake_worker import COMMAND
+
+FAKE_WORKER = f"hydra.launcher.worker_command=[{','.join(COMMAND)}]"
 
 
 @dataclass(frozen=True, kw_only=True)

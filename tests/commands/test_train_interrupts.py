@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lora_foundry.launch.records.results import read_results
+from tests.commands.ran import FAKE_WORKER
 from tests.launch.seeds import Seed, seeds
 from tests.root import PROJECT_ROOT
 
@@ -29,7 +30,7 @@ def _hang_ups_are_heard() -> Iterator[None]:
 
 
 def _start(sweep_dir: Path, *words: str) -> subprocess.Popen[str]:
-    worker = f"hydra.launcher.worker_command=[{sys.executable},-m,tests.launch.fake_worker]"
+    worker = FAKE_WORKER
     return subprocess.Popen(
         [sys.executable, "-m", "src.train", *words, "-m", "tracking=none", f"hydra.sweep.dir={sweep_dir}", worker],
         cwd=PROJECT_ROOT,

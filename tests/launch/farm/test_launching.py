@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +17,8 @@ from lora_foundry.launch.farm.outside import Outside
 from lora_foundry.launch.farm.sweep import Settings
 from lora_foundry.wire.outcomes import JobOutcome
 from tests.launch.seeds import Seed, seeds
+from tests.launch.start_fake_worker import COMMAND
 from tests.root import PROJECT_ROOT
-
-_WORKER = (sys.executable, "-m", "tests.launch.fake_worker")
 
 
 @pytest.fixture
@@ -38,7 +36,7 @@ def launching(tmp_path: Path, seen: list[list[JobOutcome]]) -> Iterator[Launchin
         words = [f"hydra.sweep.dir={tmp_path}/s", "hydra.job.name=train"]
         master = compose("train", overrides=words, return_hydra_config=True)
         loader = GlobalHydra.instance().config_loader()
-        yield Launching(loader, master, Settings(worker_command=_WORKER), Outside(finish=finish))
+        yield Launching(loader, master, Settings(worker_command=COMMAND), Outside(finish=finish))
 
 
 @pytest.mark.slow
@@ -100,7 +98,7 @@ def test_skipped_points_have_returns_too_in_order_with_their_stored_loss(launchi
         ["lora.rank=8", "tracking=none"],
     ]
     launching.launch(batch, 0)
-    settings = Settings(worker_command=_WORKER, skip_finished=True)
+    settings = Settings(worker_command=COMMAND, skip_finished=True)
     again = Launching(launching._loader, launching._master, settings, Outside(finish=lambda *_: None))
     turned = [batch[2], batch[0], batch[1]]
     again.check(turned, 0)

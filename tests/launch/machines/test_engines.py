@@ -26,9 +26,7 @@ from lora_foundry.wire.commands import JoinCommand, PackCommand, PackedJob
 from lora_foundry.wire.events import Event, PackEnded, ProgressEvent, StateEvent, read_events
 from tests.launch.memory_engine import Clock, MemoryEngine
 from tests.launch.seeds import Seed
-
-COMMAND = (sys.executable, "-m", "tests.launch.fake_worker")
-
+from tests.launch.start_fake_worker import COMMAND
 
 IN_MEMORY = "memory"
 of_processes = pytest.mark.parametrize("engine", sorted(ENGINES), indirect=True)
