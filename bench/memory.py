@@ -20,7 +20,7 @@ from bench import PROJECT_ROOT
 from bench.measure import Claim, Result, Table, arguments
 from lora_foundry.config.compose import compose_job
 from lora_foundry.config.files import write_json
-from lora_foundry.launch.machines.engines.environment import allocator
+from lora_foundry.launch.machines.environment import allocator
 from lora_foundry.memory.predict import curve_of
 
 if TYPE_CHECKING:

@@ -12,17 +12,20 @@ from typing import Any
 import pytest
 
 from lora_foundry.config import ConfigError, parse, parse_stored
-from lora_foundry.config.choices import CHOICES, OPTIMIZERS, Choice, Choices, Options
+from lora_foundry.config.choices import CHOICES, ENGINES, OPTIMIZERS, Choice, Choices, Options
 from lora_foundry.config.digest import config_digest
+from lora_foundry.config.errors import SweepError
 from lora_foundry.config.hints import hint_of, known_keys
+from lora_foundry.config.launcher import Settings
 from tests.root import PROJECT_ROOT
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
-EVERY = [(choices, name) for choices in CHOICES for name in choices.names()]
+KINDS = (*CHOICES, ENGINES)
+EVERY = [(choices, name) for choices in KINDS for name in choices.names()]
 _LOADS_ALL = """
 import sys
-from lora_foundry.config.choices import CHOICES, Choice
-for choices in CHOICES:
+from lora_foundry.config.choices import CHOICES, ENGINES, Choice
+for choices in (*CHOICES, ENGINES):
     for name in choices.names():
         choices.load(name, Choice)
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
@@ -41,7 +44,7 @@ _HEAVY = {
 }
 
 
-@pytest.mark.parametrize("choices", CHOICES, ids=lambda choices: choices.key)
+@pytest.mark.parametrize("choices", KINDS, ids=lambda choices: choices.key)
 def test_names_are_those_of_the_files(choices: Choices) -> None:
     folder = PROJECT_ROOT / "src" / Path(*choices.package.split("."))
     assert list(choices.names()) == sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__")
@@ -70,6 +73,13 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(with_values: Chang
     )
     with pytest.raises(LookupError, match="allowed is one of adafactor, adamw, prodigy"):
         OPTIMIZERS.load("adamww", Choice)
+
+
+def test_an_unknown_engine_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(
+        SweepError, match=r"launcher.engine: got 'lcal', allowed is one of local; did you mean 'local'\?"
+    ):
+        Settings(engine="lcal").check()
 
 
 def test_a_file_without_a_choice_of_its_kind_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lora_foundry.config.schema import JobConfig
-from lora_foundry.launch.machines.engines.protocol import WORKER_LOST, Slot
+from lora_foundry.launch.machines.engine import WORKER_LOST, Slot
 from lora_foundry.wire.commands import (
     COMMANDS,
     Command,
@@ -57,7 +57,7 @@ class Clock:
 
 
 class MemoryWorker:
-    """Implements :class:`~lora_foundry.launch.machines.engines.protocol.Worker`; takes a turn when asked for events."""
+    """Implements :class:`~lora_foundry.launch.machines.engine.Worker`; takes a turn when asked for events."""
 
     def __init__(self, training: FakeTraining, log: Path, clock: Clock, queue_s: float = 0.0) -> None:
         self.pid = training.pid
@@ -134,7 +134,7 @@ class MemoryWorker:
 
 
 class MemoryEngine:
-    """Implements :class:`lora_foundry.launch.machines.engines.protocol.Engine`.
+    """Implements :class:`lora_foundry.launch.machines.engine.Engine`.
 
     Args:
         clock: Goes on while workers are waited for.

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from lora_foundry.launch.machines.engines.environment import worker_environment
-from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.machines.engine import Slot
+from lora_foundry.launch.machines.environment import worker_environment
 from lora_foundry.memory.limit import set_limit, too_small
 from lora_foundry.memory.watch import GIB, Watch, available_bytes, taken_bytes, total_bytes
 from lora_foundry.training.shortage import OutOfMemoryError

@@ -125,3 +125,4 @@ OPTIMIZERS = Choices("optimizer.name", "lora_foundry.training.optimizers")
 SCHEDULES = Choices("scheduler.name", "lora_foundry.training.schedules")
 CHOICES = (OPTIMIZERS, SCHEDULES)
 """Every kind of choice of a job."""
+ENGINES = Choices("hydra.launcher.engine", "lora_foundry.launch.machines.engines")

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from lora_foundry.config.choices import ENGINES, Choice
 from lora_foundry.config.errors import SweepError
+from lora_foundry.config.parse import nearest
 
 _IONICE = (None, "idle", *range(8))
 
@@ -22,7 +24,7 @@ class Settings:
         least_gain: How many times as fast a pack has to be as its halves, tried on its first steps, to be worth it;
             null tries nothing.
         worker_command: The worker's command line; null for ``python -m lora_foundry.worker``.
-        engine: What starts workers.
+        engine: What starts workers: a file of :mod:`lora_foundry.launch.machines.engines`.
         devices: Numbers of the GPUs to use, as nvidia-smi counts; null takes all.
         slots: Workers a device; null is one, and on the CPU what :mod:`lora_foundry.launch.machines.workers` says.
         reserve: Share of a device's free memory that packs leave alone.
@@ -68,16 +70,17 @@ class Settings:
         given: dict[str, Any] = {key: _plain(value) for key, value in options.items() if key in known}
         return cls(**given)
 
-    def check(self, engines: tuple[str, ...]) -> None:
-        """Refuse what cannot work.
+    def check(self) -> None:
+        """Refuse what cannot work, here or with the engine that was chosen.
 
         Raises:
             SweepError: With a line for each wrong value.
         """
+        engines = ENGINES.names()
         wrong = [
             (self.pack_size is not None and self.pack_size < 1, "pack_size", "at least 1, or null for the default"),
             (self.least_gain is not None and self.least_gain <= 0, "least_gain", "more than 0, or null for no trial"),
-            (self.engine not in engines, "engine", f"one of {', '.join(engines)}"),
+            (self.engine not in engines, "engine", f"one of {', '.join(engines)}{nearest(self.engine, [*engines])}"),
             (self.slots is not None and self.slots < 1, "slots", "at least 1, or null for the default"),
             (not 0 <= self.reserve < 1, "reserve", "a share from 0 to below 1"),
             (self.stall_s <= 0, "stall_s", "more than 0 seconds"),
@@ -92,6 +95,8 @@ class Settings:
             for bad, name, allowed in wrong
             if bad
         ]
+        if self.engine in engines and not problems:
+            problems = ENGINES.load(self.engine, Choice).problems(self)
         if problems:
             raise SweepError(problems)
 

@@ -12,7 +12,7 @@ from lora_foundry.launch.plan.clock import shape
 
 if TYPE_CHECKING:
     from lora_foundry.config.schema import JobConfig
-    from lora_foundry.launch.machines.engines.protocol import Slot
+    from lora_foundry.launch.machines.engine import Slot
     from lora_foundry.launch.plan.clock import Basis
     from lora_foundry.memory.pace import Rate
     from lora_foundry.memory.paces import Paces

@@ -10,7 +10,7 @@ import pytest
 from lora_foundry.launch.farm.remaining import Remaining
 from lora_foundry.launch.farm.stations import Station
 from lora_foundry.launch.farm.waiting import Task
-from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.plan.clock import END_S, NEXT_S, START_S, Clock, NoPace
 from lora_foundry.launch.plan.packing import PackPlan
 from lora_foundry.launch.records.live_jobs import LiveJob

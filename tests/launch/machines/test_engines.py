@@ -1,4 +1,4 @@
-"""What every engine has to do: a new one is added to ``ENGINES`` and has to pass these with real workers.
+"""What every engine has to do: a new file has to pass these with real workers.
 
 The engine in memory, with which supervision is tested, passes what is not of processes: else those tests would mean
 nothing.
@@ -18,10 +18,11 @@ import psutil
 import pytest
 from omegaconf import OmegaConf
 
+from lora_foundry.config.choices import ENGINES
 from lora_foundry.config.compose import compose_job
 from lora_foundry.config.launcher import Settings
-from lora_foundry.launch.machines.engines import ENGINES
-from lora_foundry.launch.machines.engines.protocol import WORKER_LOST, Engine, Slot, Worker
+from lora_foundry.launch.machines.engine import WORKER_LOST, Engine, Slot, Worker
+from lora_foundry.launch.machines.engines import engine_of
 from lora_foundry.wire.commands import JoinCommand, PackCommand, PackedJob
 from lora_foundry.wire.events import Event, PackEnded, ProgressEvent, StateEvent, read_events
 from tests.launch.memory_engine import Clock, MemoryEngine
@@ -29,14 +30,14 @@ from tests.launch.seeds import Seed
 from tests.launch.start_fake_worker import COMMAND
 
 IN_MEMORY = "memory"
-of_processes = pytest.mark.parametrize("engine", sorted(ENGINES), indirect=True)
+of_processes = pytest.mark.parametrize("engine", ENGINES.names(), indirect=True)
 
 
-@pytest.fixture(params=[*sorted(ENGINES), IN_MEMORY])
+@pytest.fixture(params=[*ENGINES.names(), IN_MEMORY])
 def engine(request: pytest.FixtureRequest) -> Engine:
     if request.param == IN_MEMORY:
         return MemoryEngine(Clock())
-    return ENGINES[request.param](Settings(worker_command=COMMAND))
+    return engine_of(Settings(engine=request.param, worker_command=COMMAND))
 
 
 @pytest.fixture

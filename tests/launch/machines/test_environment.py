@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lora_foundry.launch.machines.engines.environment import worker_environment
+from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.machines.engines.local import WORKER_COMMAND
-from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.machines.environment import worker_environment
 from tests.root import PROJECT_ROOT
 from tests.surroundings import hostile, with_src
 
@@ -54,7 +54,7 @@ def test_a_worker_sees_its_slots_device_alone(given: dict[str, str]) -> None:
 def test_threads_are_a_number_that_there_is(
     share: int | None, asked: str | None, threads: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lora_foundry.launch.machines.engines.environment.cores", lambda: 2)
+    monkeypatch.setattr("lora_foundry.launch.machines.environment.cores", lambda: 2)
     given = {} if asked is None else {"OMP_NUM_THREADS": asked}
     made = worker_environment(Slot(name="cpu", device="cpu", threads=share), given)
     assert made.get("OMP_NUM_THREADS") == threads

@@ -15,7 +15,7 @@ import pytest
 
 from lora_foundry.config.errors import SweepError
 from lora_foundry.launch.machines import turns
-from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.machines.sharing import Sharing, check_locks
 from lora_foundry.launch.machines.turns import Turn, holder_of, locks_dir
 from tests.root import PROJECT_ROOT

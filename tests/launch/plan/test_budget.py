@@ -10,8 +10,8 @@ from lora_foundry.config.errors import SweepError
 from lora_foundry.config.launcher import Settings
 from lora_foundry.config.schema import JobConfig
 from lora_foundry.launch.machines.devices import Gpu
+from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.machines.engines.local import LocalEngine
-from lora_foundry.launch.machines.engines.protocol import Slot
 from lora_foundry.launch.plan.budget import GIB, NoForecast, budget_for
 from lora_foundry.launch.plan.clock import NoPace
 from lora_foundry.launch.plan.packing import Plan, make_plan

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_foundry.config.schema import JobConfig
-from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.plan.clock import END_S, NEXT_S, START_S, Basis, Clock, NoPace, in_words, schedule, shape
 from lora_foundry.launch.plan.packing import make_plan
 from tests.launch.jobs import job

@@ -8,7 +8,7 @@ import pytest
 
 from lora_foundry.config import JobConfig
 from lora_foundry.config.compose import compose_job
-from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.memory.predict import GPU_CONTEXT, curve_of
 from lora_foundry.wiring.forecast import TracedForecast
 from tests.config.chosen import optimizer

@@ -10,7 +10,7 @@ import pytest
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.launcher import Settings
 from lora_foundry.config.schema import JobConfig
-from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.plan.budget import GIB, Budget, NoForecast, budget_for
 from lora_foundry.launch.plan.clock import NoPace
 from lora_foundry.launch.plan.refusing import refuse_hopeless

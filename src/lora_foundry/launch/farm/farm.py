@@ -16,7 +16,7 @@ from lora_foundry.launch.farm.signals import Interrupts
 from lora_foundry.launch.farm.supervise import Supervisor
 from lora_foundry.launch.farm.waiting import Task
 from lora_foundry.launch.farm.writer import SafeWriter
-from lora_foundry.launch.machines.engines.protocol import WORKER_LOST, Engine
+from lora_foundry.launch.machines.engine import WORKER_LOST, Engine
 from lora_foundry.launch.machines.sharing import Sharing
 from lora_foundry.launch.plan.budget import Budget
 from lora_foundry.launch.plan.sizes import Sizes

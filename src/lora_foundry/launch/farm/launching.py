@@ -22,7 +22,6 @@ from lora_foundry.launch.farm.outcome import FAILED, OUTCOME, WRONG_INPUT
 from lora_foundry.launch.farm.outside import Outside
 from lora_foundry.launch.farm.prepared import ready
 from lora_foundry.launch.farm.sweep import run_resumed, run_sweep, settle_sweep, show_plan
-from lora_foundry.launch.machines.engines import ENGINES
 from lora_foundry.launch.points.names import Names
 from lora_foundry.launch.points.point import Overrides, Point, compose_points, said_once, sound_ones
 from lora_foundry.launch.points.preflight import Asked, full_disk, long_names, unready
@@ -65,7 +64,7 @@ class Launching:
         Raises:
             SweepError: With everything that is wrong with any point.
         """
-        self._settings.check(tuple(ENGINES))
+        self._settings.check()
         words = dict(enumerate(batch, start=first))
         points, problems = sound_ones(compose_points(self._loader, self._master, batch, first), words)
         resumed = [point for point in points if point.config.resume is not None]

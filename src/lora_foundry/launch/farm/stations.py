@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lora_foundry.launch.farm.waiting import Task
-from lora_foundry.launch.machines.engines.protocol import Slot, Worker
+from lora_foundry.launch.machines.engine import Slot, Worker
 from lora_foundry.launch.machines.starting import Start
 from lora_foundry.launch.screen.live import Screen
 

@@ -13,7 +13,7 @@ from lora_foundry.launch.farm.remaining import Remaining
 from lora_foundry.launch.farm.signals import Interrupts
 from lora_foundry.launch.farm.stations import Station
 from lora_foundry.launch.farm.waiting import Task, Waiting
-from lora_foundry.launch.machines.engines.protocol import Engine, Slot, Worker
+from lora_foundry.launch.machines.engine import Engine, Slot, Worker
 from lora_foundry.launch.machines.sharing import Sharing
 from lora_foundry.launch.machines.starting import Start
 from lora_foundry.launch.plan.packing import Fits

@@ -13,8 +13,8 @@ from lora_foundry.config.warned import tags_of, told
 from lora_foundry.launch.farm.farm import Farm
 from lora_foundry.launch.farm.outside import Finish, Outside
 from lora_foundry.launch.farm.waiting import Task
-from lora_foundry.launch.machines.engines import ENGINES, engine_of
-from lora_foundry.launch.machines.engines.protocol import Engine
+from lora_foundry.launch.machines.engine import Engine
+from lora_foundry.launch.machines.engines import engine_of
 from lora_foundry.launch.machines.sharing import check_locks
 from lora_foundry.launch.machines.workers import with_slots
 from lora_foundry.launch.plan.budget import Budget, Forecast, budget_for
@@ -159,7 +159,7 @@ def settings_of(resumed: Resumed) -> Settings:
     if stored is None:
         say(["The launcher's options cannot be read (.hydra/hydra.yaml of the jobs): it goes on with the defaults"])
     settings = Settings.of(stored or {})
-    settings.check(tuple(ENGINES))
+    settings.check()
     return settings
 
 

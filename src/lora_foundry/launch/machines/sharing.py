@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from lora_foundry.config.errors import SweepError
-from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.machines.turns import VARIABLE, Turn, make_locks_dir
 
 _EVERY_S = 0.25  # between two looks at a device that is another's

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from lora_foundry.launch.machines.engines.protocol import Worker
+from lora_foundry.launch.machines.engine import Worker
 
 _MOMENT_S = 0.25  # a process of this machine is there in some milliseconds
 

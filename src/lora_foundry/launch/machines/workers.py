@@ -17,7 +17,7 @@ from lora_foundry.config.launcher import Settings
 from lora_foundry.config.paths import locate
 from lora_foundry.config.schema import JobConfig, ModelConfig
 from lora_foundry.config.surroundings import threads_asked
-from lora_foundry.launch.machines.engines.protocol import Engine
+from lora_foundry.launch.machines.engine import Engine
 
 _SMALL_BASE = 256 * 2**20  # bytes of its files
 _JOBS_EACH = 4  # fewer than that do not pay for another start

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from lora_foundry.config.kinds import kind_of
 from lora_foundry.config.length import known_steps, rows_of
 from lora_foundry.config.schema import JobConfig
-from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.machines.engine import Slot
 
 Basis = Literal["measured", "estimated", "guessed"]
 START_S = 9.0  # a worker's start: imports, data, the base, the first scores (bench.one_job)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from lora_foundry.config.kinds import shared, shared_text
 from lora_foundry.config.length import rows_of
 from lora_foundry.config.schema import JobConfig
-from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.plan.clock import Clock, NoPace, schedule
 from lora_foundry.launch.plan.sizes import MOST_MEMBERS, MOST_ROWS
 

@@ -11,7 +11,7 @@ from lora_foundry.config.errors import SweepError
 from lora_foundry.config.giving_way import last_rung
 from lora_foundry.config.launcher import Settings
 from lora_foundry.config.schema import JobConfig
-from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.plan.budget import GIB, Budget
 
 _SHOWN_KINDS, _SHOWN_JOBS = 3, 4

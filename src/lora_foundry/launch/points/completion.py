@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from lora_foundry.config.called import COMMANDS, PROGRAM
+from lora_foundry.config.choices import ENGINES
 from lora_foundry.config.hints import known_keys
 from lora_foundry.config.keys import choices_of, is_group
 from lora_foundry.config.launcher import Settings
@@ -90,6 +91,8 @@ def _values(key: str, groups: Mapping[str, Sequence[str]]) -> list[str]:
     if key.startswith("hydra/"):
         own = OURS.get(key.removeprefix("hydra/"))
         return [*([own] if own else []), *groups.get(key, ())]
+    if key == ENGINES.key:
+        return list(ENGINES.names())
     switches = [f"hydra.launcher.{field.name}" for field in fields(Settings) if isinstance(field.default, bool)]
     return ["true", "false"] if key in switches else list(groups.get(key, choices_of(key)))
 

@@ -1,20 +1,25 @@
-"""Engines by name (``hydra.launcher.engine``); a new one is a file here and a line in :data:`ENGINES`."""
+"""Engines, a file each (``hydra.launcher.engine``): what starts, watches and ends workers on one kind of machine."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from lora_foundry.launch.machines.engines.local import LocalEngine
+from lora_foundry.config.choices import ENGINES, Choice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from lora_foundry.config.launcher import Settings
-    from lora_foundry.launch.machines.engines.protocol import Engine
+    from lora_foundry.launch.machines.engine import Engine
 
-ENGINES: dict[str, Callable[[Settings], Engine]] = {"local": LocalEngine}
+
+class EngineChoice(Choice, ABC):
+    """One kind of machine; its ``problems`` are asked of the launcher's settings."""
+
+    @abstractmethod
+    def build(self, settings: Settings) -> Engine:
+        """Its engine, for one sweep; nothing is started."""
 
 
 def engine_of(settings: Settings) -> Engine:
     """The engine that ``settings`` name, built: once for a sweep, whatever asks it."""
-    return ENGINES[settings.engine](settings)
+    return ENGINES.load(settings.engine, EngineChoice).build(settings)

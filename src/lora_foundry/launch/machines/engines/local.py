@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from lora_foundry.config.allowance import cores, memory_left, quota_bites
 from lora_foundry.config.errors import SweepError
 from lora_foundry.launch.machines.devices import Gpu, gpus, visible
-from lora_foundry.launch.machines.engines.environment import worker_environment
-from lora_foundry.launch.machines.engines.protocol import WORKER_LOST, Slot
+from lora_foundry.launch.machines.engine import WORKER_LOST, Slot
+from lora_foundry.launch.machines.engines import EngineChoice
+from lora_foundry.launch.machines.environment import worker_environment
 from lora_foundry.launch.machines.turns import Holder, holder_of
 from lora_foundry.wire.commands import (
     COMMANDS,
@@ -39,7 +40,7 @@ _TAIL_BYTES = 16_384
 
 
 class LocalEngine:
-    """Implements :class:`~lora_foundry.launch.machines.engines.protocol.Engine` here: a GPU a slot, or the CPU."""
+    """Implements :class:`~lora_foundry.launch.machines.engine.Engine` here: a GPU a slot, or the CPU."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -48,7 +49,6 @@ class LocalEngine:
     def slots(self, accelerator: str, each: int | None = None) -> list[Slot]:
         """See the protocol."""
         share = each or self._settings.slots_each
-        self._check_ionice()
         found = [] if accelerator == "cpu" else visible(gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
         if accelerator == "gpu" and not found:
             raise SweepError([f"trainer.accelerator: got gpu, but {_no_gpu()}; allowed here is cpu or auto"])
@@ -115,15 +115,6 @@ class LocalEngine:
             allowed = ", ".join(map(str, sorted(there)))
             raise SweepError([f"hydra.launcher.devices: got {list(wanted)}, allowed are {allowed} ({why})"])
         return [card for number in dict.fromkeys(wanted) for card in found if card.index == number]
-
-    def _check_ionice(self) -> None:
-        if self._settings.ionice is not None and shutil.which("ionice") is None:
-            raise SweepError(
-                [
-                    f"hydra.launcher.ionice: got {self._settings.ionice!r}, but there is no ionice command on this "
-                    "machine; install util-linux, or leave it null"
-                ]
-            )
 
     def start(self, slot: Slot, sweep_dir: Path, cwd: Path, inherit: Sequence[int] = ()) -> LocalWorker:
         """See the protocol."""
@@ -268,3 +259,19 @@ class LocalWorker:
             msg = "the worker was started without a pipe of its own"
             raise TypeError(msg)
         return pipe
+
+
+class _Local(EngineChoice):
+    def problems(self, group: Settings, /) -> list[str]:
+        if group.ionice is None or shutil.which("ionice") is not None:
+            return []
+        return [
+            f"hydra.launcher.ionice: got {group.ionice!r}, but there is no ionice command on this machine; install "
+            "util-linux, or leave it null"
+        ]
+
+    def build(self, settings: Settings) -> LocalEngine:
+        return LocalEngine(settings)
+
+
+CHOICE = _Local()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from lora_foundry.config.allowance import cores
 from lora_foundry.config.paths import CHECKOUT, PACKAGE
 from lora_foundry.config.surroundings import foreign, threads_asked
-from lora_foundry.launch.machines.engines.protocol import Slot
+from lora_foundry.launch.machines.engine import Slot
 
 # A shell's wishes for Python itself: errors out of libraries' warnings, an alphabet that names of files do not keep to,
 # a prompt at the end.
