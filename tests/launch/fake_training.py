@@ -72,6 +72,7 @@ class FakeTraining:
         self.packs: list[dict] = []
         self.stopping = self.leaving = self._stopped_all = False
         self.stopped: set[int] = set()
+        self.pruned: set[int] = set()
         self.pack: PackPlan | None = None
         self.joining: list[dict] = []
 
@@ -91,6 +92,8 @@ class FakeTraining:
             self.packs.append(command)
         elif name == "stop_job":
             self.stopped.add(command["job"])
+        elif name == "prune_job":
+            self.pruned.add(command["job"])
         self.stopping = self.stopping or name == "stop"
         self.leaving = self.leaving or name in ("exit", "stop")
 
@@ -231,7 +234,9 @@ class PackPlan:
         seed, stopped = self.configs[number].seed, number in self.training.stopped
         if stopped and seed == Seed.DIES_OF_STOP_ONCE and first_time(Path(self.jobs[number]["dir"])):
             raise DiesNow
-        if stopped:
+        if number in self.training.pruned:
+            self.tell("state", number, state="PRUNED", error=None, summary=None)
+        elif stopped:
             self.tell("state", number, state="KILLED", error=STOPPED, summary=None)
         elif seed == Seed.DIVERGES and self.steps == 2:
             self.tell("state", number, state="FAILED", error="the loss is not finite at step 2", summary=None)

@@ -19,6 +19,7 @@ from lora_foundry.wire.commands import (
     ExitCommand,
     JoinCommand,
     PackCommand,
+    PruneJobCommand,
     StopCommand,
     StopJobCommand,
 )
@@ -94,6 +95,9 @@ class MemoryWorker:
 
     def stop(self, job: int | None = None) -> None:
         self._take(StopCommand() if job is None else StopJobCommand(job=job))
+
+    def prune(self, job: int) -> None:
+        self._take(PruneJobCommand(job=job))
 
     def kill(self) -> None:
         self.code = _KILLED if self.code is None else self.code

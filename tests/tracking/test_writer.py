@@ -131,6 +131,24 @@ def test_runs_end_as_the_launcher_says_also_those_that_never_started(
     assert Recorded(sweep).statuses() == {-1: parent} | dict(enumerate(ends))
 
 
+def test_a_pruned_run_is_finished_with_a_tag_and_makes_no_sweep_killed(
+    make_sweep: MakeSweep, record: Record, tracking: TrackingConfig
+) -> None:
+    sweep = make_sweep(jobs=2)
+    sweep.state(0, "RUNNING")
+    sweep.state(0, "PRUNED")
+    record(sweep, {0: "PRUNED", 1: "PRUNED"})
+    recorded = Recorded(sweep)
+    assert recorded.statuses() == {-1: "FINISHED", 0: "FINISHED", 1: "FINISHED"}
+    assert [recorded.children[job].data.tags["state"] for job in (0, 1)] == ["PRUNED", "PRUNED"]
+    sweep.records = sweep.records[:1]
+    writer = SweepWriter(sweep.dir, sweep.records, tracking, sweep.id, COMMAND)
+    writer.start()
+    sweep.state(0, "RUNNING")
+    writer.close({0: "FINISHED"})
+    assert "state" not in Recorded(sweep).children[0].data.tags, "somebody went on with it"
+
+
 def test_events_are_recorded_while_the_sweep_runs(make_sweep: MakeSweep, tracking: TrackingConfig) -> None:
     sweep = make_sweep(jobs=1)
     writer = SweepWriter(sweep.dir, sweep.records, tracking, sweep.id, COMMAND)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,21 @@ def _clock(monkeypatch: pytest.MonkeyPatch, cost: Callable[[int], float]) -> Non
     monkeypatch.setattr(Pacing, "on_train_batch_start", began)
     monkeypatch.setattr(Pacing, "on_train_batch_end", ended)
     monkeypatch.setattr("lora_foundry.training.callbacks.pacing.time.perf_counter", lambda: now[0])
+
+
+@pytest.mark.slow
+def test_a_pruned_member_leaves_with_a_checkpoint_and_its_mates_do_not_notice(tmp_path: Path) -> None:
+    looks = itertools.count(1)
+    asked = Requests(pruned=lambda: {0} if next(looks) > 4 else set())
+    trained = train([PLAIN, LONGER], tmp_path / "packed", requests=asked)
+    assert trained.states(0) == ["RUNNING", "PRUNED"]
+    assert trained.states(1) == ["RUNNING", "FINISHED"]
+    alone = train([LONGER], tmp_path / "solo")
+    assert distance(trained.weights(LONGER.name), alone.weights(LONGER.name)) < LIMIT
+    assert not list((tmp_path / "packed" / PLAIN.name).glob("adapter/*.safetensors")), "nothing is exported of it"
+    went_on = train([PLAIN], tmp_path / "packed", resume=frozenset({PLAIN.name}))
+    plain = train([PLAIN], tmp_path / "plain")
+    assert distance(went_on.weights(PLAIN.name), plain.weights(PLAIN.name)) < LIMIT
 
 
 def _gain(trained: Trained) -> GainFound:

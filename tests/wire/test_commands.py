@@ -14,6 +14,7 @@ from lora_foundry.wire.commands import (
     JoinCommand,
     PackCommand,
     PackedJob,
+    PruneJobCommand,
     StopCommand,
     StopJobCommand,
 )
@@ -36,6 +37,7 @@ _JOBS = '"jobs": [{"job": 3, "dir": "/d", "name": "n", "resume": true}]'
         ),
         (StopCommand(), '{"cmd": "stop"}'),
         (StopJobCommand(job=3), '{"cmd": "stop_job", "job": 3}'),
+        (PruneJobCommand(job=3), '{"cmd": "prune_job", "job": 3}'),
         (ExitCommand(), '{"cmd": "exit"}'),
     ],
 )

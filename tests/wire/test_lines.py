@@ -23,7 +23,7 @@ from lora_foundry.wire.journal import (
     WorkerLine,
 )
 from lora_foundry.wire.lines import Kinds, Line, Loose, TimedLine, read_new
-from lora_foundry.wire.states import ENDED
+from lora_foundry.wire.states import AS_MEANT, ENDED
 from tests.wire.summaries import summary
 
 JOB = {"t": 1.5, "event": "job", "job": 3, "state": "FAILED", "error": "x", "summary": None}
@@ -159,7 +159,8 @@ def test_every_kind_is_frozen_and_keyword_only() -> None:
 
 
 def test_an_end_is_a_state_after_which_nothing_comes() -> None:
-    assert ENDED == ("FINISHED", "FAILED", "KILLED")
+    assert ENDED == ("FINISHED", "FAILED", "KILLED", "PRUNED")
+    assert AS_MEANT == ("FINISHED", "PRUNED"), "neither is trained again, nor complained of"
 
 
 def test_a_torn_last_line_stays_for_the_next_read(tmp_path: Path) -> None:

@@ -39,6 +39,16 @@ def test_packs_come_in_order_and_exit_comes_last() -> None:
     assert not commands.stopping()
 
 
+def test_one_job_is_stopped_or_pruned_until_it_is_sent_again() -> None:
+    commands = Commands(io.StringIO())
+    for line in (PACK % "a", '{"cmd": "stop_job", "job": 3}', '{"cmd": "prune_job", "job": 3}'):
+        commands._take(_command(line))
+    assert (commands.stopped(), commands.pruned()) == ({3}, {3})
+    assert not commands.stopping()
+    commands._take(_command(PACK % "b"))
+    assert (commands.stopped(), commands.pruned()) == (set(), set())
+
+
 def test_a_closed_pipe_is_a_stop() -> None:
     commands = _read(PACK % "a")
     assert commands.stopping()
@@ -49,4 +59,4 @@ def test_a_line_that_is_no_command_is_told_and_passed_over(capsys: pytest.Captur
     _read('nonsense\n{"cmd": "dance"}\n')
     told = capsys.readouterr().err
     assert "nonsense" in told
-    assert "allowed are pack, join, stop, stop_job and exit" in told
+    assert "allowed are pack, join, stop, stop_job, prune_job and exit" in told

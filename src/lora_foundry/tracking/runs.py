@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PARAMS_PER_BATCH = 100
 _CONFIG = "config"
+_STATE = "state"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -33,12 +34,14 @@ class Run:
         status: MLflow's status.
         marks: High-water mark: the latest step that the store holds, by metric key.
         images: Pictures that the store holds; null until asked for.
+        pruned: Whether it has the tag that says so.
     """
 
     id: str
     status: str
     marks: dict[str, int] = field(default_factory=dict)
     images: LoggedImages | None = None
+    pruned: bool = False
 
 
 class SweepRuns:
@@ -114,6 +117,9 @@ class SweepRuns:
         if run.status != "RUNNING":
             self.store.client.update_run(run.id, status="RUNNING")
             run.status = "RUNNING"
+        if run.pruned:
+            self.store.client.delete_tag(run.id, _STATE)
+            run.pruned = False
 
     def claim_parent(self) -> None:
         """The sweep runs again, under this launcher."""
@@ -134,10 +140,18 @@ class SweepRuns:
         return found
 
     def end(self, key: str, run: Run, state: str, at: float) -> None:
-        """Give ``run`` its final state as of ``at`` (unix seconds); once."""
-        if run.status != state:
-            self.store.client.set_terminated(run.id, status=state, end_time=int(at * 1000))
-            run.status = state
+        """Give ``run`` its final state as of ``at`` (unix seconds); once.
+
+        MLflow has no status for a pruned one: it is FINISHED there with the tag ``state=PRUNED``, as Optuna's callback
+        for MLflow leaves it.
+        """
+        if state == "PRUNED" and not run.pruned:
+            self.store.client.set_tag(run.id, _STATE, state)
+            run.pruned = True
+        status = "FINISHED" if state == "PRUNED" else state
+        if run.status != status:
+            self.store.client.set_terminated(run.id, status=status, end_time=int(at * 1000))
+            run.status = status
         self.track.states[key] = state
 
     def _create(self, key: str, name: str, tags: dict[str, str], at: float) -> Run:
@@ -226,4 +240,5 @@ def _key_of(run: MlflowRun) -> str:
 def _adopt(run: MlflowRun) -> Run:
     # The proto carries the step beside each latest value; RunData.metrics has the values alone.
     marks = {metric.key: metric.step for metric in run.data.to_proto().metrics}
-    return Run(id=run.info.run_id, status=run.info.status, marks=marks)
+    pruned = run.data.tags.get(_STATE) == "PRUNED"
+    return Run(id=run.info.run_id, status=run.info.status, marks=marks, pruned=pruned)

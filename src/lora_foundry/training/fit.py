@@ -116,7 +116,7 @@ def _train_together(pack: Pack, *, sink: Sink, folder: Path, resume: frozenset[s
         validation=validation,
         shows=Shows(pack, sink),
         exports=exports,
-        departures=Departures(sink, exports, requests.stopped),
+        departures=Departures(sink, exports, requests),
         pacing=Pacing(sink, requests.least_gain),
     )
     arrivals = Arrivals(sink, requests.arriving, others)

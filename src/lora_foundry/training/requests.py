@@ -42,6 +42,7 @@ class Requests:
 
     Attributes:
         stopped: Asked between steps for the numbers of the jobs that are to end; each is checkpointed and KILLED.
+        pruned: The same of those that going on with is not worth it; each is checkpointed and PRUNED.
         arriving: Asked between steps for members that want in.
         least_gain: Asked when members begin, for the gain below which they are not worth training together (tried on
             their first steps: those that are better trained apart are handed back); None tries nothing.
@@ -49,6 +50,7 @@ class Requests:
     """
 
     stopped: Callable[[], Collection[int]] = frozenset
+    pruned: Callable[[], Collection[int]] = frozenset
     arriving: Callable[[], Sequence[Arrival]] = _nobody
     least_gain: Callable[[], float | None] = _no_trial
     pace: Callable[[list[tuple[int, int, float]]], None] = _unheard

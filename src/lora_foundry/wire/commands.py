@@ -83,10 +83,24 @@ class StopJobCommand(Command):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PruneJobCommand(Command):
+    """End one job after the step under way, since going on with it is not worth its place; it is PRUNED.
+
+    Attributes:
+        job: Its number.
+    """
+
+    tag: ClassVar[str] = "prune_job"
+    job: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExitCommand(Command):
     """End when the packs that were sent before are done."""
 
     tag: ClassVar[str] = "exit"
 
 
-COMMANDS: Kinds[Command] = Kinds("cmd", (PackCommand, JoinCommand, StopCommand, StopJobCommand, ExitCommand))
+COMMANDS: Kinds[Command] = Kinds(
+    "cmd", (PackCommand, JoinCommand, StopCommand, StopJobCommand, PruneJobCommand, ExitCommand)
+)

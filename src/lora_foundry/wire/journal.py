@@ -230,7 +230,7 @@ class AskedLine(JournalLine):
 
     Attributes:
         job: Its number.
-        to: What: ``stop``.
+        to: What: ``stop`` or ``prune``.
     """
 
     tag: ClassVar[str] = "asked"

@@ -24,7 +24,7 @@ class JobOutcome:
         job: The job's number.
         name: The adapter's name.
         dir: The job's folder.
-        state: ``FINISHED``, ``FAILED`` or ``KILLED``.
+        state: ``FINISHED``, ``FAILED``, ``KILLED`` or ``PRUNED``.
         overrides: What the command line set, key to value.
         rank: The adapter's rank.
         summary: Results of a finished job, else null.

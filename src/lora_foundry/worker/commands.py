@@ -15,6 +15,7 @@ from lora_foundry.wire.commands import (
     ExitCommand,
     JoinCommand,
     PackCommand,
+    PruneJobCommand,
     StopCommand,
     StopJobCommand,
 )
@@ -22,7 +23,7 @@ from lora_foundry.wire.commands import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ALLOWED = "pack, join, stop, stop_job and exit"
+_ALLOWED = "pack, join, stop, stop_job, prune_job and exit"
 
 
 class Commands:
@@ -41,6 +42,7 @@ class Commands:
         self._packs: queue.SimpleQueue[PackCommand | None] = queue.SimpleQueue()  # its put may interrupt itself
         self._stop = threading.Event()
         self._stopped: set[int] = set()
+        self._pruned: set[int] = set()
         self._joining: list[PackCommand] = []
         self._under_way: str | None = None
         self._lock = threading.Lock()
@@ -65,6 +67,10 @@ class Commands:
     def stopped(self) -> frozenset[int]:
         """Numbers of the jobs that are to end after the step under way, whatever becomes of the others."""
         return frozenset(self._stopped)
+
+    def pruned(self) -> frozenset[int]:
+        """Numbers of the jobs that are to end so since going on with them is not worth it."""
+        return frozenset(self._pruned)
 
     def next_pack(self) -> PackCommand | None:
         """The next pack; waits for it. None when the worker is to end."""
@@ -103,7 +109,8 @@ class Commands:
     def _take(self, command: Command) -> None:
         if isinstance(command, PackCommand):
             # One that was stopped before may be wanted again.
-            self._stopped.difference_update(one.job for one in command.jobs)
+            for asked in (self._stopped, self._pruned):
+                asked.difference_update(one.job for one in command.jobs)
             with self._lock:
                 if isinstance(command, JoinCommand) and command.pack == self._under_way:
                     self._joining.append(command)
@@ -113,5 +120,7 @@ class Commands:
             self.stop()
         elif isinstance(command, StopJobCommand):
             self._stopped.add(command.job)
+        elif isinstance(command, PruneJobCommand):
+            self._pruned.add(command.job)
         elif isinstance(command, ExitCommand):
             self._packs.put(None)

@@ -178,6 +178,7 @@ class _PackRun:
             relief=Ladder(spool, self._asked, self._watch.check),
             requests=Requests(
                 stopped=commands.stopped,
+                pruned=commands.pruned,
                 arriving=self._arriving,
                 least_gain=lambda: self._least_gain,
                 pace=lambda paces: note_paces(config, device_name(device), torch.get_num_threads(), paces),

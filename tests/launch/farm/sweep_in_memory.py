@@ -121,7 +121,7 @@ class SweepInMemory:
             Screen(PatientConsole(file=self._said, width=200), self.jobs) as screen,
             Sharing(self.folder, lambda: slots, lambda _: None, share=True) as sharing,
         ):
-            Supervisor(
+            self.supervisor = Supervisor(
                 sweep_dir=self.folder,
                 engine=self.engine,
                 slots=slots,
@@ -135,7 +135,8 @@ class SweepInMemory:
                 interrupts=self.interrupts,
                 sharing=sharing,
                 remaining=Remaining(PlanClock(NoPace(), slots[0], trace=False), self.jobs),
-            ).run(self.tasks)
+            )
+            self.supervisor.run(self.tasks)
         return self
 
     def states(self) -> list[str]:

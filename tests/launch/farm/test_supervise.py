@@ -11,7 +11,7 @@ import pytest
 
 from lora_foundry.config.schema import JobConfig
 from lora_foundry.wire.control import ask_to_stop
-from lora_foundry.wire.journal import BeganLine, GainLine, InterruptedLine, JobLine, PackLine, RestartLine
+from lora_foundry.wire.journal import AskedLine, BeganLine, GainLine, InterruptedLine, JobLine, PackLine, RestartLine
 from tests.launch.farm.sweep_in_memory import Sweeps
 from tests.launch.jobs import job
 from tests.launch.seeds import Seed
@@ -262,6 +262,48 @@ def test_a_waiting_job_is_stopped_before_it_starts(sweep: Sweeps) -> None:
     assert done.states() == ["KILLED", "KILLED", "FINISHED"]
     assert done.jobs[1].error == "stopped before it started"
     assert [jobs for _, jobs in done.sent()] == [[0], [2]]
+
+
+def test_a_pruned_job_leaves_its_place_to_the_next_and_its_mates_do_not_notice(sweep: Sweeps) -> None:
+    made = sweep([_short(40, seed=int(Seed.ENDLESS)), _short(40)], [_short(20)], pack_size=2)
+    made.when(lambda: made.jobs[0].step > 2, lambda: made.supervisor.prune(0))
+    done = made.train()
+    assert done.states() == ["PRUNED", "FINISHED", "FINISHED"]
+    assert done.jobs[0].error is None, "nothing went wrong"
+    assert done.sent("join") == [("pack-0", [2])]
+    assert [(line.job, line.to) for line in done.journal(AskedLine)] == [(0, "prune")]
+
+
+def test_a_waiting_job_is_pruned_before_it_starts_and_twice_is_once(sweep: Sweeps) -> None:
+    made = sweep([Seed.ENDLESS], [1])
+    made.when(lambda: made.jobs[0].step > 2, lambda: [made.supervisor.prune(one) for one in (1, 1, 0, 0)])
+    done = made.train()
+    assert done.states() == ["PRUNED", "PRUNED"]
+    assert [jobs for _, jobs in done.sent()] == [[0]]
+    assert len(done.journal(AskedLine)) == 2
+
+
+def test_a_pruned_job_stays_so_whatever_ends_its_worker(sweep: Sweeps) -> None:
+    made = sweep([Seed.DIES_ONCE, 1])
+    made.when(lambda: made.jobs[0].step > 0, lambda: made.supervisor.prune(0))
+    assert made.train().states() == ["PRUNED", "FINISHED"]
+
+
+def test_a_pruned_job_stays_so_although_a_stop_comes_first(sweep: Sweeps) -> None:
+    made = sweep([Seed.DEAF])
+
+    def prune_and_stop() -> None:
+        made.supervisor.prune(0)
+        made.interrupts.ask()
+
+    made.when(lambda: made.jobs[0].step > 2, prune_and_stop)
+    assert made.train().states() == ["PRUNED"]
+
+
+def test_what_has_an_end_is_not_pruned(sweep: Sweeps) -> None:
+    made = sweep([0], [Seed.ENDLESS])
+    made.when(lambda: made.jobs[1].step > 2, lambda: [made.supervisor.prune(one) for one in (0, 1)])
+    assert made.train().states() == ["FINISHED", "PRUNED"]
 
 
 def test_a_job_stays_stopped_although_its_worker_died_of_it(sweep: Sweeps) -> None:

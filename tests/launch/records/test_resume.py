@@ -36,6 +36,22 @@ def test_what_was_stopped_or_never_began_goes_on_with_those_it_trained_with(inte
     assert [path.name for path in left.spools()] == ["resume-0.jsonl", "resume-1.jsonl"]
 
 
+def test_a_pruned_job_is_done_with_unless_its_folder_is_named(sweep: Sweeps) -> None:
+    made = sweep([Seed.ENDLESS, Seed.DEAF]).recorded()
+
+    def prune_one_and_stop() -> None:
+        made.supervisor.prune(0)
+        made.interrupts.ask()
+
+    made.when(lambda: made.jobs[1].step > 2, prune_one_and_stop)
+    made.train()
+    left = find_unfinished(made.folder, failed=True)
+    assert [one.index for one in left.jobs] == [1]
+    assert "skipped, pruned (resume=<its folder> goes on with one): job0" in "\n".join(left.notes)
+    assert [one.state for one in read_sweep_state(made.folder).jobs] == ["PRUNED", "KILLED"]
+    assert [one.index for one in find_resumed(str(made.folder / "0"), None).jobs] == [0]
+
+
 def test_a_failed_job_is_tried_again_on_request_alone(interrupted: SweepInMemory) -> None:
     left = find_unfinished(interrupted.folder, failed=True, only={0, 1})
     assert [one.index for one in left.jobs] == [1]

@@ -131,7 +131,8 @@ def _find_finished(
         results = {result.job: result for result in read_results(folder)} if jobs else {}
         for point, job in jobs.items():
             result = results[job]
-            if not is_finished(folder, result):
+            pruned = result.state == "PRUNED"
+            if not pruned and not is_finished(folder, result):
                 continue
             left.pop(point)
             reason = unchanged.reason(result.dir)
@@ -139,8 +140,9 @@ def _find_finished(
                 reasons[result.name] = reason
                 continue
             finished[point] = replace(result, job=point)
-            file = near(folder / str(result.file))
-            notes.append(f"skipped: finished, same config and data: {result.name}, {file}")
+            where = result.dir if pruned else folder / str(result.file)
+            how = "pruned" if pruned else "finished"
+            notes.append(f"skipped: {how}, same config and data: {result.name}, {near(where)}")
     if reasons:
         raise SweepError(refusals(reasons, command))
     return Again(whole=None, jobs={}, finished=finished, notes=tuple(notes))

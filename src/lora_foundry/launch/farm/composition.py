@@ -160,9 +160,11 @@ class Composition:
         self.waiting.put_first(tasks)
 
     def _not_stopped(self, numbers: Sequence[int]) -> list[int]:
-        """Without those that were asked to stop, which end here: whoever was told so is gone."""
+        """Without those that were asked to end, which end here: whoever was told so is gone."""
         for job in (self._jobs[number] for number in numbers):
-            if job.stopping:
+            if job.pruning:
+                self.settle(job, "PRUNED")
+            elif job.stopping:
                 self.settle(job, "KILLED", error="stopped on request")
         return [number for number in numbers if not self._jobs[number].ended]
 
@@ -205,7 +207,9 @@ class Composition:
             self._jobs[number].restarts += 1
 
     def settle(self, job: LiveJob, state: State, *, error: str | None = None, summary: Summary | None = None) -> None:
-        """Take in a job's new state."""
+        """Take in a job's new state; who is to be pruned is so whatever came before it: nobody wants it back."""
+        if job.pruning and state == "KILLED":
+            state, error = "PRUNED", None
         job.settle(state, error=error, summary=summary)
         self._journal.write(JobLine(job=job.record.index, state=state, error=error, summary=summary))
         self._screen.changed(job)

@@ -9,7 +9,7 @@ from typing import Any
 from lora_foundry.config.called import command_line
 from lora_foundry.config.launcher import Settings
 from lora_foundry.config.schema import TrackingConfig
-from lora_foundry.launch.farm.outcome import FAILED, INTERRUPTED, OUTCOME
+from lora_foundry.launch.farm.outcome import OUTCOME, code_of
 from lora_foundry.launch.farm.outside import Finish
 from lora_foundry.launch.farm.remaining import Remaining
 from lora_foundry.launch.farm.signals import Interrupts
@@ -129,9 +129,7 @@ class Farm:
             screen.line(f"results.json was not written ({error}); {command_line('status')} shows them", "yellow")
 
     def _exit_code(self, *, interrupted: bool) -> int:
-        if interrupted:
-            return INTERRUPTED
-        return FAILED if any(job.state != "FINISHED" for job in self._jobs.values()) else 0
+        return code_of((job.state for job in self._jobs.values()), interrupted=interrupted)
 
     def _greet(self, screen: Screen) -> None:
         count = len(self._jobs)

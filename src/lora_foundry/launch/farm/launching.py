@@ -33,6 +33,7 @@ from lora_foundry.launch.records.results import read_results
 from lora_foundry.launch.records.resume import Resumed, find_resumed
 from lora_foundry.launch.screen.planboard import say
 from lora_foundry.wire.outcomes import JobOutcome
+from lora_foundry.wire.states import AS_MEANT
 
 
 class JobFailedError(RuntimeError):
@@ -230,7 +231,7 @@ class Launching:
             return ret
         outcome = outcomes[one.index]
         ret.cfg, ret.hydra_cfg = one.cfg, one.hydra_cfg
-        if outcome.state == "FINISHED":
+        if outcome.state in AS_MEANT:
             ret.status, ret.return_value = JobStatus.COMPLETED, outcome.score
         else:
             ret.status = JobStatus.FAILED

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from lora_foundry.wire.states import AS_MEANT, State
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -12,7 +15,8 @@ class Outcome:
     """The exit code that ``src.train`` ends with.
 
     Attributes:
-        exit_code: 0 when every job finished, 1 when one failed, 2 for wrong input, 130 after an interrupt.
+        exit_code: 0 when every job ended as it was meant to, 1 when one failed, 2 for wrong input, 130 after an
+            interrupt.
     """
 
     exit_code: int = OK
@@ -23,3 +27,10 @@ class Outcome:
 
 
 OUTCOME = Outcome()
+
+
+def code_of(states: Iterable[State], *, interrupted: bool = False) -> int:
+    """What a sweep's process ends with whose jobs ended so."""
+    if interrupted:
+        return INTERRUPTED
+    return OK if all(state in AS_MEANT for state in states) else FAILED

@@ -342,6 +342,19 @@ class Supervisor:
                 return
         self._packs.leave(job, "stopped")
 
+    def prune(self, number: int) -> None:
+        """End a job after the step under way, PRUNED; one that waits ends at once, one that has ended stays so."""
+        job = self._jobs[number]
+        if job.ended or job.pruning:
+            return
+        job.pruning = True
+        self._journal.write(AskedLine(job=number, to="prune"))
+        for station in self._stations:
+            if station.task and number in station.task.pack.jobs and station.worker is not None:
+                station.worker.prune(number)
+                return
+        self._packs.settle(job, "PRUNED")
+
     def _dismiss(self) -> None:
         for station in self._stations:
             worker = station.worker

@@ -68,6 +68,9 @@ class Worker(Protocol):
     def stop(self, job: int | None = None) -> None:
         """Ask for a checkpoint and an end within seconds: of one job, or of the worker with all it has."""
 
+    def prune(self, job: int) -> None:
+        """Ask for an end of one job within seconds, PRUNED."""
+
     def kill(self) -> None:
         """End it and its children at once."""
 

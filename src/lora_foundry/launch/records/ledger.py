@@ -33,8 +33,8 @@ class Job:
         job: Its number there.
         name: The adapter's name.
         dir: Its folder.
-        state: ``PENDING``, ``RUNNING``, ``FINISHED``, ``FAILED``, ``KILLED``, or ``LOST``: pending or running, and the
-            launcher is gone.
+        state: ``PENDING``, ``RUNNING``, ``FINISHED``, ``FAILED``, ``KILLED``, ``PRUNED``, or ``LOST``: pending or
+            running, and the launcher is gone.
         device: The slot it was last on.
         step: Optimizer steps done.
         total: Of how many; null while unknown.

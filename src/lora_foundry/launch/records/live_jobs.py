@@ -17,7 +17,7 @@ class LiveJob:
     Attributes:
         record: The job.
         resume: Whether it continues from its checkpoints.
-        state: ``PENDING``, ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
+        state: ``PENDING``, ``RUNNING``, ``FINISHED``, ``FAILED``, ``KILLED`` or ``PRUNED``.
         step: Optimizer steps done.
         total: Optimizer steps in all; 0 while unknown.
         told_at: When the last step was told (Unix seconds); null before the first.
@@ -28,6 +28,7 @@ class LiveJob:
         error: Why it failed.
         restarts: How often it was started again after its worker died.
         stopping: Whether it was asked to stop; a worker that dies then takes the request along.
+        pruning: The same of a job that is to be PRUNED.
     """
 
     record: JobRecord
@@ -43,6 +44,7 @@ class LiveJob:
     error: str | None = None
     restarts: int = 0
     stopping: bool = False
+    pruning: bool = False
     _seen: list[tuple[float, int]] = field(default_factory=list)
 
     @property

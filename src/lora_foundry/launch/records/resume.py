@@ -236,8 +236,10 @@ def _skipped(results: Mapping[int, JobOutcome], unchanged: Unchanged) -> list[st
     same = [result.name for result in finished if unchanged.is_recorded(result.dir)]
     unknown = [result.name for result in finished if result.name not in same]
     broken = [result.name for result in results.values() if result.state == "FAILED"]
+    pruned = [result.name for result in results.values() if result.state == "PRUNED"]
     notes = [f"skipped: finished, same config and data: {few(same)}"] if same else []
     notes += [f"skipped, finished with its files in place: {few(unknown)}"] if unknown else []
+    notes += [f"skipped, pruned (resume=<its folder> goes on with one): {few(pruned)}"] if pruned else []
     notes += [f"skipped, failed ({command_line('retry')} tries again): {few(broken)}"] if broken else []
     return notes
 

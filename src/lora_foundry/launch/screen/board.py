@@ -14,6 +14,7 @@ from lora_foundry.config.best import best
 from lora_foundry.config.called import command_line
 from lora_foundry.launch.plan.clock import in_words
 from lora_foundry.launch.records.ledger import Job, Sweep
+from lora_foundry.wire.states import AS_MEANT
 
 _STYLE = {"FINISHED": "green", "FAILED": "bold red", "KILLED": "yellow", "LOST": "yellow", "RUNNING": "cyan"}
 _HEADS = (
@@ -51,7 +52,7 @@ def board(sweeps: Sequence[Sweep], *, unfold: bool) -> RenderableType:
 
 
 def _is_finished(sweep: Sweep) -> bool:
-    return not sweep.running and all(job.state == "FINISHED" for job in sweep.jobs)
+    return not sweep.running and all(job.state in AS_MEANT for job in sweep.jobs)
 
 
 def _title(sweep: Sweep, *, with_best: bool) -> Text:

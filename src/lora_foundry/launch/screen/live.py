@@ -24,8 +24,8 @@ from lora_foundry.wire.states import ENDED
 _TRAINING = "training"
 _PLAIN_S = 10.0
 _LIVE_S = 0.25  # drawing costs the worker's cores a few milliseconds
-_STYLE = {"FINISHED": "green", "FAILED": "bold red", "KILLED": "yellow", "RUNNING": "cyan"}
-_WORD = {"FINISHED": "finished", "FAILED": "FAILED", "KILLED": "stopped", "RUNNING": "running"}
+_STYLE = {"FINISHED": "green", "FAILED": "bold red", "KILLED": "yellow", "RUNNING": "cyan", "PRUNED": "dim"}
+_WORD = {"FINISHED": "finished", "FAILED": "FAILED", "KILLED": "stopped", "RUNNING": "running", "PRUNED": "pruned"}
 
 
 class PatientConsole(Console):

@@ -25,6 +25,7 @@ from lora_foundry.wire.commands import (
     ExitCommand,
     JoinCommand,
     PackCommand,
+    PruneJobCommand,
     StopCommand,
     StopJobCommand,
 )
@@ -218,6 +219,10 @@ class LocalWorker:
     def stop(self, job: int | None = None) -> None:
         """Ask for a checkpoint and an end within seconds."""
         self._send(StopCommand() if job is None else StopJobCommand(job=job))
+
+    def prune(self, job: int) -> None:
+        """Ask for one job's end within seconds, PRUNED."""
+        self._send(PruneJobCommand(job=job))
 
     def kill(self) -> None:
         """End the worker and its children at once."""
