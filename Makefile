@@ -34,7 +34,7 @@ test: $(STAMP)  ## every test
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 ui: $(STAMP)  ## MLflow UI on http://127.0.0.1:5000 over mlruns/
-	@store="$$($(PY) -c 'from lora_foundry.tracking.addresses import default_store; print(default_store())')" && \
+	@store="$$(PYTHONPATH=src $(PY) -c 'from lora_foundry.tracking.addresses import default_store; print(default_store())')" && \
 	  $(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$$store" $(ARGS)
 
 bench: $(STAMP)  ## measure the speed figures of docs/benchmarks.md (ARGS=--quick for a short look)

@@ -17,21 +17,24 @@ from tests.surroundings import READ_ONLY, hostile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
+_ANYWHERE = ("-m", "lora_foundry", "train")
 SHORT = ("lora.rank=2,4", "-m", "trainer.max_steps=4", "scheduler.warmup_steps=1", "validation.max_images=2")
 
 
-def _train(folder: Path, environment: dict[str, str], cwd: str, shell: str) -> subprocess.CompletedProcess[str]:
+def _train(
+    folder: Path, environment: dict[str, str], cwd: str, shell: str, *program: str
+) -> subprocess.CompletedProcess[str]:
     places = {"hydra.sweep.dir": "sweep", "data.cache_dir": "cache", "tracking.root": "runs"}
     overrides = [*SHORT, "sample=none", *(f"{key}={folder / name}" for key, name in places.items())]
-    command = ["sh", "-c", shell, sys.executable, "-m", "src.train", *overrides, "hydra.launcher.least_gain=null"]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    command = ["sh", "-c", shell, sys.executable, *program, *overrides, "hydra.launcher.least_gain=null"]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 
 def test_the_adapters_are_bitwise_those_of_quiet_surroundings(tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if not foreign(name)} | {"OMP_NUM_THREADS": "1"}
-    quiet = _train(tmp_path / "quiet", clean, str(PROJECT_ROOT), 'exec "$0" "$@"')
+    quiet = _train(tmp_path / "quiet", clean, str(PROJECT_ROOT), 'exec "$0" "$@"', "-m", "src.train")
     assert quiet.returncode == 0, quiet.stdout + quiet.stderr
-    worst = _train(tmp_path / "worst", hostile(tmp_path, clean), READ_ONLY, 'umask 077; exec "$0" "$@" <&-')
+    worst = _train(tmp_path / "worst", hostile(tmp_path, clean), READ_ONLY, 'umask 077; exec "$0" "$@" <&-', *_ANYWHERE)
     assert worst.returncode == 0, worst.stdout + worst.stderr
     assert worst.stderr == quiet.stderr == ""
     names = {row["name"]: row["job"] for row in json.loads((tmp_path / "quiet/sweep/results.json").read_text())}
