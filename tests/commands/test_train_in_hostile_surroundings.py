@@ -21,9 +21,7 @@ _ANYWHERE = ("-m", "lora_foundry", "train")
 SHORT = ("lora.rank=2,4", "-m", "trainer.max_steps=4", "scheduler.warmup_steps=1", "validation.max_images=2")
 
 
-def _train(
-    folder: Path, environment: dict[str, str], cwd: str, shell: str, *program: str
-) -> subprocess.CompletedProcess[str]:
+def _train(folder: Path, env: dict[str, str], cwd: str, shell: str, *program: str) -> subprocess.CompletedProcess[str]:
     places = {"hydra.sweep.dir": "sweep", "data.cache_dir": "cache", "tracking.root": "runs"}
     overrides = [*SHORT, "sample=none", *(f"{key}={folder / name}" for key, name in places.items())]
     command = ["sh", "-c", shell, sys.executable, *program, *overrides, "hydra.launcher.least_gain=null"]

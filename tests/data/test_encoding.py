@@ -103,8 +103,7 @@ def test_captions_are_indexed_and_the_last_row_is_the_empty_one(
         12,
     )  # 11 images, two of them with the same caption, and the empty one
     assert encoded.captions["length"].dtype == torch.int64
-    assert encoded.captions["length"][encoded.empty_caption] == 0
-    assert encoded.empty_caption == 10
+    assert encoded.captions["length"][-1] == 0
     for row, record in enumerate(encoded.records):
         codes = encoded.captions["states"][encoded.caption_index[row]]
         assert codes[: len(record.caption)].tolist() == [float(ord(letter)) for letter in record.caption]

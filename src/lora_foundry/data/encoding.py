@@ -66,11 +66,6 @@ class EncodedData:
     caption_index: Tensor
     records: tuple[Record, ...]
 
-    @property
-    def empty_caption(self) -> int:
-        """The row of ``captions`` that a dropped caption takes."""
-        return len(next(iter(self.captions.values()))) - 1
-
 
 def encode_data(
     records: Sequence[Record],

@@ -63,10 +63,6 @@ def in_a_line(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-def _near(key: str) -> str:
-    return key_hint(key, [*known_keys(), *hydra_keys()])
-
-
 def _lines(message: str) -> list[str]:
     kept: list[str] = []
     for raw in message.splitlines():
