@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench import PROJECT_ROOT
-from lora_foundry.launch.records.journal import read_journal
-from lora_foundry.launch.records.ledger import is_held
+from lora_foundry.launch.records.journal import is_held, read_journal
 from lora_foundry.wire.events import Event, MetricsEvent, read_events
 from lora_foundry.wire.journal import JournalLine, WorkerLine
 

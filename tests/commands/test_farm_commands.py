@@ -16,8 +16,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from lora_foundry.commands import resume, status, stop
-from lora_foundry.launch.records.journal import read_journal
-from lora_foundry.launch.records.ledger import Job, is_held, read_sweep_state
+from lora_foundry.launch.records.journal import is_held, read_journal
+from lora_foundry.launch.records.ledger import sweep_at
 from lora_foundry.wire.journal import BeganLine, JobLine
 from tests.commands.ran import FAKE_WORKER, Command
 from tests.launch.seeds import Seed, seeds
@@ -41,13 +41,8 @@ def _sweep(command: Command, root: Path, *words: str, name: str = "10-00-00-a1b2
 
 
 def _states(folder: Path) -> list[str]:
-    return [job.state for job in _jobs(folder)]
-
-
-def _jobs(folder: Path) -> list[Job]:
-    sweep = read_sweep_state(folder)
-    assert sweep is not None
-    return list(sweep.jobs)
+    sweep = sweep_at(folder)
+    return [sweep.word(job) for job in sweep.jobs]
 
 
 def _killed_launcher(folder: Path, *words: str) -> None:
@@ -60,7 +55,7 @@ def _killed_launcher(folder: Path, *words: str) -> None:
     ):
         time.sleep(0.05)
     os.kill(launcher.pid, signal.SIGSTOP)  # it journals no more, its worker goes on
-    while time.monotonic() < deadline and not any(job.state == "FINISHED" for job in _jobs(folder)):
+    while time.monotonic() < deadline and "FINISHED" not in _states(folder):
         time.sleep(0.05)
     os.kill(launcher.pid, signal.SIGKILL)
     launcher.wait()

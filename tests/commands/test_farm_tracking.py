@@ -17,9 +17,8 @@ from typing import Any
 
 import pytest
 
-from lora_foundry.launch.records.journal import read_journal
-from lora_foundry.launch.records.ledger import is_held
-from lora_foundry.launch.records.results import read_results
+from lora_foundry.launch.records.journal import is_held, read_journal
+from lora_foundry.launch.records.reading import read_results
 from lora_foundry.wire.journal import SweepLine
 from tests.commands.ran import FAKE_WORKER
 from tests.commands.stopping import began, sweeps_in

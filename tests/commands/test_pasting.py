@@ -88,7 +88,7 @@ def test_the_command_to_train_anew_is_the_one_that_was_typed(
     (tmp_path / PHOTOS / "b.png").write_bytes(b"another")
     ran = train("seed=1,2", "hydra.launcher.skip_finished=true")
     assert ran.code == 2
-    for text in (ran.err, read_sweep(folder)["command"]):
+    for text in (ran.err, read_sweep(folder).command):
         (words,) = printed(text)
         given = OverridesParser.create().parse_overrides(as_texts([word for word in words if "=" in word]))
         values = {one.key_or_group: one.value() for one in given}

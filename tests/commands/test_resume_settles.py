@@ -10,7 +10,7 @@ import pytest
 from lora_foundry.commands import resume
 from lora_foundry.launch.records.journal import FILE as JOURNAL
 from lora_foundry.launch.records.journal import Journal
-from lora_foundry.launch.records.results import read_results
+from lora_foundry.launch.records.reading import read_results
 from lora_foundry.wire.outcomes import FILE
 from tests.commands.ran import Command
 from tests.launch.seeds import Seed, seeds

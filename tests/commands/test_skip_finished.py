@@ -251,7 +251,7 @@ def test_sweeps_lie_below_the_constant_part_of_the_folder(tmp_path: Path, monkey
     (tmp_path / "runs" / "broken" / "sweep.json").write_text("{")
 
     def found(pattern: str, folder: str) -> list[str]:
-        return [record["id"] for _, record in earlier_sweeps(pattern, tmp_path / folder)]
+        return [record.id for _, record in earlier_sweeps(pattern, tmp_path / folder)]
 
     assert found("runs/${now:%Y}/${now:%H}-${sweep_id:}", "runs/y/z") == ["runs/a/b/deep", "runs/2", "runs/x/1"]
     assert found(f"{tmp_path}/runs/r-${{now:%H}}", "runs/r-1") == ["runs/a/b/deep", "runs/2", "runs/x/1"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_foundry.launch.records.results import read_results
+from lora_foundry.launch.records.reading import read_results
 from tests.commands.ran import FAKE_WORKER
 from tests.launch.seeds import Seed, seeds
 from tests.root import PROJECT_ROOT

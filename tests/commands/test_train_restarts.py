@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lora_foundry.launch.records.journal import read_journal
-from lora_foundry.launch.records.ledger import read_sweep_state
+from lora_foundry.launch.records.ledger import sweep_at
 from lora_foundry.wire.control import ask_to_stop
 from lora_foundry.wire.journal import BeganLine, JobLine, JournalLine, WorkerLine
 from tests.commands.ran import Command, Ran
@@ -45,7 +45,7 @@ def test_the_ledger_counts_deaths_and_keeps_the_steps_of_those_that_were_stopped
     asking = _ask_when_running(tmp_path / "sweep", 0)
     ran = command(seeds(Seed.ENDLESS, Seed.DIES_ONCE, 1), "-m", QUICK)
     asking.join()
-    sweep = read_sweep_state(ran.sweep_dir)
+    sweep = sweep_at(ran.sweep_dir)
     assert sweep is not None
     assert [job.restarts for job in sweep.jobs][1:] == [1, 1]
     assert sweep.jobs[0].state == "KILLED"

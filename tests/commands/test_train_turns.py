@@ -17,8 +17,8 @@ import pytest
 
 from lora_foundry.commands import status
 from lora_foundry.launch.machines.turns import holder_of
-from lora_foundry.launch.records.journal import read_journal
-from lora_foundry.launch.records.ledger import is_held, read_sweep_state
+from lora_foundry.launch.records.journal import is_held, read_journal
+from lora_foundry.launch.records.ledger import sweep_at
 from lora_foundry.wire.journal import BeganLine, JournalLine, WaitingLine, WorkerLine
 from lora_foundry.wiring.forecast import TracedForecast
 from tests.commands.ran import FAKE_WORKER, Command
@@ -91,7 +91,10 @@ def _left_at(folder: Path) -> float:
 
 def _states(folder: Path) -> list[str]:
     """Of its jobs; none before the sweep is written."""
-    return [job.state for job in read_sweep_state(folder).jobs] if (folder / "sweep.json").exists() else []
+    if not (folder / "sweep.json").exists():
+        return []
+    sweep = sweep_at(folder)
+    return [sweep.word(job) for job in sweep.jobs]
 
 
 def test_three_sweeps_go_in_the_order_in_which_they_came(
@@ -117,7 +120,7 @@ def test_three_sweeps_go_in_the_order_in_which_they_came(
     assert _left_at(b) <= _told(c, BeganLine)[0].t
     assert said[1].count("place 1 in the queue") == 1, "once, not with every look"
     assert "is in use by" not in said[0]
-    third_sweep = read_sweep_state(c)
+    third_sweep = sweep_at(c)
     assert third_sweep.waiting == ()
 
 

@@ -12,7 +12,7 @@ from lora_foundry.config.called import command_line
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.surroundings import settle
 from lora_foundry.launch.records.finding import NotFoundError, add_root, find
-from lora_foundry.launch.records.ledger import Sweep, columns, read_ledger, read_sweep_state
+from lora_foundry.launch.records.ledger import Sweep, columns, read_ledger, sweep_at
 
 WRONG_INPUT = 2
 
@@ -51,11 +51,11 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _look(folder: Path | None, root: Path, unread: list[str]) -> list[Sweep]:
-    return read_ledger(root, unread) if folder is None else [read_sweep_state(folder)]
+    return read_ledger(root, unread) if folder is None else [sweep_at(folder)]
 
 
 def _write_rows(sweeps: list[Sweep], *, as_json: bool) -> None:
-    rows = columns([job for sweep in sweeps for job in sweep.jobs])
+    rows = list(columns(sweeps))
     if as_json:
         print(json.dumps(rows, indent=1))
     elif rows:

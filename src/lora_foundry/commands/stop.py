@@ -11,9 +11,9 @@ from lora_foundry.config.called import command_line
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.surroundings import settle
 from lora_foundry.launch.records.finding import NotFoundError, add_root, find, root_words
-from lora_foundry.launch.records.ledger import is_held, read_sweep_state
+from lora_foundry.launch.records.journal import is_held
+from lora_foundry.launch.records.ledger import sweep_at
 from lora_foundry.wire.control import ask_to_stop
-from lora_foundry.wire.states import ENDED
 
 OK, NOT_YET, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -70,4 +70,5 @@ def _when(folder: Path, job: int | None) -> str:
 def _ended(folder: Path, job: int | None) -> bool:
     if job is None:
         return not is_held(folder)
-    return next(one for one in read_sweep_state(folder).jobs if one.job == job).state in (*ENDED, "LOST")
+    sweep = sweep_at(folder)
+    return not sweep.running or sweep.state.jobs[job].ended

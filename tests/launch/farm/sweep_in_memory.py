@@ -25,9 +25,10 @@ from lora_foundry.launch.plan.sizes import Sizes
 from lora_foundry.launch.records.folders import add_jobs, create_sweep
 from lora_foundry.launch.records.journal import Journal, read_journal
 from lora_foundry.launch.records.live_jobs import LiveJob
+from lora_foundry.launch.records.state import JobState, SweepState
 from lora_foundry.launch.screen.live import PatientConsole, Screen
-from lora_foundry.tracking.records import JobRecord
 from lora_foundry.wire.journal import JournalLine, WorkerLine
+from tests.launch.jobs import live
 from tests.launch.memory_engine import Clock, MemoryEngine
 
 J = TypeVar("J", bound=JournalLine)
@@ -70,6 +71,7 @@ class SweepInMemory:
         self.clock = clock
         self.interrupts = Interrupts()
         self.jobs: dict[int, LiveJob] = {}
+        self.state = SweepState()
         self._fits = fits
         self._settings = Settings(**settings)
         self._said = io.StringIO()
@@ -89,7 +91,9 @@ class SweepInMemory:
             stored = one.dir / ".hydra" / "config.yaml"
             stored.parent.mkdir()
             OmegaConf.save(OmegaConf.create(dataclasses.asdict(one.config)), stored)
-        add_jobs(self.folder, create_sweep(self.folder, "20260102-030405-abcdef"), jobs)
+        record = add_jobs(self.folder, create_sweep(self.folder, "20260102-030405-abcdef"), jobs)
+        for stored in record.jobs:
+            self.jobs[stored.job].now = JobState.of(stored)
         return self
 
     def _task(self, name: str, configs: Sequence[JobConfig]) -> Task:
@@ -97,8 +101,7 @@ class SweepInMemory:
         for number, config in enumerate(configs, start=first):
             folder = self.folder / str(number)
             folder.mkdir()
-            record = JobRecord(index=number, name=f"job{number}", dir=folder, config=config, overrides={}, pack=name)
-            self.jobs[number] = LiveJob(record=record)
+            self.jobs[number] = live(number, config, folder=folder, pack=name)
         jobs, rows = tuple(range(first, len(self.jobs))), sum(config.data.batch_size for config in configs)
         return Task(pack=PackPlan(name=name, jobs=jobs, rows=rows), spool=self.folder / "spool" / f"{name}.jsonl")
 
@@ -121,6 +124,7 @@ class SweepInMemory:
             Screen(PatientConsole(file=self._said, width=200), self.jobs) as screen,
             Sharing(self.folder, lambda: slots, lambda _: None, share=True) as sharing,
         ):
+            journal.state = self.state = SweepState(jobs={number: one.now for number, one in self.jobs.items()})
             self.supervisor = Supervisor(
                 sweep_dir=self.folder,
                 engine=self.engine,

@@ -14,6 +14,7 @@ from lora_foundry.launch.farm.farm import Farm
 from lora_foundry.launch.farm.outcome import FAILED, INTERRUPTED, OK, OUTCOME
 from lora_foundry.launch.plan.budget import NoForecast, budget_for
 from lora_foundry.launch.records.journal import Journal
+from lora_foundry.launch.records.reading import read_state
 from lora_foundry.launch.records.record import read_sweep
 from lora_foundry.wire.control import ask_to_stop
 from lora_foundry.wire.journal import EndedLine
@@ -35,6 +36,9 @@ def through(monkeypatch: pytest.MonkeyPatch) -> Through:
         budget = budget_for(NoForecast(), made.engine.slots("cpu"), configs, shown=False)
         with Journal(made.folder) as journal:
             settings = Settings(share=True, max_restarts=0)
+            journal.state = read_state(made.folder)
+            for number, one in made.jobs.items():
+                one.now = journal.state.jobs[number]
             farm = Farm(made.folder, read_sweep(made.folder), made.jobs, journal, settings, _picture)
             farm.train(made.tasks, made.folder, made.engine, budget)
         return farm

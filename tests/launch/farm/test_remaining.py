@@ -14,22 +14,19 @@ from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.plan.clock import END_S, NEXT_S, START_S, Clock, NoPace
 from lora_foundry.launch.plan.packing import PackPlan
 from lora_foundry.launch.records.live_jobs import LiveJob
-from lora_foundry.tracking.records import JobRecord
+from lora_foundry.launch.records.state import SweepState, fold
 from lora_foundry.wire.events import ProgressEvent
-from tests.launch.jobs import job
+from lora_foundry.wire.journal import JobLine
+from lora_foundry.wire.states import State
+from tests.launch.jobs import job, live
 
 STEPS = 100
 SLOT = Slot(name="cpu", device="cpu")
 
 
-def _members(count: int) -> dict[int, LiveJob]:
+def _jobs(count: int) -> dict[int, LiveJob]:
     config = job(trainer__max_steps=STEPS)
-    return {
-        number: LiveJob(
-            record=JobRecord(index=number, name=f"n{number}", dir=Path("x"), config=config, overrides={}, pack="p")
-        )
-        for number in range(count)
-    }
+    return {number: live(number, config) for number in range(count)}
 
 
 @dataclass
@@ -45,7 +42,8 @@ class Simulated:
     done_at: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.jobs = _members(sum(map(len, self.packs)))
+        self.jobs = _jobs(sum(map(len, self.packs)))
+        self.state = SweepState(jobs={number: one.now for number, one in self.jobs.items()})
         self.stations = [Station(slot=Slot(name=f"cpu-{n}", device="cpu")) for n in range(self.slots)]
         self.waiting = list(self.packs)
         self.began: dict[str, float] = {}
@@ -77,7 +75,8 @@ class Simulated:
             member = self.jobs[number]
             if step > member.step:
                 told = self.began[slot] + step * self.step_s
-                member.progress(
+                fold(
+                    self.state,
                     ProgressEvent(
                         t=told,
                         job=number,
@@ -87,12 +86,16 @@ class Simulated:
                         loss=None,
                         samples_per_s=None,
                         memory_gib=None,
-                    )
+                    ),
                 )
             if at >= STEPS * self.step_s + self.end_s * len(jobs):
-                member.settle("FINISHED")
+                self.end(number, "FINISHED")
         if all(self.jobs[number].ended for number in jobs):
             station.task = None
+
+    def end(self, number: int, state: State) -> None:
+        """A job is over."""
+        fold(self.state, JobLine(job=number, state=state, error=None, summary=None))
 
     def truth(self) -> float:
         """Seconds until all has ended, by letting it happen."""
@@ -133,22 +136,22 @@ def test_a_job_that_ends_or_comes_makes_other_steps() -> None:
     """What steps of two took says nothing of those of one: the count begins again."""
     simulated = Simulated(packs=[(0, 1)], slots=1, start_s=2.0, step_s=1.0, end_s=0.5)
     simulated.tick(20.0)
-    simulated.jobs[1].settle("KILLED")
+    simulated.end(1, "KILLED")
     first = simulated.remaining.look(simulated.stations, [], simulated.now)
     assert first is not None
     assert first == pytest.approx(82 * simulated.remaining._factor * simulated.clock.steps_s([job()], [1]), rel=0.1)
 
 
 def test_nothing_is_told_while_nothing_trains() -> None:
-    remaining = Remaining(Clock(NoPace(), SLOT, trace=False), _members(2))
+    remaining = Remaining(Clock(NoPace(), SLOT, trace=False), _jobs(2))
     assert remaining.look([Station(slot=SLOT)], [(0, 1)], 5.0) is None
 
 
 def test_a_pack_whose_jobs_have_all_ended_and_that_its_worker_did_not_leave_yet(tmp_path: Path) -> None:
     simulated = Simulated(packs=[(0, 1)], slots=1, start_s=2.0, step_s=1.0, end_s=0.5)
     simulated.tick(20.0)
-    for member in simulated.jobs.values():
-        member.settle("FINISHED")
+    for number in simulated.jobs:
+        simulated.end(number, "FINISHED")
     for jobs in ((0, 1), ()):
         simulated.stations[0].task = Task(pack=PackPlan(name="p(0, 1)", jobs=jobs, rows=4), spool=tmp_path)
         assert simulated.remaining.look(simulated.stations, [], simulated.now) == 0.0

@@ -46,7 +46,7 @@ def test_slots_work_side_by_side(sweep: Sweeps) -> None:
 def test_a_jobs_failure_is_its_own(sweep: Sweeps) -> None:
     done = sweep([0, Seed.DIVERGES, 1]).train()
     assert done.states() == ["FINISHED", "FAILED", "FINISHED"]
-    assert done.jobs[1].error == "the loss is not finite at step 2"
+    assert done.jobs[1].now.error == "the loss is not finite at step 2"
     assert done.workers() == ["started", "left"]
 
 
@@ -59,14 +59,14 @@ def test_what_has_an_end_keeps_it_whatever_is_claimed_later(sweep: Sweeps) -> No
 def test_a_pack_that_ends_without_a_word_about_a_job_fails_that_job(sweep: Sweeps) -> None:
     done = sweep([0, Seed.ENDS_UNSAID]).train()
     assert done.states() == ["FINISHED", "FAILED"]
-    assert done.jobs[1].error == "the worker ended the pack without a result for this job"
+    assert done.jobs[1].now.error == "the worker ended the pack without a result for this job"
 
 
 def test_a_pack_whose_worker_died_goes_on_from_its_checkpoints(sweep: Sweeps) -> None:
     done = sweep([0, Seed.DIES_ONCE, 1]).train()
     assert done.states() == ["FINISHED"] * 3
     assert done.sent() == [("pack-0", [0, 1, 2])] * 2
-    assert [member.summary and member.summary.more["resumed"] for member in done.jobs.values()] == [True] * 3
+    assert [member.now.summary and member.now.summary.more["resumed"] for member in done.jobs.values()] == [True] * 3
     assert [member.restarts for member in done.jobs.values()] == [1, 1, 1]
     assert "it starts again from its last checkpoint in 1 s" in done.said
     assert "the fake worker fell over" in done.said, "the last lines of its log"
@@ -76,7 +76,7 @@ def test_a_pack_whose_worker_died_goes_on_from_its_checkpoints(sweep: Sweeps) ->
 def test_a_job_that_kills_its_workers_ends_alone_and_its_mates_finish(sweep: Sweeps) -> None:
     done = sweep([0, 1, Seed.DIES, 2]).train()
     assert done.states() == ["FINISHED", "FINISHED", "FAILED", "FINISHED"]
-    assert "after 3 restarts (hydra.launcher.max_restarts)" in str(done.jobs[2].error)
+    assert "after 3 restarts (hydra.launcher.max_restarts)" in str(done.jobs[2].now.error)
     assert done.sent()[:2] == [("pack-0", [0, 1, 2, 3])] * 2
     for halved in (("pack-0a", [0, 1]), ("pack-0b", [2, 3]), ("pack-0ba", [2]), ("pack-0bb", [3])):
         assert halved in done.sent()
@@ -98,7 +98,7 @@ def test_no_restart_is_tried_where_none_is_allowed(sweep: Sweeps) -> None:
     done = sweep([Seed.DIES], max_restarts=0).train()
     assert done.states() == ["FAILED"]
     assert len(done.sent()) == 1
-    assert "restarts" not in str(done.jobs[0].error)
+    assert "restarts" not in str(done.jobs[0].now.error)
 
 
 def test_a_worker_that_stands_still_is_ended_and_its_pack_goes_on(sweep: Sweeps) -> None:
@@ -128,7 +128,7 @@ def test_a_pack_that_breaks_is_halved_until_the_culprit_is_alone(sweep: Sweeps) 
 def test_a_worker_that_cannot_be_started_fails_its_pack_alone(sweep: Sweeps) -> None:
     done = sweep([0, 1], [2], unstartable=1).train()
     assert done.states() == ["FAILED", "FAILED", "FINISHED"]
-    assert done.jobs[0].error == "the worker could not be started: no such program"
+    assert done.jobs[0].now.error == "the worker could not be started: no such program"
 
 
 def test_a_worker_that_waits_for_its_machine_holds_nobody_up(sweep: Sweeps) -> None:
@@ -169,7 +169,7 @@ def test_a_stop_does_not_wait_for_an_engine_that_returns_late(sweep: Sweeps) -> 
     made.when(lambda: made.jobs[0].step > 2, made.interrupts.ask)
     assert made.train().states() == ["KILLED", "KILLED"]
     assert not returns.is_set()
-    assert made.jobs[1].error == "interrupted before it started"
+    assert made.jobs[1].now.error == "interrupted before it started"
     returns.set()
 
 
@@ -182,7 +182,7 @@ def test_who_is_sent_away_from_the_queue_could_not_be_started(sweep: Sweeps) -> 
     made.when(lambda: made.clock.now - made.clock.began > 5, send_away)
     done = made.train()
     assert done.states() == ["FAILED", "FINISHED"]
-    assert done.jobs[0].error == "the worker could not be started: the worker was ended by SIGKILL"
+    assert done.jobs[0].now.error == "the worker could not be started: the worker was ended by SIGKILL"
 
 
 def test_a_free_place_goes_to_the_longest_that_waits_and_a_death_takes_it_along(sweep: Sweeps) -> None:
@@ -252,7 +252,7 @@ def test_one_job_is_stopped_and_the_others_go_on(sweep: Sweeps) -> None:
     made.when(lambda: made.jobs[0].step > 2, lambda: ask_to_stop(made.folder, 0))
     done = made.train()
     assert done.states() == ["KILLED", "FINISHED", "FINISHED"]
-    assert done.jobs[0].error == STOPPED
+    assert done.jobs[0].now.error == STOPPED
 
 
 def test_a_waiting_job_is_stopped_before_it_starts(sweep: Sweeps) -> None:
@@ -260,7 +260,7 @@ def test_a_waiting_job_is_stopped_before_it_starts(sweep: Sweeps) -> None:
     made.when(lambda: made.jobs[0].step > 2, lambda: [ask_to_stop(made.folder, one) for one in (1, 0)])
     done = made.train()
     assert done.states() == ["KILLED", "KILLED", "FINISHED"]
-    assert done.jobs[1].error == "stopped before it started"
+    assert done.jobs[1].now.error == "stopped before it started"
     assert [jobs for _, jobs in done.sent()] == [[0], [2]]
 
 
@@ -269,7 +269,7 @@ def test_a_pruned_job_leaves_its_place_to_the_next_and_its_mates_do_not_notice(s
     made.when(lambda: made.jobs[0].step > 2, lambda: made.supervisor.prune(0))
     done = made.train()
     assert done.states() == ["PRUNED", "FINISHED", "FINISHED"]
-    assert done.jobs[0].error is None, "nothing went wrong"
+    assert done.jobs[0].now.error is None, "nothing went wrong"
     assert done.sent("join") == [("pack-0", [2])]
     assert [(line.job, line.to) for line in done.journal(AskedLine)] == [(0, "prune")]
 
@@ -311,7 +311,7 @@ def test_a_job_stays_stopped_although_its_worker_died_of_it(sweep: Sweeps) -> No
     made.when(lambda: made.jobs[0].step > 2, lambda: ask_to_stop(made.folder, 0))
     done = made.train()
     assert done.states() == ["KILLED", "FINISHED"]
-    assert done.jobs[0].error == STOPPED
+    assert done.jobs[0].now.error == STOPPED
 
 
 def test_an_interrupt_stops_workers_cleanly_and_begins_nothing_more(sweep: Sweeps) -> None:
@@ -319,7 +319,7 @@ def test_an_interrupt_stops_workers_cleanly_and_begins_nothing_more(sweep: Sweep
     made.when(lambda: made.jobs[1].step > 2, made.interrupts.ask)
     done = made.train()
     assert done.states() == ["FINISHED", "KILLED", "KILLED"]
-    assert done.jobs[2].error == "interrupted before it started"
+    assert done.jobs[2].now.error == "interrupted before it started"
     assert done.workers() == ["started", "left"]
     assert len(done.journal(InterruptedLine)) == 1
 

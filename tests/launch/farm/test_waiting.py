@@ -8,13 +8,11 @@ from typing import Any
 from lora_foundry.launch.farm.waiting import Task, Waiting
 from lora_foundry.launch.plan.packing import PackPlan
 from lora_foundry.launch.records.live_jobs import LiveJob
-from lora_foundry.tracking.records import JobRecord
-from tests.launch.jobs import job
+from tests.launch.jobs import job, live
 
 
 def _member(number: int, **values: Any) -> LiveJob:
-    config = job(data__batch_size=1, **values)
-    return LiveJob(record=JobRecord(index=number, name=f"m{number}", dir=Path(), config=config, overrides={}, pack="p"))
+    return live(number, job(data__batch_size=1, **values))
 
 
 MEMBERS = {n: _member(n, trainer__max_steps=10 * n + 10) for n in range(6)} | {6: _member(6, data__resolution=128)}

@@ -6,7 +6,6 @@ import pytest
 
 from lora_foundry.launch.plan.sizes import MOST_MEMBERS, MOST_ROWS, Sizes, in_words, key_of
 from lora_foundry.wire.events import GainFound
-from lora_foundry.wire.journal import PackLine
 from tests.launch.jobs import job
 
 ONE = job(data__batch_size=1)
@@ -52,7 +51,7 @@ def test_other_bases_and_other_rows_a_member_are_other_questions() -> None:
 def test_a_resumed_sweep_decides_as_the_first_did() -> None:
     first = Sizes(None, 1.05)
     line = first.learn("pack-0", EIGHT, told(4, 1.3))
-    again = Sizes(None, 1.05, [PackLine(pack="pack-0", jobs=(0,), rows=1), line])
+    again = Sizes(None, 1.05, [line])
     assert again.most(EIGHT) == first.most(EIGHT)
     assert again.trial(EIGHT) is None
 

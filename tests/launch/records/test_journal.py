@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 
 from lora_foundry.config.errors import FORMAT, NewerFormatError, SweepError
-from lora_foundry.launch.records.journal import FILE, Journal, SweepBusyError, last_states, read_journal
-from lora_foundry.launch.records.ledger import is_held
-from lora_foundry.launch.records.results import read_results
+from lora_foundry.launch.records.journal import FILE, Journal, SweepBusyError, is_held, read_journal
+from lora_foundry.launch.records.reading import read_results
 from lora_foundry.wire.journal import JobLine
 from tests.phrases import ALLOWED_UP_TO, BUSY
 from tests.wire.summaries import summary
+
+
+def _last_states(folder: Path) -> dict[int, str]:
+    return {line.job: line.state for line in read_journal(folder) if isinstance(line, JobLine)}
 
 
 def test_lines_are_whole_on_the_disk_before_write_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +38,7 @@ def test_a_torn_line_is_passed_over_and_the_next_one_is_whole(tmp_path: Path) ->
     (tmp_path / FILE).write_text('{"t": 1.0, "event": "job", "job": 0, "state": "FINISHED"}\n{"event": "jo')
     with Journal(tmp_path) as journal:
         journal.write(JobLine(job=1, state="FAILED", error="x", summary=None))
-    assert {job: state.state for job, state in last_states(tmp_path).items()} == {0: "FINISHED", 1: "FAILED"}
+    assert _last_states(tmp_path) == {0: "FINISHED", 1: "FAILED"}
 
 
 def test_a_second_owner_is_refused_until_the_first_has_gone(tmp_path: Path) -> None:
@@ -72,7 +75,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
     with Journal(tmp_path) as journal:
         journal.write(JobLine(job=0, state="KILLED", error=None, summary=None))
-    assert last_states(tmp_path)[0].state == "KILLED"
+    assert _last_states(tmp_path) == {0: "KILLED"}
 
 
 def test_somebody_who_only_looks_is_no_owner(tmp_path: Path) -> None:
@@ -122,7 +125,7 @@ def test_garbage_anywhere_costs_that_line_alone(tmp_path: Path, garbage: bytes, 
     (tmp_path / FILE).write_bytes(b"".join([*lines[:place], garbage, *lines[place:]]))
     with Journal(tmp_path) as journal:
         journal.write(JobLine(job=1, state="FAILED", error="x", summary=None))
-    assert {job: state.state for job, state in last_states(tmp_path).items()} == {0: "FINISHED", 1: "FAILED"}
+    assert _last_states(tmp_path) == {0: "FINISHED", 1: "FAILED"}
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:

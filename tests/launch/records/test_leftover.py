@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from lora_foundry.config.errors import SweepError
-from lora_foundry.launch.records.journal import Journal
-from lora_foundry.launch.records.ledger import is_held
+from lora_foundry.launch.records.journal import Journal, is_held
 from lora_foundry.launch.records.leftover import wait_until_free
 from lora_foundry.wire.journal import LauncherLine, WorkerLine
 

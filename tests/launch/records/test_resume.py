@@ -6,9 +6,9 @@ import pytest
 
 from lora_foundry.config.errors import SweepError
 from lora_foundry.launch.records.journal import Journal
-from lora_foundry.launch.records.ledger import read_sweep_state
-from lora_foundry.launch.records.results import read_results
-from lora_foundry.launch.records.resume import find_resumed, find_unfinished, is_finished, is_settled, readable_jobs
+from lora_foundry.launch.records.ledger import sweep_at
+from lora_foundry.launch.records.reading import read_results, read_state
+from lora_foundry.launch.records.resume import find_resumed, find_unfinished, is_finished, readable_jobs
 from lora_foundry.wire.journal import EndedLine
 from tests.launch.farm.sweep_in_memory import SweepInMemory, Sweeps
 from tests.launch.jobs import job
@@ -48,7 +48,7 @@ def test_a_pruned_job_is_done_with_unless_its_folder_is_named(sweep: Sweeps) -> 
     left = find_unfinished(made.folder, failed=True)
     assert [one.index for one in left.jobs] == [1]
     assert "skipped, pruned (resume=<its folder> goes on with one): job0" in "\n".join(left.notes)
-    assert [one.state for one in read_sweep_state(made.folder).jobs] == ["PRUNED", "KILLED"]
+    assert [one.state for one in sweep_at(made.folder).jobs] == ["PRUNED", "KILLED"]
     assert [one.index for one in find_resumed(str(made.folder / "0"), None).jobs] == [0]
 
 
@@ -102,14 +102,14 @@ def test_what_is_no_job_to_continue_is_refused(interrupted: SweepInMemory, folde
 
 
 def test_a_sweep_is_settled_once_its_launcher_told_its_end(interrupted: SweepInMemory) -> None:
-    assert not is_settled(interrupted.folder)
+    assert not read_state(interrupted.folder).settled
     with Journal(interrupted.folder) as journal:
         journal.write(EndedLine(exit_code=130))
-    assert is_settled(interrupted.folder)
+    assert read_state(interrupted.folder).settled
 
 
 def test_the_ledger_counts_deaths_and_keeps_the_steps_of_those_that_were_stopped(sweep: Sweeps) -> None:
     done = sweep([Seed.DIES_ONCE, 1], [job(seed=3)]).recorded().train()
-    jobs = read_sweep_state(done.folder).jobs
+    jobs = sweep_at(done.folder).jobs
     assert [(one.state, one.restarts) for one in jobs] == [("FINISHED", 1), ("FINISHED", 1), ("FINISHED", 0)]
     assert [one.device for one in jobs] == ["memory-0"] * 3

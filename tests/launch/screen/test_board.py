@@ -5,47 +5,42 @@ from __future__ import annotations
 import io
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from rich.console import Console
 
-from lora_foundry.launch.records.ledger import Job, Sweep
+from lora_foundry.launch.records.ledger import Sweep
+from lora_foundry.launch.records.record import StoredJob, StoredSweep
+from lora_foundry.launch.records.state import SweepState
 from lora_foundry.launch.screen.board import board
 from lora_foundry.launch.screen.watching import watch
+from lora_foundry.wire.states import State
+from tests.wire.summaries import summary
 
 
-def _sweep(number: int, *states: str, running: bool = False, ends: float | None = None) -> Sweep:
+def _sweep(number: int, *states: State | Literal["LOST"], running: bool = False, ends: float | None = None) -> Sweep:
     name = f"2026-11-27/10-00-0{number}-abcdef"
-    jobs = [
-        Job(
-            sweep=name,
-            job=place,
-            name=f"n{number}-{place}",
-            dir=str(place),
-            state=state,
-            device="cpu",
-            val_loss_rel=0.9 - place / 10 if state == "FINISHED" else None,
-            samples_per_s=4.5 if state == "RUNNING" else None,
-            memory_gib=1.25 if state == "RUNNING" else None,
-        )
-        for place, state in enumerate(states)
-    ]
-    return Sweep(
-        id=name,
-        dir=Path("multirun") / name,
-        command="",
-        created=1000.0 + number,
-        running=running,
-        jobs=tuple(jobs),
-        ends=ends,
+    jobs = tuple(
+        StoredJob(job=place, name=f"n{number}-{place}", dir=str(place), rank=4, overrides={}, pack="pack-0")
+        for place in range(len(states))
     )
+    stored = StoredSweep(format=1, id=name, command="", created=1000.0 + number, cwd=None, config_dir=None, jobs=jobs)
+    folded = SweepState.of(stored)
+    folded.ends = ends
+    for place, state in enumerate(states):
+        job = folded.jobs[place]
+        job.state, job.device = "RUNNING" if state == "LOST" else state, "cpu"
+        job.summary = summary(val_loss_rel=0.9 - place / 10) if state == "FINISHED" else None
+        job.samples_per_s, job.memory_gib = (4.5, 1.25) if state == "RUNNING" else (None, None)
+    return Sweep(dir=Path("multirun") / name, stored=stored, state=folded, running=running)
 
 
 def _shown(*sweeps: Sweep, unfold: bool = False, width: int = 80) -> list[str]:
     """As ``sweeps`` come from the ledger: the newest first."""
     text = io.StringIO()
     console = Console(file=text, width=width, force_terminal=True, color_system=None)
-    console.print(board(sorted(sweeps, key=lambda sweep: -sweep.created), unfold=unfold))
+    console.print(board(sorted(sweeps, key=lambda sweep: -sweep.stored.created), unfold=unfold))
     return [line.rstrip() for line in text.getvalue().splitlines()]
 
 

@@ -13,21 +13,31 @@ import pytest
 from lora_foundry.config.schema import TrackingConfig
 from lora_foundry.launch.plan.packing import PackPlan
 from lora_foundry.launch.records.live_jobs import LiveJob
+from lora_foundry.launch.records.state import SweepState, fold
 from lora_foundry.launch.screen import live as screen_module
 from lora_foundry.launch.screen.live import PatientConsole, Screen
 from lora_foundry.launch.screen.table import best_of, print_results, ui_command
-from lora_foundry.tracking.records import JobRecord
 from lora_foundry.wire.events import ProgressEvent
+from lora_foundry.wire.journal import JobLine
 from lora_foundry.wire.outcomes import JobOutcome
-from tests.launch.jobs import job
+from lora_foundry.wire.states import State
+from tests.launch.jobs import job, live
 from tests.phrases import LOADING
 from tests.root import PROJECT_ROOT
 from tests.wire.summaries import summary
 
 
 def _member(number: int, name: str) -> LiveJob:
-    record = JobRecord(index=number, name=name, dir=Path("x"), config=job(), overrides={}, pack="pack-0")
-    return LiveJob(record=record)
+    return live(number, job(), name=name)
+
+
+def _tell(one: LiveJob, *told: ProgressEvent | State, error: str | None = None) -> None:
+    """Fold events of a job, and states, as its launcher does."""
+    number = one.record.index
+    for each in told:
+        line = JobLine(job=number, state=each, error=error, summary=None) if isinstance(each, str) else each
+        fold(SweepState(jobs={0: one.now, number: one.now}), line)
+        one.stepped()
 
 
 @pytest.fixture
@@ -47,9 +57,9 @@ def _shown(members: dict[int, LiveJob], *, terminal: bool, ticks: int = 1) -> st
     with Screen(console, members) as screen:
         screen.pack(PackPlan(name="pack-0", jobs=(0, 1), rows=8))
         for member in members.values():
-            member.settle("RUNNING")
-            member.progress(_progress(100.0, 10))
-            member.progress(_progress(110.0, 20))
+            _tell(member, "RUNNING")
+            _tell(member, _progress(100.0, 10))
+            _tell(member, _progress(110.0, 20))
         for _ in range(ticks):
             if terminal:
                 time.sleep(0.3)
@@ -92,8 +102,8 @@ def test_the_last_lines_tell_what_is_done_how_long_all_takes_how_fast_and_with_w
         screen.said(None, "info", LOADING, "pack-0")
         assert last(screen)[1] == f"{LOADING}; 1 more waiting"
         for member in (members[0], members[1]):
-            member.settle("RUNNING")
-            member.progress(_progress(110.0, 20, memory_gib=1.25))
+            _tell(member, "RUNNING")
+            _tell(member, _progress(110.0, 20, memory_gib=1.25))
             screen.stepped(member, "pack-0")
         screen.expect(95.0)
         told = "about 95 s left for all, 19 samples/s, 1.25 GiB"
@@ -102,7 +112,7 @@ def test_the_last_lines_tell_what_is_done_how_long_all_takes_how_fast_and_with_w
         assert last(screen) == ["scoring 2 adapters; 1 more waiting", told]
         screen.stepped(members[0], "pack-0")
         assert last(screen)[0] == "training; 1 more waiting"
-        members[0].progress(_progress(120.0, 100))
+        _tell(members[0], _progress(120.0, 100))
         screen.said(None, "info", "exporting duotone-rank4", "pack-0")
         screen.stepped(members[0], "pack-0")
         assert last(screen)[0] == "exporting duotone-rank4; 1 more waiting", "not training after the last step"
@@ -162,7 +172,7 @@ def test_a_terminal_that_went_away_ends_the_showing_only(members: dict[int, Live
 
     with Screen(PatientConsole(file=Gone(), width=80), members) as screen:
         screen.line("unheard")
-        members[0].settle("FAILED", error="x")
+        _tell(members[0], "FAILED", error="x")
         screen.changed(members[0])
         screen.refresh()
 

@@ -6,16 +6,15 @@ from collections import defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lora_foundry.config.called import command_line
 from lora_foundry.config.digest import config_digest
 from lora_foundry.config.errors import SweepError
 from lora_foundry.launch.points.point import Point
-from lora_foundry.launch.records.ledger import is_held
+from lora_foundry.launch.records.journal import is_held
 from lora_foundry.launch.records.leftover import Ready
-from lora_foundry.launch.records.record import is_sweep, read_sweep, sweep_dirs
-from lora_foundry.launch.records.results import read_results
+from lora_foundry.launch.records.reading import read_results
+from lora_foundry.launch.records.record import StoredJob, StoredSweep, is_sweep, read_sweep, sweep_dirs
 from lora_foundry.launch.records.resume import Resumed, find_unfinished, is_finished
 from lora_foundry.launch.records.unchanged import DataCheck, Unchanged, refusals
 from lora_foundry.launch.screen.table import near
@@ -49,7 +48,7 @@ class Again:
         return [point for point in points if self.jobs[point.index] in numbers]
 
 
-def earlier_sweeps(pattern: str, sweep_dir: Path, unread: list[str] | None = None) -> list[tuple[Path, dict[str, Any]]]:
+def earlier_sweeps(pattern: str, sweep_dir: Path, unread: list[str] | None = None) -> list[tuple[Path, StoredSweep]]:
     """Folders and records of the sweeps that a command may be going on with, newest first.
 
     Args:
@@ -66,7 +65,7 @@ def earlier_sweeps(pattern: str, sweep_dir: Path, unread: list[str] | None = Non
 
 def find_again(
     points: Sequence[Point],
-    sweeps: Sequence[tuple[Path, dict[str, Any]]],
+    sweeps: Sequence[tuple[Path, StoredSweep]],
     changed: DataCheck | None,
     command: str,
     ready: Ready | None = None,
@@ -86,7 +85,7 @@ def find_again(
     """
     wanted = {point.index: config_digest(point.config) for point in points}
     for folder, record in sweeps:
-        jobs = _match(wanted, record["jobs"])
+        jobs = _match(wanted, record.jobs)
         if len(jobs) == len(points):
             if ready is not None:
                 ready(folder)
@@ -97,11 +96,11 @@ def find_again(
     return _find_finished(wanted, sweeps, Unchanged(changed, Path.cwd()), command)
 
 
-def unfinished_note(points: Sequence[Point], sweeps: Sequence[tuple[Path, dict[str, Any]]]) -> str | None:
+def unfinished_note(points: Sequence[Point], sweeps: Sequence[tuple[Path, StoredSweep]]) -> str | None:
     """A line when the newest sweep of the same configurations was not finished, with how to go on there."""
     wanted = {point.index: config_digest(point.config) for point in points}
     for folder, record in sweeps:
-        jobs = _match(wanted, record["jobs"])
+        jobs = _match(wanted, record.jobs)
         if len(jobs) < len(points):
             continue
         try:
@@ -120,14 +119,14 @@ def unfinished_note(points: Sequence[Point], sweeps: Sequence[tuple[Path, dict[s
 
 
 def _find_finished(
-    wanted: Mapping[int, str], sweeps: Sequence[tuple[Path, dict[str, Any]]], unchanged: Unchanged, command: str
+    wanted: Mapping[int, str], sweeps: Sequence[tuple[Path, StoredSweep]], unchanged: Unchanged, command: str
 ) -> Again:
     left = dict(wanted)
     finished: dict[int, JobOutcome] = {}
     reasons: dict[str, str] = {}
     notes = []
     for folder, record in sweeps:
-        jobs = _match(left, record["jobs"])
+        jobs = _match(left, record.jobs)
         results = {result.job: result for result in read_results(folder)} if jobs else {}
         for point, job in jobs.items():
             result = results[job]
@@ -148,15 +147,15 @@ def _find_finished(
     return Again(whole=None, jobs={}, finished=finished, notes=tuple(notes))
 
 
-def _match(wanted: Mapping[int, str], entries: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+def _match(wanted: Mapping[int, str], entries: Sequence[StoredJob]) -> dict[int, int]:
     """Number of a point to the number of a job with its configuration; equal ones one to one, in order."""
     jobs: defaultdict[str, deque[int]] = defaultdict(deque)
     for entry in entries:
-        jobs[str(entry.get("config"))].append(entry["job"])
+        jobs[str(entry.config)].append(entry.job)
     return {point: jobs[digest].popleft() for point, digest in wanted.items() if jobs[digest]}
 
 
-def _read(folders: Collection[Path], unread: list[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _read(folders: Collection[Path], unread: list[str]) -> Iterator[tuple[Path, StoredSweep]]:
     for folder in folders:
         try:
             yield folder, read_sweep(folder)

@@ -131,7 +131,6 @@ class Composition:
         for number in back:
             job = self._jobs[number]
             job.resume = has_checkpoint(job.record.dir)
-            job.state = "PENDING"
             self._journal.write(JobLine(job=number, state="PENDING", error=None, summary=None))
         most = self._sizes.most(self._configs(back)).members
         tasks = self.waiting.cut(task, back, most)
@@ -176,7 +175,8 @@ class Composition:
         elif job is None:
             return
         elif isinstance(event, ProgressEvent):
-            job.progress(event)
+            self._journal.hear(event)
+            job.stepped()
             self._screen.stepped(job, pack)
         elif isinstance(event, MemoryEvent):
             self._journal.write(
@@ -210,7 +210,6 @@ class Composition:
         """Take in a job's new state; who is to be pruned is so whatever came before it: nobody wants it back."""
         if job.pruning and state == "KILLED":
             state, error = "PRUNED", None
-        job.settle(state, error=error, summary=summary)
         self._journal.write(JobLine(job=job.record.index, state=state, error=error, summary=summary))
         self._screen.changed(job)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lora_foundry.config.called import command_line
 from lora_foundry.config.launcher import Settings
@@ -21,9 +20,9 @@ from lora_foundry.launch.machines.sharing import Sharing
 from lora_foundry.launch.plan.budget import Budget
 from lora_foundry.launch.plan.sizes import Sizes
 from lora_foundry.launch.points.names import show_value, swept_keys, told_shortly
-from lora_foundry.launch.records.journal import Journal, read_journal
+from lora_foundry.launch.records.journal import Journal
 from lora_foundry.launch.records.live_jobs import LiveJob
-from lora_foundry.launch.records.results import read_results
+from lora_foundry.launch.records.record import StoredSweep
 from lora_foundry.launch.screen.live import PatientConsole, Screen
 from lora_foundry.launch.screen.table import near, plain, print_results, ui_command
 from lora_foundry.wire.journal import EndedLine, WaitingLine
@@ -42,7 +41,7 @@ class Farm:
     def __init__(
         self,
         sweep_dir: Path,
-        sweep: Mapping[str, Any],
+        sweep: StoredSweep,
         jobs: dict[int, LiveJob],
         journal: Journal,
         settings: Settings,
@@ -63,7 +62,8 @@ class Farm:
         """Run the packs on the budget's slots, then settle results, runs and picture."""
         jobs = [job.record for job in self._jobs.values()]
         accelerator = jobs[0].config.trainer.accelerator
-        writer = SafeWriter(self._sweep_dir, jobs, self._sweep["id"], self._sweep["command"])
+        sizes = Sizes(self._settings.pack_size, self._settings.least_gain, self._journal.state.gains.values())
+        writer = SafeWriter(self._sweep_dir, jobs, self._sweep.id, self._sweep.command)
         with Interrupts() as interrupts:
             with Screen(self._console, self._jobs) as screen:
                 self._greet(screen)
@@ -82,7 +82,7 @@ class Farm:
                         settings=self._settings,
                         cwd=cwd,
                         jobs=self._jobs,
-                        sizes=Sizes(self._settings.pack_size, self._settings.least_gain, read_journal(self._sweep_dir)),
+                        sizes=sizes,
                         fits=lambda configs: budget.on(sharing.known(budget.slots)).fits(configs),
                         journal=self._journal,
                         screen=screen,
@@ -99,7 +99,7 @@ class Farm:
     def settle(self) -> None:
         """Results, runs and picture of jobs that have all ended."""
         jobs = [job.record for job in self._jobs.values()]
-        writer = SafeWriter(self._sweep_dir, jobs, self._sweep["id"], self._sweep["command"])
+        writer = SafeWriter(self._sweep_dir, jobs, self._sweep.id, self._sweep.command)
         with Screen(self._console, self._jobs) as screen:
             self._greet(screen)
             writer.start()
@@ -110,16 +110,16 @@ class Farm:
     def _settle(self, screen: Screen, writer: SafeWriter, *, interrupted: bool) -> tuple[int, Path | None]:
         """The exit code and the picture."""
         screen.expect(None)
+        self.results = self._journal.state.outcomes(self._sweep_dir)
         code = self._exit_code(interrupted=interrupted)
         OUTCOME.worsen(code)
-        self.results = read_results(self._sweep_dir)
         self._write_results(screen)
         if any((result.dir / "samples").is_dir() for result in self.results):
             screen.phase("drawing the comparison")
         picture = self._finish(self._sweep_dir, self.results)  # before the writer ends, which takes it along
         if writer.active:
             screen.phase("writing the last of the runs to MLflow")
-        writer.close({number: job.state for number, job in self._jobs.items()})
+        writer.close({result.job: result.state for result in self._own()})
         return code, picture
 
     def _write_results(self, screen: Screen) -> None:
@@ -128,8 +128,12 @@ class Farm:
         except OSError as error:
             screen.line(f"results.json was not written ({error}); {command_line('status')} shows them", "yellow")
 
+    def _own(self) -> list[JobOutcome]:
+        """How those of the sweep's jobs ended that were trained here."""
+        return [result for result in self.results if result.job in self._jobs]
+
     def _exit_code(self, *, interrupted: bool) -> int:
-        return code_of((job.state for job in self._jobs.values()), interrupted=interrupted)
+        return code_of((result.state for result in self._own()), interrupted=interrupted)
 
     def _greet(self, screen: Screen) -> None:
         count = len(self._jobs)
@@ -174,12 +178,12 @@ class Farm:
             return  # the reader of our output has gone; everything said stands in results.json
 
     def _say_unfinished(self) -> None:
-        failed = [job for job in self._jobs.values() if job.state == "FAILED"]
-        for job in failed:
-            plain(self._console, f"FAILED:   {job.record.name}: {job.error}")
-        if any((job.error or "").startswith(WORKER_LOST) for job in failed):
+        failed = [result for result in self._own() if result.state == "FAILED"]
+        for result in failed:
+            plain(self._console, f"FAILED:   {result.name}: {result.error}")
+        if any((result.error or "").startswith(WORKER_LOST) for result in failed):
             plain(self._console, f"Continue: {command_line('retry', near(self._sweep_dir))}")
-        elif any(job.state == "KILLED" for job in self._jobs.values()):
+        elif any(result.state == "KILLED" for result in self._own()):
             plain(self._console, f"Continue: {command_line('resume', near(self._sweep_dir))}")
 
     def _shown(self, index: int, key: str, given: Mapping[str, str]) -> str:

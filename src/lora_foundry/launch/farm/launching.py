@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
@@ -29,7 +28,8 @@ from lora_foundry.launch.points.spread import declared
 from lora_foundry.launch.points.writable import store_problems, sweep_dir_problems
 from lora_foundry.launch.records.folders import refuse_taken, typed_line
 from lora_foundry.launch.records.leftover import Ready, wait_until_free
-from lora_foundry.launch.records.results import read_results
+from lora_foundry.launch.records.reading import read_results
+from lora_foundry.launch.records.record import StoredSweep
 from lora_foundry.launch.records.resume import Resumed, find_resumed
 from lora_foundry.launch.screen.planboard import say
 from lora_foundry.wire.outcomes import JobOutcome
@@ -128,7 +128,7 @@ class Launching:
         """A plan waits for nobody."""
         return None if self._settings.plan_only else wait_until_free
 
-    def _earlier(self, unread: list[str] | None = None) -> list[tuple[Path, dict[str, Any]]]:
+    def _earlier(self, unread: list[str] | None = None) -> list[tuple[Path, StoredSweep]]:
         pattern = OmegaConf.to_container(self._master.hydra.sweep, resolve=False)
         return earlier_sweeps(str(dict(pattern)["dir"]), self._folder, unread)  # type: ignore[arg-type]  # a mapping
 

@@ -26,7 +26,7 @@ def ready(resumed: Resumed, looks: Looks) -> Resumed:
     jobs = {job.index: Asked(config=job.config, begun=has_checkpoint(job.dir)) for job in resumed.jobs}
     found = unready(jobs, looks, resumed.cwd)
     reasons = {job.name: "; ".join(found[job.index]) for job in resumed.jobs if job.index in found}
-    told = (*resumed.refused, *refusals(reasons, resumed.sweep["command"]))
+    told = (*resumed.refused, *refusals(reasons, resumed.sweep.command))
     if len(found) == len(resumed.jobs):
         raise SweepError((*told, *resumed.damaged))
     packs = [(name, tuple(number for number in jobs if number not in found)) for name, jobs in resumed.packs]

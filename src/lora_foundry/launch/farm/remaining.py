@@ -102,14 +102,14 @@ class Remaining:
 
     def _note_progress(self, one: _Underway, number: int) -> None:
         job = self._jobs[number]
-        if job.told_at is None or job.told_at < one.began:
+        if job.now.told_at is None or job.now.told_at < one.began:
             return
         if one.first is None:
-            one.first = job.told_at
+            one.first = job.now.told_at
             self._starts[one.cold].append(max(0.0, one.first - one.began))
-        one.since.setdefault(number, (job.told_at, job.step))
+        one.since.setdefault(number, (job.now.told_at, job.step))
         if job.total and job.step >= job.total:
-            one.over.setdefault(number, job.told_at)
+            one.over.setdefault(number, job.now.told_at)
 
     def _note_ends(self, one: _Underway, now: float) -> None:
         """What came after the last step of jobs that have their end since the last look."""
@@ -152,7 +152,7 @@ class Remaining:
             members = [self._jobs[number] for number in one.jobs]
             longest = max(members, key=lambda job: job.step - one.since[job.record.index][1])
             since, before = one.since[longest.record.index]
-            steps, seconds = longest.step - before, (longest.told_at or since) - since
+            steps, seconds = longest.step - before, (longest.now.told_at or since) - since
             if steps >= _LEAST_STEPS and seconds >= _LEAST_S:
                 took += seconds
                 micro = steps * longest.record.config.trainer.accumulate

@@ -27,9 +27,9 @@ from lora_foundry.launch.points.preflight import Asked, remarked
 from lora_foundry.launch.records.folders import add_jobs, create_sweep, refuse_taken, write_jobs
 from lora_foundry.launch.records.journal import Journal, SweepBusyError
 from lora_foundry.launch.records.live_jobs import LiveJob
+from lora_foundry.launch.records.reading import read_state
 from lora_foundry.launch.records.record import read_sweep
-from lora_foundry.launch.records.results import read_results
-from lora_foundry.launch.records.resume import Resumed, is_settled, readable_jobs
+from lora_foundry.launch.records.resume import Resumed, readable_jobs
 from lora_foundry.launch.records.stored_jobs import has_checkpoint, stored_launcher
 from lora_foundry.launch.screen.live import PatientConsole
 from lora_foundry.launch.screen.planboard import print_plan, say
@@ -112,26 +112,28 @@ def run_sweep(  # noqa: PLR0913  # what a sweep is made of
     """
     sweep_dir = sweep_dir.absolute()
     refuse_taken(sweep_dir, points, begun=begun)
-    earlier = read_sweep(sweep_dir)["jobs"] if begun else []
+    earlier = read_sweep(sweep_dir).jobs if begun else ()
     overrides = [point.overrides() for point in points]
     named = naming.name([point.config for point in points], overrides)
     configs = {point.index: point.config for point in points}
     engine = engine_of(settings)
     settings = with_slots(settings, engine, list(configs.values()))
-    first_pack = len({job["pack"] for job in earlier})
+    first_pack = len({job.pack for job in earlier})
     plan, budget, basis = plan_of(configs, settings, engine, outside.forecast, first_pack)
     check_locks(share=settings.share)
     record = read_sweep(sweep_dir) if begun else create_sweep(sweep_dir, sweep_id)
-    live = _live(points, named, plan)
+    jobs = _records(points, named, plan)
     with Journal(sweep_dir) as journal:
         journal.sign()
         try:
             write_jobs(points, named.names)
-            add_jobs(sweep_dir, record, [job.record for job in live.values()])
+            record = add_jobs(sweep_dir, record, jobs)
         except OSError as error:
             msg = f"{sweep_dir} cannot be written ({error.strerror}); free some space, or give another folder"
             raise SweepError([msg]) from error
-        journal.write(SweepLine(id=record["id"], jobs=tuple(sorted(live))))
+        journal.state = read_state(sweep_dir, stored=record)
+        live = {job.index: LiveJob(record=job, now=journal.state.jobs[job.index]) for job in jobs}
+        journal.write(SweepLine(id=record.id, jobs=tuple(sorted(live))))
         for pack, seconds in zip(plan.packs, plan.seconds, strict=True):
             predicted = round(seconds, 1)
             journal.write(PackLine(pack=pack.name, jobs=pack.jobs, rows=pack.rows, predicted_s=predicted))
@@ -169,13 +171,13 @@ def run_resumed(resumed: Resumed, settings: Settings, outside: Outside) -> list[
     Raises:
         SweepError: When another process works in their sweep.
     """
-    live = {job.index: LiveJob(record=job, resume=has_checkpoint(job.dir)) for job in resumed.jobs}
     engine = engine_of(settings)
-    settings = with_slots(settings, engine, [job.config for job in resumed.jobs], jobs=len(resumed.sweep["jobs"]))
+    settings = with_slots(settings, engine, [job.config for job in resumed.jobs], jobs=len(resumed.sweep.jobs))
     check_locks(share=settings.share)
     try:
         with Journal(resumed.sweep_dir) as journal:
             journal.sign()
+            live = _resumed(resumed, journal)
             tasks = []
             for (name, jobs), spool in zip(resumed.packs, resumed.spools(), strict=True):
                 for job in jobs:
@@ -199,19 +201,16 @@ def settle_sweep(sweep_dir: Path, finish: Finish) -> bool:
     Raises:
         SweepError: When another process works in it, or its record cannot be read.
     """
-    if is_settled(sweep_dir):
-        return False
-    results = {result.job: result for result in read_results(sweep_dir)}
-    live = {}
-    for job in readable_jobs(sweep_dir):
-        live[job.index] = LiveJob(record=job)
-        live[job.index].settle(results[job.index].state, error=results[job.index].error)
-    if not live:
+    sweep = read_sweep(sweep_dir)
+    jobs = [] if read_state(sweep_dir, stored=sweep).settled else readable_jobs(sweep_dir)
+    if not jobs:
         return False
     try:
         with Journal(sweep_dir) as journal:
             journal.sign()
-            farm = Farm(sweep_dir, read_sweep(sweep_dir), live, journal, Settings(), finish)
+            journal.state = read_state(sweep_dir, stored=sweep)
+            live = {job.index: LiveJob(record=job, now=journal.state.jobs[job.index]) for job in jobs}
+            farm = Farm(sweep_dir, sweep, live, journal, Settings(), finish)
             farm.notes = ["its workers ended every job after its launcher had gone: only the end is made up for"]
             farm.settle()
     except SweepBusyError as error:
@@ -227,18 +226,25 @@ def _told(points: Sequence[Point], names: Sequence[str]) -> list[str]:
     return told({name: point.warnings for name, point in zip(names, points, strict=True)})
 
 
-def _live(points: Sequence[Point], named: Named, plan: Plan) -> dict[int, LiveJob]:
+def _resumed(resumed: Resumed, journal: Journal) -> dict[int, LiveJob]:
+    """The jobs that go on, in the state in which the sweep was left."""
+    state = journal.state = read_state(resumed.sweep_dir, stored=resumed.sweep)
     return {
-        point.index: LiveJob(
-            record=JobRecord(
-                index=point.index,
-                name=name,
-                dir=point.dir,
-                config=point.config,
-                overrides=point.overrides(),
-                pack=plan.pack_of(point.index).name,
-                warnings=tags_of(point.warnings),
-            )
+        job.index: LiveJob(record=job, now=state.jobs[job.index], resume=has_checkpoint(job.dir))
+        for job in resumed.jobs
+    }
+
+
+def _records(points: Sequence[Point], named: Named, plan: Plan) -> list[JobRecord]:
+    return [
+        JobRecord(
+            index=point.index,
+            name=name,
+            dir=point.dir,
+            config=point.config,
+            overrides=point.overrides(),
+            pack=plan.pack_of(point.index).name,
+            warnings=tags_of(point.warnings),
         )
         for point, name in zip(points, named.names, strict=True)
-    }
+    ]

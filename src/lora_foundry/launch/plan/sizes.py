@@ -13,7 +13,7 @@ from lora_foundry.config.kinds import shared_text
 from lora_foundry.config.length import rows_of
 from lora_foundry.config.schema import JobConfig
 from lora_foundry.wire.events import GainFound
-from lora_foundry.wire.journal import GainLine, JournalLine
+from lora_foundry.wire.journal import GainLine
 
 MOST_MEMBERS = 8
 MOST_ROWS = 16
@@ -41,16 +41,15 @@ class Sizes:
     Args:
         pack_size: What the user said; null leaves it to the rule and the trials.
         least_gain: The gain below which more members are not worth it; null tries nothing.
-        journal: Lines of an earlier journal of this sweep.
+        gains: What was told in this sweep before.
     """
 
-    def __init__(self, pack_size: int | None, least_gain: float | None, journal: Iterable[JournalLine] = ()) -> None:
+    def __init__(self, pack_size: int | None, least_gain: float | None, gains: Iterable[GainLine] = ()) -> None:
         self._pack_size = pack_size
         self._least_gain = least_gain if pack_size is None else None
         self._told: dict[str, _Told] = {}
-        for line in journal:
-            if isinstance(line, GainLine):
-                self._keep(line)
+        for line in gains:
+            self._keep(line)
 
     def most(self, configs: Sequence[JobConfig]) -> Limit:
         """The limit of a pack of jobs like ``configs``."""

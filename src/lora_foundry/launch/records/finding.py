@@ -61,12 +61,12 @@ def find(word: str | None, root: Path) -> tuple[Path, int | None]:
             record = read_sweep(folder)
         except SweepError:
             continue  # it has no id and no names that could be meant
-        known.append(record["id"])
-        if word in (record["id"], record["id"].rsplit("-", 1)[-1], folder.name):
+        known.append(record.id)
+        if word in (record.id, record.id.rsplit("-", 1)[-1], folder.name):
             return folder, None
-        for entry in record["jobs"]:
-            if entry["name"] == word:
-                return folder, entry["job"]
+        for entry in record.jobs:
+            if entry.name == word:
+                return folder, entry.job
     newest = f" (the newest are {', '.join(known[:3])})" if known else ""
     raise NotFoundError(f"got {word!r}, which is no folder, no sweep's id and no adapter's name in {root}{newest}")
 
@@ -79,7 +79,7 @@ def _inside(path: Path, word: str) -> tuple[Path, int | None]:
         )
     if sweep == path:
         return sweep, None
-    for entry in read_sweep(sweep)["jobs"]:
-        if (sweep / entry["dir"]).resolve() == path.resolve():
-            return sweep, entry["job"]
+    for entry in read_sweep(sweep).jobs:
+        if (sweep / entry.dir).resolve() == path.resolve():
+            return sweep, entry.job
     raise NotFoundError(f"got {word!r}, which is no job of the sweep in {sweep}")

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lora_foundry.config.called import command_line
 from lora_foundry.config.digest import config_digest
 from lora_foundry.config.errors import FORMAT, SweepError
-from lora_foundry.config.files import write_all, write_json
+from lora_foundry.config.files import write_all
 from lora_foundry.config.paths import SHIPPED
 from lora_foundry.launch.points.point import Point
-from lora_foundry.launch.records.record import HYDRA_FOLDER, SWEEP_FILE, read_sweep
+from lora_foundry.launch.records.record import (
+    HYDRA_FOLDER,
+    SWEEP_FILE,
+    StoredJob,
+    StoredSweep,
+    claim_sweep,
+    read_sweep,
+    write_sweep,
+)
 from lora_foundry.launch.records.yaml_text import YamlTexts
 from lora_foundry.tracking.records import JobRecord
 
@@ -48,7 +55,7 @@ def refuse_taken(sweep_dir: Path, points: Sequence[Point], *, begun: bool = Fals
         raise SweepError([f"hydra.sweep.dir: {taken[0]}; {advice}"])
 
 
-def create_sweep(sweep_dir: Path, sweep_id: str) -> dict[str, Any]:
+def create_sweep(sweep_dir: Path, sweep_id: str) -> StoredSweep:
     """Claim ``sweep_dir`` for a new sweep and write its record.
 
     Args:
@@ -58,19 +65,18 @@ def create_sweep(sweep_dir: Path, sweep_id: str) -> dict[str, Any]:
     Raises:
         SweepError: When the folder holds a sweep already, or cannot be written.
     """
-    record = {
-        "format": FORMAT,
-        "id": sweep_id,
-        "command": typed_line(),
-        "created": time.time(),
-        "cwd": str(Path.cwd()),
-        "config_dir": str(SHIPPED / "conf"),
-        "jobs": [],
-    }
+    record = StoredSweep(
+        format=FORMAT,
+        id=sweep_id,
+        command=typed_line(),
+        created=time.time(),
+        cwd=str(Path.cwd()),
+        config_dir=str(SHIPPED / "conf"),
+        jobs=(),
+    )
     try:
         sweep_dir.mkdir(parents=True, exist_ok=True)
-        with (sweep_dir / SWEEP_FILE).open("x") as file:
-            json.dump(record, file)
+        claim_sweep(sweep_dir, record)
         (sweep_dir / "spool").mkdir(exist_ok=True)
     except FileExistsError as error:
         msg = f"hydra.sweep.dir: {sweep_dir} holds a sweep already; give another folder, or none for a new one"
@@ -91,27 +97,33 @@ def refuse_empty(sweep_dir: Path) -> None:
         SweepError: For such a sweep, with the command that starts it.
     """
     record = read_sweep(sweep_dir)
-    if not record["jobs"]:
-        advice = f"start it again: {record['command']}"
+    if not record.jobs:
+        advice = f"start it again: {record.command}"
         raise SweepError([f"{sweep_dir}: ended before any job of it was written, so nothing was trained; {advice}"])
 
 
-def add_jobs(sweep_dir: Path, record: dict[str, Any], jobs: Sequence[JobRecord]) -> None:
-    """Enter ``jobs`` in the sweep's record."""
-    for job in jobs:
-        record["jobs"].append(
-            {
-                "job": job.index,
-                "name": job.name,
-                "dir": job.dir.relative_to(sweep_dir).as_posix() if job.dir.is_relative_to(sweep_dir) else str(job.dir),
-                "rank": job.config.lora.rank,
-                "overrides": job.overrides,
-                "pack": job.pack,
-                "config": config_digest(job.config),
-                "warnings": job.warnings,
-            }
+def add_jobs(sweep_dir: Path, record: StoredSweep, jobs: Sequence[JobRecord]) -> StoredSweep:
+    """Enter ``jobs`` in the sweep's record; returns the new one.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    added = tuple(
+        StoredJob(
+            job=job.index,
+            name=job.name,
+            dir=job.dir.relative_to(sweep_dir).as_posix() if job.dir.is_relative_to(sweep_dir) else str(job.dir),
+            rank=job.config.lora.rank,
+            overrides=job.overrides,
+            pack=job.pack,
+            config=config_digest(job.config),
+            warnings=job.warnings,
         )
-    write_json(sweep_dir / SWEEP_FILE, record)
+        for job in jobs
+    )
+    record = replace(record, jobs=(*record.jobs, *added))
+    write_sweep(sweep_dir, record)
+    return record
 
 
 def write_jobs(points: Sequence[Point], names: Sequence[str]) -> None:

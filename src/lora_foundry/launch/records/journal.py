@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from lora_foundry.config.errors import FORMAT, SweepError, check_format
+from lora_foundry.launch.records.state import SweepState, fold
 from lora_foundry.tracking.processes import ProcessMark
 from lora_foundry.wire.appending import Appender
-from lora_foundry.wire.journal import JOURNAL, HeadLine, JobLine, JournalLine, LauncherLine
+from lora_foundry.wire.events import Event
+from lora_foundry.wire.journal import JOURNAL, HeadLine, JournalLine, LauncherLine
 
 FILE = "journal.jsonl"
 _PATIENCE_S = 0.3  # src.status takes the lock for a moment to see whether it is free
@@ -23,6 +26,10 @@ class SweepBusyError(RuntimeError):
 
 class Journal:
     """An open journal; holding it means owning the sweep's folder.
+
+    Attributes:
+        state: What is folded into as lines are written and events are heard; whoever goes on with a sweep begins with
+            what :func:`lora_foundry.launch.records.reading.read_state` finds.
 
     The lock lies on the open file and is inherited by the worker, so a sweep whose launcher was killed
     stays owned until its worker has written the last checkpoint and gone.
@@ -41,6 +48,7 @@ class Journal:
         except OSError as error:
             raise SweepError([f"{sweep_dir} cannot be written ({error.strerror}); free or unlock it"]) from error
         self._lines = Appender(self._file.fileno())
+        self.state = SweepState()
         try:
             self._lock(sweep_dir)
             if path.stat().st_size:
@@ -77,6 +85,11 @@ class Journal:
     def write(self, line: JournalLine) -> None:
         """Append one line and sync it to the disk; while that is full it waits for the next."""
         self._lines.append(JOURNAL.written(line), sync=True)
+        fold(self.state, line)
+
+    def hear(self, event: Event) -> None:
+        """Take in an event that is not worth a line."""
+        fold(self.state, event)
 
     def _mend(self) -> None:
         """End a line that a power cut tore, so that the next one is whole."""
@@ -98,6 +111,22 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def is_held(sweep_dir: Path) -> bool:
+    """Whether a launcher, or a worker that it left behind, works in ``sweep_dir``."""
+    try:
+        descriptor = os.open(sweep_dir / FILE, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def read_journal(sweep_dir: Path) -> list[JournalLine]:
@@ -125,8 +154,3 @@ def _format_of(path: Path) -> object:
     with path.open("rb") as file:
         first = JOURNAL.read(file.readline())
     return first.format if isinstance(first, HeadLine) else None
-
-
-def last_states(sweep_dir: Path) -> dict[int, JobLine]:
-    """The last line of each job about its state."""
-    return {line.job: line for line in read_journal(sweep_dir) if isinstance(line, JobLine)}

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from lora_foundry.config.called import command_line
 from lora_foundry.config.errors import SweepError
-from lora_foundry.launch.records.journal import read_journal
-from lora_foundry.launch.records.ledger import is_held
+from lora_foundry.launch.records.journal import is_held, read_journal
+from lora_foundry.launch.records.state import SweepState, fold
 from lora_foundry.tracking.processes import ProcessMark
-from lora_foundry.wire.journal import LauncherLine, WorkerLine
 
 Ready = Callable[[Path], None]
 """Is told a sweep's folder before it is read to go on there, and returns when that can be done."""
@@ -48,13 +47,7 @@ def wait_until_free(sweep_dir: Path, patience_s: float = _PATIENCE_S) -> None:
 
 def _processes(sweep_dir: Path) -> tuple[ProcessMark | None, list[int]]:
     """The launcher that had the sweep last, and the workers of it that are still there."""
-    launcher: ProcessMark | None = None
-    workers: dict[int, None] = {}
+    state = SweepState()
     for line in read_journal(sweep_dir):
-        if isinstance(line, LauncherLine):
-            launcher = ProcessMark(host=line.host, pid=line.pid, started=line.started)
-        elif isinstance(line, WorkerLine):
-            workers.pop(line.pid, None)
-            if line.state == "started":
-                workers[line.pid] = None
-    return launcher, [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+        fold(state, line)
+    return state.launcher, [pid for pid in state.workers if Path(f"/proc/{pid}").exists()]

@@ -1,70 +1,65 @@
-"""What is known of each job while its sweep runs, folded from the worker's events."""
+"""A job of a sweep that runs: its state, and what only its launcher knows of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from lora_foundry.launch.records.state import JobState
 from lora_foundry.tracking.records import JobRecord
-from lora_foundry.wire.events import ProgressEvent
-from lora_foundry.wire.states import ENDED, State
-from lora_foundry.wire.summary import Summary
+from lora_foundry.wire.states import State
+
+_SEEN = 40  # of the last steps that were told, which the pace is reckoned from
 
 
 @dataclass(slots=True, kw_only=True)
 class LiveJob:
-    """A job and how far it is.
+    """A job that the farm has.
 
     Attributes:
         record: The job.
+        now: Its state, which what is journalled and heard changes.
         resume: Whether it continues from its checkpoints.
-        state: ``PENDING``, ``RUNNING``, ``FINISHED``, ``FAILED``, ``KILLED`` or ``PRUNED``.
-        step: Optimizer steps done.
-        total: Optimizer steps in all; 0 while unknown.
-        told_at: When the last step was told (Unix seconds); null before the first.
-        loss: Last training loss.
-        samples_per_s: Last throughput.
-        memory_gib: Most that its process took so far; null while unknown.
-        summary: Results of a finished job.
-        error: Why it failed.
-        restarts: How often it was started again after its worker died.
+        restarts: How often this launcher started it again after its worker died.
         stopping: Whether it was asked to stop; a worker that dies then takes the request along.
         pruning: The same of a job that is to be PRUNED.
     """
 
     record: JobRecord
+    now: JobState
     resume: bool = False
-    state: State = "PENDING"
-    step: int = 0
-    total: int = 0
-    told_at: float | None = None
-    loss: float | None = None
-    samples_per_s: float | None = None
-    memory_gib: float | None = None
-    summary: Summary | None = None
-    error: str | None = None
     restarts: int = 0
     stopping: bool = False
     pruning: bool = False
     _seen: list[tuple[float, int]] = field(default_factory=list)
 
     @property
-    def ended(self) -> bool:
-        """Whether the job has its last state."""
-        return self.state in ENDED
+    def state(self) -> State:
+        """``PENDING``, ``RUNNING``, ``FINISHED``, ``FAILED``, ``KILLED`` or ``PRUNED``."""
+        return self.now.state
 
-    def progress(self, event: ProgressEvent) -> None:
-        """Take in how far it is."""
-        self.step, self.total, self.told_at = event.step, event.total, event.t
-        self.loss, self.samples_per_s, self.memory_gib = event.loss, event.samples_per_s, event.memory_gib
-        self._seen = [*self._seen[-40:], (self.told_at, self.step)]
+    @property
+    def ended(self) -> bool:
+        """Whether it has its end."""
+        return self.now.ended
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done, as far as was told."""
+        return self.now.step or 0
+
+    @property
+    def total(self) -> int:
+        """Of how many; 0 while unknown."""
+        return self.now.total or 0
+
+    def stepped(self) -> None:
+        """Note when it took its last step."""
+        if self.now.told_at is not None:
+            self._seen = [*self._seen[-_SEEN:], (self.now.told_at, self.step)]
 
     def remaining_s(self) -> float | None:
-        """Seconds to the last step at the pace of the last events; null while unknown."""
+        """Seconds to the last step at the pace of the last that were told; null while unknown."""
         if len(self._seen) < 2 or not self.total:
             return None
         (start, first), (now, last) = self._seen[0], self._seen[-1]
         return (self.total - last) * (now - start) / (last - first) if last > first and now > start else None
-
-    def settle(self, state: State, *, error: str | None = None, summary: Summary | None = None) -> None:
-        """Take in a new state."""
-        self.state, self.error, self.summary = state, error, summary

@@ -1,50 +1,81 @@
-"""``sweep.json``, the record of a sweep in its folder: how it is read, and where sweeps are looked for."""
+"""``sweep.json``, the record of a sweep in its folder: how it is written and read, and where sweeps are looked for."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lora_foundry.config.errors import SweepError, check_format
-from lora_foundry.config.stored import (
-    StoredError,
-    has,
-    is_number,
-    is_text,
-    is_whole,
-    list_of,
-    mapping_to,
-    or_null,
-    read_json,
-)
+from lora_foundry.config.files import write_json
+from lora_foundry.config.stored import StoredError, is_number, read_json
+from lora_foundry.wire.fields import Form, Loose
 
 SWEEP_FILE = "sweep.json"
 HYDRA_FOLDER = ".hydra"
 _MARKS = (SWEEP_FILE, "journal.jsonl")
 _OWN = ("spool", "packs", "data")  # folders of a sweep that hold no other
 _ADVICE = "restore it to go on with the sweep, or train anew (finished adapters lie in the jobs' folders)"
-_JOB = {
-    "job": is_whole,
-    "name": is_text,
-    "dir": is_text,
-    "rank": is_whole,
-    "pack": is_text,
-    "overrides": mapping_to(is_text),
-    "config": or_null(is_text),
-    "warnings": or_null(mapping_to(is_text)),
-}
-_RECORD = {
-    "id": is_text,
-    "command": is_text,
-    "created": is_number,
-    "cwd": or_null(is_text),
-    "jobs": list_of(lambda job: has(job, _JOB)),
-}
 
 
-def read_sweep(sweep_dir: Path) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredJob:
+    """A job in its sweep's record.
+
+    Attributes:
+        job: Its number.
+        name: The adapter's name.
+        dir: Its folder, from the sweep's where it lies in it.
+        rank: The adapter's rank.
+        overrides: What the command line set, key to value.
+        pack: Name of the pack that it was planned for.
+        config: Digest of its configuration; null in records of earlier versions, as the next.
+        warnings: Tags that say what the user was warned of.
+    """
+
+    job: int
+    name: str
+    dir: str
+    rank: int
+    overrides: Mapping[str, str]
+    pack: str
+    config: str | None = None
+    warnings: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredSweep:
+    """The record of a sweep.
+
+    Attributes:
+        format: The number of the file's format; null is the first.
+        id: ``<date>-<time>-<token>``.
+        command: The command line that made it.
+        created: Unix seconds.
+        cwd: Folder that it was started in, from which relative paths of configurations start.
+        config_dir: The YAML groups that it was composed of.
+        jobs: In the order in which they came.
+    """
+
+    format: object
+    id: str
+    command: str
+    created: float
+    cwd: str | None
+    config_dir: Loose[str]
+    jobs: tuple[StoredJob, ...]
+
+    def start(self) -> Path:
+        """Folder that relative paths of configurations start from: where it was started, or here if that is gone."""
+        return Path(self.cwd) if self.cwd and Path(self.cwd).is_dir() else Path.cwd()
+
+
+_FORM = Form(StoredSweep)
+
+
+def read_sweep(sweep_dir: Path) -> StoredSweep:
     """The record of a sweep, its jobs with all that is written of them.
 
     Raises:
@@ -52,14 +83,35 @@ def read_sweep(sweep_dir: Path) -> dict[str, Any]:
     """
     path = sweep_dir / SWEEP_FILE
     try:
-        record = read_json(path)
+        told = read_json(path)
     except StoredError as error:
         raise SweepError([f"{error}: no record of a sweep; {_ADVICE}"]) from error
-    if isinstance(record, dict):
-        check_format(path, record.get("format"))
-    if not has(record, _RECORD):
+    if isinstance(told, dict):
+        check_format(path, told.get("format"))
+    record = _FORM.read(told) if isinstance(told, dict) else None
+    if record is None:
         raise SweepError([f"{path} holds something that is no record of a sweep; {_ADVICE}"])
-    return record  # type: ignore[no-any-return]  # has() told
+    return record
+
+
+def claim_sweep(sweep_dir: Path, record: StoredSweep) -> None:
+    """Write the record where there is none yet.
+
+    Raises:
+        FileExistsError: When there is one.
+        OSError: When it cannot be written.
+    """
+    with (sweep_dir / SWEEP_FILE).open("x") as file:
+        json.dump(_FORM.written(record), file)
+
+
+def write_sweep(sweep_dir: Path, record: StoredSweep) -> None:
+    """Write the record in the place of the one that is there, atomically.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    write_json(sweep_dir / SWEEP_FILE, _FORM.written(record))
 
 
 def is_sweep(folder: Path) -> bool:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lora_foundry.config.called import command_line
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.made_with import read_made_with
 from lora_foundry.config.paths import home_path
 from lora_foundry.config.schema import JobConfig, TrackingConfig
-from lora_foundry.launch.records.journal import read_journal
 from lora_foundry.launch.records.leftover import Ready
-from lora_foundry.launch.records.record import HYDRA_FOLDER, SWEEP_FILE, is_sweep, read_sweep
-from lora_foundry.launch.records.results import read_results
+from lora_foundry.launch.records.reading import read_state
+from lora_foundry.launch.records.record import HYDRA_FOLDER, SWEEP_FILE, StoredJob, StoredSweep, is_sweep, read_sweep
+from lora_foundry.launch.records.state import SweepState
 from lora_foundry.launch.records.stored_jobs import (
     CONFIG,
     DamagedJobError,
@@ -27,7 +26,6 @@ from lora_foundry.launch.records.stored_jobs import (
 )
 from lora_foundry.launch.records.unchanged import DataCheck, Unchanged, few, refusals
 from lora_foundry.tracking.records import JobRecord
-from lora_foundry.wire.journal import BeganLine, EndedLine, PackLine, ResumedLine
 from lora_foundry.wire.outcomes import JobOutcome
 
 _ALLOWED = "allowed is a job's folder such as multirun/2026-11-22/17-05-33-a1b2c3/0"
@@ -49,7 +47,7 @@ class Resumed:
     """
 
     sweep_dir: Path
-    sweep: dict[str, Any]
+    sweep: StoredSweep
     jobs: tuple[JobRecord, ...]
     packs: tuple[tuple[str, tuple[int, ...]], ...]
     cwd: Path
@@ -99,7 +97,7 @@ def find_resumed(
     job_dir, sweep_dir, sweep = _locate(folder)
     if ready is not None:
         ready(sweep_dir)
-    entry = next((job for job in sweep["jobs"] if (sweep_dir / job["dir"]).resolve() == job_dir.resolve()), None)
+    entry = next((job for job in sweep.jobs if (sweep_dir / job.dir).resolve() == job_dir.resolve()), None)
     if entry is None:
         raise SweepError([f"resume: {sweep_dir / SWEEP_FILE} knows no job in {job_dir}; {_ALLOWED}"])
     try:
@@ -110,15 +108,15 @@ def find_resumed(
         raise SweepError(
             [f"resume: {job_dir} holds no checkpoint to continue from; train it anew: {train_again(entry)}"]
         )
-    reason = Unchanged(changed, _cwd(sweep)).reason(job_dir, job.config)
+    reason = Unchanged(changed, sweep.start()).reason(job_dir, job.config)
     if reason is not None:
-        raise SweepError([f"resume: {line}" for line in refusals({job.name: reason}, sweep["command"])])
+        raise SweepError([f"resume: {line}" for line in refusals({job.name: reason}, sweep.command)])
     return Resumed(
         sweep_dir=sweep_dir,
         sweep=sweep,
         jobs=(job,),
         packs=((job.pack, (job.index,)),),
-        cwd=_cwd(sweep),
+        cwd=sweep.start(),
         notes=(f"continuing {job.name} in {job_dir}",),
     ).recorded_in(tracking)
 
@@ -143,9 +141,9 @@ def find_unfinished(
         SweepError: When the sweep cannot be read.
     """
     sweep = read_sweep(sweep_dir)
-    entries = {entry["job"]: entry for entry in sweep["jobs"]}
-    results = {result.job: result for result in read_results(sweep_dir) if only is None or result.job in only}
-    unchanged = Unchanged(changed, _cwd(sweep))
+    state = read_state(sweep_dir, stored=sweep)
+    results = {result.job: result for result in state.outcomes(sweep_dir) if only is None or result.job in only}
+    unchanged = Unchanged(changed, sweep.start())
     lost = [
         number
         for number, result in results.items()
@@ -157,22 +155,22 @@ def find_unfinished(
     for number, result in results.items():
         try:
             if number in lost:
-                jobs[number] = read_job(sweep_dir, entries[number])
+                jobs[number] = read_job(sweep_dir, state.jobs[number].stored)
                 reasons[number] = unchanged.reason(result.dir, jobs[number].config)
             elif result.state == "FINISHED":
                 reasons[number] = unchanged.reason(result.dir, _edited_config(result.dir))
         except DamagedJobError as error:
-            damaged[number] = _damaged(entries[number], error)
+            damaged[number] = _damaged(state.jobs[number].stored, error)
     refused = {number: reason for number, reason in sorted(reasons.items()) if reason is not None}
-    told = refusals({results[number].name: reason for number, reason in refused.items()}, sweep["command"])
+    told = refusals({results[number].name: reason for number, reason in refused.items()}, sweep.command)
     out = {*refused, *damaged}
     left = [number for number in lost if number not in out]
     return Resumed(
         sweep_dir=sweep_dir,
         sweep=sweep,
         jobs=tuple(jobs[number] for number in left),
-        packs=_last_packs(sweep_dir, entries, left),
-        cwd=_cwd(sweep),
+        packs=_last_packs(state, left),
+        cwd=sweep.start(),
         notes=(
             *(_going_on(results[number]) for number in left),
             *_skipped({n: one for n, one in results.items() if n not in left and n not in out}, unchanged),
@@ -182,14 +180,8 @@ def find_unfinished(
     )
 
 
-def _damaged(entry: Mapping[str, Any], error: DamagedJobError) -> str:
-    return f"{entry['name']}: {error.problems[0]}. Restore it to go on, or train it anew: {train_again(entry)}"
-
-
-def is_settled(sweep_dir: Path) -> bool:
-    """Whether the launcher that last began a pack in it lived to its end."""
-    last = [line for line in read_journal(sweep_dir) if isinstance(line, BeganLine | ResumedLine | EndedLine)]
-    return not last or isinstance(last[-1], EndedLine)
+def _damaged(entry: StoredJob, error: DamagedJobError) -> str:
+    return f"{entry.name}: {error.problems[0]}. Restore it to go on, or train it anew: {train_again(entry)}"
 
 
 def readable_jobs(sweep_dir: Path) -> list[JobRecord]:
@@ -199,7 +191,7 @@ def readable_jobs(sweep_dir: Path) -> list[JobRecord]:
         SweepError: When the sweep's record cannot be read.
     """
     found = []
-    for entry in read_sweep(sweep_dir)["jobs"]:
+    for entry in read_sweep(sweep_dir).jobs:
         with contextlib.suppress(DamagedJobError):
             found.append(read_job(sweep_dir, entry))
     return found
@@ -244,24 +236,13 @@ def _skipped(results: Mapping[int, JobOutcome], unchanged: Unchanged) -> list[st
     return notes
 
 
-def _last_packs(
-    sweep_dir: Path, entries: Mapping[int, Mapping[str, Any]], left: Collection[int]
-) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """The packs that the jobs were last in, as the journal has them."""
-    pack_of = {number: str(entries[number]["pack"]) for number in left}
-    for line in read_journal(sweep_dir):
-        if isinstance(line, PackLine):
-            pack_of |= {number: line.pack for number in line.jobs if number in pack_of}
-    names = dict.fromkeys(pack_of[number] for number in left)
-    return tuple((name, tuple(number for number in left if pack_of[number] == name)) for name in names)
+def _last_packs(state: SweepState, left: Sequence[int]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The packs that the jobs were last in."""
+    names = dict.fromkeys(state.jobs[number].pack for number in left)
+    return tuple((name, tuple(number for number in left if state.jobs[number].pack == name)) for name in names)
 
 
-def _cwd(sweep: dict[str, Any]) -> Path:
-    cwd = Path(str(sweep.get("cwd", "")))
-    return cwd if cwd.is_dir() else Path.cwd()
-
-
-def _locate(folder: str) -> tuple[Path, Path, dict[str, Any]]:
+def _locate(folder: str) -> tuple[Path, Path, StoredSweep]:
     """The job's folder, its sweep's, and the sweep's record."""
     job_dir = home_path(folder).absolute()
     if not job_dir.is_dir():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from lora_foundry.config.errors import SweepError
 from lora_foundry.config.parse import ConfigError, parse_stored
 from lora_foundry.config.schema import JobConfig
 from lora_foundry.config.stored import StoredError, read_text
-from lora_foundry.launch.records.record import HYDRA_FOLDER
+from lora_foundry.launch.records.record import HYDRA_FOLDER, StoredJob
 from lora_foundry.tracking.records import JobRecord
 
 CONFIG = f"{HYDRA_FOLDER}/config.yaml"
@@ -25,7 +25,7 @@ class DamagedJobError(SweepError):
     """A job whose stored configuration cannot be read; the others of its sweep can go on."""
 
 
-def read_job(sweep_dir: Path, entry: Mapping[str, Any]) -> JobRecord:
+def read_job(sweep_dir: Path, entry: StoredJob) -> JobRecord:
     """A job with its stored configuration.
 
     Args:
@@ -35,15 +35,15 @@ def read_job(sweep_dir: Path, entry: Mapping[str, Any]) -> JobRecord:
     Raises:
         DamagedJobError: When the configuration cannot be read.
     """
-    folder = sweep_dir / entry["dir"]
+    folder = sweep_dir / entry.dir
     return JobRecord(
-        index=entry["job"],
-        name=entry["name"],
+        index=entry.job,
+        name=entry.name,
         dir=folder,
         config=read_stored_config(folder),
-        overrides=entry["overrides"],
-        pack=entry["pack"],
-        warnings=entry.get("warnings") or {},
+        overrides=dict(entry.overrides),
+        pack=entry.pack,
+        warnings=dict(entry.warnings or {}),
     )
 
 
@@ -66,9 +66,9 @@ def read_stored_config(folder: Path) -> JobConfig:
         raise DamagedJobError([f"{path}: {_first_line(error)}"]) from error
 
 
-def train_again(entry: Mapping[str, Any]) -> str:
+def train_again(entry: StoredJob) -> str:
     """The command that trains a job from its beginning, in a sweep of its own."""
-    return command_line("train", *(f"{key}={value}" for key, value in entry["overrides"].items()))
+    return command_line("train", *(f"{key}={value}" for key, value in entry.overrides.items()))
 
 
 def stored_launcher(jobs: Sequence[JobRecord]) -> dict[str, Any] | None:

@@ -13,7 +13,8 @@ from rich.text import Text
 from lora_foundry.config.best import best
 from lora_foundry.config.called import command_line
 from lora_foundry.launch.plan.clock import in_words
-from lora_foundry.launch.records.ledger import Job, Sweep
+from lora_foundry.launch.records.ledger import Sweep
+from lora_foundry.launch.records.state import JobState
 from lora_foundry.wire.states import AS_MEANT
 
 _STYLE = {"FINISHED": "green", "FAILED": "bold red", "KILLED": "yellow", "LOST": "yellow", "RUNNING": "cyan"}
@@ -58,11 +59,12 @@ def _is_finished(sweep: Sweep) -> bool:
 def _title(sweep: Sweep, *, with_best: bool) -> Text:
     counts: dict[str, int] = {}
     for job in sweep.jobs:
-        counts[job.state] = counts.get(job.state, 0) + 1
+        word = sweep.word(job)
+        counts[word] = counts.get(word, 0) + 1
     said = ", ".join(f"{count} {state.lower()}" for state, count in sorted(counts.items()))
     folder = str(sweep.dir)
-    when = "" if _TOLD_BY_NAME.search(folder) else time.strftime("%d %b %H:%M  ", time.localtime(sweep.created))
-    first = best({job.name: job.val_loss_rel for job in sweep.jobs if job.state == "FINISHED"})
+    when = "" if _TOLD_BY_NAME.search(folder) else time.strftime("%d %b %H:%M  ", time.localtime(sweep.stored.created))
+    first = best({job.stored.name: job.score for job in sweep.jobs})
     told = f", best {first}" if with_best and first is not None and len(sweep.jobs) > 1 else ""
     return Text.assemble((folder, "" if with_best else "bold"), f"  {when}{said or 'no job was written'}{told}")
 
@@ -71,11 +73,11 @@ def _open(sweep: Sweep) -> list[RenderableType]:
     parts: list[RenderableType] = [_Line(_title(sweep, with_best=False))]
     pace = _pace(sweep)
     parts += [_Line(Text(f"  {pace}", style="cyan"))] if pace else []
-    parts += [_Fitting(sweep.jobs)] if sweep.jobs else []
+    parts += [_Fitting([_cells(job, sweep.word(job)) for job in sweep.jobs])] if sweep.jobs else []
     parts.extend(Text(f"  waiting: {line}", style="yellow") for line in sweep.waiting)
     broken = [job for job in sweep.jobs if job.error and job.state == "FAILED"]
-    parts.extend(Text(f"  {job.name}: {job.error}", style="red") for job in broken)
-    if any(job.state in ("LOST", "KILLED") for job in sweep.jobs) and not sweep.running:
+    parts.extend(Text(f"  {job.stored.name}: {job.error}", style="red") for job in broken)
+    if not sweep.running and any(sweep.word(job) in ("LOST", "KILLED") for job in sweep.jobs):
         parts.append(Text(f"  to go on: {command_line('resume', sweep.dir)}", style="dim"))
     return parts
 
@@ -91,7 +93,7 @@ def _pace(sweep: Sweep) -> str:
     return ", ".join(said) if sweep.running else ""
 
 
-def _memory(running: Sequence[Job]) -> float:
+def _memory(running: Sequence[JobState]) -> float:
     """GiB of the processes that jobs train in: those of one slot share theirs."""
     by_slot: dict[str | None, float] = {}
     for job in running:
@@ -116,8 +118,8 @@ class _Fitting:
     Laid out here: Rich measures every cell of its own table several times, a second and a half for a thousand jobs.
     """
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._rows = [_cells(job) for job in jobs]
+    def __init__(self, rows: Sequence[Mapping[str, str]]) -> None:
+        self._rows = rows
         filled = [head for head in _HEADS if any(row[head] for row in self._rows)]
         self._widths = {head: max(cell_len(text) for text in (head, *(r[head] for r in self._rows))) for head in filled}
 
@@ -144,21 +146,21 @@ class _Fitting:
         return _GAP.join(padded).rstrip()
 
 
-def _cells(job: Job) -> dict[str, str]:
+def _cells(job: JobState, word: str) -> dict[str, str]:
     step = "" if job.step is None else f"{job.step}/{job.total}" if job.total else str(job.step)
-    loss = "" if job.val_loss is None else f"{job.val_loss:.4f}"
+    loss, relative = (job.summary.val_loss, job.summary.val_loss_rel) if job.summary else (None, None)
     return {
-        "job": str(job.job),
-        "name": job.name,
-        "state": job.state,
+        "job": str(job.stored.job),
+        "name": job.stored.name,
+        "state": word,
         "device": job.device or "",
         "step": step,
         "samples/s": _number(job.samples_per_s),
         "GiB": _number(job.memory_gib),
-        "val loss": loss,
-        "of base's": "" if job.val_loss_rel is None else f"{job.val_loss_rel:.3f}",
-        "started": "" if job.started is None else time.strftime("%H:%M", time.localtime(job.started)),
-        "took": _took(job),
+        "val loss": "" if loss is None else f"{loss:.4f}",
+        "of base's": "" if relative is None else f"{relative:.3f}",
+        "started": "" if job.started_at is None else time.strftime("%H:%M", time.localtime(job.started_at)),
+        "took": _took(job, word),
         "restarts": str(job.restarts) if job.restarts else "",
         "memory": ", ".join(dict.fromkeys(job.memory_changes)),
     }
@@ -168,9 +170,9 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
-def _took(job: Job) -> str:
-    if job.started is None or (job.ended is None and job.state != "RUNNING"):
+def _took(job: JobState, word: str) -> str:
+    if job.started_at is None or (job.ended_at is None and word != "RUNNING"):
         return ""
-    seconds = int((job.ended or time.time()) - job.started)
+    seconds = int((job.ended_at or time.time()) - job.started_at)
     hours, rest = divmod(max(0, seconds), 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

@@ -231,8 +231,8 @@ class Screen:
     def _outlook(self) -> str:
         """How long the whole sweep takes yet, its speed and the memory it has."""
         running = [job for job in self._shown() if job.state == "RUNNING"]
-        speed = sum(job.samples_per_s or 0.0 for job in running)
-        packs = [[self._jobs[number].memory_gib or 0.0 for number in pack.jobs] for pack in self._packs.values()]
+        speed = sum(job.now.samples_per_s or 0.0 for job in running)
+        packs = [[self._jobs[number].now.memory_gib or 0.0 for number in pack.jobs] for pack in self._packs.values()]
         gib = sum(max(taken, default=0.0) for taken in packs)
         told = (
             [f"about {in_words(self._left_s)} left for all"] if self._left_s is not None and len(self._jobs) > 1 else []
@@ -247,16 +247,16 @@ def _row(job: LiveJob) -> list[RenderableType]:
         Text(job.record.name),
         bar,
         Text(f"{job.step}/{job.total}" if job.total else ""),
-        Text(f"loss {job.loss:.4f}" if job.loss is not None else "", style="cyan"),
-        Text(f"{job.samples_per_s:.3g} samples/s" if job.samples_per_s else ""),
+        Text(f"loss {job.now.loss:.4f}" if job.now.loss is not None else "", style="cyan"),
+        Text(f"{job.now.samples_per_s:.3g} samples/s" if job.now.samples_per_s else ""),
         Text(_clock(job.remaining_s()), style="dim"),
     ]
 
 
 def _plain(job: LiveJob) -> str:
     parts = [f"{job.record.name} step {job.step}/{job.total}"]
-    parts += [f"loss {job.loss:.4f}"] if job.loss is not None else []
-    parts += [f"{job.samples_per_s:.3g} samples/s"] if job.samples_per_s else []
+    parts += [f"loss {job.now.loss:.4f}"] if job.now.loss is not None else []
+    parts += [f"{job.now.samples_per_s:.3g} samples/s"] if job.now.samples_per_s else []
     left = _clock(job.remaining_s())
     return ", ".join([*parts, *([left] if left else [])])
 
@@ -270,8 +270,8 @@ def _clock(seconds: float | None) -> str:
 
 
 def _details(job: LiveJob) -> str:
-    told = job.summary
+    told = job.now.summary
     if job.state == "FINISHED" and told is not None and told.val_loss is not None:
         tail = f" ({told.val_loss_rel:.3f} of the base's)" if told.val_loss_rel is not None else ""
         return f", val loss {told.val_loss:.4f}{tail}"
-    return f": {job.error}" if job.error else ""
+    return f": {job.now.error}" if job.now.error else ""

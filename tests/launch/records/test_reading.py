@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lora_foundry.launch.records.results import read_results
+from lora_foundry.launch.records.reading import read_results
 
 
 def _spool(folder: Path, name: str, *states: tuple[float, str]) -> None:

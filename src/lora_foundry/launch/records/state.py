@@ -1,0 +1,253 @@
+"""The state of a sweep: its journal's lines and its workers' events, folded one by one.
+
+This is the only place that says what a line makes of a job. The farm folds each line as it writes it and each event as
+it hears it; whoever reads a sweep's folder (:mod:`lora_foundry.launch.records.reading`) folds the same ones. So what a
+terminal shows live is what status, results and a resume find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lora_foundry.config.best import score
+from lora_foundry.launch.records.record import StoredJob, StoredSweep
+from lora_foundry.tracking.processes import ProcessMark
+from lora_foundry.wire.events import Event, ProgressEvent, StateEvent
+from lora_foundry.wire.journal import (
+    BeganLine,
+    EndedLine,
+    ExpectsLine,
+    GainLine,
+    JobLine,
+    JournalLine,
+    LauncherLine,
+    MemoryLine,
+    PackLine,
+    RestartLine,
+    ResumedLine,
+    WaitingLine,
+    WorkerLine,
+)
+from lora_foundry.wire.outcomes import JobOutcome
+from lora_foundry.wire.states import ENDED, State
+from lora_foundry.wire.summary import Summary
+
+
+@dataclass(kw_only=True, slots=True)
+class JobState:
+    """A job and how far it is.
+
+    Attributes:
+        stored: The job as its sweep's record has it.
+        pack: Name of the pack that it was last in.
+        state: ``PENDING``, ``RUNNING``, ``FINISHED``, ``FAILED``, ``KILLED`` or ``PRUNED``.
+        device: The slot that it was last on.
+        step: Optimizer steps done; null before the first was told.
+        total: Of how many; null while unknown.
+        told_at: When the last step was told (Unix seconds).
+        loss: Last training loss.
+        samples_per_s: Last throughput; of a finished job over all of its steps.
+        memory_gib: Most that its process took so far.
+        summary: Results of a finished job.
+        error: Why it failed or was ended.
+        started_at: When it began first.
+        ended_at: When it ended.
+        restarts: How often it was started again after its worker died.
+        memory_changes: What was done when memory ran out, in order.
+        resumed_at: When somebody went on with it last; what was told before is of the time before.
+        spool: The file that was made for its events then.
+    """
+
+    stored: StoredJob
+    pack: str
+    state: State = "PENDING"
+    device: str | None = None
+    step: int | None = None
+    total: int | None = None
+    told_at: float | None = None
+    loss: float | None = None
+    samples_per_s: float | None = None
+    memory_gib: float | None = None
+    summary: Summary | None = None
+    error: str | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    restarts: int = 0
+    memory_changes: list[str] = field(default_factory=list)
+    resumed_at: float | None = None
+    spool: str | None = None
+
+    @classmethod
+    def of(cls, stored: StoredJob) -> JobState:
+        """A job of which nothing was told yet."""
+        return cls(stored=stored, pack=stored.pack)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has its end."""
+        return self.state in ENDED
+
+    @property
+    def score(self) -> float | None:
+        """What adapters are compared by; null for one that did not finish."""
+        return score(self.summary.val_loss_rel) if self.summary is not None and self.state == "FINISHED" else None
+
+    def outcome(self, sweep_dir: Path) -> JobOutcome:
+        """How it ended; one without an end (its launcher was killed) counts as KILLED."""
+        return JobOutcome(
+            job=self.stored.job,
+            name=self.stored.name,
+            dir=sweep_dir / self.stored.dir,
+            state=self.state if self.ended else "KILLED",
+            overrides=self.stored.overrides,
+            rank=self.stored.rank,
+            summary=self.summary,
+            error=self.error if self.ended else None,
+        )
+
+
+@dataclass(kw_only=True, slots=True)
+class SweepState:
+    """A sweep and its jobs.
+
+    Attributes:
+        jobs: By number, in the order in which they came.
+        launcher: The process that took it over last.
+        workers: Processes that were started and did not leave, as far as it was told.
+        gains: What training together gains, by what that goes for.
+        waiting: What it waits for, a line for each device that another sweep has.
+        ends: When all should be over (Unix seconds), as its launcher reckoned last; null while unknown.
+        settled: Whether nothing began since a launcher came to its end: results, picture and runs are made.
+    """
+
+    jobs: dict[int, JobState] = field(default_factory=dict)
+    launcher: ProcessMark | None = None
+    workers: list[int] = field(default_factory=list)
+    gains: dict[str, GainLine] = field(default_factory=dict)
+    waiting: tuple[str, ...] = ()
+    ends: float | None = None
+    settled: bool = True
+
+    @classmethod
+    def of(cls, stored: StoredSweep) -> SweepState:
+        """A sweep of which nothing was told yet."""
+        return cls(jobs={job.job: JobState.of(job) for job in stored.jobs})
+
+    def outcomes(self, sweep_dir: Path) -> list[JobOutcome]:
+        """How its jobs ended."""
+        return [job.outcome(sweep_dir) for job in self.jobs.values()]
+
+    def of_jobs(self, numbers: Sequence[int]) -> list[JobState]:
+        """Those of ``numbers`` that are of the sweep."""
+        return [self.jobs[number] for number in numbers if number in self.jobs]
+
+
+def fold(state: SweepState, told: JournalLine | Event) -> None:
+    """Take in one line of the journal, or one event; what tells nothing of a sweep's state changes nothing."""
+    change = _CHANGES.get(type(told))
+    if change is not None:
+        change(state, told)
+
+
+def _launcher(state: SweepState, line: LauncherLine) -> None:
+    state.launcher = ProcessMark(host=line.host, pid=line.pid, started=line.started)
+
+
+def _worker(state: SweepState, line: WorkerLine) -> None:
+    state.workers = [pid for pid in state.workers if pid != line.pid]
+    if line.state == "started":
+        state.workers.append(line.pid)
+
+
+def _pack(state: SweepState, line: PackLine) -> None:
+    for job in state.of_jobs(line.jobs):
+        job.pack = line.pack
+
+
+def _resumed(state: SweepState, line: ResumedLine) -> None:
+    state.settled = False
+    for job in state.of_jobs([line.job]):
+        _reopen(job, line.t, line.spool)
+
+
+def _began(state: SweepState, line: BeganLine) -> None:
+    state.settled = False
+    for job in state.of_jobs(line.jobs):
+        job.device = line.slot
+        if job.ended:
+            _reopen(job, line.t, None)
+
+
+def _reopen(job: JobState, at: float, spool: str | None) -> None:
+    """It goes on, from where it stood; one that had finished begins anew."""
+    if job.summary is not None:
+        job.step = job.total = None
+    job.state, job.resumed_at, job.spool = "PENDING", at, spool
+    job.told_at = job.loss = job.samples_per_s = job.memory_gib = None
+    job.summary = job.error = job.ended_at = None
+
+
+def _job(state: SweepState, line: JobLine | StateEvent) -> None:
+    for job in state.of_jobs([line.job]):
+        job.state, job.error, job.summary = line.state, line.error, line.summary
+        if line.state == "RUNNING":
+            job.started_at = job.started_at or line.t
+        elif line.state in ENDED:
+            job.ended_at = line.t
+            _results(job, line.summary)
+
+
+def _results(job: JobState, told: Summary | None) -> None:
+    if told is not None and told.steps is not None:
+        job.step = job.total = told.steps
+        job.told_at = job.loss = None
+        job.samples_per_s, job.memory_gib = told.samples_per_s, told.peak_mem_gib
+
+
+def _unjournalled(state: SweepState, event: StateEvent) -> None:
+    """An end that no launcher was there to journal; other states, and ends of those that have one, are known."""
+    if event.state in ENDED and event.job in state.jobs and not state.jobs[event.job].ended:
+        _job(state, event)
+
+
+def _progress(state: SweepState, event: ProgressEvent) -> None:
+    for job in state.of_jobs([event.job]):
+        if job.summary is None or job.summary.steps is None:
+            job.step, job.total, job.told_at = event.step, event.total, event.t
+            job.loss, job.samples_per_s, job.memory_gib = event.loss, event.samples_per_s, event.memory_gib
+
+
+def _restart(state: SweepState, line: RestartLine) -> None:
+    for job in state.of_jobs(line.jobs):
+        job.restarts += 1
+
+
+def _memory(state: SweepState, line: MemoryLine) -> None:
+    for job in state.of_jobs([line.job]):
+        job.memory_changes.append(line.rung)
+
+
+def _gain(state: SweepState, line: GainLine) -> None:
+    state.gains[line.key] = line
+
+
+def _expects(state: SweepState, line: ExpectsLine) -> None:
+    state.ends = line.ends
+
+
+def _waiting(state: SweepState, line: WaitingLine) -> None:
+    state.waiting = line.lines
+
+
+def _ended(state: SweepState, line: EndedLine) -> None:  # noqa: ARG001  # that there is one says it all
+    state.settled = True
+
+
+_CHANGES: dict[type, Callable[[SweepState, Any], None]] = {
+    **{LauncherLine: _launcher, WorkerLine: _worker, PackLine: _pack, ResumedLine: _resumed, BeganLine: _began},
+    **{JobLine: _job, RestartLine: _restart, MemoryLine: _memory, GainLine: _gain, ExpectsLine: _expects},
+    **{WaitingLine: _waiting, EndedLine: _ended, StateEvent: _unjournalled, ProgressEvent: _progress},
+}
