@@ -16,6 +16,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import traced
+from tests.added import added
+
+__all__ = ["added"]
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 for _name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from lora_foundry.config import ConfigError, parse, parse_stored
-from lora_foundry.config.choices import CHOICES, ENGINES, OPTIMIZERS, Choice, Choices, Options
+from lora_foundry.config.choices import CHOICES, ENGINES, FORMATS, OPTIMIZERS, SAMPLERS, Choice, Choices, Options
 from lora_foundry.config.digest import config_digest
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.hints import hint_of, known_keys
+from lora_foundry.config.keys import choices_of
 from lora_foundry.config.launcher import Settings
 from tests.root import PROJECT_ROOT
 
@@ -47,7 +48,8 @@ _HEAVY = {
 @pytest.mark.parametrize("choices", KINDS, ids=lambda choices: choices.key)
 def test_names_are_those_of_the_files(choices: Choices) -> None:
     folder = PROJECT_ROOT / "src" / Path(*choices.package.split("."))
-    assert list(choices.names()) == sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__")
+    found = [*folder.glob("*.py"), *(file.parent for file in folder.glob("*/__init__.py"))]
+    assert list(choices.names()) == sorted(file.stem for file in found if file.stem != "__init__")
     assert choices.names()
 
 
@@ -80,6 +82,28 @@ def test_an_unknown_engine_is_refused_with_those_that_there_are() -> None:
         SweepError, match=r"launcher.engine: got 'lcal', allowed is one of local; did you mean 'local'\?"
     ):
         Settings(engine="lcal").check()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("data.captions", "cvs", "got 'cvs' (str), allowed is one of auto, csv, files, folder, jsonl, name, prefix"),
+        ("sample.sampler", "euler", "got 'euler' (str), allowed is one of ddim, dpmpp_2m or null"),
+        ("validation.metrics", ["loss", "mae"], "got ['loss', 'mae'] (list), allowed is a list of any of cosine, loss"),
+        ("model.family", "sd3", "got 'sd3' (str), allowed is one of sd, sdxl"),
+    ],
+)
+def test_what_can_be_left_out_or_be_several_is_refused_alike(
+    with_values: Change, key: str, value: object, words: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(with_values({key: value}))
+    assert [line.startswith(f"{key}: {words}") for line in caught.value.problems] == [True]
+
+
+def test_words_that_a_key_allows_are_completed() -> None:
+    assert choices_of("data.captions") == [*FORMATS.names()]
+    assert choices_of("sample.sampler") == [*SAMPLERS.names()]
 
 
 def test_a_file_without_a_choice_of_its_kind_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,10 +54,20 @@ def test_the_defaults_of_later_keys_have_the_old_digest_so_that_finished_jobs_ar
     assert config_digest(parse(now)) == DIGEST
 
 
-@pytest.mark.parametrize(("key", "value"), [("captions", "name"), ("repeats", "none"), ("follow_links", True)])
-def test_other_values_of_later_keys_have_digests_of_their_own(stored: dict[str, Any], key: str, value: object) -> None:
+@pytest.mark.parametrize(
+    ("group", "key", "value"),
+    [
+        ("data", "captions", "name"),
+        ("data", "repeats", "none"),
+        ("data", "follow_links", True),
+        ("validation", "metrics", ("loss", "cosine")),
+    ],
+)
+def test_other_values_of_later_keys_have_digests_of_their_own(
+    stored: dict[str, Any], group: str, key: str, value: object
+) -> None:
     job = parse_stored(stored)
-    other = dataclasses.replace(job, data=dataclasses.replace(job.data, **{key: value}))
+    other = dataclasses.replace(job, **{group: dataclasses.replace(getattr(job, group), **{key: value})})
     assert config_digest(other) != DIGEST
 
 

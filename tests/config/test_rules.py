@@ -34,6 +34,11 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"sample.scales": [-1.0]}, "sample.scales: got [-1.0]"),
     ({"data.captions": "prefix"}, "data.captions=prefix: data.caption_prefix is the caption of every image then"),
     ({"data.captions": "prefix", "data.caption_prefix": " "}, "give one such as data.caption_prefix=sks"),
+    (
+        {"validation.metrics": ["cosine"]},
+        "validation.metrics: got ['cosine'], allowed is a list of different ones with ",
+    ),
+    ({"validation.metrics": ["loss", "loss"]}, "with loss among them: adapters are compared by it"),
     ({"sample.prompts": ["a", " "]}, "sample.prompts: got ['a', ' ']"),
     ({"optimizer.name": "prodigy", "optimizer.lr": 1e-3}, "optimizer.lr: got 0.001 with prodigy"),
 ]
@@ -52,6 +57,8 @@ SOUND: list[dict[str, Any]] = [
     {"data.val_path": None, "data.val_fraction": 0},
     {"data.captions": "prefix", "data.caption_prefix": "sks"},
     {"sample.enabled": False, "sample.prompts": [""]},
+    {"sample.sampler": "dpmpp_2m"},
+    {"validation.metrics": ["cosine", "loss"]},
     {"optimizer.name": "prodigy", "optimizer.lr": 1.0},
 ]
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_foundry.data.folder import read_folder
+from lora_foundry.data.formats.csv import read_csv
 from lora_foundry.data.records import Findings, Row
-from lora_foundry.data.tables import read_csv
 from tests.phrases import IS_A_FILE, NO_JSON
 
 Draw = Callable[..., Path]

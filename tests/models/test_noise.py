@@ -13,16 +13,13 @@ from diffusers import DDIMScheduler, schedulers
 from torch import Tensor
 
 from lora_foundry.models import BaseError, open_base
+from lora_foundry.models.families.sd.noise import ddim_config, read_alphas_cumprod, schedule_problems
 from lora_foundry.models.sampling import draw
-from lora_foundry.models.sd.noise import ddim_config, read_alphas_cumprod, schedule_problems
 from lora_foundry.objectives import DiscreteDiffusion
 from tests.models.conftest import CPU, SCHEDULER, model_config
 
 # Diffusers' own use of numpy, in classes that are made here only to be saved.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")
 BETAS = {"beta_start": 0.0005, "beta_end": 0.015, "beta_schedule": "scaled_linear", "num_train_timesteps": 500}
 OF_ITS_OWN = {"CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"}  # they shift the signal-to-noise ratio of the betas
 

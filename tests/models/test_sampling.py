@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from lora_foundry.config.choices import SAMPLERS
 from lora_foundry.config.streams import stream_key
 from lora_foundry.models import open_base
+from lora_foundry.models.samplers import sampler_choice
 from lora_foundry.models.sampling import draw, first_noise
 from lora_foundry.objectives import sample_noise
+from tests.added import Added
 from tests.models.conftest import CPU, model_config
 
 CAPTIONS = ["red heart", "pizza", "red pizza"]
@@ -44,13 +47,19 @@ def paint(parts: tuple[Any, Any, Any]) -> Callable[..., torch.Tensor]:
     return make
 
 
-def test_pictures_are_those_of_diffusers_pipeline(folder: Path, paint: Callable, parts: tuple[Any, Any, Any]) -> None:
+@pytest.mark.parametrize(
+    ("sampler", "scheduler"),
+    [(None, DDIMScheduler), ("ddim", DDIMScheduler), ("dpmpp_2m", DPMSolverMultistepScheduler)],
+)
+def test_pictures_are_those_of_diffusers_pipeline(
+    sampler: str | None, scheduler: Any, folder: Path, paint: Callable, parts: tuple[Any, Any, Any]
+) -> None:
     pipeline = StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(folder, subfolder="vae"),
         unet=UNet2DConditionModel.from_pretrained(folder, subfolder="unet"),
         text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder"),
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", model_max_length=12),
-        scheduler=DDIMScheduler.from_pretrained(folder, subfolder="scheduler"),
+        scheduler=scheduler.from_config(dict(parts[0].scheduler_config)),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -65,11 +74,53 @@ def test_pictures_are_those_of_diffusers_pipeline(folder: Path, paint: Callable,
         width=32,
         output_type="np",
     ).images
-    got = paint(CAPTIONS, [5, 6, 5])
+    got = paint(CAPTIONS, [5, 6, 5], sampler=sampler)
     assert got.shape == (3, 32, 32, 3)
     assert got.dtype == torch.uint8
     assert (got.double() - torch.from_numpy(expected * 255).double()).abs().max() <= 1.01
     assert got.double().std() > 1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS.names())
+def test_every_sampler_undoes_the_bases_process_within_its_steps_and_repeats_itself(
+    sampler: str, paint: Callable, parts: tuple[Any, Any, Any]
+) -> None:
+    denoiser, asked = parts[0], []
+
+    def denoise(*arguments: Any) -> torch.Tensor:
+        asked.append(len(arguments[0]))
+        return denoiser.denoise(*arguments)
+
+    assert denoiser.process.kind in sampler_choice(sampler).undoes
+    first, again = (paint(CAPTIONS, [1, 2, 3], sampler=sampler, denoise=denoise) for _ in range(2))
+    assert torch.equal(first, again)
+    assert 0 < len(asked) <= 2 * SETTINGS["steps"]
+    turned = paint(CAPTIONS[::-1], [3, 2, 1], sampler=sampler).flip(0)
+    assert (first.int() - turned.int()).abs().max() <= 1
+
+
+def test_an_unknown_sampler_is_refused_with_those_that_there_are(paint: Callable) -> None:
+    with pytest.raises(LookupError, match=r"sample\.sampler: got 'heun', allowed is one of ddim, dpmpp_2m"):
+        paint(CAPTIONS, [1, 2, 3], sampler="heun")
+
+
+NOTHING = """
+from lora_foundry.models.samplers import SamplerChoice
+
+class _Nothing(SamplerChoice):
+    undoes = ("discrete",)
+
+    def walk(self, predict, latents, scheduler, steps):
+        return latents
+
+CHOICE = _Nothing()
+"""
+
+
+def test_one_more_sampler_is_one_more_file(paint: Callable, parts: tuple[Any, Any, Any], added: Added) -> None:
+    added(SAMPLERS, "nothing", NOTHING)
+    got = paint(CAPTIONS, [1, 2, 3], sampler="nothing")
+    assert torch.equal(got, parts[1].decode(first_noise([1, 2, 3], parts[0], 8)))
 
 
 def test_the_first_noise_is_a_function_of_the_rows_seed(parts: tuple[Any, Any, Any]) -> None:

@@ -10,8 +10,8 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from lora_foundry.models.sd.layout import CONFIGS
-from lora_foundry.models.sd.noise import ddim_config, read_alphas_cumprod
+from lora_foundry.models.families.sd.layout import CONFIGS
+from lora_foundry.models.families.sd.noise import ddim_config, read_alphas_cumprod
 from lora_foundry.models.tokens import tokenizer_files
 from tests.root import PROJECT_ROOT
 

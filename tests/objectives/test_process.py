@@ -14,8 +14,9 @@ from lora_foundry.objectives import (
     PredictionType,
     add_noise,
     bands,
-    denoising_losses,
+    denoised,
     min_snr_weight,
+    mse_per_sample,
     prediction_target,
     snr,
     uniform_timestep,
@@ -58,7 +59,7 @@ def test_who_predicts_the_target_has_no_loss_and_who_is_off_by_two_has_four(kind
         return lambda _noisy, _levels: target + much
 
     for much in (0.0, 2.0):
-        losses = denoising_losses(process, off_by(much), clean, noise, levels, dtype=torch.float64)
+        losses = mse_per_sample(*denoised(process, off_by(much), clean, noise, levels, dtype=torch.float64))
         torch.testing.assert_close(losses, torch.full((3,), much**2, dtype=torch.float64))
 
 
@@ -72,7 +73,7 @@ def test_a_base_gets_its_own_type_and_the_levels_as_they_are_and_a_loss_is_wide(
         given.append((noisy, at))
         return noisy
 
-    losses = denoising_losses(process, denoise, clean, noise, levels, dtype=base)
+    losses = mse_per_sample(*denoised(process, denoise, clean, noise, levels, dtype=base))
     ((noisy, at),) = given
     assert torch.equal(noisy, add_noise(clean, noise, levels, ALPHAS).to(base))
     assert torch.equal(at, levels)

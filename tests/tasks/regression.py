@@ -19,7 +19,7 @@ from lora_foundry.lora.formats.diffusers_file import write_diffusers
 from lora_foundry.lora.formats.metadata import FileMetadata
 from lora_foundry.lora.formats.sidecar import write_sidecar
 from lora_foundry.models.targets import resolve_targets, target_layers
-from lora_foundry.tasks import Files, FixedRows, Inputs, Shown, StepRows
+from lora_foundry.tasks import Files, FixedRows, Inputs, Judged, Shown, StepRows
 from lora_foundry.training.checkpoint import Part, load_newest
 from lora_foundry.training.fit import train_pack
 from lora_foundry.training.member import Member, Provenance
@@ -89,7 +89,11 @@ class Regression:
         return StepRows(inputs={"x": (x + torch.stack(jitter)).to(dtype), "y": y.to(dtype)}, weight=weight.to(dtype))
 
     def losses(self, inputs: Inputs) -> Tensor:
-        return (self.base.module(inputs["x"]) - inputs["y"]).square().mean(1)
+        return self.judged(inputs).losses
+
+    def judged(self, inputs: Inputs) -> Judged:
+        got, asked = self.base.module(inputs["x"]), inputs["y"]
+        return Judged(losses=(got - asked).square().mean(1), prediction=got, target=asked)
 
     def whole(self, member: Any) -> float:
         return member.config.data.batch_size * member.config.trainer.accumulate

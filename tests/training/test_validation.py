@@ -77,9 +77,13 @@ def test_the_rows_do_not_depend_on_the_order_of_files() -> None:
 def test_bands_average_to_the_whole(tmp_path: Path) -> None:
     pack = _pack(tmp_path, Spec("a", OPTIONS))
     score = Validator(pack).score(pack.members)["a"]
-    assert len(score.by_band) == 4
-    assert sum(score.by_band.values()) / 4 == pytest.approx(score.loss)
-    assert set(score.metrics()) == {"val/loss", "val/loss_rel", *(f"val/loss_{band}" for band in score.by_band)}
+    assert len(score.measures["loss"].by_group) == 4
+    assert sum(score.measures["loss"].by_group.values()) / 4 == pytest.approx(score.loss)
+    assert set(score.metrics()) == {
+        "val/loss",
+        "val/loss_rel",
+        *(f"val/loss_{band}" for band in score.measures["loss"].by_group),
+    }
 
 
 @pytest.mark.slow
@@ -164,14 +168,14 @@ def test_a_score_is_the_plain_loss_on_the_fixed_rows(predicts: str, count: int, 
             for band, low in edges.items()
             if any(low <= step < low + 250 for step in mine)
         }
-        assert score.by_band == pytest.approx(expected, rel=1e-9)
+        assert score.measures["loss"].by_group == pytest.approx(expected, rel=1e-9)
     assert got["a"].loss != got["b"].loss
 
 
 def test_a_band_begins_at_its_own_first_timestep(tmp_path: Path) -> None:
     """Two bins of a thousand have their mid-points at 250 and 750, the edges of bands."""
     pack = _pack(tmp_path, Spec("a", ("validation.timesteps=2", "validation.max_images=1")))
-    assert list(Validator(pack).score(pack.members)["a"].by_band) == ["t250_500", "t750_1000"]
+    assert list(Validator(pack).score(pack.members)["a"].measures["loss"].by_group) == ["t250_500", "t750_1000"]
 
 
 @pytest.mark.slow

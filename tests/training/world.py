@@ -18,7 +18,7 @@ from lora_foundry.config.length import total_steps
 from lora_foundry.data.encoding import EncodedData
 from lora_foundry.data.order import SampleOrder
 from lora_foundry.data.records import Record
-from lora_foundry.models.sd.denoiser import SdDenoiser
+from lora_foundry.models.families.sd.denoiser import SdDenoiser
 from lora_foundry.tasks.denoising import Denoising, Material
 from lora_foundry.training.checkpoint import Part, load_newest
 from lora_foundry.training.fit import train_pack

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -43,12 +44,11 @@ class Choice:
         """
         return []
 
-    def problems_with(self, group: Any, trainer: Any, /) -> list[str]:  # noqa: ANN401, ARG002
-        """What does not suit it in how the job trains, a line each.
+    def misfits(self, groups: Mapping[str, Any], /) -> list[str]:  # noqa: ARG002
+        """What of another group does not suit this choice, a line each.
 
         Args:
-            group: The sound group that it is chosen in.
-            trainer: The ``trainer`` group, sound too.
+            groups: The sound groups by name, the one that it is chosen in among them; another may be missing.
         """
         return []
 
@@ -81,6 +81,11 @@ class Choices:
     def names(self) -> tuple[str, ...]:
         """Every choice, sorted."""
         return _names(self.package)
+
+    def chosen(self, group: object) -> tuple[str, ...]:
+        """What was chosen in a sound group: one, several where a list is asked for, none where it is null."""
+        value = getattr(group, self.field)
+        return value if isinstance(value, tuple) else () if value is None else (value,)
 
     def load(self, name: str, kind: type[_C]) -> _C:
         """The choice of that name.
@@ -121,8 +126,12 @@ def given_options(options: Options) -> dict[str, object]:
     return {name: value for name, value in values.items() if value != defaults[name]}
 
 
+FAMILIES = Choices("model.family", "lora_foundry.models.families")
+FORMATS = Choices("data.captions", "lora_foundry.data.formats")
+METRICS = Choices("validation.metrics", "lora_foundry.tasks.metrics")
 OPTIMIZERS = Choices("optimizer.name", "lora_foundry.training.optimizers")
+SAMPLERS = Choices("sample.sampler", "lora_foundry.models.samplers")
 SCHEDULES = Choices("scheduler.name", "lora_foundry.training.schedules")
-CHOICES = (OPTIMIZERS, SCHEDULES)
+CHOICES = (FAMILIES, FORMATS, METRICS, OPTIMIZERS, SAMPLERS, SCHEDULES)
 """Every kind of choice of a job."""
 ENGINES = Choices("hydra.launcher.engine", "lora_foundry.launch.machines.engines")

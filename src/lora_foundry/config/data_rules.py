@@ -9,16 +9,6 @@ _SHIPPED = "assets/"
 _SHOWN = 2  # prompts in a warning; the rest is counted
 
 
-def without_captions(data: DataConfig) -> list[str]:
-    """The trigger word alone is a caption only where there is one."""
-    if data.captions == "prefix" and not data.caption_prefix.strip():
-        return [
-            "data.captions=prefix: data.caption_prefix is the caption of every image then, got an empty text; "
-            "give one such as data.caption_prefix=sks"
-        ]
-    return []
-
-
 def prompts(sample: SampleConfig) -> list[str]:
     """The empty prompt is drawn for guidance only."""
     if sample.enabled and any(not prompt.strip() for prompt in sample.prompts):

@@ -24,6 +24,7 @@ _LATER: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("data", "captions", ("auto",)),
     ("data", "repeats", ("auto", None)),
     ("data", "follow_links", (False,)),
+    ("validation", "metrics", (("loss",),)),
 )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 MEANT: Mapping[str, Mapping[str, Any]] = {
     "data": {"captions": "auto", "repeats": None, "follow_links": False, "prompts": []},
-    "sample": {"with_prefix": False},
+    "validation": {"metrics": ["loss"]},
+    "sample": {"with_prefix": False, "sampler": None},
     "export": {"copy_to": None},
 }
 """By group and key: the value with which a job trains as it did before the key was there."""

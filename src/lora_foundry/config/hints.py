@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import types
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from lora_foundry.config.choices import Choice, Choices, OptionsOf
 from lora_foundry.config.schema import JobConfig
@@ -22,10 +23,14 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _with_choices(hint: Any) -> Any:  # noqa: ANN401  # an annotation
-    marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-    for mark in marks:
+    origin, inner = get_origin(hint), get_args(hint)
+    for mark in inner[1:] if origin is Annotated else ():
         if isinstance(mark, Choices):
             return Literal[mark.names()]
+    if origin is tuple:
+        return types.GenericAlias(tuple, (_with_choices(inner[0]), ...))
+    if origin in (Union, types.UnionType):
+        return Union[tuple(_with_choices(option) for option in inner)]  # noqa: UP007  # of as many as there are
     return hint
 
 

@@ -241,7 +241,12 @@ def value_words(hint: Any) -> str:  # noqa: ANN401
     if origin in (Union, types.UnionType):
         return " or ".join(value_words(option) for option in get_args(hint))
     if origin is tuple:
-        return f"a list of {value_words(get_args(hint)[0]).removeprefix('a ')}s"
+        words = value_words(get_args(hint)[0])
+        return (
+            f"a list of any {words.removeprefix('one ')}"
+            if words.startswith("one of ")
+            else f"a list of {words.removeprefix('a ')}s"
+        )
     names = {float: "a finite number", int: "a whole number", str: "a text", bool: "true or false", type(None): "null"}
     return names.get(hint, str(hint))
 

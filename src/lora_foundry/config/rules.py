@@ -19,6 +19,7 @@ from lora_foundry.config.schema import (
     SampleConfig,
     TrainerConfig,
 )
+from lora_foundry.config.schema_results import LOSS, ValidationConfig
 from lora_foundry.config.warned import Warned
 
 _BETAS = 2
@@ -43,9 +44,11 @@ def _chosen(choices: Choices, groups: Mapping[str, Any]) -> list[str]:
     """What does not suit the choice that was made."""
     if choices.group not in groups:
         return []
-    group = groups[choices.group]
-    choice = choices.load(getattr(group, choices.field), Choice)
-    return choice.problems(group) + (choice.problems_with(group, groups["trainer"]) if "trainer" in groups else [])
+    group, problems = groups[choices.group], []
+    for name in choices.chosen(group):
+        choice = choices.load(name, Choice)
+        problems += [*choice.problems(group), *choice.misfits(groups)]
+    return problems
 
 
 def warnings_about(job: JobConfig) -> list[Warned]:
@@ -102,6 +105,16 @@ def _targets(lora: LoraConfig) -> list[str]:
     return []
 
 
+def _metrics(validation: ValidationConfig) -> list[str]:
+    names = validation.metrics
+    if LOSS in names and len(set(names)) == len(names):
+        return []
+    return [
+        f"validation.metrics: got {list(names)}, allowed is a list of different ones with {LOSS} among them: adapters "
+        "are compared by it"
+    ]
+
+
 def _betas(optimizer: OptimizerConfig) -> list[str]:
     betas = optimizer.betas
     if len(betas) != _BETAS or not all(0 <= b < 1 for b in betas):
@@ -127,9 +140,9 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., list[str]]], ...] = (
     (("model",), _single_file),
     (("lora",), _targets),
     (("optimizer",), _betas),
+    (("validation",), _metrics),
     (("sample",), _samples),
     (("sample",), data_rules.prompts),
-    (("data",), data_rules.without_captions),
 )
 
 _WARNINGS: tuple[Callable[[JobConfig], list[Warned]], ...] = (data_rules.data_warnings, _warmup)

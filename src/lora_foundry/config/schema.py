@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from lora_foundry.config.choices import OPTIMIZERS, SCHEDULES, Options, OptionsOf
+from lora_foundry.config.choices import FAMILIES, FORMATS, OPTIMIZERS, SAMPLERS, SCHEDULES, Options, OptionsOf
 from lora_foundry.config.constraints import AtLeast, Between, MoreThan, NonEmpty, PathText, Pattern
 from lora_foundry.config.schema_results import ExportConfig, ValidationConfig
 
 Precision = Literal["32-true", "bf16-true", "bf16-mixed", "64-true"]
-TRAINED_FAMILIES = ("sd",)  # the others are known by their sizes alone
 PRESETS = ("attention", "attention-mlp", "all-linear", "all-blocks", "all")
 
 
@@ -25,7 +24,8 @@ class ModelConfig:
 
     Attributes:
         name: Short name used in logs, tags and file metadata.
-        family: Which loader understands it (``sd`` is Stable Diffusion with a UNet; ``sdxl`` can be sized only).
+        family: Which loader understands it, a folder in ``src/lora_foundry/models/families`` (``sd`` is Stable
+            Diffusion with a UNet; ``sdxl`` can be sized only).
         path: Folder in diffusers' format, a single ``.safetensors`` file, or a hub id.
         config: Folder with the configs and the tokenizer for a single file; null for folders.
         revision: Hub revision; null takes the default branch.
@@ -35,7 +35,7 @@ class ModelConfig:
     """
 
     name: Annotated[str, NonEmpty()]
-    family: Literal["sd", "sdxl"]
+    family: Annotated[str, FAMILIES]
     path: PathText
     config: PathText | None
     revision: str | None
@@ -63,9 +63,10 @@ class DataConfig:
         background: Colour put behind transparent pixels (any Pillow colour name or ``#rrggbb``).
         caption_dropout: Probability of an empty caption (classifier-free guidance, Ho & Salimans 2022).
         caption_prefix: Text put before each caption (a trigger word); empty for none.
-        captions: Where they come from: ``auto`` is a table, else a file beside each image; ``files`` is the files
-            beside the images whatever table there is; ``folder`` and ``name`` are the folder's and the image's own
-            name; ``prefix`` is ``caption_prefix`` alone.
+        captions: Where they come from, each a file in ``src/lora_foundry/data/formats``: ``auto`` is a table, else a
+            file beside each image; ``csv`` and ``jsonl`` are such tables alone; ``files`` is the files beside the
+            images whatever table there is; ``folder`` and ``name`` are the folder's and the image's own name;
+            ``prefix`` is ``caption_prefix`` alone.
         repeats: ``auto`` takes a folder ``10_anna woman`` as kohya's trainers do: ten times as often, and its words
             for images without a caption; ``none`` takes it as any name, as does null, which jobs have that began
             before this key was there.
@@ -87,7 +88,7 @@ class DataConfig:
     background: Annotated[str, NonEmpty()]
     caption_dropout: Annotated[float, Between(0.0, 1.0)]
     caption_prefix: str
-    captions: Literal["auto", "files", "folder", "name", "prefix"]
+    captions: Annotated[str, FORMATS]
     repeats: Literal["auto", "none"] | None
     follow_links: bool
     prompts: tuple[str, ...]
@@ -229,6 +230,8 @@ class SampleConfig:
         seeds: One picture a prompt and seed.
         scales: Adapter scales; 0 is the base.
         every: Optimizer steps between drawings; null draws at the start and the end only.
+        sampler: How noise becomes a picture, a file in ``src/lora_foundry/models/samplers``; null takes the one that
+            suits the base's noise.
         steps: Denoising steps.
         guidance: Classifier-free guidance scale; 1 turns it off.
     """
@@ -239,6 +242,7 @@ class SampleConfig:
     seeds: tuple[int, ...]
     scales: tuple[float, ...]
     every: Annotated[int, AtLeast(1)] | None
+    sampler: Annotated[str, SAMPLERS] | None
     steps: Annotated[int, Between(1, 1000)]
     guidance: Annotated[float, Between(1.0, 50.0)]
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from lora_foundry.config.choices import METRICS
 from lora_foundry.config.constraints import AtLeast, Between, PathText
+
+LOSS = "loss"
+"""The metric that adapters are compared by (:mod:`lora_foundry.config.best`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,12 +21,15 @@ class ValidationConfig:
         timesteps: Stratified timesteps an image is scored at.
         max_images: Most held-out images used (the first by content hash).
         batch_rows: Most rows of one validation forward; null takes as many as suit the resolution.
+        metrics: What is measured on the rows, each a file in ``src/lora_foundry/tasks/metrics``: ``val/<name>``, and
+            over the base's own ``val/<name>_rel``. ``loss`` is always among them: adapters are compared by it.
     """
 
     every: Annotated[int, AtLeast(1)] | None
     timesteps: Annotated[int, Between(1, 1000)]
     max_images: Annotated[int, AtLeast(1)]
     batch_rows: Annotated[int, AtLeast(1)] | None
+    metrics: tuple[Annotated[str, METRICS], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

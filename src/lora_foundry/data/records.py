@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from lora_foundry.config.unicode import printable
 from lora_foundry.config.warned import Warned
@@ -21,6 +22,14 @@ class DataError(ValueError):
         if len(problems) > _SHOWN:
             lines.append(f"  - and {len(problems) - _SHOWN} more")
         super().__init__(f"The data has {count}:\n" + "\n".join(lines))
+
+
+class Cell(NamedTuple):
+    """What a format says of an image: where it stands, the image's name and the caption, both as written."""
+
+    where: str
+    name: str
+    caption: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

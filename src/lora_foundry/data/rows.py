@@ -1,4 +1,4 @@
-"""From what tables and caption files name to rows: an existing image inside the folder, once, with a caption."""
+"""From what formats name to rows: an existing image inside the folder, once, with a caption."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path, PurePath
 from lora_foundry.config.unicode import is_unicode
 from lora_foundry.data.kohya import folder_of
 from lora_foundry.data.reading import Reading
-from lora_foundry.data.records import Findings, Row
+from lora_foundry.data.records import Cell, Findings, Row
 from lora_foundry.data.scan import Scan, real
-from lora_foundry.data.tables import Cell
 
 
 class Rows:
@@ -21,13 +20,15 @@ class Rows:
         scan: The folder.
         reading: How it is read.
         findings: Takes bad rows.
+        wordless: Whether a caption may be empty.
     """
 
-    def __init__(self, scan: Scan, reading: Reading, findings: Findings) -> None:
+    def __init__(self, scan: Scan, reading: Reading, findings: Findings, *, wordless: bool) -> None:
         self.rows: list[Row] = []
         self._scan = scan
         self._reading = reading
         self._findings = findings
+        self._wordless = wordless
         self._first: dict[Path, str] = {}
 
     def add(self, cells: Iterable[Cell], base: Path) -> list[tuple[Path, Row]]:
@@ -52,7 +53,7 @@ class Rows:
         return self._identity(image) in self._first
 
     def _row(self, cell: Cell, image: Path) -> Row | None:
-        if not cell.caption and self._reading.captions != "prefix":
+        if not cell.caption and not self._wordless:
             self._bad(cell, f"{cell.name} has no caption; write one, or remove the row")
             return None
         if not is_unicode(cell.caption):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,6 @@ IMAGE_SUFFIXES = frozenset(
     | {".heic", ".heif", ".hif"}
 )
 CAPTION_SUFFIXES = (".txt", ".caption")  # the first goes first where an image has both
-TABLES = ("metadata.csv", "metadata.jsonl")
 # Pictures, films and captions that people have beside the images and that are not read.
 _OTHER_PICTURES = frozenset(
     {".apng", ".arw", ".cr2", ".cr3", ".dib", ".dng", ".exr", ".hdr", ".ico", ".j2k", ".jp2", ".jpe", ".jxl", ".nef"}
@@ -28,10 +27,11 @@ class Scan:
     Attributes:
         root: The folder, links followed.
         label: The folder as the configuration has it, for messages.
-        images: Sorted.
+        files: All of them, sorted.
+        images: Those that are images.
         texts: Caption files by their path without the suffix, in the order in which they are taken.
         tables: Caption tables by name, whatever the case of its letters, sorted.
-        lists: Other ``.csv`` and ``.jsonl`` files directly in the folder.
+        lists: Other files of the endings that tables have, directly in the folder.
         other_pictures: Pictures of kinds that are not read.
         other_captions: Files beside images that may hold captions and are not read.
         linked: Links to folders that were not followed.
@@ -39,6 +39,7 @@ class Scan:
 
     root: Path
     label: Path
+    files: tuple[Path, ...]
     images: tuple[Path, ...]
     texts: Mapping[Path, tuple[Path, ...]]
     tables: tuple[Path, ...]
@@ -61,12 +62,13 @@ class Scan:
         return (*self.texts.get(image, ()), *self.texts.get(image.with_suffix(""), ()))
 
 
-def scan(folder: Path, *, follow_links: bool) -> Scan:
+def scan(folder: Path, *, follow_links: bool, tables: Collection[str]) -> Scan:
     """Look through an existing folder.
 
     Args:
         folder: It may itself be a link.
         follow_links: Whether linked folders are looked through too, each once.
+        tables: What caption tables are called, in small letters.
     """
     root = real(folder)
     linked: list[Path] = []
@@ -77,16 +79,17 @@ def scan(folder: Path, *, follow_links: bool) -> Scan:
     files.sort()
     images = tuple(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
     stems = {path.with_suffix("") for path in images} | set(images)
-    tables = tuple(path for path in files if path.name.lower() in TABLES)
+    endings = {Path(name).suffix for name in tables}
+    listing = tuple(path for path in files if path.suffix.lower() in endings)
+    named = tuple(path for path in listing if path.name.lower() in tables)
     return Scan(
         root=root,
         label=folder,
+        files=tuple(files),
         images=images,
         texts=_texts(files),
-        tables=tables,
-        lists=tuple(
-            p for p in files if p.parent == root and p.suffix.lower() in (".csv", ".jsonl") and p not in tables
-        ),
+        tables=named,
+        lists=tuple(path for path in listing if path.parent == root and path not in named),
         other_pictures=tuple(path for path in files if path.suffix.lower() in _OTHER_PICTURES),
         other_captions=tuple(p for p in files if p.suffix.lower() in _OTHER_CAPTIONS and p.with_suffix("") in stems),
         linked=tuple(sorted(linked)),

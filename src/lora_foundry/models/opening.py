@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
+from lora_foundry.config.choices import FAMILIES
+from lora_foundry.config.families import family_choice, trained_families
 from lora_foundry.config.schema import ModelConfig
 from lora_foundry.models.protocol import BaseError, BaseFiles, BaseSizes
-
-FAMILIES = {"sd": "lora_foundry.models.sd.base"}
-"""Name in ``model.family`` to the module with its ``open_files``, ``file_problems`` and ``layers_of``."""
-SIZES = {"sd": "lora_foundry.models.sd.sizes", "sdxl": "lora_foundry.models.sd.sizes"}
-"""The same for ``open_sizes``: families whose memory can be predicted."""
 
 
 def open_base(model: ModelConfig) -> BaseFiles:
@@ -27,10 +25,10 @@ def open_base(model: ModelConfig) -> BaseFiles:
     Raises:
         BaseError: When files are missing, incomplete or of a kind that is not allowed, or the hub cannot be reached.
     """
-    if model.family not in FAMILIES:
-        msg = f"model.family: got {model.family}, allowed is one of {', '.join(FAMILIES)}"
+    if family_choice(model.family).task is None:
+        msg = f"model.family: got {model.family}, allowed is one of {', '.join(trained_families())}"
         raise BaseError(msg)
-    opener: Callable[[ModelConfig], BaseFiles] = import_module(FAMILIES[model.family]).open_files
+    opener: Callable[[ModelConfig], BaseFiles] = _file(model, "base").open_files
     return opener(model)
 
 
@@ -41,9 +39,9 @@ def file_problems(model: ModelConfig, start: Path | None = None) -> list[str]:
         model: The ``model`` group of a job.
         start: Folder that relative paths start from; None is the working folder.
     """
-    if model.family not in FAMILIES:
+    if family_choice(model.family).task is None:
         return []
-    look: Callable[[ModelConfig, Path | None], list[str]] = import_module(FAMILIES[model.family]).file_problems
+    look: Callable[[ModelConfig, Path | None], list[str]] = _file(model, "base").file_problems
     return look(model, start)
 
 
@@ -54,10 +52,9 @@ def layers_of(model: ModelConfig, start: Path | None = None) -> Mapping[str, tup
         model: The ``model`` group of a job.
         start: Folder that relative paths start from; None is the working folder.
     """
-    if model.family not in FAMILIES:
+    if family_choice(model.family).task is None:
         return None
-    look: Callable[[ModelConfig, Path | None], Mapping[str, tuple[int, ...]] | None]
-    look = import_module(FAMILIES[model.family]).layers_of
+    look: Callable[[ModelConfig, Path | None], Mapping[str, tuple[int, ...]] | None] = _file(model, "base").layers_of
     return look(model, start)
 
 
@@ -67,5 +64,10 @@ def open_sizes(model: ModelConfig) -> BaseSizes:
     Raises:
         BaseError: When they are missing.
     """
-    opener: Callable[[ModelConfig], BaseSizes] = import_module(SIZES[model.family]).open_sizes
+    opener: Callable[[ModelConfig], BaseSizes] = _file(model, "sizes").open_sizes
     return opener(model)
+
+
+def _file(model: ModelConfig, name: str) -> ModuleType:
+    """One of the files that each family has (:mod:`lora_foundry.models.families`)."""
+    return import_module(f"{FAMILIES.package}.{model.family}.{name}")

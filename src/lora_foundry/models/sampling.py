@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lora_foundry.config.streams import stream_key
 from lora_foundry.models.protocol import Conditioning, Decoder, Denoiser
+from lora_foundry.models.samplers import Predict, sampler_choice
 from lora_foundry.objectives.alpha_bar import wide
 from lora_foundry.objectives.noise import sample_noise
 
@@ -43,11 +44,12 @@ def draw(  # noqa: PLR0913  # each is one thing that a picture depends on
     steps: int,
     guidance: float,
     size: int,
+    sampler: str | None = None,
     around: Around = _nothing_around,
     denoise: Denoise | None = None,
     max_rows: int | None = None,
 ) -> Tensor:
-    """Draw one picture a row with the sampler that suits the base's noise process.
+    """Draw one picture a row.
 
     With guidance other than 1 each picture takes two rows of a forward (Ho & Salimans 2022, Classifier-Free
     Diffusion Guidance, eq. 6), in blocks: **all unconditional rows first, then all conditional ones**, each block in
@@ -63,6 +65,7 @@ def draw(  # noqa: PLR0913  # each is one thing that a picture depends on
         steps: Denoising steps.
         guidance: Scale; 1 turns it off.
         size: Side of the pictures, pixels.
+        sampler: A name in :mod:`lora_foundry.models.samplers`; None takes the one that suits the base's noise process.
         around: Context of a group's forwards, e.g. which member's adapter each row has.
         denoise: What computes a forward; by default ``denoiser.denoise``.
         max_rows: Most rows of one forward; by default :func:`rows_of_a_forward`.
@@ -74,7 +77,7 @@ def draw(  # noqa: PLR0913  # each is one thing that a picture depends on
         ValueError: When the numbers of seeds and rows differ, or the size fits no latent.
     """
     _check(conditioning, empty_conditioning, seeds, steps, size, decoder.pixels_per_cell)
-    walk = _SAMPLERS[denoiser.process.sampler]
+    walk = sampler_choice(sampler or denoiser.process.sampler).walk
     doubled = guidance != 1
     side = size // decoder.pixels_per_cell
     group = max(1, (max_rows or rows_of_a_forward(side * side)) // (2 if doubled else 1))
@@ -86,7 +89,8 @@ def draw(  # noqa: PLR0913  # each is one thing that a picture depends on
             told = {n: torch.cat([empty_conditioning[n].to(r).expand_as(r), r]) for n, r in told.items()}
         noise = first_noise([seeds[i] for i in chosen], denoiser, side)
         with around([*chosen, *chosen] if doubled else list(chosen)):
-            latents = walk(denoise or denoiser.denoise, denoiser, noise, told, steps=steps, guidance=guidance)
+            predict = _guided(denoise or denoiser.denoise, denoiser, told, guidance)
+            latents = walk(predict, noise, denoiser.scheduler_config, steps)
         at_once = min(group, max(1, _PIXELS // (size * size)))
         pictures.extend(decoder.decode(part) for part in latents.split(at_once))
     return torch.cat(pictures) if pictures else torch.empty(0, size, size, 3, dtype=torch.uint8)
@@ -99,27 +103,19 @@ def first_noise(seeds: Sequence[int], denoiser: Denoiser, side: int) -> Tensor:
     return torch.stack(rows).to(denoiser.device)
 
 
-def _ddim(
-    denoise: Denoise, denoiser: Denoiser, latents: Tensor, told: Conditioning, *, steps: int, guidance: float
-) -> Tensor:
-    """DDIM with eta 0 (Song et al. 2021, Denoising Diffusion Implicit Models, eq. 12): for discrete diffusion."""
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler  # half a second that training saves
-
-    scheduler = DDIMScheduler(**denoiser.scheduler_config)
-    scheduler.set_timesteps(steps)
+def _guided(denoise: Denoise, denoiser: Denoiser, told: Conditioning, guidance: float) -> Predict:
+    """Asks the base for all rows at once: without the caption and with it, where there is guidance."""
     told = {name: rows.to(denoiser.device) for name, rows in told.items()}
-    for timestep in scheduler.timesteps.tolist():
+
+    def predict(latents: Tensor, level: float) -> Tensor:
         rows = latents if guidance == 1 else torch.cat([latents, latents])
-        prediction = denoise(rows, torch.full((len(rows),), timestep), told).to(latents.dtype)
-        if guidance != 1:
-            empty, full = prediction.chunk(2)
-            prediction = empty + guidance * (full - empty)
-        latents = scheduler.step(prediction, timestep, latents, eta=0.0).prev_sample
-    return latents
+        prediction = denoise(rows, torch.full((len(rows),), level), told).to(latents.dtype)
+        if guidance == 1:
+            return prediction
+        empty, full = prediction.chunk(2)
+        return empty + guidance * (full - empty)
 
-
-_SAMPLERS = {"ddim": _ddim}
-"""Family of samplers, as a noise process names it, to the walk from noise to latents."""
+    return predict
 
 
 def _check(

@@ -5,7 +5,7 @@ Shape legend: N rows of a batch, C latent channels, h and w latent height and wi
 
 from lora_foundry.objectives.losses import mse_per_sample
 from lora_foundry.objectives.noise import add_noise, noise_offset, sample_noise
-from lora_foundry.objectives.process import DiscreteDiffusion, NoiseProcess, denoising_losses
+from lora_foundry.objectives.process import DiscreteDiffusion, NoiseProcess, denoised
 from lora_foundry.objectives.targets import PREDICTION_TYPES, PredictionType, prediction_target, velocity
 from lora_foundry.objectives.timesteps import Band, bands, stratified_timesteps, uniform_timestep
 from lora_foundry.objectives.weighting import min_snr_weight, snr
@@ -18,7 +18,7 @@ __all__ = [
     "PredictionType",
     "add_noise",
     "bands",
-    "denoising_losses",
+    "denoised",
     "min_snr_weight",
     "mse_per_sample",
     "noise_offset",

@@ -7,27 +7,27 @@ levels, targets or weights.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from lora_foundry.objectives.losses import mse_per_sample
 from lora_foundry.objectives.noise import add_noise
 from lora_foundry.objectives.targets import PredictionType, prediction_target
 from lora_foundry.objectives.timesteps import Band, bands, stratified_timesteps, uniform_timestep
 from lora_foundry.objectives.weighting import min_snr_weight, snr
-
-Sampler = Literal["ddim"]
-"""Families of samplers, each of which undoes one kind of process (:mod:`lora_foundry.models.sampling`)."""
 
 
 class NoiseProcess(Protocol):
     """How noise is added, and what is asked of a denoiser on the way back."""
 
     @property
-    def sampler(self) -> Sampler:
-        """The family of samplers that walks back from noise to a picture."""
+    def kind(self) -> str:
+        """The word by which samplers say that they walk it back."""
+
+    @property
+    def sampler(self) -> str:
+        """The sampler that is taken where none is asked for."""
 
     @property
     def predicts(self) -> PredictionType:
@@ -63,7 +63,8 @@ class DiscreteDiffusion:
         timesteps: T.
     """
 
-    sampler: Sampler = "ddim"
+    kind = "discrete"
+    sampler = "ddim"
 
     def __init__(self, alphas_cumprod: Tensor, predicts: PredictionType) -> None:
         self.alphas_cumprod = alphas_cumprod
@@ -95,7 +96,7 @@ class DiscreteDiffusion:
         return min_snr_weight(snr(self.alphas_cumprod, levels), gamma, self.predicts)
 
 
-def denoising_losses(
+def denoised(
     process: NoiseProcess,
     denoise: Callable[[Tensor, Tensor], Tensor],
     clean: Tensor,
@@ -103,8 +104,8 @@ def denoising_losses(
     levels: Tensor,
     *,
     dtype: torch.dtype,
-) -> Tensor:
-    """Noise, denoise, compare: each row's loss before any weight, in training and in validation alike.
+) -> tuple[Tensor, Tensor]:
+    """Noise and denoise, in training and in validation alike: what the base predicts, and what it should.
 
     Args:
         process: What the base undoes.
@@ -115,8 +116,8 @@ def denoising_losses(
         dtype: What the base computes in.
 
     Returns:
-        [N], as of :func:`lora_foundry.objectives.losses.mse_per_sample`.
+        Two of [N, C, h, w], in the type of ``clean``.
     """
     noisy = process.noisy(clean, noise, levels).to(dtype)
     prediction = denoise(noisy, levels).to(clean.dtype)
-    return mse_per_sample(prediction, process.target(clean, noise, levels))
+    return prediction, process.target(clean, noise, levels)

@@ -1,7 +1,8 @@
 """What a task offers to a pack: rows and their losses, fixed rows to be judged on, what is shown, what is exported.
 
 A pack joins members, runs the base once and steps optimizers; what a row is, and what is asked of the base for it, is
-the task's. A task belongs to one base in memory and serves pack after pack.
+the task's. A task belongs to one base in memory and serves pack after pack. Torch is imported where rows are made: what
+is measured is chosen where there is none.
 
 Shape legend: N rows, K members, V fixed rows.
 """
@@ -13,13 +14,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import torch
-from torch import Tensor
-
-from lora_foundry.data.cache import digest_of
-
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import torch
+    from torch import Tensor
 
     from lora_foundry.config import JobConfig
     from lora_foundry.data.cache import TensorCache
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from lora_foundry.models.protocol import Base
 
 T = TypeVar("T")
-Inputs = dict[str, Tensor]
+Inputs = dict[str, "Tensor"]
 """What a task feeds the base with and compares its answer with: name to tensor ``[N, ...]``, on the CPU."""
 
 
@@ -58,6 +57,8 @@ class StepRows:
     @staticmethod
     def joined(parts: Sequence[StepRows]) -> StepRows:
         """The rows of all ``parts``, one after another; all have the same names."""
+        import torch
+
         return StepRows(
             inputs={name: torch.cat([part.inputs[name] for part in parts]) for name in parts[0].inputs},
             weight=torch.cat([part.weight for part in parts]),
@@ -83,7 +84,24 @@ class FixedRows:
 
     def digest(self) -> str:
         """Hex digest of everything in the rows that decides their losses."""
+        from lora_foundry.data.cache import digest_of
+
         return digest_of(self.inputs)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """What metrics are taken of (:mod:`lora_foundry.tasks.metrics`): some rows as the base answered them.
+
+    Attributes:
+        losses: As of :meth:`Task.losses`, ``[N]``.
+        prediction: What the base gave, ``[N, ...]``.
+        target: What it is compared with, like ``prediction``.
+    """
+
+    losses: Tensor
+    prediction: Tensor
+    target: Tensor
 
 
 class Trainee(Protocol):
@@ -194,6 +212,9 @@ class Task(Protocol):
 
     def losses(self, inputs: Inputs) -> Tensor:
         """Run the base on ``inputs``; the loss of each row before any weight, ``[N]``, differentiable."""
+
+    def judged(self, inputs: Inputs) -> Judged:
+        """Run the base on ``inputs``, for metrics."""
 
     def whole(self, member: Trainee) -> float:
         """What the weighted losses of one optimizer step are divided by."""

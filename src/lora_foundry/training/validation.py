@@ -1,7 +1,7 @@
-"""A validation loss that means something.
+"""A validation that means something.
 
 The rows that the task has fixed are the same for every run whatever its rank, batch, seed or device, so that two
-numbers differ by what the adapters learned and by nothing else. Divided by the base's own loss on the same rows it is
+numbers differ by what the adapters learned and by nothing else. Divided by the base's own on the same rows a number is
 below 1 where the adapter is better than none.
 """
 
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lora_foundry.config.schema_results import LOSS
 from lora_foundry.data.cache import device_name, key_of
 from lora_foundry.lora.rows import RowPlan
+from lora_foundry.tasks.metrics import MetricChoice, metric_choice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,30 +30,59 @@ if TYPE_CHECKING:
     from lora_foundry.training.pack import Pack
 
 _LOG = logging.getLogger(__name__)
+Metrics = dict[str, MetricChoice]
+"""The M metrics of a member, by name, in the order of ``validation.metrics``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """One metric of a member on the fixed rows.
+
+    Attributes:
+        value: Over all rows.
+        relative: ``value`` divided by the base's own.
+        by_group: Over each group of rows that the task tells apart, such as bands of noise levels.
+    """
+
+    value: float
+    relative: float
+    by_group: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """A member's losses on the fixed rows.
+    """What was measured of a member, by the metrics' names (``validation.metrics``)."""
 
-    Attributes:
-        loss: Mean over all rows.
-        relative: ``loss`` divided by the base's own.
-        by_band: The mean over each group of rows that the task tells apart, such as bands of noise levels.
-    """
+    measures: dict[str, Measure]
 
-    loss: float
-    relative: float
-    by_band: dict[str, float]
+    @property
+    def loss(self) -> float:
+        """The mean loss."""
+        return self.measures[LOSS].value
+
+    @property
+    def relative(self) -> float:
+        """The mean loss over the base's own: what adapters are compared by."""
+        return self.measures[LOSS].relative
 
     def metrics(self) -> dict[str, float]:
         """As logged."""
-        named = {f"val/loss_{band}": value for band, value in self.by_band.items()}
-        return {"val/loss": self.loss, "val/loss_rel": self.relative, **named}
+        named: dict[str, float] = {}
+        for name, one in self.measures.items():
+            named |= {f"val/{name}": one.value, f"val/{name}_rel": one.relative}
+            named |= {f"val/{name}_{group}": value for group, value in one.by_group.items()}
+        return named
+
+    def others(self) -> dict[str, float]:
+        """What the end of a member is reported with beside its loss."""
+        rest = {name: one for name, one in self.measures.items() if name != LOSS}
+        return {f"val_{name}": one.value for name, one in rest.items()} | {
+            f"val_{name}_rel": one.relative for name, one in rest.items()
+        }
 
 
 class Validator:
-    """Scores members of one pack; the base's own loss is computed once a set of rows."""
+    """Scores members of one pack; the base itself is measured once a set of rows."""
 
     def __init__(self, pack: Pack) -> None:
         self._pack = pack
@@ -70,11 +101,13 @@ class Validator:
         for key, group in groups.items():
             rows = self._fixed_rows(key, group[0])
             if key not in self._base:
-                self._base[key] = self._base_losses(rows, group[0])
+                self._base[key] = self._of_base(rows, group[0])
             trained = [member for member in group if not self._pack.bank.is_zero(member.name)]
-            losses = dict(zip((m.name for m in trained), self._losses(rows, trained), strict=True)) if trained else {}
+            metrics = _metrics_of(group[0])
+            found = self._measure(rows, trained, metrics) if trained else ()
+            values = dict(zip((m.name for m in trained), found, strict=True))
             for member in group:  # an adapter that is still zero gives the base's own outputs
-                scores[member.name] = _score(rows, losses.get(member.name, self._base[key]), self._base[key])
+                scores[member.name] = _score(rows, metrics, values.get(member.name, self._base[key]), self._base[key])
         return scores
 
     def _fixed_rows(self, key: tuple[int, ValidationConfig], member: Member) -> FixedRows:
@@ -82,10 +115,14 @@ class Validator:
             self._rows[key] = self._pack.task.fixed_rows(member, self._pack.dtypes.adapter)
         return self._rows[key]
 
-    def _base_losses(self, rows: FixedRows, member: Member) -> Tensor:
-        """The base's losses on ``rows``, from the cache where another pack has computed them."""
-        if member.cache is None:
-            return self._losses(rows, [])[0]
+    def _of_base(self, rows: FixedRows, member: Member) -> Tensor:
+        """``[M, V]``: the base's own numbers on ``rows``, from the cache where another pack has computed them.
+
+        Its losses alone are kept: no key tells how another metric is computed.
+        """
+        metrics = _metrics_of(member)
+        if member.cache is None or tuple(metrics) != (LOSS,):
+            return self._measure(rows, [], metrics)[0]
         pack = self._pack
         key = key_of(
             {
@@ -100,37 +137,38 @@ class Validator:
         )
         kept = member.cache.get(key)
         if kept is not None:
-            return kept["losses"]
-        losses = self._losses(rows, [])[0]
+            return kept["losses"][None]
+        losses = self._measure(rows, [], metrics)[0]
         if bool(losses.isfinite().all()):
             try:
-                member.cache.put(key, {"losses": losses})
+                member.cache.put(key, {"losses": losses[0]})
             except OSError as error:  # nothing is lost but time: the next pack computes them again
                 _LOG.warning("the base's validation losses were not kept: %s", error)
         return losses
 
-    def _losses(self, rows: FixedRows, members: Sequence[Member]) -> Tensor:
-        """``[K, V]`` losses of the members, or ``[1, V]`` of the base where ``members`` is empty."""
+    def _measure(self, rows: FixedRows, members: Sequence[Member], metrics: Metrics) -> Tensor:
+        """``[K, M, V]`` of the members, or ``[1, M, V]`` of the base where ``members`` is empty."""
 
         def with_most(most: int) -> Tensor:
             groups = [members[first : first + most] for first in range(0, len(members), most)] or [members]
             with self._pack.wary(unless=most == 1):
-                return torch.cat([self._together(rows, group, most) for group in groups])
+                return torch.cat([self._together(rows, group, metrics, most) for group in groups])
 
-        losses, rows.per_forward = self._pack.in_fewer_rows(with_most, rows.per_forward)
-        return losses
+        values, rows.per_forward = self._pack.in_fewer_rows(with_most, rows.per_forward)
+        return values
 
     @torch.no_grad()
-    def _together(self, rows: FixedRows, members: Sequence[Member], most: int) -> Tensor:
+    def _together(self, rows: FixedRows, members: Sequence[Member], metrics: Metrics, most: int) -> Tensor:
         copies = max(1, len(members))
         chunk = most // copies
         parts = [
-            self._chunk(rows, slice(first, first + chunk), members).view(copies, -1)
+            self._chunk(rows, slice(first, first + chunk), members, metrics).view(len(metrics), copies, -1)
             for first in range(0, len(rows), chunk)
         ]
-        return torch.cat(parts, dim=1).double().cpu()
+        return torch.cat(parts, dim=2).transpose(0, 1).double().cpu()
 
-    def _chunk(self, rows: FixedRows, part: slice, members: Sequence[Member]) -> Tensor:
+    def _chunk(self, rows: FixedRows, part: slice, members: Sequence[Member], metrics: Metrics) -> Tensor:
+        """``[M, K * rows]``, or ``[M, rows]`` of the base."""
         pack, copies = self._pack, max(1, len(members))
         pack.end_if_stopped()
         inputs = {name: _repeated(values[part], copies) for name, values in rows.inputs.items()}
@@ -140,13 +178,27 @@ class Validator:
             count = len(next(iter(inputs.values()))) // copies
             around = pack.bank.rows(RowPlan(places=places, counts=(count,) * copies))
         with around:
-            return pack.task.losses(inputs)
+            judged = pack.task.judged(inputs)
+        return torch.stack([metric.of_rows(judged).to(judged.losses.dtype) for metric in metrics.values()])
 
 
 def _repeated(values: Tensor, copies: int) -> Tensor:
     return values.repeat(copies, *[1] * (values.ndim - 1))
 
 
-def _score(rows: FixedRows, losses: Tensor, base: Tensor) -> Score:
-    by_band = {name: float(losses[inside].mean()) for name, inside in rows.groups.items()}
-    return Score(loss=float(losses.mean()), relative=float(losses.mean() / base.mean()), by_band=by_band)
+def _metrics_of(member: Member) -> Metrics:
+    return {name: metric_choice(name) for name in member.config.validation.metrics}
+
+
+def _score(rows: FixedRows, metrics: Metrics, values: Tensor, base: Tensor) -> Score:
+    """Of ``[M, V]`` numbers and the base's own."""
+    return Score(
+        measures={
+            name: Measure(
+                value=float(metric.over(own)),
+                relative=float(metric.over(own) / metric.over(bases)),
+                by_group={group: float(metric.over(own[inside])) for group, inside in rows.groups.items()},
+            )
+            for (name, metric), own, bases in zip(metrics.items(), values, base, strict=True)
+        }
+    )

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lora_foundry.data.cache import TensorCache
+from lora_foundry.models.families.sd.denoiser import SdDenoiser
 from lora_foundry.models.protocol import Conditioning
-from lora_foundry.models.sd.denoiser import SdDenoiser
 from lora_foundry.tasks.denoising import Prompts
 from lora_foundry.tasks.denoising.pictures import Painter, Picture
 from lora_foundry.training.member import Member
@@ -133,7 +133,10 @@ def test_the_bases_pictures_are_kept_for_the_next_pack_and_drawn_anew_when_anyth
     again = drawn("b")
     assert not forwards
     assert all(torch.equal(again[label], pixels) for label, pixels in first.items())
-    for changed in ("sample.seeds=[0,6]", "sample.steps=3", "sample.guidance=2.5", "trainer.precision=64-true"):
+    for changed in (
+        *("sample.seeds=[0,6]", "sample.steps=3", "sample.guidance=2.5", "sample.sampler=dpmpp_2m"),
+        "trainer.precision=64-true",
+    ):
         drawn("c", changed)
         assert forwards, changed
     drawn("d", text=1.0)

@@ -13,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from lora_foundry.config.called import command_line
 from lora_foundry.config.errors import SweepError
+from lora_foundry.config.families import family_choice, trained_families
 from lora_foundry.config.launcher import Settings
 from lora_foundry.config.quoting import override
-from lora_foundry.config.schema import TRAINED_FAMILIES, TrackingConfig
+from lora_foundry.config.schema import TrackingConfig
 from lora_foundry.launch.farm.again import Again, earlier_sweeps, find_again, unfinished_note
 from lora_foundry.launch.farm.outcome import FAILED, OUTCOME, WRONG_INPUT
 from lora_foundry.launch.farm.outside import Outside
@@ -265,9 +266,9 @@ def _untrained(points: Sequence[Point]) -> list[str]:
     problems = [
         f"model.family: got {point.config.model.family}, which can be sized "
         f"({command_line('predict', override('model', point.config.model.name))}) but not trained yet; "
-        f"allowed is one of {', '.join(TRAINED_FAMILIES)}"
+        f"allowed is one of {', '.join(trained_families())}"
         for point in points
-        if point.config.model.family not in TRAINED_FAMILIES
+        if family_choice(point.config.model.family).task is None
     ]
     return list(dict.fromkeys(problems))
 

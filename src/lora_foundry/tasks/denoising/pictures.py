@@ -130,6 +130,7 @@ class Painter:
                     steps=sample.steps,
                     guidance=sample.guidance,
                     size=size,
+                    sampler=sample.sampler,
                     around=lambda pictures: self._around(pictures, group, each, scale),
                     denoise=self._denoise,
                     max_rows=rows,
@@ -154,7 +155,7 @@ class Painter:
 
 def _same(member: Trainee) -> tuple[object, ...]:
     sample, prompts = member.config.sample, _prompts(member)
-    return (prompts.texts, sample.seeds, sample.scales, sample.steps, sample.guidance)
+    return (prompts.texts, sample.seeds, sample.scales, sample.sampler, sample.steps, sample.guidance)
 
 
 def _decides(pack: Ground, denoiser: Denoiser, member: Trainee) -> dict[str, object]:
@@ -165,6 +166,7 @@ def _decides(pack: Ground, denoiser: Denoiser, member: Trainee) -> dict[str, obj
         "base": member.base_hash,
         "conditioning": digest_of({**prompts.conditioning, **empty}),
         "seeds": list(sample.seeds),
+        "sampler": sample.sampler or denoiser.process.sampler,
         "steps": sample.steps,
         "guidance": sample.guidance,
         "size": member.config.data.resolution,

@@ -12,12 +12,13 @@ from lora_foundry.config.streams import stream_key
 from lora_foundry.data.kohya import folder_of
 from lora_foundry.lora.formats.metadata import FileMetadata
 from lora_foundry.models.sampling import rows_of_a_forward
+from lora_foundry.objectives.losses import mse_per_sample
 from lora_foundry.objectives.noise import noise_offset, sample_noise
-from lora_foundry.objectives.process import denoising_losses
+from lora_foundry.objectives.process import denoised
 from lora_foundry.tasks.denoising.files import write_files
 from lora_foundry.tasks.denoising.material import material_of
 from lora_foundry.tasks.denoising.pictures import Painter
-from lora_foundry.tasks.protocol import FixedRows, Inputs, StepRows
+from lora_foundry.tasks.protocol import FixedRows, Inputs, Judged, StepRows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +73,15 @@ class Denoising:
         return StepRows(inputs=inputs, weight=weight.to(dtype))
 
     def losses(self, inputs: Inputs) -> Tensor:
-        """See :func:`lora_foundry.objectives.process.denoising_losses`; ``inputs`` come to the base's device."""
+        """See :func:`lora_foundry.objectives.losses.mse_per_sample`; ``inputs`` come to the base's device."""
+        return mse_per_sample(*self._denoised(inputs))
+
+    def judged(self, inputs: Inputs) -> Judged:
+        """The same with what was compared."""
+        prediction, target = self._denoised(inputs)
+        return Judged(losses=mse_per_sample(prediction, target), prediction=prediction, target=target)
+
+    def _denoised(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         denoiser, device, dtype = self.denoiser, self.denoiser.device, self.denoiser.dtype
         clean, noise, levels = (inputs[name].to(device) for name in (_LATENTS, _NOISE, _LEVELS))
         told = {name: states.to(device, dtype) for name, states in _conditioning(inputs).items()}
@@ -80,7 +89,7 @@ class Denoising:
         def denoise(noisy: Tensor, at: Tensor) -> Tensor:
             return denoiser.denoise(noisy, at, told)
 
-        return denoising_losses(denoiser.process, denoise, clean, noise, levels, dtype=dtype)
+        return denoised(denoiser.process, denoise, clean, noise, levels, dtype=dtype)
 
     def whole(self, member: Trainee) -> float:
         """The samples of one optimizer step, however they are weighted."""

@@ -183,7 +183,7 @@ class Exports(Callback):
             samples_per_s=member.samples / seconds if seconds else None,
             peak_mem_gib=peak_memory_gib(pack.device),
             memory=dict(member.measures),
-            more={},
+            more=score.others(),
         )
 
     def _relative(self, path: Path) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lora_foundry.config.choices import SCHEDULES, Choice
 from lora_foundry.config.length import known_steps, warmup_of
 
 if TYPE_CHECKING:
-    from lora_foundry.config.schema import OptimizerConfig, SchedulerConfig, TrainerConfig
+    from collections.abc import Mapping
+
+    from lora_foundry.config.schema import OptimizerConfig, SchedulerConfig
 
 
 class ScheduleChoice(Choice, ABC):
@@ -24,9 +26,11 @@ class ScheduleChoice(Choice, ABC):
             done: How much of the steps after the warm-up was taken, from 0 to 1; beyond the end it stays 1.
         """
 
-    def problems_with(self, group: SchedulerConfig, trainer: TrainerConfig, /) -> list[str]:
+    def misfits(self, groups: Mapping[str, Any], /) -> list[str]:
         """A warm-up that leaves it no step."""
-        steps, warmup = known_steps(trainer), group.warmup_steps
+        if "trainer" not in groups:
+            return []
+        steps, warmup = known_steps(groups["trainer"]), groups["scheduler"].warmup_steps
         if steps is None or warmup is None or warmup < steps:
             return []
         return [f"scheduler.warmup_steps: got {warmup}, allowed is less than trainer.max_steps={steps}"]

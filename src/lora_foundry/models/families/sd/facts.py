@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lora_foundry.models.sd.noise import schedule_problems
+from lora_foundry.models.families.sd.noise import schedule_problems
 
 Configs = Mapping[str, Mapping[str, Any]]
 """A part's name to its config, with :data:`DEFAULTS` filled in."""

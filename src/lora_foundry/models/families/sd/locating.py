@@ -7,9 +7,9 @@ from pathlib import Path
 
 from lora_foundry.config.paths import locate
 from lora_foundry.config.schema import ModelConfig
+from lora_foundry.models.families.sd.layout import SdLayout, folder_layout, single_layout
+from lora_foundry.models.families.sd.pickled import PICKLED
 from lora_foundry.models.protocol import BaseError
-from lora_foundry.models.sd.layout import SdLayout, folder_layout, single_layout
-from lora_foundry.models.sd.pickled import PICKLED
 
 ALLOWED = "a folder in diffusers' format, a single .safetensors file, or a hub id (owner/name)"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

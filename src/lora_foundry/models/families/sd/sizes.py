@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from lora_foundry.config.paths import locate
 from lora_foundry.config.schema import ModelConfig
+from lora_foundry.models.families.sd.layout import CONFIGS, read_config
 from lora_foundry.models.protocol import BaseError
-from lora_foundry.models.sd.layout import CONFIGS, read_config
 
 if TYPE_CHECKING:
     import torch
 
+    from lora_foundry.models.families.sd.denoiser import SdDenoiser
     from lora_foundry.models.protocol import Conditioning
-    from lora_foundry.models.sd.denoiser import SdDenoiser
 
 _PARTS = ("unet", "vae", "scheduler")
 _TOKENS = 77  # of CLIP's text encoders
@@ -59,7 +59,7 @@ class SdSizes:
         import torch  # a fingerprint is served without torch
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-        from lora_foundry.models.sd.denoiser import SdDenoiser
+        from lora_foundry.models.families.sd.denoiser import SdDenoiser
 
         with torch.device("meta"):
             unet = UNet2DConditionModel.from_config(self._configs["unet"])

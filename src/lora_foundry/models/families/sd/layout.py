@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from lora_foundry.config.tensorfile import TensorHeader
+from lora_foundry.models.families.sd.pickled import read_pickled
 from lora_foundry.models.hashing import content_hash
 from lora_foundry.models.header import read_header
 from lora_foundry.models.protocol import BaseError
-from lora_foundry.models.sd.pickled import read_pickled
 from lora_foundry.models.tokens import tokenizer_files
 
 CONFIGS = {

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from lora_foundry.models.families.sd.layout import PREFIXES, SdLayout
+from lora_foundry.models.families.sd.pickled import PICKLED, read_pickled
 from lora_foundry.models.protocol import BaseError
-from lora_foundry.models.sd.layout import PREFIXES, SdLayout
-from lora_foundry.models.sd.pickled import PICKLED, read_pickled
 
 if TYPE_CHECKING:
     import torch

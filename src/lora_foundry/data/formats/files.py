@@ -1,25 +1,32 @@
-"""Captions from files beside the images, and from names where there is no file."""
+"""A file beside each image: ``a.txt``, ``a.caption`` or ``a.png.txt`` has the caption of ``a.png``.
+
+In kohya's folders, with ``data.captions=auto``, an image without a file takes the words of its folder's name.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lora_foundry.data.kohya import as_words, folder_of
+from lora_foundry.data.formats import ImageFormat, cell_of
+from lora_foundry.data.kohya import folder_of
 from lora_foundry.data.reading import Reading
-from lora_foundry.data.records import Findings
-from lora_foundry.data.scan import Scan, few, real
-from lora_foundry.data.tables import Cell, TextError, read_text
+from lora_foundry.data.records import Cell, Findings
+from lora_foundry.data.scan import CAPTION_SUFFIXES, Scan, few, real
+from lora_foundry.data.texts import TextError, caption_in, read_text
 
 _SHOWN = 40  # letters of a caption in a note
 _WITHOUT = "data.captions=folder, name or prefix does without"
 
 
-def from_files(scan: Scan, images: Sequence[Path], reading: Reading, findings: Findings) -> Iterator[Cell]:
-    """The captions of ``images`` in the files beside them; images without one are bad rows.
+class _Files(ImageFormat):
+    suffixes = CAPTION_SUFFIXES
 
-    Where kohya's folders are read and ``data.captions=auto``, an image without a file takes its folder's words.
-    """
+    def cells(self, found: Scan, images: Sequence[Path], reading: Reading, findings: Findings) -> Iterator[Cell]:
+        return _from_files(found, images, reading, findings)
+
+
+def _from_files(scan: Scan, images: Sequence[Path], reading: Reading, findings: Findings) -> Iterator[Cell]:
     bare: list[Path] = []
     worded: dict[str, int] = {}
     rivals: list[str] = []
@@ -35,7 +42,7 @@ def from_files(scan: Scan, images: Sequence[Path], reading: Reading, findings: F
                 yield cell
         elif words:
             worded[words] = worded.get(words, 0) + 1
-            yield _cell(scan, image, words)
+            yield cell_of(scan, image, words)
         else:
             bare.append(image)
     _note_bare(scan, bare, whole=bool(images) and len(bare) == len(scan.images), findings=findings)
@@ -57,27 +64,6 @@ def from_files(scan: Scan, images: Sequence[Path], reading: Reading, findings: F
     lonely = [p for paths in scan.texts.values() for p in paths if p not in used and p.parent in below]
     if lonely:
         findings.note("captions", f"{scan.label}: no image lies beside {few(sorted(lonely))}; not used")
-
-
-def from_names(scan: Scan, reading: Reading, findings: Findings) -> Iterator[Cell]:
-    """A caption for every image by ``data.captions``: its folder's name, its own, or none beside the prefix."""
-    unused = [*scan.tables, *(path for paths in scan.texts.values() for path in paths)]
-    if unused:
-        text = f"{scan.label}: {len(unused)} files with captions ({few(sorted(unused))}) are not used"
-        findings.note("captions", f"{text}: data.captions={reading.captions}")
-    for image in scan.images:
-        yield _cell(scan, image, _name_words(scan, image, reading))
-
-
-def _name_words(scan: Scan, image: Path, reading: Reading) -> str:
-    if reading.captions == "prefix":
-        return ""
-    if reading.captions == "name":
-        return as_words(image.stem)
-    place = image.parent.relative_to(scan.root)
-    kohyas = folder_of(scan.name, image.relative_to(scan.root)) if reading.repeats else None
-    name = place.name or scan.name
-    return kohyas.words if kohyas is not None and kohyas.name == name else as_words(name)
 
 
 def _folder_words(scan: Scan, image: Path, reading: Reading) -> str:
@@ -102,10 +88,6 @@ def _from_file(scan: Scan, image: Path, text: Path, reading: Reading, findings: 
         return None
 
 
-def _cell(scan: Scan, image: Path, caption: str) -> Cell:
-    return Cell(scan.shown(image), str(image.relative_to(scan.root)), caption)
-
-
 def _rivals(taken: Cell, others: Sequence[Path]) -> list[str]:
     """Caption files of the same image with another text, a few words for each."""
     told = []
@@ -114,14 +96,6 @@ def _rivals(taken: Cell, others: Sequence[Path]) -> list[str]:
         if caption != taken.caption:
             told.append(f"{path.name}: {_short(caption)}, {taken.where}: {_short(taken.caption)}")
     return told
-
-
-def caption_in(path: Path) -> str | None:
-    """What a caption file says, for a comparison; None when it cannot be read."""
-    try:
-        return read_text(path, str(path), Findings()).strip()
-    except TextError:
-        return None
 
 
 def _short(caption: str | None) -> str:
@@ -159,3 +133,6 @@ def _note_shared(scan: Scan, images: Sequence[Path], findings: Findings) -> None
         f"{scan.label}: {sum(map(len, shared.values()))} images share a caption file with another image ({names}: "
         f"{text.name}); {found[0].name}.txt beside {found[0].name} gives it one of its own",
     )
+
+
+CHOICE = _Files()

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 from lora_foundry.config.paths import locate
 from lora_foundry.config.schema import ModelConfig
+from lora_foundry.models.families.sd.facts import Configs, config_problems, weight_problems, with_defaults
+from lora_foundry.models.families.sd.layout import CONFIGS, STEMS, SdLayout
+from lora_foundry.models.families.sd.locating import find_layout, is_hub_id
+from lora_foundry.models.families.sd.pickled import PICKLED
 from lora_foundry.models.protocol import BaseError, in_one_line
-from lora_foundry.models.sd.facts import Configs, config_problems, weight_problems, with_defaults
-from lora_foundry.models.sd.layout import CONFIGS, STEMS, SdLayout
-from lora_foundry.models.sd.locating import find_layout, is_hub_id
-from lora_foundry.models.sd.pickled import PICKLED
 from lora_foundry.models.tokens import CaptionTokenizer, most_tokens, read_tokenizer
 
 if TYPE_CHECKING:
     import torch
 
-    from lora_foundry.models.sd.denoiser import SdDenoiser
-    from lora_foundry.models.sd.encoders import SdCaptionEncoder, SdDecoder, SdImageEncoder
+    from lora_foundry.models.families.sd.denoiser import SdDenoiser
+    from lora_foundry.models.families.sd.encoders import SdCaptionEncoder, SdDecoder, SdImageEncoder
 
 _LINEAR, _CONV = 2, 4  # dimensions of their weights; norms and biases have one
 
@@ -130,7 +130,7 @@ class SdBase:
                 n.removesuffix(".weight"): s for n, s in self._layout.shapes_of("unet").items() if n.endswith(".weight")
             }
             return {name: shape for name, shape in ends.items() if len(shape) in (_LINEAR, _CONV)}
-        from lora_foundry.models.sd.weights import unet_without_weights
+        from lora_foundry.models.families.sd.weights import unet_without_weights
         from lora_foundry.models.targets import target_layers
 
         unet = unet_without_weights(self._layout)
@@ -150,16 +150,16 @@ class SdBase:
 
     def image_encoder(self, *, dtype: torch.dtype, device: torch.device) -> SdImageEncoder:
         """Encoder of pictures; its weights are read at the first picture."""
-        from lora_foundry.models.sd.encoders import LazyModule, SdImageEncoder
-        from lora_foundry.models.sd.weights import load_vae
+        from lora_foundry.models.families.sd.encoders import LazyModule, SdImageEncoder
+        from lora_foundry.models.families.sd.weights import load_vae
 
         vae = LazyModule(partial(load_vae, self._layout), dtype=dtype, device=device)
         return SdImageEncoder(vae, f"sd-vae-mode-1:{self._layout.hash_of('vae')}:{dtype}")
 
     def caption_encoder(self, *, dtype: torch.dtype, device: torch.device) -> SdCaptionEncoder:
         """Encoder of captions; its weights are read at the first caption."""
-        from lora_foundry.models.sd.encoders import LazyModule, SdCaptionEncoder
-        from lora_foundry.models.sd.weights import load_text_encoder
+        from lora_foundry.models.families.sd.encoders import LazyModule, SdCaptionEncoder
+        from lora_foundry.models.families.sd.weights import load_text_encoder
 
         text_encoder = LazyModule(partial(load_text_encoder, self._layout), dtype=dtype, device=device)
         fingerprint = f"sd-clip-last-1:{self._layout.hash_of('text_encoder', 'tokenizer')}:{dtype}"
@@ -173,8 +173,8 @@ class SdBase:
         Raises:
             BaseError: When weights are missing or do not fit, or the base predicts something unknown.
         """
-        from lora_foundry.models.sd.denoiser import SdDenoiser
-        from lora_foundry.models.sd.weights import load_unet
+        from lora_foundry.models.families.sd.denoiser import SdDenoiser
+        from lora_foundry.models.families.sd.weights import load_unet
 
         return SdDenoiser(
             load_unet(self._layout, dtype).to(device),
@@ -185,8 +185,8 @@ class SdBase:
 
     def load_decoder(self, *, dtype: torch.dtype, device: torch.device) -> SdDecoder:
         """Decoder of latents; its weights are read at the first picture."""
-        from lora_foundry.models.sd.encoders import LazyModule, SdDecoder
-        from lora_foundry.models.sd.weights import load_vae
+        from lora_foundry.models.families.sd.encoders import LazyModule, SdDecoder
+        from lora_foundry.models.families.sd.weights import load_vae
 
         vae = LazyModule(partial(load_vae, self._layout), dtype=dtype, device=device)
         return SdDecoder(vae, self.pixels_per_cell)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lora_foundry.models.families.sd.noise import ddim_config, read_alphas_cumprod, read_prediction_type
 from lora_foundry.models.protocol import Conditioning
-from lora_foundry.models.sd.noise import ddim_config, read_alphas_cumprod, read_prediction_type
 from lora_foundry.models.targets import resolve_targets, target_layers
 from lora_foundry.objectives.process import DiscreteDiffusion
 
