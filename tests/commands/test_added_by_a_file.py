@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -25,9 +26,12 @@ CHOSEN = {
     "optimizer": ("optimizer=sgd", "optimizer.options.momentum=0.5"),
     "schedule": ("scheduler=polynomial", "scheduler.options.power=3"),
     "engine": ("hydra/launcher=marked",),
+    "format": ("data=tsv",),
+    "metric": ("validation=absolute",),
+    "sampler": ("sample=blank",),
 }
 """How each is chosen."""
-_SHORT = ("sample=none", "tracking=none", "trainer.max_steps=3", "trainer.log_every=1", "trainer.checkpoint_every=1")
+_SHORT = ("tracking=none", "trainer.max_steps=3", "trainer.log_every=1", "trainer.checkpoint_every=1")
 _STEPS = 3
 
 
@@ -61,8 +65,9 @@ def trained(tree: Path) -> Path:
     drawings.mkdir()
     for number in range(6):
         Image.new("RGB", (64, 64), (40 * number, 90, 200)).save(drawings / f"{number}.png")
-        (drawings / f"{number}.txt").write_text(f"drawing {number}")
-    data = ("data=folder", "data.path=drawings", "data.name=drawn", "data.resolution=64", "data.batch_size=2")
+    names = [f"{number}.png" for number in range(6)]
+    (drawings / "metadata.tsv").write_text("".join(f"{name}\tof the table {name}\n" for name in names))
+    data = ("data.path=drawings", "data.name=drawn", "data.resolution=64", "data.batch_size=2")
     sweep = f"hydra.sweep.dir={tree / 'sweep'}"
     done = _run(tree, *data, *_SHORT, sweep, *(word for kind in KINDS for word in CHOSEN[kind]))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -103,6 +108,30 @@ def test_the_engine_started_the_worker(trained: Path) -> None:
     assert int(mark.read_text()) in [line.get("pid") for line in started if line["event"] == "worker"]
 
 
+def test_the_data_format_was_read(trained: Path) -> None:
+    """The data's own list, file by file, has the captions of the table."""
+    (inventory,) = (trained / "data").iterdir()
+    (held,) = json.loads(inventory.read_text())["sets"].values()
+    assert held["reading"]["captions"] == "tsv"
+    captions = {name: caption for name, (_, caption, _) in held["files"].items()}
+    assert captions == {f"{n}.png": hashlib.sha256(f"of the table {n}.png".encode()).hexdigest()[:16] for n in range(6)}
+
+
+def test_the_metric_is_logged_and_in_the_results(trained: Path) -> None:
+    logged = [values for event in _said(trained, "metrics") if "val/loss" in (values := event["values"])]
+    assert all(0 < one["val/absolute"] < one["val/loss"] ** 0.5 for one in logged), "by Jensen's inequality"
+    (result,) = json.loads((trained / "results.json").read_text())
+    assert result["summary"]["val_absolute"] == logged[-1]["val/absolute"]
+    assert result["summary"]["val_absolute_rel"] == logged[-1]["val/absolute_rel"]
+
+
+def test_the_sampler_drew_the_pictures(trained: Path) -> None:
+    """Whatever was asked for, of base and adapter."""
+    drawn = [(event["prompt"], trained / event["path"]) for event in _said(trained, "image")]
+    assert {prompt for prompt, _ in drawn} == {"a drawing", "another one"}
+    assert len({path.read_bytes() for _, path in drawn}) == 1
+
+
 def test_names_rules_and_options_are_known_to_the_command_line(tree: Path) -> None:
     ask = partial(_run, tree)
     assert "did you mean 'sgd'?" in ask("optimizer.name=sgdd").stderr
@@ -110,5 +139,13 @@ def test_names_rules_and_options_are_known_to_the_command_line(tree: Path) -> No
     wrong = ask("optimizer=sgd", "optimizer.lr=2", "scheduler=polynomial", "scheduler.options.power=0", "tracking=none")
     assert "optimizer.lr: got 2 with sgd, allowed is 1 at most" in wrong.stderr
     assert "scheduler.options.power: got 0 (int), allowed is a finite number, more than 0" in wrong.stderr
+    several = ("data.captions=tvs", "sample.sampler=blanc", "validation.metrics=[loss,absolut]")
+    wrong = ask(*several, "tracking=none")
+    assert (
+        "data.captions: got 'tvs' (str), allowed is one of auto, csv, files, folder, jsonl, name, prefix, tsv"
+        in wrong.stderr
+    )
+    assert "sample.sampler: got 'blanc' (str), allowed is one of blank, ddim, dpmpp_2m" in wrong.stderr
+    assert "validation.metrics: got ['loss', 'absolut'] (list), allowed is a list of any of absolute, " in wrong.stderr
     shown = ask("optimizer=sgd", "--cfg", "job")
     assert "momentum: 0.9" in shown.stdout
