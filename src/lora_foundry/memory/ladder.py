@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lora_foundry.config.called import command_line
 from lora_foundry.config.giving_way import next_change
@@ -134,7 +134,7 @@ def _rows(pack: Pack) -> int:
     return min(pack.rows or total, total)
 
 
-def _measures(pack: Pack, member: Member) -> dict[str, Any]:
+def _measures(pack: Pack, member: Member) -> dict[str, object]:
     """How ``member`` trains now, as its run is tagged."""
     if member.job in pack.changed:
         return dict(pack.changed[member.job])

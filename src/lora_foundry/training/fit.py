@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Trainer
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from lightning.pytorch import Callback
 
+    from lora_foundry.config.giving_way import Changes
     from lora_foundry.tasks.protocol import Task
     from lora_foundry.training.member import Member
     from lora_foundry.training.shortage import Relief
@@ -57,7 +58,7 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
     resume: frozenset[str] = frozenset(),
     relief: Relief | None = None,
     requests: Requests | None = None,
-) -> dict[int, dict[str, Any]]:
+) -> dict[int, Changes]:
     """Train ``members`` together; each one's end is told to ``sink`` as a state event.
 
     Where their adapters and optimizers do not fit in memory together, they train in several packs, one after another.
@@ -79,7 +80,7 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
         OutOfMemoryError: When a single member's adapter and optimizer do not fit beside the base.
     """
     waiting = [list(members)]
-    changed: dict[int, dict[str, Any]] = {}
+    changed: dict[int, Changes] = {}
     while waiting:
         group = waiting.pop(0)
         try:

@@ -6,13 +6,13 @@ import json
 from functools import lru_cache
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lora_foundry.config import ConfigError, JobConfig, parse_stored
 from lora_foundry.config.files import write_json
+from lora_foundry.config.giving_way import Changes
 from lora_foundry.config.stored import StoredError, read_json
 from lora_foundry.training.checkpoint import parts
 
@@ -47,7 +47,7 @@ def _config_of(text: str, changes: str) -> JobConfig:
     return parse_stored(config)  # type: ignore[arg-type]  # a mapping, or it says so
 
 
-def read_changes(folder: Path) -> dict[str, Any]:
+def read_changes(folder: Path) -> Changes:
     """What was changed of a job, key to value; empty as a rule.
 
     Raises:
@@ -60,8 +60,8 @@ def read_changes(folder: Path) -> dict[str, Any]:
     return changes
 
 
-def write_changes(folder: Path, changes: dict[str, Any]) -> None:
+def write_changes(folder: Path, changes: Changes) -> None:
     """Let the job in ``folder`` begin anew with ``changes``; what it trained so far is not of the new job."""
-    write_json(folder / CHANGES, read_changes(folder) | changes)
+    write_json(folder / CHANGES, {**read_changes(folder), **changes})
     for old in parts(folder / "checkpoints"):
         old.unlink()

@@ -97,7 +97,7 @@ class Member:
     grad_norm: float = math.nan
     rate: float = 0.0
     scale: float | None = None
-    measures: dict[str, Any] = field(default_factory=dict)
+    measures: dict[str, object] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:

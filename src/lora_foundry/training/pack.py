@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lora_foundry.lora.bank import AdapterBank, clear
 from lora_foundry.lora.inject import AdapterSpec, inject
@@ -15,6 +15,7 @@ from lora_foundry.training.shortage import NoRelief, in_fewer_rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from lora_foundry.config.giving_way import Changes
     from lora_foundry.models.protocol import Base
     from lora_foundry.tasks.protocol import Task
     from lora_foundry.training.member import Member
@@ -71,7 +72,7 @@ class Pack:
         self.members = list(members)
         self.resting: frozenset[str] = frozenset()
         self.set_aside: list[Member] = []
-        self.changed: dict[int, dict[str, Any]] = {}
+        self.changed: dict[int, Changes] = {}
         self._checkpointing = members[0].config.trainer.gradient_checkpointing
         self.dtypes = DTYPES[members[0].config.trainer.precision]
         self.device = self.base.device
@@ -189,7 +190,7 @@ class Pack:
             save_member(self, member, member.folder / "checkpoints")
         self.leave(members)
 
-    def give_up(self, member: Member, changes: dict[str, Any]) -> None:
+    def give_up(self, member: Member, changes: Changes) -> None:
         """Take ``member`` out: it starts anew with ``changes``."""
         self.changed[member.job] = changes
         self.leave([member])

@@ -6,7 +6,7 @@ import logging
 import traceback
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lora_foundry.config import JobConfig
+    from lora_foundry.config.giving_way import Changes
     from lora_foundry.training.member import Member
     from lora_foundry.wire.commands import PackCommand, PackedJob
     from lora_foundry.worker.commands import Commands
@@ -151,7 +152,7 @@ class _PackRun:
             arrivals += [Arrival(member=member, resume=member.job in resume) for member in members]
         return arrivals
 
-    def _train(self, checked: list[Checked]) -> dict[int, dict[str, Any]]:
+    def _train(self, checked: list[Checked]) -> dict[int, Changes]:
         """What has to be trained anew, and with which changes."""
         spool, commands = self._spool, self._commands
         limit, device = checked[0].config.memory.limit_gib, device_of(checked[0].config)

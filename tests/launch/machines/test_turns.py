@@ -353,7 +353,20 @@ def test_what_stands_in_a_ticket(tmp_path: Path) -> None:
     first.ask()
     second.ask()
     (ticket,) = (locks_dir() / "cpu.queue").iterdir()
-    assert json.loads(ticket.read_text())["sweep"] == str(tmp_path / "y")
+    told = json.loads(ticket.read_text())
+    assert list(told) == ["pid", "since", "sweep"]
+    assert told["sweep"] == str(tmp_path / "y")
     assert ticket.stat().st_mode & 0o077 == 0, "nobody else's business"
     first.leave()
     second.leave()
+
+
+@pytest.mark.parametrize("told", ["", "{", "null", "[1]", '{"pid": 1}', '{"pid": "1", "since": 2.0, "sweep": "x"}'])
+def test_a_device_whose_holder_wrote_nothing_that_can_be_read_is_taken_all_the_same(told: str, tmp_path: Path) -> None:
+    turn = Turn("cpu", tmp_path)
+    assert turn.ask()
+    (locks_dir() / "cpu.lock").write_text(told)
+    holder = holder_of("cpu")
+    assert holder is not None
+    assert (holder.pid, holder.sweep) == (0, "another folder")
+    turn.leave()

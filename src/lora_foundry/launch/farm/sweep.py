@@ -160,7 +160,7 @@ def settings_of(resumed: Resumed) -> Settings:
     stored = stored_launcher(resumed.jobs)
     if stored is None:
         say(["The launcher's options cannot be read (.hydra/hydra.yaml of the jobs): it goes on with the defaults"])
-    settings = Settings.of(stored or {})
+    settings = stored or Settings()
     settings.check()
     return settings
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_foundry.config.paths import home_path
+from lora_foundry.wire.fields import Form
 
 VARIABLE = "LORA_FOUNDRY_LOCKS"
 _SILENT_S = 30.0  # a sweep that was not heard of for so long (Ctrl-Z) keeps its place and is passed over
@@ -103,6 +104,9 @@ class Holder:
         if self.alive():
             return f"in use by the sweep in {self.sweep} (pid {self.pid})"
         return f"in use by a worker that the sweep in {self.sweep} left behind"
+
+
+_FORM = Form(Holder)  # of a lock's file, and of a ticket
 
 
 def holder_of(lock: str) -> Holder | None:
@@ -197,7 +201,8 @@ class Turn:
         return True
 
     def _sign(self, descriptor: int) -> None:
-        line = json.dumps({"pid": os.getpid(), "since": time.time(), "sweep": str(self._sweep_dir)})
+        own = Holder(pid=os.getpid(), since=time.time(), sweep=str(self._sweep_dir))
+        line = json.dumps(_FORM.written(own))
         try:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, line.encode(), 0)
@@ -263,6 +268,7 @@ def _is_locked(descriptor: int) -> bool:
 def _written(descriptor: int) -> Holder:
     try:
         told = json.loads(os.pread(descriptor, _READABLE, 0))
-        return Holder(pid=int(told["pid"]), since=float(told["since"]), sweep=str(told["sweep"]))
-    except (ValueError, KeyError, TypeError):  # it took the lock and did not write yet
-        return Holder(pid=0, since=0.0, sweep="another folder")
+    except ValueError:  # it took the lock and did not write yet
+        told = None
+    found = _FORM.read(told) if isinstance(told, dict) else None
+    return found or Holder(pid=0, since=0.0, sweep="another folder")

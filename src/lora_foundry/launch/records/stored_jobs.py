@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -12,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lora_foundry.config.called import command_line
 from lora_foundry.config.errors import SweepError
+from lora_foundry.config.launcher import Settings
 from lora_foundry.config.parse import ConfigError, parse_stored
 from lora_foundry.config.schema import JobConfig
 from lora_foundry.config.stored import StoredError, read_text
@@ -71,7 +71,7 @@ def train_again(entry: StoredJob) -> str:
     return command_line("train", *(f"{key}={value}" for key, value in entry.overrides.items()))
 
 
-def stored_launcher(jobs: Sequence[JobRecord]) -> dict[str, Any] | None:
+def stored_launcher(jobs: Sequence[JobRecord]) -> Settings | None:
     """The launcher's options that a sweep began with; None where none of its jobs has them any more."""
     for job in jobs:
         try:
@@ -80,7 +80,7 @@ def stored_launcher(jobs: Sequence[JobRecord]) -> dict[str, Any] | None:
         except (StoredError, OmegaConfBaseException):
             continue
         if isinstance(options, dict):
-            return {str(key): value for key, value in options.items() if key != "_target_"}
+            return Settings.of({str(key): value for key, value in options.items() if key != "_target_"})
     return None
 
 
