@@ -16,8 +16,7 @@ from pathlib import Path
 from bench.example import run_timed
 from bench.measure import Claim, Result, Table, arguments, median
 from lora_foundry.config.launcher import Settings
-from lora_foundry.launch.farm.sweep import plan_of
-from lora_foundry.launch.machines.engines import engine_of
+from lora_foundry.launch.farm.ground import Ground
 from lora_foundry.launch.plan.budget import Forecast, NoForecast
 from lora_foundry.launch.points.offline import compose_all
 from lora_foundry.launch.records.journal import read_journal
@@ -97,7 +96,7 @@ def planning_s(count: int, folder: Path) -> dict[str, float]:
     }
     for name, (settings, forecast) in plans.items():
         start = time.perf_counter()
-        plan_of(configs, settings, engine_of(settings), forecast)
+        Ground.of(settings, list(configs.values()), forecast).plan(configs)
         found[name] = time.perf_counter() - start
     return found
 

@@ -2,6 +2,7 @@
 
 # No annotations from __future__: Hydra runs this module before it is in sys.modules, where dataclass looks them up.
 
+import atexit
 from collections.abc import Sequence
 from dataclasses import field, fields, make_dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -52,10 +53,15 @@ class PackLauncher(Launcher):
         """Take in what Hydra knows; nothing is started."""
         del task_function  # jobs run in a worker process, which reads their stored configuration
         from lora_foundry.launch.farm.launching import Launching
+        from lora_foundry.launch.points.driving import SweepContext
         from lora_foundry.wiring.outside import outside
 
         settings = Settings.of(self._options)
         self._launching = Launching(hydra_context.config_loader, config, settings, outside())
+        if isinstance(hydra_context, SweepContext):
+            hydra_context.at_end.push(self._launching.ending)
+        else:  # somebody else's program drives Hydra
+            atexit.register(self._launching.end)
 
     @property
     def launching(self) -> "Launching":
@@ -71,4 +77,4 @@ class PackLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train the jobs of ``job_overrides``."""
-        return self.launching.launch(job_overrides, initial_job_idx)
+        return self.launching.train(job_overrides, initial_job_idx)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lora_foundry.config.called import command_line
 from lora_foundry.config.surroundings import settle
-from lora_foundry.launch.farm.outcome import FAILED, INTERRUPTED, OK, OUTCOME, WRONG_INPUT
+from lora_foundry.launch.farm.outcome import INTERRUPTED, OK, OUTCOME, WRONG_INPUT
 from lora_foundry.launch.records.finding import NotFoundError, add_root, find
 
 
@@ -42,9 +42,10 @@ def main(words: list[str] | None = None, *, failed: bool = False) -> int:
 
 def _go_on(what: str | None, root: Path, *, failed: bool) -> int:
     from lora_foundry.config.errors import SweepError
+    from lora_foundry.launch.farm.farm import Farm
     from lora_foundry.launch.farm.launching import tell_left_out
+    from lora_foundry.launch.farm.left import make_up_for_the_end, settings_of
     from lora_foundry.launch.farm.prepared import ready
-    from lora_foundry.launch.farm.sweep import run_resumed, settings_of, settle_sweep
     from lora_foundry.launch.records.folders import refuse_empty
     from lora_foundry.launch.records.leftover import wait_until_free
     from lora_foundry.launch.records.resume import find_unfinished, nothing_left
@@ -60,11 +61,9 @@ def _go_on(what: str | None, root: Path, *, failed: bool) -> int:
     resumed = ready(left, others.looks)
     if resumed.jobs:
         tell_left_out(resumed.left_out)
-        outcomes = run_resumed(resumed, settings_of(resumed), others)
-        if any(outcome.state == "FAILED" for outcome in outcomes):
-            OUTCOME.worsen(FAILED)
+        Farm.going_on(resumed, settings_of(resumed), others).train()
         return OUTCOME.exit_code
-    settled = job is None and settle_sweep(folder, others.finish)
+    settled = job is None and make_up_for_the_end(folder, others)
     if resumed.left_out:
         raise SweepError(resumed.left_out)
     if not settled:

@@ -124,8 +124,8 @@ class TrackFile:
 
     def add(self, records: Sequence[JobRecord], sweep_dir: Path) -> None:
         """Take in jobs that are about to run, for the first time or again."""
-        for record in records:
-            self.jobs[str(record.index)] = TrackedJob(
+        added = {
+            str(record.index): TrackedJob(
                 name=record.name,
                 dir=os.path.relpath(record.dir, sweep_dir),
                 pack=record.pack,
@@ -133,6 +133,10 @@ class TrackFile:
                 params=flatten(record.config, record.name),
                 warnings=dict(record.warnings),
             )
+            for record in records
+        }
+        self.jobs = {**self.jobs, **added}  # whoever goes through the old one in another thread goes on with it
+        for record in records:
             self.states.pop(str(record.index), None)
             self.ended.pop(str(record.index), None)
 

@@ -58,6 +58,7 @@ class SweepWriter:
             self._track.add(jobs, self._dir)
         self._states: dict[str, str] = {}
         self._closing = threading.Event()
+        self._added = threading.Event()
         self._thread: threading.Thread | None = None
         self._ingest: Ingest | None = None
         self.settled = False
@@ -76,6 +77,12 @@ class SweepWriter:
         self._track.save(self._dir)
         self._thread = threading.Thread(target=self._follow, args=(self._track,), name="tracking", daemon=True)
         self._thread.start()
+
+    def add(self, jobs: Sequence[JobRecord]) -> None:
+        """Take in jobs that came while the sweep runs; before anything of them is told."""
+        if self._track is not None:
+            self._track.add(jobs, self._dir)
+            self._added.set()
 
     def close(self, states: dict[int, str]) -> None:
         """Log the rest of the spool and end the runs: each job with its state, the sweep with what they give.
@@ -151,6 +158,9 @@ class SweepWriter:
 
     def _pass(self, track: TrackFile, lock: object) -> None:
         ingest = self._connected(track, lock)
+        if self._added.is_set():
+            self._added.clear()
+            track.save(self._dir)
         if ingest.flush(_FILES_BUDGET_S):
             self._last_progress = time.monotonic()
         if not self.settled:

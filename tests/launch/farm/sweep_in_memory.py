@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from lora_foundry.config.launcher import Settings
 from lora_foundry.config.schema import JobConfig
+from lora_foundry.launch.farm.news import News
 from lora_foundry.launch.farm.remaining import Remaining
 from lora_foundry.launch.farm.signals import Interrupts
 from lora_foundry.launch.farm.supervise import Supervisor
@@ -139,8 +140,15 @@ class SweepInMemory:
                 interrupts=self.interrupts,
                 sharing=sharing,
                 remaining=Remaining(PlanClock(NoPace(), slots[0], trace=False), self.jobs),
+                plan=lambda _: [],
+                news=News(),
             )
-            self.supervisor.run(self.tasks)
+            self.supervisor.add(self.tasks)
+            self.supervisor.close()
+            while self.supervisor.busy:
+                if not self.supervisor.tick():
+                    self.clock.sleep(0.02)
+            self.supervisor.leave()
         return self
 
     def states(self) -> list[str]:

@@ -11,10 +11,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobStatus
 
 from lora_foundry.config.errors import SweepError
+from lora_foundry.config.launcher import Settings
 from lora_foundry.launch.farm.launching import JobFailedError, Launching
 from lora_foundry.launch.farm.outcome import OUTCOME
 from lora_foundry.launch.farm.outside import Outside
-from lora_foundry.launch.farm.sweep import Settings
 from lora_foundry.wire.outcomes import JobOutcome
 from tests.launch.seeds import Seed, seeds
 from tests.launch.start_fake_worker import COMMAND
@@ -36,13 +36,15 @@ def launching(tmp_path: Path, seen: list[list[JobOutcome]]) -> Iterator[Launchin
         words = [f"hydra.sweep.dir={tmp_path}/s", "hydra.job.name=train"]
         master = compose("train", overrides=words, return_hydra_config=True)
         loader = GlobalHydra.instance().config_loader()
-        yield Launching(loader, master, Settings(worker_command=COMMAND), Outside(finish=finish))
+        made = Launching(loader, master, Settings(worker_command=COMMAND), Outside(finish=finish))
+        yield made
+        made.end()
 
 
 @pytest.mark.slow
 def test_each_override_list_gets_its_return_in_order_and_none_raises(launching: Launching, seen: list) -> None:
     batch = [[seeds(Seed.DIVERGES)], ["seed=-1"], ["seed=2"]]
-    returns = launching.launch([[*words, "tracking=none"] for words in batch], 0)
+    returns = launching.train([[*words, "tracking=none"] for words in batch], 0, last=True)
     assert [ret.overrides[0] for ret in returns if ret.overrides] == [seeds(Seed.DIVERGES), "seed=-1", "seed=2"]
     assert [ret.status for ret in returns] == [JobStatus.FAILED, JobStatus.FAILED, JobStatus.COMPLETED]
     assert returns[2].return_value == pytest.approx(0.88), "what adapters are compared by, for sweepers that search"
@@ -62,8 +64,10 @@ def test_each_override_list_gets_its_return_in_order_and_none_raises(launching: 
 def test_a_second_batch_joins_the_same_sweep_with_names_and_packs_of_its_own(
     launching: Launching, seen: list, tmp_path: Path
 ) -> None:
-    launching.launch([["lora.rank=4", "tracking=none"]], 0)
-    launching.launch([["lora.rank=4", "tracking=none"], ["lora.rank=8", "tracking=none"]], 1)
+    launching.train([["lora.rank=4", "tracking=none"]], 0)
+    launching.train([["lora.rank=4", "tracking=none"], ["lora.rank=8", "tracking=none"]], 1)
+    assert seen == [], "the picture is of the whole sweep"
+    launching.end()
     assert [(one.job, one.name, one.state) for one in seen[-1]] == [
         (0, "duotone-rank4", "FINISHED"),
         (1, "duotone-rank4-2", "FINISHED"),
@@ -87,7 +91,7 @@ def test_what_was_checked_is_not_composed_again(launching: Launching, monkeypatc
     batch = [["lora.rank=4", "tracking=none"]]
     launching.check(batch, 0)
     monkeypatch.setattr("lora_foundry.launch.farm.launching.compose_points", lambda *_: pytest.fail("composed twice"))
-    assert [ret.status for ret in launching.launch(batch, 0)] == [JobStatus.COMPLETED]
+    assert [ret.status for ret in launching.train(batch, 0)] == [JobStatus.COMPLETED]
 
 
 @pytest.mark.slow
@@ -97,12 +101,12 @@ def test_skipped_points_have_returns_too_in_order_with_their_stored_loss(launchi
         [seeds(Seed.DIVERGES), "tracking=none"],
         ["lora.rank=8", "tracking=none"],
     ]
-    launching.launch(batch, 0)
+    launching.train(batch, 0, last=True)
     settings = Settings(worker_command=COMMAND, skip_finished=True)
     again = Launching(launching._loader, launching._master, settings, Outside(finish=lambda *_: None))
     turned = [batch[2], batch[0], batch[1]]
     again.check(turned, 0)
-    returns = again.launch(turned, 0)
+    returns = again.train(turned, 0)
     assert [ret.overrides[0] for ret in returns if ret.overrides] == [
         "lora.rank=8",
         "lora.rank=4",

@@ -11,6 +11,7 @@ from lora_foundry.config.errors import SweepError
 from lora_foundry.launch.farm.prepared import ready
 from lora_foundry.launch.points.point import said_once
 from lora_foundry.launch.points.preflight import Asked, Look, Looks, full_disk, unready
+from lora_foundry.launch.records.record import StoredSweep
 from lora_foundry.launch.records.resume import Resumed
 from lora_foundry.tracking.records import JobRecord
 from tests.launch.jobs import job
@@ -91,7 +92,9 @@ def _resumed(folder: Path, **paths: str) -> Resumed:
         )
         for number, (name, path) in enumerate(paths.items())
     )
-    sweep = {"command": "python -m src.train", "jobs": []}
+    sweep = StoredSweep(
+        format=1, id="s", command="python -m src.train", created=0.0, cwd=None, config_dir=None, jobs=()
+    )
     packs = (("pack-0", tuple(one.index for one in jobs)),)
     return Resumed(sweep_dir=folder, sweep=sweep, jobs=jobs, packs=packs, cwd=folder, notes=())
 

@@ -8,7 +8,9 @@ from typing import TypeVar
 
 from lora_foundry.config.length import rows_of
 from lora_foundry.config.schema import JobConfig
-from lora_foundry.launch.farm.waiting import Task, Waiting
+from lora_foundry.launch.farm.ends import Ends
+from lora_foundry.launch.farm.news import News
+from lora_foundry.launch.farm.waiting import Plan, Task, Waiting
 from lora_foundry.launch.plan.packing import Fits, PackPlan
 from lora_foundry.launch.plan.sizes import Sizes, in_words
 from lora_foundry.launch.records.journal import Journal
@@ -23,13 +25,12 @@ from lora_foundry.wire.events import (
     HandedBack,
     LogEvent,
     MemoryEvent,
+    MetricsEvent,
     ProgressEvent,
     Refused,
     StateEvent,
 )
-from lora_foundry.wire.journal import JobLine, MemoryLine, PackLine, RestartLine
-from lora_foundry.wire.states import State
-from lora_foundry.wire.summary import Summary
+from lora_foundry.wire.journal import MemoryLine, PackLine, RestartLine
 
 Order = TypeVar("Order", bound=PackCommand)
 
@@ -43,18 +44,24 @@ class Composition:
         fits: Whether jobs stay within the memory of a slot together.
         journal: The sweep's open journal.
         screen: Where the user is told.
+        news: Takes what is measured, and ends.
 
     Attributes:
         waiting: What waits for a slot.
+        ends: How jobs end.
     """
 
-    def __init__(self, jobs: dict[int, LiveJob], sizes: Sizes, fits: Fits, journal: Journal, screen: Screen) -> None:
+    def __init__(
+        self, jobs: dict[int, LiveJob], sizes: Sizes, fits: Fits, journal: Journal, screen: Screen, news: News
+    ) -> None:
         self._jobs = jobs
+        self._news = news
         self._sizes = sizes
         self._fits = fits
         self._journal = journal
         self._screen = screen
         self.waiting = Waiting([], jobs)
+        self.ends = Ends(journal, screen, news)
 
     def narrowed(self, task: Task) -> Task:
         """What of a pack fits the memory that is there now; the plan may have seen more, and the rest waits."""
@@ -70,6 +77,13 @@ class Composition:
         self.waiting.put_first(rest)
         self._screen.line(f"{task.pack.name}: there is memory for {size} of {len(task.pack.jobs)} together", "yellow")
         return first
+
+    def gather(self, plan: Plan) -> None:
+        """Pack together what was offered at different times and waits: no offer knew of the others."""
+        gathered = self.waiting.take_offered()
+        if gathered:
+            configs = {number: self._jobs[number].record.config for number in gathered}
+            self.waiting.put_last(plan(configs))
 
     def order(self, kind: type[Order], task: Task, jobs: Sequence[int]) -> Order:
         """What a worker is told of ``jobs``: the command that is of ``kind``."""
@@ -125,13 +139,11 @@ class Composition:
             self._screen.line(f"{task.pack.name}: no room for {len(back)} more ({event.reason})", "yellow")
         self.regroup(task, [number for number in task.pack.jobs if number not in back])
         self._screen.regrouped(task.pack)
-        back = self._not_stopped(back)
+        back = self._still(back)
         if not back:
             return
         for number in back:
-            job = self._jobs[number]
-            job.resume = has_checkpoint(job.record.dir)
-            self._journal.write(JobLine(job=number, state="PENDING", error=None, summary=None))
+            self.ends.again(self._jobs[number])
         most = self._sizes.most(self._configs(back)).members
         tasks = self.waiting.cut(task, back, most)
         for made in tasks:
@@ -141,7 +153,7 @@ class Composition:
     def again(self, task: Task, left: Sequence[int], *, halve: bool) -> None:
         """Put the jobs that are left back into the queue, before all others."""
         self._screen.over(task.pack)
-        left = self._not_stopped(left)
+        left = self._still(left)
         if not left:
             return
         for number in left:
@@ -158,14 +170,9 @@ class Composition:
             self._tell(pack)
         self.waiting.put_first(tasks)
 
-    def _not_stopped(self, numbers: Sequence[int]) -> list[int]:
-        """Without those that were asked to end, which end here: whoever was told so is gone."""
-        for job in (self._jobs[number] for number in numbers):
-            if job.pruning:
-                self.settle(job, "PRUNED")
-            elif job.stopping:
-                self.settle(job, "KILLED", error="stopped on request")
-        return [number for number in numbers if not self._jobs[number].ended]
+    def _still(self, numbers: Sequence[int]) -> list[int]:
+        """Those that are to go on."""
+        return [job.record.index for job in self.ends.asked([self._jobs[number] for number in numbers])]
 
     def fold(self, event: Event, pack: str) -> None:
         """Take in what the worker of ``pack`` told of a job, or said."""
@@ -182,16 +189,10 @@ class Composition:
             self._journal.write(
                 MemoryLine(job=event.job, rung=event.rung, step=event.step, reason=event.reason, values=event.values)
             )
-        elif isinstance(event, StateEvent) and event.state not in ("PENDING", job.state) and not job.ended:
-            self.settle(job, event.state, error=event.error, summary=event.summary)  # else said again
-
-    def end(self, numbers: Sequence[int], why: str, *, killed: bool) -> None:
-        """Give jobs their end: FAILED for a reason, or KILLED by an interrupt."""
-        for number in numbers:
-            if killed:
-                self.settle(self._jobs[number], "KILLED", error="interrupted")
-            else:
-                self.settle(self._jobs[number], "FAILED", error=why)
+        elif isinstance(event, MetricsEvent):
+            self._news.measured(event)
+        elif isinstance(event, StateEvent):
+            self.ends.told(job, event)
 
     def has_no_disk(self, task: Task, sweep_dir: Path) -> bool:
         """Whether a worker says nothing because there is no room to say it, where a new one could not either."""
@@ -205,18 +206,6 @@ class Composition:
         self._journal.write(RestartLine(pack=task.pack.name, jobs=tuple(numbers)))
         for number in numbers:
             self._jobs[number].restarts += 1
-
-    def settle(self, job: LiveJob, state: State, *, error: str | None = None, summary: Summary | None = None) -> None:
-        """Take in a job's new state; who is to be pruned is so whatever came before it: nobody wants it back."""
-        if job.pruning and state == "KILLED":
-            state, error = "PRUNED", None
-        self._journal.write(JobLine(job=job.record.index, state=state, error=error, summary=summary))
-        self._screen.changed(job)
-
-    def leave(self, job: LiveJob, how: str) -> None:
-        """Take in that a job will not train which no worker has; it may have trained, in a pack that was cut."""
-        when = "while it waited to go on" if has_checkpoint(job.record.dir) else "before it started"
-        self.settle(job, "KILLED", error=f"{how} {when}")
 
     def unsettled(self, task: Task) -> list[int]:
         """Jobs of the pack without an end."""

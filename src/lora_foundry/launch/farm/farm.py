@@ -1,191 +1,424 @@
-"""A sweep's jobs from the first worker to the table at the end."""
+"""What runs a plan: it takes jobs while it runs, tells how they do, and ends when it is closed and empty.
+
+A grid is the closed case: all is offered, then it is closed, then it trains.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lora_foundry.config.called import command_line
 from lora_foundry.config.launcher import Settings
-from lora_foundry.config.schema import TrackingConfig
-from lora_foundry.launch.farm.outcome import OUTCOME, code_of
-from lora_foundry.launch.farm.outside import Finish
+from lora_foundry.config.length import rows_of
+from lora_foundry.config.schema import JobConfig
+from lora_foundry.config.warned import tags_of, told
+from lora_foundry.launch.farm.book import Book
+from lora_foundry.launch.farm.ending import Ending
+from lora_foundry.launch.farm.ground import Ground
+from lora_foundry.launch.farm.idling import Idling
+from lora_foundry.launch.farm.news import Listener, News
+from lora_foundry.launch.farm.outside import Outside
 from lora_foundry.launch.farm.remaining import Remaining
 from lora_foundry.launch.farm.signals import Interrupts
 from lora_foundry.launch.farm.supervise import Supervisor
 from lora_foundry.launch.farm.waiting import Task
 from lora_foundry.launch.farm.writer import SafeWriter
-from lora_foundry.launch.machines.engine import WORKER_LOST, Engine
-from lora_foundry.launch.machines.sharing import Sharing
-from lora_foundry.launch.plan.budget import Budget
+from lora_foundry.launch.machines.sharing import Sharing, check_locks
+from lora_foundry.launch.plan.clock import BASIS, in_words
+from lora_foundry.launch.plan.packing import PackPlan, Plan
 from lora_foundry.launch.plan.sizes import Sizes
-from lora_foundry.launch.points.names import show_value, swept_keys, told_shortly
-from lora_foundry.launch.records.journal import Journal
+from lora_foundry.launch.points.names import Names
+from lora_foundry.launch.points.point import Point
+from lora_foundry.launch.records.folders import refuse_taken
 from lora_foundry.launch.records.live_jobs import LiveJob
-from lora_foundry.launch.records.record import StoredSweep
+from lora_foundry.launch.records.resume import Resumed
+from lora_foundry.launch.records.stored_jobs import has_checkpoint
 from lora_foundry.launch.screen.live import PatientConsole, Screen
-from lora_foundry.launch.screen.table import near, plain, print_results, ui_command
-from lora_foundry.wire.journal import EndedLine, WaitingLine
-from lora_foundry.wire.outcomes import JobOutcome, write_outcomes
+from lora_foundry.launch.screen.table import near
+from lora_foundry.tracking.records import JobRecord
+from lora_foundry.wire.journal import EndedLine, ResumedLine, WaitingLine
+from lora_foundry.wire.outcomes import JobOutcome
+
+_TICK_S = 0.02  # a pack that has ended leaves its slot idle for one of these
+
+
+@dataclass(kw_only=True, slots=True)
+class _Said:
+    """What the user is told of jobs that came.
+
+    Attributes:
+        notes: First.
+        warnings: Then.
+    """
+
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 class Farm:
-    """Jobs of one sweep on their way through workers.
+    """One sweep's jobs, from the first offer to the table at the end.
+
+    :meth:`offer`, :meth:`prune` and :meth:`close` may be called by any thread, and by the listener; :meth:`drain` and
+    :meth:`train` work in the thread that calls them, the main one where signals are to be heeded.
+
+    Args:
+        sweep_dir: The sweep's folder; it is made by the first offer.
+        settings: What the launcher's configuration says.
+        outside: What other rooms do for it.
+        sweep_id: The id of a new sweep.
+        naming: Names its jobs.
+        listener: Is told what happens.
 
     Attributes:
-        notes: What the user is told first.
-        warnings: What the user is warned of then.
         results: Of every job of the sweep, once it has ended.
     """
 
     def __init__(
         self,
         sweep_dir: Path,
-        sweep: StoredSweep,
-        jobs: dict[int, LiveJob],
-        journal: Journal,
         settings: Settings,
-        finish: Finish,
+        outside: Outside,
+        *,
+        sweep_id: str = "",
+        naming: Names | None = None,
+        listener: Listener | None = None,
     ) -> None:
-        self.notes: list[str] = []
-        self.warnings: list[str] = []
         self.results: list[JobOutcome] = []
-        self._sweep_dir = sweep_dir
-        self._sweep = sweep
-        self._jobs = jobs
-        self._journal = journal
+        self._folder = sweep_dir.absolute()
         self._settings = settings
-        self._finish = finish
-        self._console = PatientConsole(highlight=False)
+        self._outside = outside
+        self._sweep_id = sweep_id
+        self._naming = naming or Names()
+        self._cwd = Path.cwd()
+        self._jobs: dict[int, LiveJob] = {}
+        self._tasks: list[Task] = []
+        self._packs = self._offers = 0
+        self._said: _Said | None = _Said()
+        self._closed = self._over = False
+        self._book: Book | None = None
+        self._ground: Ground | None = None
+        self._supervisor: Supervisor | None = None
+        self._writer: SafeWriter | None = None
+        self._idling: Idling | None = None
+        self._devices = ExitStack()
+        self._offering = threading.Lock()
+        self._lock = threading.RLock()
+        self._interrupts = Interrupts()
+        self._screen = Screen(PatientConsole(highlight=False), self._jobs)
+        self._news = News(listener, self.outcome)
 
-    def train(self, tasks: Sequence[Task], cwd: Path, engine: Engine, budget: Budget) -> None:
-        """Run the packs on the budget's slots, then settle results, runs and picture."""
-        jobs = [job.record for job in self._jobs.values()]
-        accelerator = jobs[0].config.trainer.accelerator
-        sizes = Sizes(self._settings.pack_size, self._settings.least_gain, self._journal.state.gains.values())
-        writer = SafeWriter(self._sweep_dir, jobs, self._sweep.id, self._sweep.command)
-        with Interrupts() as interrupts:
-            with Screen(self._console, self._jobs) as screen:
-                self._greet(screen)
-                screen.watch(lambda: writer.problem)
-                writer.start()
-                with Sharing(
-                    self._sweep_dir,
-                    lambda: engine.slots(accelerator, self._settings.slots),
-                    lambda lines: self._say_waiting(screen, lines),
-                    share=self._settings.share,
-                ) as sharing:
-                    Supervisor(
-                        sweep_dir=self._sweep_dir,
-                        engine=engine,
-                        slots=budget.slots,
-                        settings=self._settings,
-                        cwd=cwd,
-                        jobs=self._jobs,
-                        sizes=sizes,
-                        fits=lambda configs: budget.on(sharing.known(budget.slots)).fits(configs),
-                        journal=self._journal,
-                        screen=screen,
-                        interrupts=interrupts,
-                        sharing=sharing,
-                        remaining=Remaining(budget.quick_clock(), self._jobs),
-                    ).run(tasks)
-                interrupts.finishing = True
-                code, picture = self._settle(screen, writer, interrupted=interrupts.asked)
-            if not interrupts.hung_up:
-                self._say_results(picture, writer, jobs[0].config.tracking)
-        self._journal.write(EndedLine(exit_code=code))
+    @classmethod
+    def going_on(cls, resumed: Resumed, settings: Settings, outside: Outside) -> Farm:
+        """What is left of a sweep, closed: whoever offered its jobs is gone.
 
-    def settle(self) -> None:
-        """Results, runs and picture of jobs that have all ended."""
-        jobs = [job.record for job in self._jobs.values()]
-        writer = SafeWriter(self._sweep_dir, jobs, self._sweep.id, self._sweep.command)
-        with Screen(self._console, self._jobs) as screen:
-            self._greet(screen)
-            writer.start()
-            code, picture = self._settle(screen, writer, interrupted=False)
-        self._say_results(picture, writer, jobs[0].config.tracking)
-        self._journal.write(EndedLine(exit_code=code))
+        Raises:
+            SweepError: When another process works in it, or the devices that were asked for are not there.
+        """
+        farm = cls(resumed.sweep_dir, settings, outside)
+        farm._cwd = resumed.cwd
+        configs = [job.config for job in resumed.jobs]
+        farm._ground = Ground.of(settings, configs, outside.forecast, jobs=len(resumed.sweep.jobs))
+        check_locks(share=settings.share)
+        book = farm._book = Book.reopen(farm._folder, resumed.sweep)
+        farm._jobs |= {job.index: book.live(job, resume=has_checkpoint(job.dir)) for job in resumed.jobs}
+        for (name, jobs), spool in zip(resumed.packs, resumed.spools(), strict=True):
+            for job in jobs:
+                book.journal.write(ResumedLine(job=job, spool=spool.name))
+            rows = rows_of(farm._jobs[job].record.config for job in jobs)
+            farm._tasks.append(Task(pack=PackPlan(name=name, jobs=jobs, rows=rows), spool=spool))
+        farm._said = _Said(notes=list(resumed.notes))
+        farm._closed = True
+        return farm
 
-    def _settle(self, screen: Screen, writer: SafeWriter, *, interrupted: bool) -> tuple[int, Path | None]:
-        """The exit code and the picture."""
-        screen.expect(None)
-        self.results = self._journal.state.outcomes(self._sweep_dir)
-        code = self._exit_code(interrupted=interrupted)
-        OUTCOME.worsen(code)
-        self._write_results(screen)
-        if any((result.dir / "samples").is_dir() for result in self.results):
-            screen.phase("drawing the comparison")
-        picture = self._finish(self._sweep_dir, self.results)  # before the writer ends, which takes it along
-        if writer.active:
-            screen.phase("writing the last of the runs to MLflow")
-        writer.close({result.job: result.state for result in self._own()})
-        return code, picture
+    @classmethod
+    def ended(cls, book: Book, jobs: Sequence[JobRecord], outside: Outside, note: str) -> Farm:
+        """A sweep whose jobs have all ended; what is left to do is its end."""
+        farm = cls(book.folder, Settings(), outside)
+        farm._book, farm._closed = book, True
+        farm._jobs |= {job.index: book.live(job) for job in jobs}
+        farm._said = _Said(notes=[note])
+        return farm
 
-    def _write_results(self, screen: Screen) -> None:
-        try:
-            write_outcomes(self._sweep_dir, self.results)
-        except OSError as error:
-            screen.line(f"results.json was not written ({error}); {command_line('status')} shows them", "yellow")
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody asked for its end."""
+        return self._interrupts.asked
 
-    def _own(self) -> list[JobOutcome]:
-        """How those of the sweep's jobs ended that were trained here."""
+    def offer(self, points: Sequence[Point], notes: Sequence[str] = ()) -> list[int]:
+        """Jobs come: they are planned, named, written and journalled, and wait for a slot or a place.
+
+        Args:
+            points: Checked points, in order.
+            notes: What the user is told first.
+
+        Returns:
+            Their numbers.
+
+        Raises:
+            SweepError: When they cannot be taken; nothing of them is made then.
+        """
+        with self._offering:
+            if self._closed:
+                msg = "a closed farm takes nothing more"
+                raise RuntimeError(msg)
+            refuse_taken(self._folder, points, begun=self._book is not None)
+            configs = {point.index: point.config for point in points}
+            ground = self._ground or Ground.of(self._settings, list(configs.values()), self._outside.forecast)
+            plan, basis = ground.plan(configs)
+            check_locks(share=self._settings.share)
+            named = self._naming.name(list(configs.values()), [point.overrides() for point in points])
+            plan = self._numbered(plan)
+            book = self._book or Book.begin(self._folder, self._sweep_id)
+            try:
+                jobs = book.enter(points, _records(points, named.names, plan))
+            except BaseException:
+                if self._book is None:
+                    book.journal.close()
+                raise
+            self._ground, self._book = ground, book
+            said = _Said(notes=[*notes, *noted(points), *named.notes, *plan.reasons])
+            said.warnings = told({name: point.warnings for name, point in zip(named.names, points, strict=True)})
+            if basis == "measured":
+                said.notes.append(f"predicted to take {in_words(plan.ends_s)}, {BASIS[basis]}")
+            with self._lock:
+                self._take(book, jobs, plan, said)
+        return list(configs)
+
+    def _take(self, book: Book, jobs: Sequence[LiveJob], plan: Plan, said: _Said) -> None:
+        self._jobs |= {job.record.index: job for job in jobs}
+        book.tell((job.record.index for job in jobs), plan.packs, plan.seconds)
+        tasks = self._waiting(plan)
+        if self._writer is not None:
+            self._writer.add([job.record for job in jobs])
+        if self._supervisor is None:
+            self._tasks += tasks
+        else:
+            self._supervisor.add(tasks)
+        if self._said is None:
+            self._screen.line(f"{len(jobs)} more {'jobs' if len(jobs) > 1 else 'job'}", "bold")
+            self._tell(said)
+        else:
+            self._said.notes += said.notes
+            self._said.warnings += said.warnings
+
+    def prune(self, job: int) -> None:
+        """End a job early: going on with it is not worth its place, which the next takes.
+
+        It ends after the step under way and is PRUNED. Its last checkpoint and what was exported along the way stay;
+        nothing more is drawn, scored or exported.
+        """
+        with self._lock:
+            if not self._over:
+                self._begun().prune(job)
+
+    def close(self) -> None:
+        """No more jobs come; asking again changes nothing."""
+        with self._lock:
+            self._closed = True
+            if self._supervisor is not None:
+                self._supervisor.close()
+
+    def drain(self) -> None:
+        """Train until everything that was offered has its end; workers stay warm for what comes next."""
+        with self._leaving_nobody():
+            self._stop_idling()
+            with self._interrupts, self._screen:
+                self._work(lambda: self._begun().busy)
+                if self._interrupts.asked:
+                    self._leave()
+        if not self._interrupts.asked:
+            self._idling = Idling(self._tick)
+
+    def train(self) -> list[JobOutcome]:
+        """Train until the farm is closed and empty, then end it: results, runs, picture and table.
+
+        Returns:
+            How the jobs that it had ended.
+        """
+        book = self._book
+        if book is None or self._over:
+            return []
+        with self._leaving_nobody():
+            self._stop_idling()
+            with self._interrupts:
+                with self._screen:
+                    if self._ground is not None:
+                        self._work(lambda: self._begun().busy or not (self._closed or self._interrupts.asked))
+                        self._leave()
+                    self._interrupts.finishing = True
+                    ending = self._end(book)
+                if not self._interrupts.hung_up:
+                    ending.say()
+            book.journal.write(EndedLine(exit_code=ending.code))
+            self._over = True
+        book.journal.close()
         return [result for result in self.results if result.job in self._jobs]
 
-    def _exit_code(self, *, interrupted: bool) -> int:
-        return code_of((result.state for result in self._own()), interrupted=interrupted)
+    def stop(self) -> None:
+        """Ask for a clean end, as Ctrl-C does."""
+        self._interrupts.ask()
 
-    def _greet(self, screen: Screen) -> None:
-        count = len(self._jobs)
-        screen.line(f"Sweep of {count} {'jobs' if count > 1 else 'job'} in {near(self._sweep_dir)}", "bold")
-        for note in self.notes:
-            screen.line(f"  {note}", "dim")
-        for warning in self.warnings:
-            screen.line(f"  {warning}", "yellow")
+    def outcome(self, job: int) -> JobOutcome:
+        """How a job ended, or stands."""
+        if self._book is None:
+            msg = "nothing was offered"
+            raise RuntimeError(msg)
+        return self._book.outcome(job)
 
-    def _say_waiting(self, screen: Screen, lines: Sequence[str]) -> None:
-        """Other sweeps have devices that this one could train on, or no longer."""
-        self._journal.write(WaitingLine(lines=tuple(lines)))
-        for line in lines:
-            screen.line(line, "yellow")
-        if lines and all(job.state == "PENDING" for job in self._jobs.values()):
-            screen.phase("waiting for a device")
-
-    def _say_results(self, picture: Path | None, writer: SafeWriter, tracking: TrackingConfig) -> None:
-        console = self._console
-        overrides = {result.job: result.overrides for result in self.results}
-        keys = swept_keys(list(overrides.values()))
-        swept: dict[int, dict[str, str]] = {index: {} for index in overrides}
-        for key in keys:
-            shown = {index: self._shown(index, key, given) for index, given in overrides.items()}
-            told = told_shortly(key, shown.values())
-            for index, value in shown.items():
-                swept[index][key] = told[value]
+    @contextmanager
+    def _leaving_nobody(self) -> Iterator[None]:
+        """Whatever goes wrong inside, no worker is left behind, and the sweep's folder is free."""
         try:
-            print_results(console, self._sweep_dir, self.results, swept)
-            if picture is not None:
-                plain(console, f"Picture:  {near(picture)}")
-            finished = [result for result in self.results if result.state == "FINISHED"]
-            if finished:
-                folder = finished[0].dir if len(finished) == 1 else self._sweep_dir / "*"
-                plain(console, f"Adapters: {near(folder / 'adapter')}")
-            if writer.problem:
-                plain(console, f"MLflow:   {writer.problem}")
-            elif writer.active:
-                plain(console, f"MLflow:   {ui_command(tracking)}")
-            self._say_unfinished()
-        except OSError:
-            return  # the reader of our output has gone; everything said stands in results.json
+            yield
+        except BaseException:
+            self._over = True
+            try:
+                self._leave()
+            finally:
+                if self._book is not None:
+                    self._book.journal.close()
+            raise
 
-    def _say_unfinished(self) -> None:
-        failed = [result for result in self._own() if result.state == "FAILED"]
-        for result in failed:
-            plain(self._console, f"FAILED:   {result.name}: {result.error}")
-        if any((result.error or "").startswith(WORKER_LOST) for result in failed):
-            plain(self._console, f"Continue: {command_line('retry', near(self._sweep_dir))}")
-        elif any(result.state == "KILLED" for result in self._own()):
-            plain(self._console, f"Continue: {command_line('resume', near(self._sweep_dir))}")
+    def _work(self, goes_on: Callable[[], bool]) -> None:
+        """Look again and again."""
+        self._greet()
+        while goes_on():
+            if not self._tick():
+                time.sleep(_TICK_S)
 
-    def _shown(self, index: int, key: str, given: Mapping[str, str]) -> str:
-        job = self._jobs.get(index)
-        return show_value(job.record.config, key, given.get(key)) if job else given.get(key, "")
+    def _tick(self) -> bool:
+        with self._lock:
+            moved = self._begun().tick()
+        self._news.deliver()
+        return moved
+
+    def _leave(self) -> None:
+        """Workers go, and so do the devices; jobs without an end get one."""
+        with self._lock:
+            self._closed = True
+            try:
+                if self._supervisor is not None:
+                    self._supervisor.leave()
+            finally:
+                self._devices.close()
+        self._news.deliver()
+
+    def _end(self, book: Book) -> Ending:
+        self._greet()
+        ending = Ending(book, self._jobs, self._recording(book), self._screen)
+        self.results = ending.results
+        ending.make(self._outside.finish, interrupted=self._interrupts.asked)
+        return ending
+
+    def _recording(self, book: Book) -> SafeWriter:
+        """The one writer to MLflow."""
+        if self._writer is None:
+            jobs = [job.record for job in self._jobs.values()]
+            writer = self._writer = SafeWriter(self._folder, jobs, book.record.id, book.record.command)
+            self._screen.watch(lambda: writer.problem)
+            writer.start()
+        return self._writer
+
+    def _begun(self) -> Supervisor:
+        """Who starts workers, feeds, watches and ends them; made when there is something to train."""
+        if self._supervisor is None:
+            if self._book is None or self._ground is None:
+                msg = "nothing was offered"
+                raise RuntimeError(msg)
+            self._supervisor = self._supervising(self._book, self._ground)
+            self._supervisor.add(self._tasks)
+            if self._closed:
+                self._supervisor.close()
+        return self._supervisor
+
+    def _supervising(self, book: Book, ground: Ground) -> Supervisor:
+        self._recording(book)
+        share, slots = ground.settings.share, ground.budget.slots
+        sharing = self._devices.enter_context(Sharing(self._folder, ground.slots_now, self._say_waiting, share=share))
+        return Supervisor(
+            sweep_dir=self._folder,
+            engine=ground.engine,
+            slots=slots,
+            settings=ground.settings,
+            cwd=self._cwd,
+            jobs=self._jobs,
+            sizes=Sizes(ground.settings.pack_size, ground.settings.least_gain, book.journal.state.gains.values()),
+            fits=lambda configs: ground.budget.on(sharing.known(slots)).fits(configs),
+            journal=book.journal,
+            screen=self._screen,
+            interrupts=self._interrupts,
+            sharing=sharing,
+            remaining=Remaining(ground.budget.quick_clock(), self._jobs),
+            plan=lambda configs: self._replanned(book, ground, configs),
+            news=self._news,
+        )
+
+    def _replanned(self, book: Book, ground: Ground, configs: Mapping[int, JobConfig]) -> list[Task]:
+        """Packs of jobs that were offered one after another and wait together now."""
+        plan = self._numbered(ground.plan(configs)[0])
+        book.tell_packs(plan.packs, plan.seconds)
+        return self._waiting(plan)
+
+    def _numbered(self, plan: Plan) -> Plan:
+        """The packs with numbers of the whole sweep; plans are made at any time, by any thread."""
+        with self._lock:
+            first = self._packs
+            self._packs += len(plan.packs)
+        packs = [replace(pack, name=f"pack-{first + place}") for place, pack in enumerate(plan.packs)]
+        return replace(plan, packs=tuple(packs))
+
+    def _waiting(self, plan: Plan) -> list[Task]:
+        self._offers += 1
+        spools = self._folder / "spool"
+        return [Task(pack=pack, spool=spools / f"{pack.name}.jsonl", offer=self._offers) for pack in plan.packs]
+
+    def _stop_idling(self) -> None:
+        idling, self._idling = self._idling, None
+        if idling is not None:
+            idling.end()
+
+    def _greet(self) -> None:
+        said, self._said = self._said, None
+        if said is not None:
+            count = len(self._jobs)
+            self._screen.line(f"Sweep of {count} {'jobs' if count > 1 else 'job'} in {near(self._folder)}", "bold")
+            self._tell(said)
+
+    def _tell(self, said: _Said) -> None:
+        for note in said.notes:
+            self._screen.line(f"  {note}", "dim")
+        for warning in said.warnings:
+            self._screen.line(f"  {warning}", "yellow")
+
+    def _say_waiting(self, lines: Sequence[str]) -> None:
+        """Other sweeps have devices that this one could train on, or no longer."""
+        if self._book is not None:
+            self._book.journal.write(WaitingLine(lines=tuple(lines)))
+        for line in lines:
+            self._screen.line(line, "yellow")
+        if lines and all(job.state == "PENDING" for job in self._jobs.values()):
+            self._screen.phase("waiting for a device")
+
+
+def noted(points: Sequence[Point]) -> list[str]:
+    """What the user is told of points first, each once."""
+    return list(dict.fromkeys(note for point in points for note in point.notes))
+
+
+def _records(points: Sequence[Point], names: Sequence[str], plan: Plan) -> list[JobRecord]:
+    return [
+        JobRecord(
+            index=point.index,
+            name=name,
+            dir=point.dir,
+            config=point.config,
+            overrides=point.overrides(),
+            pack=plan.pack_of(point.index).name,
+            warnings=tags_of(point.warnings),
+        )
+        for point, name in zip(points, names, strict=True)
+    ]

@@ -18,10 +18,12 @@ from lora_foundry.config.launcher import Settings
 from lora_foundry.config.quoting import override
 from lora_foundry.config.schema import TrackingConfig
 from lora_foundry.launch.farm.again import Again, earlier_sweeps, find_again, unfinished_note
+from lora_foundry.launch.farm.farm import Farm
+from lora_foundry.launch.farm.left import make_up_for_the_end
 from lora_foundry.launch.farm.outcome import FAILED, OUTCOME, WRONG_INPUT
 from lora_foundry.launch.farm.outside import Outside
+from lora_foundry.launch.farm.planning import show_plan
 from lora_foundry.launch.farm.prepared import ready
-from lora_foundry.launch.farm.sweep import run_resumed, run_sweep, settle_sweep, show_plan
 from lora_foundry.launch.points.names import Names
 from lora_foundry.launch.points.point import Overrides, Point, compose_points, said_once, sound_ones
 from lora_foundry.launch.points.preflight import Asked, full_disk, long_names, unready
@@ -58,7 +60,7 @@ class Launching:
         self._checked: dict[tuple[int, tuple[str, ...]], Point] = {}
         self._again: dict[tuple[int, ...], Again] = {}
         self._names = Names(_declared(loader, master))
-        self._begun = False
+        self._farm: Farm | None = None
 
     def check(self, batch: Sequence[Overrides], first: int) -> None:
         """Compose and check every point, and what the points name; nothing is created.
@@ -103,7 +105,7 @@ class Launching:
             folder = sweep_dir_problems(self._folder) or long_names([point.dir for point in left], self._folder)
             problems += folder or full_disk(self._folder, [point.config for point in left], self._outside.looks)
             if not problems:
-                refuse_taken(self._folder, points, begun=self._begun)
+                refuse_taken(self._folder, points, begun=self.begun)
         return problems
 
     def _find_resumed(self, point: Point) -> Resumed:
@@ -118,7 +120,7 @@ class Launching:
     @property
     def begun(self) -> bool:
         """Whether a sweep was made."""
-        return self._begun
+        return self._farm is not None
 
     @property
     def _folder(self) -> Path:
@@ -142,14 +144,25 @@ class Launching:
         key = tuple(point.index for point in points)
         if key not in self._again:
             unread: list[str] = []
-            sweeps = [one for one in self._earlier(unread) if not (self._begun and one[0] == self._folder.absolute())]
+            sweeps = [one for one in self._earlier(unread) if not (self.begun and one[0] == self._folder.absolute())]
             again = find_again(points, sweeps, self._outside.changed, typed_line(), self._ready)
             lines = tuple(f"not looked into: {line}" for line in unread)
             self._again[key] = replace(again, notes=(*lines, *again.notes))
         return self._again[key]
 
-    def launch(self, batch: Sequence[Overrides], first: int) -> list[JobReturn]:
-        """Train the batch; one JobReturn for each override list, in order, whatever happened to it."""
+    def train(self, batch: Sequence[Overrides], first: int, *, last: bool = False) -> list[JobReturn]:
+        """Train the batch; one JobReturn for each override list, in order, whatever happened to it.
+
+        Args:
+            batch: Override lists.
+            first: The number of the first.
+            last: Whether no batch comes after it; else workers stay warm until :meth:`end`.
+
+        Raises:
+            KeyboardInterrupt: When an earlier batch was interrupted.
+        """
+        if self._farm is not None and self._farm.interrupted:
+            raise KeyboardInterrupt
         found: dict[int, Point | SweepError] = {}
         for index, words in enumerate(batch, start=first):
             known = self._checked.get((index, tuple(words)))
@@ -160,51 +173,61 @@ class Launching:
             if self._settings.plan_only:
                 self._show_plan(points)
                 return []
-            outcomes = {outcome.job: outcome for outcome in self._run(points)} if points else {}
+            outcomes = {one.job: one for one in self._trained(points, last=last)} if points else {}
         except SweepError as error:
             report(error)
             OUTCOME.worsen(WRONG_INPUT)
             found |= dict.fromkeys(found, error)
         return [self._returned(one, outcomes, words) for one, words in zip(found.values(), batch, strict=True)]
 
-    def _run(self, points: list[Point]) -> list[JobOutcome]:
+    def end(self) -> None:
+        """No batch comes any more: the farm ends, with its table."""
+        if self._farm is not None:
+            self._farm.close()
+            self._farm.train()
+
+    def ending(self, kind: type[BaseException] | None, *_: object) -> None:
+        """The same at the end of a ``with``: an interrupt that came between two batches is one of the sweep."""
+        if self._farm is not None and kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._farm.stop()
+        self.end()
+
+    def _trained(self, points: list[Point], *, last: bool) -> list[JobOutcome]:
         resume = points[0].config.resume
         if resume is not None:
             resumed = self._find_resumed(points[0])
-            outcome = run_resumed(resumed, self._settings, self._outside)[0]
+            (outcome,) = Farm.going_on(resumed, self._settings, self._outside).train()
             return [_renumbered(outcome, points[0].index)]
         if self._settings.skip_finished:
-            return self._run_again(points, self._look_back(points))
-        note = None if self._begun else unfinished_note(points, self._earlier())
-        return self._run_new(points, () if note is None else (note,))
+            return self._trained_again(points, self._look_back(points), last=last)
+        note = None if self.begun else unfinished_note(points, self._earlier())
+        return self._trained_anew(points, () if note is None else (note,), last=last)
 
-    def _run_new(self, points: Sequence[Point], notes: Sequence[str]) -> list[JobOutcome]:
-        outcomes = run_sweep(
-            points,
-            self._folder,
-            self._sweep_id(),
-            self._settings,
-            self._outside,
-            self._names,
-            begun=self._begun,
-            notes=notes,
+    def _trained_anew(self, points: Sequence[Point], notes: Sequence[str], *, last: bool) -> list[JobOutcome]:
+        farm = self._farm or Farm(
+            self._folder, self._settings, self._outside, sweep_id=self._sweep_id(), naming=self._names
         )
-        self._begun = True
-        return outcomes
+        numbers = farm.offer(points, notes)
+        self._farm = farm
+        if last:
+            self.end()
+        else:
+            farm.drain()
+        return [farm.outcome(number) for number in numbers]
 
-    def _run_again(self, points: Sequence[Point], again: Again) -> list[JobOutcome]:
+    def _trained_again(self, points: Sequence[Point], again: Again, *, last: bool) -> list[JobOutcome]:
         """Go on in the sweep that has all points, or train in a new one what no earlier one finished."""
         left = again.left(points)
         if not left:
             say([*again.notes, "Nothing is left to train (hydra.launcher.skip_finished=true)."])
         if again.whole is None:
-            return [*again.finished.values(), *(self._run_new(left, again.notes) if left else ())]
+            return [*again.finished.values(), *(self._trained_anew(left, again.notes, last=last) if left else ())]
         tell_left_out(again.whole.damaged)
-        if not left:
-            settle_sweep(again.whole.sweep_dir, self._outside.finish)
         if left:
             resumed = again.whole.recorded_in(_tracking(points[0]))
-            run_resumed(resumed, self._settings, self._outside)
+            Farm.going_on(resumed, self._settings, self._outside).train()
+        else:
+            make_up_for_the_end(again.whole.sweep_dir, self._outside)
         results = {result.job: result for result in read_results(again.whole.sweep_dir)}
         outcomes = [_renumbered(results[job], point) for point, job in again.jobs.items()]
         if any(outcome.state == "FAILED" for outcome in outcomes):

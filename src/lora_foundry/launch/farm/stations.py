@@ -18,6 +18,7 @@ class Station:
         slot: The slot.
         worker: Warm between packs.
         start: A worker that the engine was asked for and has not given yet.
+        idle_since: Since when its worker has had nothing to do (monotonic seconds).
         fresh: Whether the worker has not had a pack yet.
         task: What it works on.
         work: The last count of work that it told.
@@ -29,6 +30,7 @@ class Station:
     slot: Slot
     worker: Worker | None = None
     start: Start | None = None
+    idle_since: float | None = None
     fresh: bool = False
     task: Task | None = None
     work: object = None

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from lora_foundry.config.launcher import Settings
 from lora_foundry.launch.farm.composition import Composition
+from lora_foundry.launch.farm.news import News
 from lora_foundry.launch.farm.outlook import Outlook
 from lora_foundry.launch.farm.remaining import Remaining
 from lora_foundry.launch.farm.signals import Interrupts
 from lora_foundry.launch.farm.stations import Station
-from lora_foundry.launch.farm.waiting import Task, Waiting
+from lora_foundry.launch.farm.waiting import Plan, Task
 from lora_foundry.launch.machines.engine import Engine, Slot, Worker
 from lora_foundry.launch.machines.sharing import Sharing
 from lora_foundry.launch.machines.starting import Start
@@ -28,8 +29,8 @@ from lora_foundry.wire.journal import AskedLine, BeganLine, InterruptedLine, Wor
 
 _STOPPING = "stopping: saving checkpoints (once more Ctrl-C ends at once and loses the last steps)"
 _UNSTARTED, _QUEUED = "Interrupted before anything was trained", "; the place in the queue is given up"
-_TICK_S = 0.02  # a pack that has ended leaves its slot idle for one of these
 _STOP_S, _LEAVE_S = 60.0, 15.0  # patience with a clean stop after an interrupt, and with an idle worker that is to go
+_IDLE_S = 5.0  # a worker of an open farm that has nothing to do keeps its device from other sweeps for so long
 
 
 class Supervisor:
@@ -52,6 +53,8 @@ class Supervisor:
         interrupts: Entered by the caller.
         sharing: This sweep's turns on the devices.
         remaining: Says how long it takes yet.
+        plan: Packs jobs that were offered at different times together.
+        news: Takes what happens, for whoever offered the jobs.
     """
 
     def __init__(  # noqa: PLR0913  # what a sweep is made of
@@ -70,6 +73,8 @@ class Supervisor:
         interrupts: Interrupts,
         sharing: Sharing,
         remaining: Remaining,
+        plan: Plan,
+        news: News,
     ) -> None:
         self._sweep_dir = sweep_dir
         self._engine = engine
@@ -83,32 +88,44 @@ class Supervisor:
         self._sharing = sharing
         self._outlook = Outlook(remaining, journal, screen)
         self._control = Control(sweep_dir)
-        self._packs = Composition(jobs, sizes, fits, journal, screen)
+        self._packs = Composition(jobs, sizes, fits, journal, screen, news)
+        self._plan = plan
+        self._open = True
         self._asked_at: float | None = None
 
-    def run(self, tasks: Sequence[Task]) -> None:
-        """Train every pack."""
-        self._packs.waiting = Waiting(tasks, self._jobs)
-        queued = False
-        try:
-            while any(station.task for station in self._stations) or (
-                self._packs.waiting and not self._interrupts.asked
-            ):
-                moved = [self._attend(station) for station in self._stations]
-                self._sharing.say()
-                self._heed()
-                self._outlook.look(self._stations, self._packs.waiting.packs())
-                self._screen.refresh()
-                if not any(moved):
-                    time.sleep(_TICK_S)
-            queued = self._sharing.waits
-        finally:
-            self._dismiss()
+    @property
+    def busy(self) -> bool:
+        """Whether something trains, or waits and may begin."""
+        return any(station.task for station in self._stations) or (
+            bool(self._packs.waiting) and not self._interrupts.asked
+        )
+
+    def add(self, tasks: Sequence[Task]) -> None:
+        """More packs, behind those that wait; their jobs are known by now."""
+        self._packs.waiting.put_last(tasks)
+
+    def close(self) -> None:
+        """No more come: whatever nothing is left for is given back."""
+        self._open = False
+
+    def tick(self) -> bool:
+        """Look at everything once; true when something moved."""
+        moved = [self._attend(station) for station in self._stations]
+        self._sharing.say()
+        self._heed()
+        self._outlook.look(self._stations, self._packs.waiting.packs())
+        self._screen.refresh()
+        return any(moved)
+
+    def leave(self) -> None:
+        """Let every worker go; jobs without an end are KILLED, as only an interrupt leaves them."""
+        queued = self._sharing.waits
+        self._dismiss()
         if self._interrupts.asked and all(job.state == "PENDING" for job in self._jobs.values()):
             self._screen.line(_UNSTARTED + (_QUEUED if queued else ""), "yellow")
         for job in self._jobs.values():
             if not job.ended:
-                self._packs.leave(job, "interrupted")
+                self._packs.ends.left(job, "interrupted")
 
     def _attend(self, station: Station) -> bool:
         """One look at a station; true when something moved."""
@@ -116,6 +133,7 @@ class Supervisor:
             return self._follow(station, station.task)
         if not self._placed(station):
             return False
+        self._packs.gather(self._plan)
         try:
             worker = self._worker(station)
         except OSError as error:
@@ -132,14 +150,25 @@ class Supervisor:
 
     def _placed(self, station: Station) -> bool:
         """Whether the station has its device; one that nothing is left for is given back to other sweeps."""
-        if not self._packs.waiting or self._interrupts.asked:
+        if self._interrupts.asked or not (self._packs.waiting or self._stays(station)):
             self._part(station)
             return False
+        if not self._packs.waiting:
+            return False
+        station.idle_since = None
         if station.worker is None and station.start is None and not self._wants_more():
             return False
         slot = self._sharing.take(station.slot)
         station.slot = slot or station.slot
         return slot is not None
+
+    def _stays(self, station: Station) -> bool:
+        """Whether an idle worker stays warm, base and caches, for what may come; not for long where others wait."""
+        if not self._open or station.worker is None or station.worker.code is not None:
+            return False
+        now = time.monotonic()
+        station.idle_since = station.idle_since or now
+        return now - station.idle_since < _IDLE_S or not self._sharing.wanted(station.slot)
 
     def _wants_more(self) -> bool:
         """Whether a pack may begin that no worker on its way is for; whichever is there first takes the first."""
@@ -285,7 +314,7 @@ class Supervisor:
         if self._interrupts.asked or len(spent) == len(left):
             self._fail(station, for_good, words)
             return
-        self._packs.end(spent, for_good, killed=self._interrupts.asked)
+        self._packs.ends.lost([self._jobs[number] for number in spent], for_good, interrupted=False)
         station.task = None
         task.deaths += 1
         left = self._packs.unsettled(task)
@@ -304,7 +333,7 @@ class Supervisor:
         if task is None:
             return
         left = self._packs.unsettled(task)
-        self._packs.end(left, why, killed=self._interrupts.asked)
+        self._packs.ends.lost([self._jobs[number] for number in left], why, interrupted=self._interrupts.asked)
         self._screen.over(task.pack)
         if left and not self._interrupts.asked:
             station.say_last_words(self._screen, words)
@@ -340,7 +369,7 @@ class Supervisor:
             if station.task and number in station.task.pack.jobs and station.worker is not None:
                 station.worker.stop(number)
                 return
-        self._packs.leave(job, "stopped")
+        self._packs.ends.left(job, "stopped")
 
     def prune(self, number: int) -> None:
         """End a job after the step under way, PRUNED; one that waits ends at once, one that has ended stays so."""
@@ -353,7 +382,7 @@ class Supervisor:
             if station.task and number in station.task.pack.jobs and station.worker is not None:
                 station.worker.prune(number)
                 return
-        self._packs.settle(job, "PRUNED")
+        self._packs.ends.left(job, "pruned")
 
     def _dismiss(self) -> None:
         for station in self._stations:

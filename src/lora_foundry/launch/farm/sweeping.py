@@ -41,7 +41,7 @@ def sweep(
         report(error)
         OUTCOME.worsen(WRONG_INPUT)
         return []
-    returned = list(launcher.launch(batch, initial_job_idx=0))
+    returned = launching.train(batch, 0, last=True)
     if any(job.status is not JobStatus.COMPLETED for job in returned):
         OUTCOME.worsen(FAILED)
     if launching.begun:

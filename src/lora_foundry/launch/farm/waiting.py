@@ -28,6 +28,7 @@ class Task:
         not_before: When it may start (monotonic seconds).
         places: Most jobs of it at a time; those that it began with, or more once more were found to be worth it.
         closed: Whether its jobs stay among themselves: one of them may break whatever pack it is in.
+        offer: Which offer it was planned for, as long as it waits as it was planned.
     """
 
     pack: PackPlan
@@ -36,6 +37,11 @@ class Task:
     not_before: float = 0.0
     places: int = 0
     closed: bool = False
+    offer: int | None = None
+
+
+Plan = Callable[[Mapping[int, JobConfig]], list[Task]]
+"""Packs that jobs should train in, journalled; all of one offer."""
 
 
 class Waiting:
@@ -79,6 +85,18 @@ class Waiting:
                 return task
         return None
 
+    def put_last(self, tasks: Sequence[Task]) -> None:
+        """Behind all others."""
+        self._tasks += tasks
+
+    def take_offered(self) -> list[int]:
+        """Take out the jobs of packs that wait as they were planned, where those are of several offers."""
+        planned = [task for task in self._tasks if task.offer is not None]
+        if len({task.offer for task in planned}) < 2:
+            return []
+        self._tasks = [task for task in self._tasks if task.offer is None]
+        return [number for task in planned for number in task.pack.jobs if not self._jobs[number].ended]
+
     def put_first(self, tasks: Sequence[Task]) -> None:
         """Before all others."""
         self._tasks[:0] = tasks
@@ -119,7 +137,8 @@ class Waiting:
             self._cut += 1
             name = f"{task.pack.name}.{self._cut}"
             pack = self._pack(name, jobs[first : first + size])
-            parts.append(replace(task, pack=pack, spool=task.spool.with_name(f"{name}.jsonl"), places=0, closed=False))
+            spool = task.spool.with_name(f"{name}.jsonl")
+            parts.append(replace(task, pack=pack, spool=spool, places=0, closed=False, offer=None))
         return parts
 
     def _length(self, number: int) -> float:

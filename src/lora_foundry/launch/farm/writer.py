@@ -38,6 +38,11 @@ class SafeWriter:
         """Why runs are not recorded as they should be, or null."""
         return self._writer.problem if self._writer is not None else self._refused
 
+    def add(self, jobs: Sequence[JobRecord]) -> None:
+        """More jobs came."""
+        if self._writer is not None:
+            self._writer.add(jobs)
+
     def start(self) -> None:
         """Begin to read the spools, in a thread of its own."""
         if self._writer is not None:

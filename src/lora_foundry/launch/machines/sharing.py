@@ -10,7 +10,7 @@ from typing import Self
 
 from lora_foundry.config.errors import SweepError
 from lora_foundry.launch.machines.engine import Slot
-from lora_foundry.launch.machines.turns import VARIABLE, Turn, make_locks_dir
+from lora_foundry.launch.machines.turns import VARIABLE, Turn, is_wanted, make_locks_dir
 
 _EVERY_S = 0.25  # between two looks at a device that is another's
 
@@ -44,6 +44,8 @@ class Sharing:
         self._fresh: dict[str, Slot] = {}
         self._users: dict[str, set[str]] = {}
         self._asked_at: dict[str, float] = {}
+        self._looked_at: dict[str, float] = {}
+        self._wanted: dict[str, bool] = {}
         self._waiting: dict[str, tuple[str, str]] = {}  # lock to device and why
         self._told: tuple[str, ...] = ()
 
@@ -62,6 +64,15 @@ class Sharing:
             return None
         self._users.setdefault(lock, set()).add(slot.name)
         return self._fresh.get(slot.name, slot)
+
+    def wanted(self, slot: Slot) -> bool:
+        """Whether another sweep waits for the slot's device, which this one has."""
+        lock = slot.lock or ""
+        now = time.monotonic()
+        if lock in self._turns and now - self._looked_at.get(lock, -_EVERY_S) >= _EVERY_S:
+            self._looked_at[lock] = now
+            self._wanted[lock] = is_wanted(lock)
+        return lock in self._turns and self._wanted.get(lock, False)
 
     def known(self, slots: Sequence[Slot]) -> list[Slot]:
         """``slots`` with the memory that was free when each was got last."""

@@ -122,6 +122,17 @@ def holder_of(lock: str) -> Holder | None:
         os.close(descriptor)
 
 
+def is_wanted(lock: str) -> bool:
+    """Whether a live sweep is in the device's queue. Nothing is created."""
+    folder = locks_dir()
+    queue = folder / f"{lock}.queue"
+    try:
+        tickets = [path for path in queue.iterdir() if path.name.isdigit()]
+    except OSError:
+        return False
+    return any(_is_drawn(path) and not _is_silent(path) for path in tickets)
+
+
 class Turn:
     """One sweep's turn on one device; nothing here waits.
 
@@ -248,6 +259,18 @@ def _is_dead(ticket: Path) -> bool:
         os.close(descriptor)
     ticket.unlink(missing_ok=True)
     return True
+
+
+def _is_drawn(ticket: Path) -> bool:
+    """Whether the process that drew ``ticket`` lives; the file stays."""
+    try:
+        descriptor = os.open(ticket, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        return _is_locked(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_silent(ticket: Path) -> bool:

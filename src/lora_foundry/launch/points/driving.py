@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import string
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from hydra import version
@@ -39,6 +40,17 @@ from lora_foundry.launch.points.stacking import lost_in_stacks
 OmegaConf.register_new_resolver("command", command_line, replace=True)
 _RUN_DIR, _SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
 _RUN_DIR_DEFAULT = "${hydra.sweep.dir}"
+
+
+@dataclass
+class SweepContext(HydraContext):
+    """Hydra's, with what is done when the sweeper launches nothing more.
+
+    Attributes:
+        at_end: Takes it.
+    """
+
+    at_end: ExitStack = field(default_factory=ExitStack)
 
 
 def drive(line: CommandLine) -> None:
@@ -74,10 +86,11 @@ def _sweep(hydra: Hydra, line: CommandLine) -> None:
     with composing():
         config = _composed(hydra, line)
         _refuse_what_is_lost(hydra, line, config)
-        context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
+        context = SweepContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
         sweeper = Plugins.instance().instantiate_sweeper(config=config, hydra_context=context, task_function=_no_task)
         words = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-    sweeper.sweep(arguments=list(words))  # type: ignore[arg-type]  # a list of texts
+    with context.at_end:
+        sweeper.sweep(arguments=list(words))  # type: ignore[arg-type]  # a list of texts
 
 
 def _refuse_what_is_lost(hydra: Hydra, line: CommandLine, config: DictConfig) -> None:

@@ -1,0 +1,113 @@
+"""The end of a sweep: its results, the runs' last states, the picture, the table, and what the process ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lora_foundry.config.called import command_line
+from lora_foundry.launch.farm.book import Book
+from lora_foundry.launch.farm.outcome import OUTCOME, code_of
+from lora_foundry.launch.farm.outside import Finish
+from lora_foundry.launch.farm.writer import SafeWriter
+from lora_foundry.launch.machines.engine import WORKER_LOST
+from lora_foundry.launch.points.names import show_value, swept_keys, told_shortly
+from lora_foundry.launch.records.live_jobs import LiveJob
+from lora_foundry.launch.screen.live import Screen
+from lora_foundry.launch.screen.table import near, plain, print_results, ui_command
+from lora_foundry.wire.outcomes import JobOutcome, write_outcomes
+
+
+class Ending:
+    """What is made of a sweep once nothing of it trains any more.
+
+    Args:
+        book: The sweep's.
+        jobs: Those that the farm had, by number.
+        writer: To MLflow.
+        screen: Where the user is told.
+
+    Attributes:
+        results: Of every job of the sweep.
+        code: What the process ends with.
+        picture: The comparison, where there is one.
+    """
+
+    def __init__(self, book: Book, jobs: Mapping[int, LiveJob], writer: SafeWriter, screen: Screen) -> None:
+        self.results: list[JobOutcome] = book.outcomes()
+        self.code = 0
+        self.picture: Path | None = None
+        self._folder = book.folder
+        self._jobs = jobs
+        self._writer = writer
+        self._screen = screen
+
+    def make(self, finish: Finish, *, interrupted: bool) -> None:
+        """Results, picture and the runs' last states; the exit code is kept for the process."""
+        screen = self._screen
+        screen.expect(None)
+        self.code = code_of((result.state for result in self._own()), interrupted=interrupted)
+        OUTCOME.worsen(self.code)
+        self._write_results()
+        if any((result.dir / "samples").is_dir() for result in self.results):
+            screen.phase("drawing the comparison")
+        self.picture = finish(self._folder, self.results)  # before the writer ends, which takes it along
+        if self._writer.active:
+            screen.phase("writing the last of the runs to MLflow")
+        self._writer.close({result.job: result.state for result in self._own()})
+
+    def say(self) -> None:
+        """The table, and what to do next."""
+        console = self._screen.console
+        try:
+            print_results(console, self._folder, self.results, self._swept())
+            if self.picture is not None:
+                plain(console, f"Picture:  {near(self.picture)}")
+            finished = [result for result in self.results if result.state == "FINISHED"]
+            if finished:
+                folder = finished[0].dir if len(finished) == 1 else self._folder / "*"
+                plain(console, f"Adapters: {near(folder / 'adapter')}")
+            if self._writer.problem:
+                plain(console, f"MLflow:   {self._writer.problem}")
+            elif self._writer.active:
+                tracking = next(iter(self._jobs.values())).record.config.tracking
+                plain(console, f"MLflow:   {ui_command(tracking)}")
+            self._say_unfinished()
+        except OSError:
+            return  # the reader of our output has gone; everything said stands in results.json
+
+    def _own(self) -> list[JobOutcome]:
+        """How those of the sweep's jobs ended that were trained here."""
+        return [result for result in self.results if result.job in self._jobs]
+
+    def _write_results(self) -> None:
+        try:
+            write_outcomes(self._folder, self.results)
+        except OSError as error:
+            line = f"results.json was not written ({error}); {command_line('status')} shows them"
+            self._screen.line(line, "yellow")
+
+    def _swept(self) -> dict[int, dict[str, str]]:
+        """What is swept, of each job."""
+        overrides = {result.job: result.overrides for result in self.results}
+        swept: dict[int, dict[str, str]] = {index: {} for index in overrides}
+        for key in swept_keys(list(overrides.values())):
+            shown = {index: self._shown(index, key, given) for index, given in overrides.items()}
+            told = told_shortly(key, shown.values())
+            for index, value in shown.items():
+                swept[index][key] = told[value]
+        return swept
+
+    def _shown(self, index: int, key: str, given: Mapping[str, str]) -> str:
+        job = self._jobs.get(index)
+        return show_value(job.record.config, key, given.get(key)) if job else given.get(key, "")
+
+    def _say_unfinished(self) -> None:
+        console = self._screen.console
+        failed = [result for result in self._own() if result.state == "FAILED"]
+        for result in failed:
+            plain(console, f"FAILED:   {result.name}: {result.error}")
+        if any((result.error or "").startswith(WORKER_LOST) for result in failed):
+            plain(console, f"Continue: {command_line('retry', near(self._folder))}")
+        elif any(result.state == "KILLED" for result in self._own()):
+            plain(console, f"Continue: {command_line('resume', near(self._folder))}")
