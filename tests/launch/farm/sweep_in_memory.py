@@ -15,7 +15,7 @@ from lora_foundry.config.launcher import Settings
 from lora_foundry.config.schema import JobConfig
 from lora_foundry.launch.farm.news import News
 from lora_foundry.launch.farm.remaining import Remaining
-from lora_foundry.launch.farm.signals import Interrupts
+from lora_foundry.launch.farm.stopping import Interrupts
 from lora_foundry.launch.farm.supervise import Supervisor
 from lora_foundry.launch.farm.waiting import Task
 from lora_foundry.launch.machines.sharing import Sharing

@@ -23,7 +23,7 @@ from lora_foundry.launch.farm.idling import Idling
 from lora_foundry.launch.farm.news import Listener, News
 from lora_foundry.launch.farm.outside import Outside
 from lora_foundry.launch.farm.remaining import Remaining
-from lora_foundry.launch.farm.signals import Interrupts
+from lora_foundry.launch.farm.stopping import Interrupts
 from lora_foundry.launch.farm.supervise import Supervisor
 from lora_foundry.launch.farm.waiting import Task
 from lora_foundry.launch.farm.writer import SafeWriter

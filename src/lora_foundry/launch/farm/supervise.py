@@ -11,8 +11,8 @@ from lora_foundry.launch.farm.composition import Composition
 from lora_foundry.launch.farm.news import News
 from lora_foundry.launch.farm.outlook import Outlook
 from lora_foundry.launch.farm.remaining import Remaining
-from lora_foundry.launch.farm.signals import Interrupts
 from lora_foundry.launch.farm.stations import Station
+from lora_foundry.launch.farm.stopping import STOP_S, Interrupts, Stops
 from lora_foundry.launch.farm.waiting import Plan, Task
 from lora_foundry.launch.machines.engine import Engine, Slot, Worker
 from lora_foundry.launch.machines.sharing import Sharing
@@ -23,13 +23,10 @@ from lora_foundry.launch.records.journal import Journal
 from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.screen.live import Screen
 from lora_foundry.wire.commands import JoinCommand, PackCommand
-from lora_foundry.wire.control import Control
 from lora_foundry.wire.events import WORKER_EVENTS, Alive, Event, GainFound, HandedBack, PackBroken, PackEnded, Refused
-from lora_foundry.wire.journal import AskedLine, BeganLine, InterruptedLine, WorkerLine
+from lora_foundry.wire.journal import BeganLine, WorkerLine
 
-_STOPPING = "stopping: saving checkpoints (once more Ctrl-C ends at once and loses the last steps)"
-_UNSTARTED, _QUEUED = "Interrupted before anything was trained", "; the place in the queue is given up"
-_STOP_S, _LEAVE_S = 60.0, 15.0  # patience with a clean stop after an interrupt, and with an idle worker that is to go
+_LEAVE_S = 15.0  # patience with an idle worker that is to go
 _IDLE_S = 5.0  # a worker of an open farm that has nothing to do keeps its device from other sweeps for so long
 
 
@@ -87,11 +84,18 @@ class Supervisor:
         self._interrupts = interrupts
         self._sharing = sharing
         self._outlook = Outlook(remaining, journal, screen)
-        self._control = Control(sweep_dir)
         self._packs = Composition(jobs, sizes, fits, journal, screen, news)
+        self._stops = Stops(
+            sweep_dir,
+            stations=self._stations,
+            jobs=jobs,
+            ends=self._packs.ends,
+            interrupts=interrupts,
+            journal=journal,
+            screen=screen,
+        )
         self._plan = plan
         self._open = True
-        self._asked_at: float | None = None
 
     @property
     def busy(self) -> bool:
@@ -112,7 +116,7 @@ class Supervisor:
         """Look at everything once; true when something moved."""
         moved = [self._attend(station) for station in self._stations]
         self._sharing.say()
-        self._heed()
+        self._stops.heed()
         self._outlook.look(self._stations, self._packs.waiting.packs())
         self._screen.refresh()
         return any(moved)
@@ -120,12 +124,10 @@ class Supervisor:
     def leave(self) -> None:
         """Let every worker go; jobs without an end are KILLED, as only an interrupt leaves them."""
         queued = self._sharing.waits
-        self._dismiss()
-        if self._interrupts.asked and all(job.state == "PENDING" for job in self._jobs.values()):
-            self._screen.line(_UNSTARTED + (_QUEUED if queued else ""), "yellow")
-        for job in self._jobs.values():
-            if not job.ended:
-                self._packs.ends.left(job, "interrupted")
+        for station in self._stations:
+            self._stops.hurry(station)
+            self._part(station)
+        self._stops.settle(queued=queued)
 
     def _attend(self, station: Station) -> bool:
         """One look at a station; true when something moved."""
@@ -181,7 +183,7 @@ class Supervisor:
         if start is not None:
             start.give_up()
         if worker is not None:
-            code = worker.leave(_STOP_S if station.task else _LEAVE_S)
+            code = worker.leave(STOP_S if station.task else _LEAVE_S)
             self._journal.write(WorkerLine(state="left", pid=worker.pid, code=code))
         self._sharing.give_back(station.slot)
 
@@ -338,57 +340,6 @@ class Supervisor:
         if left and not self._interrupts.asked:
             station.say_last_words(self._screen, words)
 
-    def _heed(self) -> None:
-        """Answer what is asked: an interrupt stops, the second kills, and so does a stop that takes too long."""
-        for job in self._control.stops():
-            if job is None:
-                self._interrupts.ask()
-            elif job in self._jobs:
-                self._stop_job(self._jobs[job])
-        if not self._interrupts.asked:
-            return
-        if self._interrupts.hung_up:
-            self._screen.mute()
-        workers = [station.worker for station in self._stations if station.worker is not None and station.task]
-        if self._asked_at is None:
-            self._asked_at = time.monotonic()
-            self._journal.write(InterruptedLine())
-            self._screen.phase(_STOPPING, keep=True)
-            for worker in workers:
-                worker.stop()
-        if self._interrupts.insisted or self._interrupts.waited_s() > _STOP_S:
-            for worker in workers:
-                worker.kill()
-
-    def _stop_job(self, job: LiveJob) -> None:
-        if job.ended:
-            return
-        number, job.stopping = job.record.index, True
-        self._journal.write(AskedLine(job=number, to="stop"))
-        for station in self._stations:
-            if station.task and number in station.task.pack.jobs and station.worker is not None:
-                station.worker.stop(number)
-                return
-        self._packs.ends.left(job, "stopped")
-
     def prune(self, number: int) -> None:
-        """End a job after the step under way, PRUNED; one that waits ends at once, one that has ended stays so."""
-        job = self._jobs[number]
-        if job.ended or job.pruning:
-            return
-        job.pruning = True
-        self._journal.write(AskedLine(job=number, to="prune"))
-        for station in self._stations:
-            if station.task and number in station.task.pack.jobs and station.worker is not None:
-                station.worker.prune(number)
-                return
-        self._packs.ends.left(job, "pruned")
-
-    def _dismiss(self) -> None:
-        for station in self._stations:
-            worker = station.worker
-            if worker is not None and worker.code is None and station.task:
-                worker.stop()
-            if worker is not None and self._interrupts.insisted:
-                worker.kill()
-            self._part(station)
+        """End a job after the step under way, PRUNED."""
+        self._stops.prune(self._jobs[number])
