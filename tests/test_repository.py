@@ -127,6 +127,13 @@ def test_where_the_rate_is_decided_is_read_in_three_files() -> None:
     assert used == {"schedules"}
 
 
+@pytest.mark.parametrize("section", ["What happens on SIGTERM", "Where the rate is decided"])
+def test_what_people_ask_most_is_read_in_three_files(section: str) -> None:
+    page = (ROOT / "docs/contributing.md").read_text()
+    told = page.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    assert len(set(re.findall(r"`(src/[\w/.]+\.py)`", told))) == 3
+
+
 @pytest.mark.parametrize("path", files(".py", below=ROOT / "src"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_command_and_a_file_stay_small(path: Path) -> None:
     limit = LINES_OF_A_COMMAND if path.parent == ROOT / "src/lora_foundry/commands" else LINES_OF_A_FILE
