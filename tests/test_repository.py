@@ -127,6 +127,27 @@ def test_where_the_rate_is_decided_is_read_in_three_files() -> None:
     assert used == {"schedules"}
 
 
+def test_the_way_of_an_override_names_files_that_are_there_and_counts_them() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    told = page.partition("**The way of one override**")[2].partition("## Rooms")[0]
+    rows = {
+        row.split("|")[1].strip(): re.findall(r"`([\w/]+\.py)`", row)
+        for row in told.splitlines()
+        if row.startswith("| ")
+    }
+    places = [
+        ROOT / (name if name.startswith("src/") else f"src/lora_foundry/{name}")
+        for row in rows.values()
+        for name in row
+    ]
+    assert [place for place in places if not place.is_file()] == []
+    common = sum(len(rows[step]) for step in "1234")
+    assert (
+        f"So {common + len(rows['7'])} files to the row in MLflow, {common + len(rows['5']) + len(rows['6'])} to"
+        in told
+    )
+
+
 @pytest.mark.parametrize("section", ["What happens on SIGTERM", "Where the rate is decided"])
 def test_what_people_ask_most_is_read_in_three_files(section: str) -> None:
     page = (ROOT / "docs/contributing.md").read_text()
