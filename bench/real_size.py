@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import resource
 import shutil
 import sys
@@ -21,6 +20,7 @@ from bench.measure import Claim, Result, Table, arguments, median, ratio
 from bench.real_base import make_base
 from lora_foundry.config.compose import compose_job
 from lora_foundry.config.paths import locate
+from lora_foundry.wire.outcomes import read_outcomes
 
 LIMIT_ONE, LIMIT_SWEEP = 1.15, 2.0
 LIMIT_LESS = 1.0  # against the example, which trains two thirds of the layers and records nothing
@@ -81,8 +81,8 @@ class Foundry:
 
     def steps_per_s(self) -> float:
         """Of the last run's first job."""
-        done = json.loads((self.folder / "sweep" / "results.json").read_text())[0]["summary"]
-        return float(done["steps"] / done["seconds"])
+        done = read_outcomes(self.folder / "sweep")[0].summary
+        return done.steps / done.seconds if done is not None and done.steps and done.seconds else 0.0
 
 
 def cost(run: Callable[[], float], speed: Callable[[], float] | None = None) -> Cost:

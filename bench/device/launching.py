@@ -11,6 +11,7 @@ from typing import Any
 
 from bench import PROJECT_ROOT
 from bench.device.stage import Stage
+from lora_foundry.wire.outcomes import read_outcomes
 
 _NEEDED = ("lightning", "hydra", "rich", "psutil")
 _TIMEOUT_S = 120.0
@@ -40,10 +41,9 @@ def launcher(stage: Stage) -> None:
         msg = f"the sweep ended with {ended.returncode}: {(ended.stderr or ended.stdout).strip()[-600:]}"
         raise RuntimeError(msg)
     slots = _slots((sweep / "journal.jsonl").read_text())
-    for job in json.loads((sweep / "results.json").read_text()):
-        relative = (job["summary"] or {}).get("val_loss_rel")
-        loss = "" if relative is None else f"{relative:.3f}"
-        stage.row(table, job["name"], job["state"], loss, slots.get(job["job"], ""))
+    for job in read_outcomes(sweep):
+        loss = "" if job.score is None else f"{job.score:.3f}"
+        stage.row(table, job.name, job.state, loss, slots.get(job.job, ""))
     stage.row(table, "both", f"exit code {ended.returncode}", "", f"{time.perf_counter() - start:.1f} s")
 
 

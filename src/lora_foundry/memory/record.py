@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_foundry.memory.predict import curve_of, is_known
+from lora_foundry.wire.fields import Form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +20,28 @@ if TYPE_CHECKING:
 _FILE = "errors.jsonl"
 _LAST = 21  # records that a correction is taken from
 _LEAST = 3  # below that nothing is corrected
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotedError:
+    """A line of the file: what a pack took beside what was predicted for it.
+
+    Attributes:
+        t: When it was noted (Unix seconds).
+        base: Name of the base.
+        device: Name of the device.
+        predicted: Bytes.
+        measured: Bytes.
+    """
+
+    t: float
+    base: str
+    device: str
+    predicted: int
+    measured: int
+
+
+_FORM = Form(NotedError)
 
 
 def note_error(  # what is known of a run
@@ -48,15 +72,11 @@ def note_error(  # what is known of a run
     optimizers = [config.optimizer for config in configs]
     needs = curve_of(largest).needs(rows, optimizers, cpu_threads=cpu_threads)
     predicted = needs.tensors - (needs.weights if beside else 0)
-    line = {
-        "t": time.time(),
-        "base": largest.model.name,
-        "device": device,
-        "predicted": predicted,
-        "measured": measured - beside,
-    }
+    noted = NotedError(
+        t=time.time(), base=largest.model.name, device=device, predicted=predicted, measured=measured - beside
+    )
     with _path(largest).open("a") as file:
-        file.write(json.dumps(line) + "\n")
+        file.write(json.dumps(_FORM.written(noted)) + "\n")
     return predicted + beside
 
 
@@ -69,12 +89,12 @@ def correction(config: JobConfig, device: str) -> tuple[float, int]:
     path = _path(config)
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
-            record = json.loads(line)
+            told = json.loads(line)
         except ValueError:
             continue  # torn by a kill
-        kind = record.get("base"), record["device"]
-        if kind == (config.model.name, device) and record["predicted"] > 0:
-            ratios.append(record["measured"] / record["predicted"])
+        noted = _FORM.read(told) if isinstance(told, dict) else None
+        if noted is not None and (noted.base, noted.device) == (config.model.name, device) and noted.predicted > 0:
+            ratios.append(noted.measured / noted.predicted)
     ratios = ratios[-_LAST:]
     return (statistics.median(ratios), len(ratios)) if len(ratios) >= _LEAST else (1.0, len(ratios))
 
