@@ -28,6 +28,7 @@ class Layers(nn.Module):
 def spec(rank: int, *targets: str, alpha: float | None = None, seed: int = 1) -> AdapterSpec:
     """An adapter of that rank, of scale 1 where no alpha is given."""
     return AdapterSpec(
+        kind="lora",
         rank=rank,
         alpha=rank if alpha is None else alpha,
         dropout=0.0,

@@ -14,7 +14,11 @@ from tests.lora.small import Layers, make_bank, spec
 def test_rows_hold_each_layers_a_and_b_one_behind_the_other() -> None:
     bank = make_bank({"a": spec(2, "linear", "point"), "b": spec(1, "linear")})
     assert [span.name for span in bank.spans] == ["linear", "point"]
-    assert [(span.start, span.middle, span.end) for span in bank.spans] == [(0, 12, 32), (32, 40, 50)]
+    assert [(span.start, span.end) for span in bank.spans] == [(0, 32), (32, 50)]
+    assert [dict(span.shapes) for span in bank.spans] == [
+        {"A": (2, 6), "B": (2, 10)},
+        {"A": (2, 4, 1, 1), "B": (2, 5)},
+    ]
     assert bank.weights.shape == bank.gradients.shape == (2, 50)
     assert not bank.gradients.any()
     b = bank.unpack(bank.weights[1], "b")

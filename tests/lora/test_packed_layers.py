@@ -34,7 +34,14 @@ def bank() -> AdapterBank:
     for name, rank in RANKS.items():
         targets = ("linear", "conv", "point") if name != "b" else ("linear", "conv")
         spec = AdapterSpec(
-            rank=rank, alpha=2.0 * rank, dropout=0.0, targets=targets, use_rslora=name == "c", init="kaiming", seed=1
+            kind="lora",
+            rank=rank,
+            alpha=2.0 * rank,
+            dropout=0.0,
+            targets=targets,
+            use_rslora=name == "c",
+            init="kaiming",
+            seed=1,
         )
         inject(base, name, spec)
     bank = AdapterBank(base, list(RANKS), dtype=torch.float64, device=torch.device("cpu"))
@@ -109,7 +116,7 @@ def test_padding_has_no_gradient(bank: AdapterBank) -> None:
     with bank.rows(RowPlan(places=(0, 1, 2), counts=(2, 2, 2))):
         bank.base.linear(x).square().sum().backward()
     span = next(s for s in bank.spans if s.name == "linear")
-    down, up = span.cut(bank.gradients)
+    down, up = span.cut(bank.gradients).values()
     assert down[1, 1:].abs().max() == up[1, 1:].abs().max() == 0  # member b has rank 1 of 5
     assert down[1, 0].abs().min() > 0
 
@@ -165,7 +172,9 @@ def test_plans_do_not_nest_and_must_fit_the_batch(bank: AdapterBank) -> None:
 
 
 def test_a_wrong_target_is_named() -> None:
-    spec = AdapterSpec(rank=2, alpha=2, dropout=0, targets=("lniear",), use_rslora=False, init="kaiming", seed=0)
+    spec = AdapterSpec(
+        kind="lora", rank=2, alpha=2, dropout=0, targets=("lniear",), use_rslora=False, init="kaiming", seed=0
+    )
     with pytest.raises(ValueError, match="lniear"):
         inject(Layers(), "x", spec)
 
@@ -180,7 +189,9 @@ def test_fill_is_the_reverse_of_unpack(ranks: list[int]) -> None:
         inject(
             base,
             name,
-            AdapterSpec(rank=rank, alpha=1, dropout=0, targets=targets, use_rslora=False, init="gaussian", seed=3),
+            AdapterSpec(
+                kind="lora", rank=rank, alpha=1, dropout=0, targets=targets, use_rslora=False, init="gaussian", seed=3
+            ),
         )
     bank = AdapterBank(base, names, dtype=torch.float32, device=torch.device("cpu"))
     for name in names:
@@ -198,6 +209,7 @@ def test_initialisation_depends_on_seed_and_layer_alone() -> None:
                 base,
                 name,
                 AdapterSpec(
+                    kind="lora",
                     rank=4,
                     alpha=1,
                     dropout=0,
@@ -217,7 +229,9 @@ def test_initialisation_depends_on_seed_and_layer_alone() -> None:
 
 
 def _spec(*targets: str, seed: int) -> AdapterSpec:
-    return AdapterSpec(rank=2, alpha=2.0, dropout=0.0, targets=targets, use_rslora=False, init="gaussian", seed=seed)
+    return AdapterSpec(
+        kind="lora", rank=2, alpha=2.0, dropout=0.0, targets=targets, use_rslora=False, init="gaussian", seed=seed
+    )
 
 
 def test_an_adapter_is_the_same_in_new_layers_in_packed_ones_and_in_some_of_each() -> None:

@@ -126,12 +126,13 @@ def given_options(options: Options) -> dict[str, object]:
     return {name: value for name, value in values.items() if value != defaults[name]}
 
 
+ADAPTER_KINDS = Choices("lora.kind", "lora_foundry.lora.kinds")
 FAMILIES = Choices("model.family", "lora_foundry.models.families")
 FORMATS = Choices("data.captions", "lora_foundry.data.formats")
 METRICS = Choices("validation.metrics", "lora_foundry.tasks.metrics")
 OPTIMIZERS = Choices("optimizer.name", "lora_foundry.training.optimizers")
 SAMPLERS = Choices("sample.sampler", "lora_foundry.models.samplers")
 SCHEDULES = Choices("scheduler.name", "lora_foundry.training.schedules")
-CHOICES = (FAMILIES, FORMATS, METRICS, OPTIMIZERS, SAMPLERS, SCHEDULES)
+CHOICES = (ADAPTER_KINDS, FAMILIES, FORMATS, METRICS, OPTIMIZERS, SAMPLERS, SCHEDULES)
 """Every kind of choice of a job."""
 ENGINES = Choices("hydra.launcher.engine", "lora_foundry.launch.machines.engines")

@@ -21,6 +21,7 @@ _ELSEWHERE_IN_DATA = ("cache_dir", "prompts")
 # Keys that came later, with the values that are left out, so that the digests of earlier versions stay the same: a
 # default, and what a job from before has (src/lora_foundry/config/earlier.py).
 _LATER: tuple[tuple[str, str, tuple[object, ...]], ...] = (
+    ("lora", "kind", ("lora",)),
     ("data", "captions", ("auto",)),
     ("data", "repeats", ("auto", None)),
     ("data", "follow_links", (False,)),

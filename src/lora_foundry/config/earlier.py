@@ -7,6 +7,7 @@ from typing import Any
 
 MEANT: Mapping[str, Mapping[str, Any]] = {
     "data": {"captions": "auto", "repeats": None, "follow_links": False, "prompts": []},
+    "lora": {"kind": "lora"},
     "validation": {"metrics": ["loss"]},
     "sample": {"with_prefix": False, "sampler": None},
     "export": {"copy_to": None},

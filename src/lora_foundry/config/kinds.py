@@ -10,6 +10,7 @@ from lora_foundry.config.schema import JobConfig
 
 SHARED: tuple[str, ...] = (
     "model",
+    "lora.kind",
     "data.resolution",
     "trainer.precision",
     "trainer.gradient_checkpointing",

@@ -10,7 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from lora_foundry.config.choices import FAMILIES, FORMATS, OPTIMIZERS, SAMPLERS, SCHEDULES, Options, OptionsOf
+from lora_foundry.config.choices import (
+    ADAPTER_KINDS,
+    FAMILIES,
+    FORMATS,
+    OPTIMIZERS,
+    SAMPLERS,
+    SCHEDULES,
+    Options,
+    OptionsOf,
+)
 from lora_foundry.config.constraints import AtLeast, Between, MoreThan, NonEmpty, PathText, Pattern
 from lora_foundry.config.schema_results import ExportConfig, ValidationConfig
 
@@ -98,9 +107,10 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoraConfig:
-    """One adapter (Hu et al. 2021, LoRA).
+    """One adapter.
 
     Attributes:
+        kind: What is trained in each layer; ``lora`` is ``B A`` of low rank (Hu et al. 2021).
         rank: Rank of the update.
         alpha: Scale numerator, already resolved: null in YAML means equal to rank, ``0.5x`` half of it.
         dropout: Probability of dropping an input element of the LoRA branch.
@@ -109,8 +119,10 @@ class LoraConfig:
         init: Initialisation of A (B is zero): ``kaiming`` or ``gaussian``.
         init_from: Adapter file to continue from, of either image format, or a folder that PEFT or diffusers saved;
             null starts fresh.
+        options: Keys that this kind alone has.
     """
 
+    kind: Annotated[str, ADAPTER_KINDS]
     rank: Annotated[int, Between(1, 1024)]
     alpha: Annotated[float, MoreThan(0.0)]
     dropout: Annotated[float, Between(0.0, 0.99)]
@@ -118,6 +130,7 @@ class LoraConfig:
     use_rslora: bool
     init: Literal["kaiming", "gaussian"]
     init_from: PathText | None
+    options: Annotated[Options, OptionsOf(ADAPTER_KINDS)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,9 +1,9 @@
 """The adapters of a whole pack in one block of memory.
 
-Row k of ``weights [K, P]`` is everything that member k trains, ``gradients [K, P]`` lies beside it in the
-same order. A layer's ``A [K, R, C]`` and ``B [K, R, D]`` are views into all rows; PEFT's parameters of
-member k are views of its slice (B transposed, as PEFT keeps it). So one fused optimizer call a member
-updates all its layers, a norm over dim 1 is every member's gradient norm, and PEFT's state dict is live.
+Row k of ``weights [K, P]`` is everything that member k trains, ``gradients [K, P]`` lies beside it in the same order.
+A layer's parts (LoRA's ``A [K, R, C]`` and ``B [K, R, D]``) are views into all rows; PEFT's parameters of member k are
+views of its slice. So one fused optimizer call a member updates all its layers, a norm over dim 1 is every member's
+gradient norm, and PEFT's state dict is live. Which parts a layer has, its kind of adapter tells (:mod:`.packed`).
 
 Smaller ranks are padded with zeros and absent targets are zeros. That is exact: where A's and B's
 padding is zero so are their gradients, and Adam leaves zeros with zero gradients where they are.
@@ -11,6 +11,7 @@ padding is zero so are their gradients, and Adam leaves zeros with zero gradient
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,47 +20,63 @@ import torch
 from torch import Tensor, nn
 
 from lora_foundry.lora.inject import eject, handle, packed_layers
-from lora_foundry.lora.layers import PackedConv2d, PackedLinear, Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from lora_foundry.lora.packed import PackedLayer
     from lora_foundry.lora.rows import RowPlan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """Where one layer lies in a bank row: ``A`` of ``down_shape`` at ``start``, ``B`` of ``up_shape`` behind it."""
+    """Where one layer lies in a bank row: its parts one behind the other, each as large as the largest member's.
+
+    Attributes:
+        name: The layer's dotted name.
+        layer: That layer.
+        start: Where its first part begins.
+        shapes: Its parts.
+    """
 
     name: str
-    layer: PackedLinear | PackedConv2d
+    layer: PackedLayer
     start: int
-    down_shape: tuple[int, ...]
-    up_shape: tuple[int, int]
-
-    @property
-    def middle(self) -> int:
-        """Where B begins."""
-        return self.start + torch.Size(self.down_shape).numel()
+    shapes: Mapping[str, tuple[int, ...]]
 
     @property
     def end(self) -> int:
-        """Behind B."""
-        return self.middle + torch.Size(self.up_shape).numel()
+        """Behind the last part."""
+        return self.start + sum(math.prod(shape) for shape in self.shapes.values())
 
     def rank(self, member: str) -> int:
         """The member's own rank here; 0 where it has no such target."""
-        return int(self.layer.r.get(handle(member), 0))
+        return self.layer.rank(handle(member))
 
-    def cut(self, block: Tensor) -> tuple[Tensor, Tensor]:
-        """A and B as views of ``block [..., P]``, whose rows are whole."""
-        return _view(block, self.start, self.down_shape), _view(block, self.middle, self.up_shape)
+    def cut(self, block: Tensor) -> dict[str, Tensor]:
+        """The parts as views of ``block [..., P]``, whose rows are whole."""
+        return self._views(block, self.shapes)
+
+    def own(self, row: Tensor, member: str) -> dict[str, Tensor]:
+        """The member's parts without padding, as views of ``row [P]``; none where it has no such target."""
+        rank = self.rank(member)
+        return self._views(row, self.layer.shapes(rank)) if rank else {}
+
+    def _views(self, block: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+        views, start = {}, self.start
+        for part, whole in self.shapes.items():
+            views[part] = _view(block, start, whole, shapes[part])
+            start += math.prod(whole)
+        return views
 
 
-def _view(block: Tensor, start: int, shape: tuple[int, ...]) -> Tensor:
-    """``block[..., start : start + n]`` in ``shape``, by one operation: a trace (``memory/trace.py``) pays for each."""
+def _view(block: Tensor, start: int, whole: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
+    """The corner of ``shape`` in what lies ``whole`` at ``start`` of each row of ``block [..., P]``.
+
+    It is one operation: a trace (``memory/trace.py``) pays for each.
+    """
     strides = [block.stride(-1)]
-    for size in reversed(shape[1:]):
+    for size in reversed(whole[1:]):
         strides.insert(0, strides[0] * size)
     return block.as_strided(
         (*block.shape[:-1], *shape), (*block.stride()[:-1], *strides), block.storage_offset() + start
@@ -113,19 +130,13 @@ class AdapterBank:
             self._plan = None
 
     def is_zero(self, member: str) -> bool:
-        """Whether the member's update is zero, as it is until its first step: B is."""
+        """Whether the member's update is zero, as it is until its first step."""
         row = self.weights[self.place(member)]
-        return not any(value.any() for key, value in self.unpack(row, member).items() if key.endswith(".B"))
+        return all(span.layer.is_zero(span.own(row, member)) for span in self.spans if span.rank(member))
 
     def unpack(self, row: Tensor, member: str) -> dict[str, Tensor]:
-        """``row [P]`` as unpadded tensors by ``<layer>.A`` ``[r, C...]`` and ``<layer>.B`` ``[r, D]`` (views)."""
-        tensors: dict[str, Tensor] = {}
-        for span in self.spans:
-            rank = span.rank(member)
-            if rank:
-                down, up = span.cut(row)
-                tensors[f"{span.name}.A"], tensors[f"{span.name}.B"] = down[:rank], up[:rank]
-        return tensors
+        """``row [P]`` as unpadded tensors by ``<layer>.<part>`` (views): LoRA's ``.A [r, C...]`` and ``.B [r, D]``."""
+        return {f"{span.name}.{part}": view for span in self.spans for part, view in span.own(row, member).items()}
 
     def fill(self, row: Tensor, tensors: dict[str, Tensor], member: str) -> None:
         """The reverse of :meth:`unpack`: copy ``tensors`` into ``row [P]``.
@@ -206,65 +217,32 @@ class AdapterBank:
             span.layer.stack = None
             for name in self.members:
                 if span.rank(name):
-                    for holder in (span.layer.lora_A[handle(name)], span.layer.lora_B[handle(name)]):
-                        holder.weight.data = holder.weight.data.clone(memory_format=torch.contiguous_format)
+                    span.layer.unlink(handle(name))
 
     def _lay_out(self) -> Iterator[Span]:
         start = 0
         for name, layer in packed_layers(self.base).items():
-            ranks = [layer.r[handle(m)] for m in self.members if handle(m) in layer.lora_A]
-            if not ranks:
+            rank = max((layer.rank(handle(member)) for member in self.members), default=0)
+            if not rank:
                 layer.stack = None
                 continue
-            rank = max(ranks)
-            inner = layer.get_base_layer()
-            kernel = tuple(inner.kernel_size) if isinstance(layer, PackedConv2d) else ()
-            span = Span(
-                name=name,
-                layer=layer,
-                start=start,
-                down_shape=(rank, layer.in_features, *kernel),
-                up_shape=(rank, layer.out_features),
-            )
+            span = Span(name=name, layer=layer, start=start, shapes=layer.shapes(rank))
             start = span.end
             yield span
 
     def _adopt(self, span: Span) -> None:
-        down, up = span.cut(self.weights)
-        # An absent target is zeros, so its scale is of no consequence; 1 keeps `unit` true for the rest.
-        scaling = [float(span.layer.scaling.get(handle(member), 1.0)) for member in self.members]
         for place, member in enumerate(self.members):
-            rank = span.rank(member)
-            if rank:
-                self._link(span, member, down[place, :rank], up[place, :rank])
-        grad_down, grad_up = span.cut(self.gradients)
-        leaf_down, leaf_up = down.detach().requires_grad_(), up.detach().requires_grad_()
-        leaf_down.grad, leaf_up.grad = grad_down, grad_up
-        span.layer.stack = Stack(
-            name=span.name,
-            down=leaf_down,
-            up=leaf_up,
-            scaling=torch.tensor(scaling, dtype=self.weights.dtype, device=self.weights.device),
-            unit=all(scale == 1.0 for scale in scaling),
-            plan=self._plan_of_now,
-        )
+            if span.rank(member):
+                span.layer.link(handle(member), span.own(self.weights[place], member))
+        leaves = {part: view.detach().requires_grad_() for part, view in span.cut(self.weights).items()}
+        for part, gradient in span.cut(self.gradients).items():
+            leaves[part].grad = gradient
+        span.layer.attach(span.name, leaves, [handle(member) for member in self.members], self._plan_of_now)
 
     def _plan_of_now(self) -> RowPlan | None:
         if self.alarm is not None and (self.wary or torch.is_grad_enabled()):
             self.alarm()
         return self._plan
-
-    @staticmethod
-    def _link(span: Span, member: str, down: Tensor, up: Tensor) -> None:
-        """Copy PEFT's initial values in, then let its parameters be views of the bank."""
-        held_down, held_up = span.layer.lora_A[handle(member)].weight, span.layer.lora_B[handle(member)].weight
-        target_up = up.transpose(0, 1) if held_up.dim() == 2 else up.transpose(0, 1)[..., None, None]
-        with torch.no_grad():
-            down.copy_(held_down.to(down.dtype))
-            target_up.copy_(held_up.to(up.dtype))
-        for held in (held_down, held_up):
-            held.requires_grad_(False)  # noqa: FBT003  # the stacked leaves are trained, not the views
-        held_down.data, held_up.data = down, target_up
 
 
 def clear(base: nn.Module, members: Sequence[str]) -> None:
@@ -273,3 +251,12 @@ def clear(base: nn.Module, members: Sequence[str]) -> None:
         layer.stack = None
     for name in members:
         eject(base, name)
+
+
+def by_layer(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """What :meth:`AdapterBank.unpack` or :meth:`AdapterBank.state` gave, by layer and part."""
+    layers: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        name, _, part = key.rpartition(".")
+        layers.setdefault(name, {})[part] = value
+    return layers

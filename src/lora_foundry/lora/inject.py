@@ -7,28 +7,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from peft import LoraConfig as PeftConfig
-from peft import inject_adapter_in_model
+from peft import PeftConfig, inject_adapter_in_model
 from torch import nn
 
 from lora_foundry.config.streams import stream_key
-from lora_foundry.lora.layers import PackedConv2d, PackedLinear
+from lora_foundry.lora.kinds import kind_choice
+from lora_foundry.lora.packed import PackedLayer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterSpec:
-    """What PEFT is told of one member's adapter.
+    """What one member's adapter is.
 
     Attributes:
+        kind: Of :mod:`lora_foundry.lora.kinds`, by name.
         rank: LoRA rank.
         alpha: Scale numerator.
-        dropout: Kept for the record; the packed layers draw it themselves (see lora_foundry.lora.layers).
+        dropout: Kept for the record; the packed layers draw it themselves.
         targets: Full dotted names of the targeted modules.
         use_rslora: alpha/sqrt(rank) instead of alpha/rank.
         init: ``kaiming`` or ``gaussian``.
         seed: Root of the initialisation's randomness.
     """
 
+    kind: str
     rank: int
     alpha: float
     dropout: float
@@ -36,19 +38,6 @@ class AdapterSpec:
     use_rslora: bool
     init: str
     seed: int
-
-    def peft(self) -> PeftConfig:
-        """The same as PEFT's config, with the packed layers registered."""
-        config = PeftConfig(
-            r=self.rank,
-            lora_alpha=self.alpha,  # type: ignore[arg-type]  # PEFT annotates int, and computes with floats
-            lora_dropout=self.dropout,
-            target_modules=list(self.targets),
-            use_rslora=self.use_rslora,
-            init_lora_weights=True if self.init == "kaiming" else "gaussian",
-        )
-        config._register_custom_module({nn.Linear: PackedLinear, nn.Conv2d: PackedConv2d})
-        return config
 
 
 def handle(name: str) -> str:
@@ -73,7 +62,7 @@ def inject(base: nn.Module, name: str, spec: AdapterSpec) -> None:
         raise ValueError(msg)
     for target in wanted:
         module = modules[target]
-        inner = module.get_base_layer() if isinstance(module, (PackedLinear, PackedConv2d)) else module
+        inner = module.get_base_layer() if isinstance(module, PackedLayer) else module
         if not isinstance(inner, (nn.Linear, nn.Conv2d)) or getattr(inner, "groups", 1) != 1:
             msg = (
                 f"adapter {name!r}: {target} is a {type(inner).__name__}, allowed are nn.Linear and ungrouped nn.Conv2d"
@@ -82,19 +71,17 @@ def inject(base: nn.Module, name: str, spec: AdapterSpec) -> None:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # Several adapters in one base are the point here, and PEFT warns of them.
         warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute.*")
-        config = spec.peft()
+        config = kind_choice(spec.kind).peft(spec)
         init, config.init_lora_weights = config.init_lora_weights, False  # drawn below, from streams of their own
         _add(base, handle(name), config, {target: modules[target] for target in wanted})
         config.init_lora_weights = init
         for module_name, layer in packed_layers(base).items():
             layer.set_adapter(handle(name))
-            if handle(name) in layer.lora_A:
-                # On the CPU in fp32 whatever the base is, so that every device and precision starts alike.
-                for holder in (layer.lora_A[handle(name)], layer.lora_B[handle(name)]):
-                    holder.to("cpu", torch.float32)
+            if layer.rank(handle(name)):
                 # torch.manual_seed would seed every GPU as well, which takes a millisecond for each of 133 layers.
                 torch.default_generator.manual_seed(stream_key(spec.seed, "init", module_name))
-                layer.reset_lora_parameters(handle(name), init)
+                # On the CPU in fp32 whatever the base is, so that every device and precision starts alike.
+                layer.draw(handle(name), init)
 
 
 def _add(base: nn.Module, adapter: str, config: PeftConfig, targets: Mapping[str, nn.Module]) -> None:
@@ -102,13 +89,13 @@ def _add(base: nn.Module, adapter: str, config: PeftConfig, targets: Mapping[str
 
     PEFT looks at every module of the base once for each adapter, tens of times as long as the layers take.
     """
-    plain = [target for target, module in targets.items() if not isinstance(module, (PackedLinear, PackedConv2d))]
+    plain = [target for target, module in targets.items() if not isinstance(module, PackedLayer)]
     if plain:
         config.target_modules = set(plain)
         inject_adapter_in_model(config, base, adapter_name=adapter)
     for module in targets.values():
-        if isinstance(module, (PackedLinear, PackedConv2d)):
-            module.update_layer(adapter, config.r, lora_alpha=config.lora_alpha, config=config)
+        if isinstance(module, PackedLayer):
+            module.enter(adapter, config)
     config.target_modules = set(targets)
     base.peft_config[adapter] = config  # type: ignore[index,operator]  # PEFT's own attribute
 
@@ -118,12 +105,12 @@ def eject(base: nn.Module, name: str) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted.*")
         for layer in packed_layers(base).values():
-            if handle(name) in layer.lora_A:
+            if layer.rank(handle(name)):
                 layer.delete_adapter(handle(name))
     getattr(base, "peft_config", {}).pop(handle(name), None)
 
 
-def packed_layers(base: nn.Module) -> dict[str, PackedLinear | PackedConv2d]:
+def packed_layers(base: nn.Module) -> dict[str, PackedLayer]:
     """Every packed layer of ``base`` by its dotted name, sorted, so that nothing depends on injection order."""
-    found = {n: m for n, m in base.named_modules() if isinstance(m, (PackedLinear, PackedConv2d))}
+    found = {n: m for n, m in base.named_modules() if isinstance(m, PackedLayer)}
     return dict(sorted(found.items()))

@@ -69,7 +69,9 @@ def _timed(precision: Precision, *, width: int, side: int, rows: int, blocks: in
     dtypes = DTYPES[precision]
     net = nn.Sequential(*(_Block(width) for _ in range(blocks))).to(dtypes.base).requires_grad_(requires_grad=False)
     targets = tuple(name for name, layer in net.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d)))
-    spec = AdapterSpec(rank=8, alpha=8, dropout=0, targets=targets, use_rslora=False, init="kaiming", seed=0)
+    spec = AdapterSpec(
+        kind="lora", rank=8, alpha=8, dropout=0, targets=targets, use_rslora=False, init="kaiming", seed=0
+    )
     inject(net, "measured", spec)
     bank = AdapterBank(net, ["measured"], dtype=dtypes.adapter, device=torch.device("cpu"))
     plan = RowPlan(places=(0,), counts=(rows,))

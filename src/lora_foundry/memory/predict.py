@@ -198,6 +198,7 @@ def _path(config: JobConfig, sizes: BaseSizes) -> Path:
     decides = {
         "format": _FORMAT,
         "base": sizes.fingerprint,
+        "kind": config.lora.kind,
         "targets": config.lora.target_modules,
         "rank": config.lora.rank,
         "plain": config.lora.alpha == config.lora.rank and not config.lora.use_rslora,

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from lora_foundry.config.given import is_given, words_of
 from lora_foundry.config.paths import locate
-from lora_foundry.lora.formats.adapter import AdapterError, AdapterFileError, effective_alpha
+from lora_foundry.lora.bank import by_layer
+from lora_foundry.lora.formats.adapter import AdapterError, AdapterFileError
 from lora_foundry.lora.formats.read import load_adapter
 from lora_foundry.lora.formats.values import value_problems
 from lora_foundry.lora.init_from import Wanted, look_at
-from lora_foundry.lora.resize import Resized, larger, smaller
+from lora_foundry.lora.kinds import kind_choice
 from lora_foundry.models.targets import kinds_of, presets_of, resolve_targets
 from lora_foundry.training.job_config import read_changes
 
@@ -19,10 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from torch import Tensor
-
     from lora_foundry.config.schema import LoraConfig
-    from lora_foundry.lora.formats.adapter import Adapter, LoraWeights
+    from lora_foundry.lora.formats.adapter import Adapter
     from lora_foundry.models.protocol import BaseFiles
     from lora_foundry.training.member import Member
     from lora_foundry.training.pack import Pack
@@ -62,16 +61,11 @@ def start_from(pack: Pack, member: Member) -> list[str]:
     """
     lora = member.config.lora
     adapter, _ = _read(lora, member.folder, _shapes(pack))
-    scale = effective_alpha(lora.alpha, lora.rank, use_rslora=lora.use_rslora) / lora.rank
     row = pack.bank.weights[pack.bank.place(member.name)]
-    fresh = pack.bank.unpack(row, member.name)
-    tensors: dict[str, Tensor] = {}
-    lost = whole = 0.0
-    for name, weights in adapter.unet.items():
-        made = _at_rank(weights, lora.rank, fresh[f"{name}.A"])
-        lost, whole = lost + made.lost * weights.scale**2, whole + made.whole * weights.scale**2
-        tensors[f"{name}.A"] = made.down.reshape(fresh[f"{name}.A"].shape)
-        tensors[f"{name}.B"] = made.up.T * (weights.scale / scale)
+    kind, fresh = kind_choice(lora.kind), by_layer(pack.bank.unpack(row, member.name))
+    begun = {name: kind.begun(weights, fresh[name], lora) for name, weights in adapter.unet.items()}
+    tensors = {f"{name}.{part}": value for name, one in begun.items() for part, value in one.parts.items()}
+    lost, whole = sum(one.lost for one in begun.values()), sum(one.whole for one in begun.values())
     try:
         pack.bank.fill(row, tensors, member.name)
     except ValueError as error:
@@ -107,11 +101,6 @@ def _wanted(lora: LoraConfig, folder: Path, layers: Mapping[str, tuple[int, ...]
     given = is_given("lora.rank", lora.rank, words_of(folder)) or "lora.rank" in read_changes(folder)
     targets = resolve_targets(kinds, lora.target_modules)
     return Wanted(rank=lora.rank, rank_is_given=given, layers=layers, targets=targets, presets=presets_of(kinds))
-
-
-def _at_rank(weights: LoraWeights, rank: int, fresh: Tensor) -> Resized:
-    down, up = weights.down.double().cpu(), weights.up.flatten(1).double().cpu()
-    return smaller(down, up, rank) if weights.rank > rank else larger(down, up, fresh.detach().cpu())
 
 
 def _shapes(pack: Pack) -> dict[str, tuple[int, ...]]:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from lora_foundry.config.digest import config_digest
-from lora_foundry.lora.formats.adapter import Adapter, ExportError, LoraWeights, effective_alpha
+from lora_foundry.lora.bank import by_layer
+from lora_foundry.lora.formats.adapter import Adapter, ExportError, LoraWeights
 from lora_foundry.lora.formats.apply import apply_adapter
 from lora_foundry.lora.formats.check import check_written
+from lora_foundry.lora.kinds import kind_choice
 from lora_foundry.lora.rows import RowPlan
 from lora_foundry.training.shortage import in_fewer_rows
 
@@ -150,16 +152,8 @@ def _apart(one: Tensor, other: Tensor) -> float:
 def live_adapter(pack: Pack, member: Member) -> Adapter:
     """The member's adapter as it is now, in the neutral form of the file formats."""
     lora = member.config.lora
-    alpha = effective_alpha(lora.alpha, lora.rank, use_rslora=lora.use_rslora)
-    state = pack.bank.state(member.name)
-    modules: dict[str, LoraWeights] = {}
-    for key in state:
-        if key.endswith(".A"):
-            name = key.removesuffix(".A")
-            down, up = state[key], state[f"{name}.B"].transpose(0, 1).contiguous()
-            shaped = up if down.ndim == 2 else up[..., None, None]  # linear or convolution
-            modules[name] = LoraWeights(down=down, up=shaped, alpha=alpha)
-    return Adapter(unet=modules)
+    kind, layers = kind_choice(lora.kind), by_layer(pack.bank.state(member.name))
+    return Adapter(unet={name: kind.written(parts, lora) for name, parts in layers.items()})
 
 
 def file_metadata(pack: Pack, member: Member) -> FileMetadata:

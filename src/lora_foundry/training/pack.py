@@ -207,6 +207,7 @@ def adapter_spec(member: Member, base: Base) -> AdapterSpec:
     """What PEFT is told of ``member``'s adapter on this base."""
     lora = member.config.lora
     return AdapterSpec(
+        kind=lora.kind,
         rank=lora.rank,
         alpha=lora.alpha,
         dropout=lora.dropout,

@@ -21,10 +21,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from lora_foundry.config.streams import stream_key
+from lora_foundry.lora.packed import PackedLayer
 from lora_foundry.lora.rows import RowPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(slots=True)
@@ -74,13 +75,77 @@ class Stack:
         return x * mask.to(x.dtype)
 
 
-class PackedLayer:
-    """What the bank needs of a layer, whatever its kind."""
+class _PackedLora(PackedLayer):
+    """What both types of layer have in common."""
 
     stack: Stack | None = None
+    r: dict[str, int]
+    scaling: dict[str, float]
+    lora_A: Any  # noqa: N815  # PEFT's names
+    lora_B: Any  # noqa: N815
+    in_features: int
+    out_features: int
+
+    def rank(self, adapter: str) -> int:
+        """See the protocol."""
+        return int(self.r.get(adapter, 0))
+
+    def shapes(self, rank: int) -> dict[str, tuple[int, ...]]:
+        """``A [R, C]``, of a convolution ``[R, C, kh, kw]``, and ``B [R, D]``."""
+        return {"A": (rank, self.in_features, *self._kernel()), "B": (rank, self.out_features)}
+
+    def _kernel(self) -> tuple[int, ...]:
+        return ()
+
+    def enter(self, adapter: str, config: Any) -> None:  # noqa: ANN401  # PEFT's config of a LoRA
+        """See the protocol."""
+        self.update_layer(adapter, config.r, lora_alpha=config.lora_alpha, config=config)  # type: ignore[attr-defined]
+
+    def draw(self, adapter: str, init: bool | str) -> None:  # noqa: FBT001
+        """See the protocol."""
+        for holder in (self.lora_A[adapter], self.lora_B[adapter]):
+            holder.to("cpu", torch.float32)
+        self.reset_lora_parameters(adapter, init)  # type: ignore[attr-defined]
+
+    def link(self, adapter: str, parts: Mapping[str, Tensor]) -> None:
+        """See the protocol; PEFT keeps B transposed."""
+        down, up = parts["A"], parts["B"]
+        held_down, held_up = self.lora_A[adapter].weight, self.lora_B[adapter].weight
+        target_up = up.transpose(0, 1) if held_up.dim() == 2 else up.transpose(0, 1)[..., None, None]
+        with torch.no_grad():
+            down.copy_(held_down.to(down.dtype))
+            target_up.copy_(held_up.to(up.dtype))
+        for held in (held_down, held_up):
+            held.requires_grad_(False)  # noqa: FBT003  # the stacked leaves are trained, not the views
+        held_down.data, held_up.data = down, target_up
+
+    def unlink(self, adapter: str) -> None:
+        """See the protocol."""
+        for holder in (self.lora_A[adapter], self.lora_B[adapter]):
+            holder.weight.data = holder.weight.data.clone(memory_format=torch.contiguous_format)
+
+    def attach(
+        self, name: str, parts: Mapping[str, Tensor], adapters: Sequence[str], plan: Callable[[], RowPlan | None]
+    ) -> None:
+        """See the protocol."""
+        down, up = parts["A"], parts["B"]
+        # An absent target is zeros, so its scale is of no consequence; 1 keeps `unit` true for the rest.
+        scaling = [float(self.scaling.get(adapter, 1.0)) for adapter in adapters]
+        self.stack = Stack(
+            name=name,
+            down=down,
+            up=up,
+            scaling=torch.tensor(scaling, dtype=down.dtype, device=down.device),
+            unit=all(scale == 1.0 for scale in scaling),
+            plan=plan,
+        )
+
+    def is_zero(self, parts: Mapping[str, Tensor]) -> bool:
+        """As it is until the first step: B is."""
+        return not bool(parts["B"].any())
 
 
-class PackedLinear(PackedLayer, PeftLinear):
+class PackedLinear(_PackedLora, PeftLinear):
     """A linear layer with the adapters of all members."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
@@ -100,8 +165,11 @@ class PackedLinear(PackedLayer, PeftLinear):
         return torch.baddbmm(result.reshape(blocks, -1, result.shape[-1]), hidden, up).view(result.shape)
 
 
-class PackedConv2d(PackedLayer, PeftConv2d):
+class PackedConv2d(_PackedLora, PeftConv2d):
     """A convolution with the adapters of all members, as one convolution in groups."""
+
+    def _kernel(self) -> tuple[int, ...]:
+        return tuple(self.get_base_layer().kernel_size)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
         """``x [N, C, H, W]`` to ``[N, D, H', W']``."""
