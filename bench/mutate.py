@@ -49,7 +49,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "src/lora_foundry/objectives/timesteps.py": _OBJECTIVES,
     "src/lora_foundry/objectives/weighting.py": _OBJECTIVES,
     "src/lora_foundry/lora/rows.py": ("tests/lora/test_rows.py", _LAYERS),
-    "src/lora_foundry/lora/layers.py": ("tests/lora/test_layers.py", _LAYERS),
+    "src/lora_foundry/lora/kinds/lora/layers.py": ("tests/lora/test_layers.py", _LAYERS),
     "src/lora_foundry/lora/bank.py": ("tests/lora/test_bank.py", _LAYERS),
     "src/lora_foundry/training/schedules/__init__.py": _SCHEDULES,
     "src/lora_foundry/training/schedules/cosine.py": _SCHEDULES,

@@ -1,8 +1,9 @@
 """What CPU kernels allocate inside themselves while an adapter's convolution gets its weights' gradient.
 
 A trace sees operations, and a GPU has none of this; on a CPU the profiler sees it, and in bf16 a step can peak there.
-The adapters' convolutions are one convolution in as many groups as rows (``lora/layers.py``). Where a group's channels
-do not fill a vector (16 numbers in bf16, 8 in fp32) oneDNN takes its ``gemm`` implementation, which books
+The adapters' convolutions are one convolution in as many groups as rows (``lora/kinds/lora/layers.py``). Where the
+channels of a group do not fill a vector (16 numbers in bf16, 8 in fp32) oneDNN takes its ``gemm`` implementation, which
+books
 
     threads * im2col + 4 bytes * (the weights' bytes) * (threads, and one more in bf16 for sums in fp32)
 

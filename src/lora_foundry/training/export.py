@@ -159,9 +159,10 @@ def live_adapter(pack: Pack, member: Member) -> Adapter:
 def file_metadata(pack: Pack, member: Member) -> FileMetadata:
     """What the files say of themselves."""
     config, made = member.config, member.provenance
+    lora = dataclasses.asdict(config.lora)
     return dataclasses.replace(
         pack.task.file_metadata(member, started_at=made.started_at),
-        network_args=dataclasses.asdict(config.lora),
+        network_args=lora | lora.pop("options"),
         description=(
             f"rank {config.lora.rank}, alpha {config.lora.alpha:g}, {member.count.step} steps, {member.samples} samples"
         ),
