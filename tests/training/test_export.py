@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from lora_foundry.lora.formats import adapter as adapter_form
 from lora_foundry.lora.formats.adapter import Adapter, ExportError
 from lora_foundry.lora.formats.read import read_adapter
 from lora_foundry.tasks.denoising import files as writing
@@ -88,7 +89,7 @@ def test_a_wrong_file_does_not_count(fault: str, message: str, tmp_path: Path, m
     """The check is worth something only if a fault in what is written is caught."""
     pack = _pack(tmp_path, "lora.alpha=9")
     if fault == "scale":
-        monkeypatch.setattr(exporting, "effective_alpha", lambda _alpha, rank, **_: float(rank))
+        monkeypatch.setattr(adapter_form, "effective_alpha", lambda _alpha, rank, **_: float(rank))
     else:
         live = exporting.live_adapter
 

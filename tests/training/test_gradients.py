@@ -10,6 +10,7 @@ import torch
 from peft import inject_adapter_in_model
 from peft.tuners.lora.layer import LoraLayer
 
+from lora_foundry.lora.kinds import kind_choice
 from lora_foundry.objectives.losses import mse_per_sample
 from lora_foundry.objectives.noise import add_noise
 from lora_foundry.objectives.targets import prediction_target
@@ -71,7 +72,7 @@ def test_gradients_are_those_of_pefts_own_layers(tmp_path: Path) -> None:
         packed = _gradients([spec], tmp_path)[spec.name]
         denoiser = make_denoiser(torch.float32)
         member = make_member(spec, tmp_path)
-        config = adapter_spec(member, denoiser).peft()
+        config = kind_choice("lora").peft(adapter_spec(member, denoiser))
         config._custom_modules = None
         inject_adapter_in_model(config, denoiser.module, adapter_name="oracle")
         reference = Pack(make_task(torch.float32), [member])
@@ -114,7 +115,7 @@ def test_packing_moves_the_final_loss_less_than_a_tenth_of_what_a_seed_does(prec
 
     def final(trained) -> dict[str, float]:  # noqa: ANN001
         ended = [e for e in trained.events if isinstance(e, StateEvent) and e.state == "FINISHED"]
-        return {f"s{e.job}": e.summary["val_loss"] for e in ended}
+        return {f"s{e.job}": e.summary.val_loss for e in ended}
 
     packed = final(train(specs(), tmp_path / "packed"))
     solo = {spec.name: final(train([spec], tmp_path / spec.name))["s0"] for spec in specs()}
