@@ -10,7 +10,7 @@ import inspect
 import re
 import sys
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args
 
 import yaml
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lora_foundry.config.choices import Choice  # noqa: E402 - needs the path above
-from lora_foundry.config.hints import chosen_among, hints_of  # noqa: E402
+from lora_foundry.config.hints import chosen_among, group_classes, hints_of  # noqa: E402
 from lora_foundry.config.parse import value_words  # noqa: E402
 from lora_foundry.config.schema import JobConfig  # noqa: E402
 
@@ -51,6 +51,12 @@ def field_notes(cls: type) -> dict[str, str]:
     return notes
 
 
+def group_notes(cls: type) -> dict[str, str]:
+    """The same of a group, with the fields of the class that a family's class extends."""
+    extended = [field_notes(base) for base in reversed(cls.__mro__) if dataclasses.is_dataclass(base)]
+    return {name: note for notes in extended for name, note in notes.items()}
+
+
 def defaults() -> dict[str, Any]:
     """The values of the groups that conf/train.yaml composes, by group; the job's own under an empty name."""
     primary = yaml.safe_load((ROOT / "conf/train.yaml").read_text())
@@ -80,12 +86,12 @@ def shown(value: object) -> str:
 
 def table(cls: type, group: str, values: dict[str, Any]) -> list[str]:
     """One class's fields as Markdown rows."""
-    notes = field_notes(cls)
+    notes = group_notes(cls)
     hints = hints_of(cls)
     rows = ["| key | default | allowed | meaning |", "|---|---|---|---|"]
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
-        if dataclasses.is_dataclass(hint):
+        if group_classes(hint):
             continue
         if chosen_among(hint) is not None:
             continue
@@ -109,17 +115,33 @@ def own_options(cls: type, group: str) -> list[str]:
     return parts
 
 
+def of_families(group: str, annotation: Any) -> list[str]:  # noqa: ANN401
+    """Which keys of a group bases of some families alone have."""
+    shared = dataclasses.fields(get_args(annotation)[0]) if get_args(annotation) else ()
+    keys: dict[str, list[str]] = {}
+    for name, cls in group_classes(annotation).items():
+        own = {field.name for field in dataclasses.fields(cls)} - {field.name for field in shared}
+        if name and own:
+            listed = ", ".join(f"`{group}.{field.name}`" for field in dataclasses.fields(cls) if field.name in own)
+            keys.setdefault(listed, []).append(f"`{name}`")
+    lines = [f"Bases of `model.family` {', '.join(names)} alone have {listed}." for listed, names in keys.items()]
+    return ["", *lines] if lines else []
+
+
 def page() -> str:
     """The whole page."""
     found = defaults()
     parts = [HEAD, "## The job\n", *table(JobConfig, "", found[""])]
-    for group, hint in get_type_hints(JobConfig).items():
-        if not dataclasses.is_dataclass(hint) or not isinstance(hint, type):
+    for group, annotation in hints_of(JobConfig).items():
+        classes = group_classes(annotation)
+        if not classes:
             continue
+        hint = classes.get(found["model"]["family"], next(iter(classes.values())))
         files = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
         chosen = f"Choices: {', '.join(f'`{group}={name}`' for name in files)}."
         summary = inspect.cleandoc(hint.__doc__ or "").splitlines()[0]
         parts += ["", f"## {group}", "", f"{summary} {chosen}", "", *table(hint, group, found[group])]
+        parts += of_families(group, annotation)
         parts += own_options(hint, group)
     return "\n".join(parts) + "\n"
 

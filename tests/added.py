@@ -1,9 +1,10 @@
-"""One more file in a folder of choices, as a person adds one, for as long as a test lasts."""
+"""More in a folder of choices, as a person adds it, for as long as a test lasts; nothing is written to the folder."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import import_module, invalidate_caches
 from pathlib import Path
 from typing import Protocol
@@ -23,25 +24,29 @@ class Added(Protocol):
 
 @pytest.fixture
 def added(tmp_path: Path) -> Iterator[Added]:
-    """See :class:`Added`; the folder itself is not written to."""
-    extended: list[tuple[list[str], str]] = []
-    modules: list[str] = []
+    """See :class:`Added`."""
+    with ExitStack() as stack:
 
-    def add(choices: Choices, name: str, text: str) -> None:
-        folder = tmp_path / "added" / choices.package
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.py").write_text(text)
-        places: list[str] = import_module(choices.package).__path__  # type: ignore[assignment]
-        places.append(str(folder))
-        extended.append((places, str(folder)))
-        modules.append(f"{choices.package}.{name}")
-        _forget()
+        def add(choices: Choices, name: str, text: str) -> None:
+            folder = tmp_path / "added" / choices.package
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.py").write_text(text)
+            stack.enter_context(extended(choices.package, folder))
 
-    yield add
-    for places, folder in extended:
-        places.remove(folder)
-    for module in modules:
-        sys.modules.pop(module, None)
+        yield add
+
+
+@contextmanager
+def extended(package: str, folder: Path) -> Iterator[None]:
+    """The modules in ``folder`` belong to ``package`` as well."""
+    places: list[str] = import_module(package).__path__  # type: ignore[assignment]
+    names = [f"{package}.{path.stem}" for path in folder.iterdir()]
+    places.append(str(folder))
+    _forget()
+    yield
+    places.remove(str(folder))
+    for module in [module for module in sys.modules if module.startswith(tuple(names))]:
+        sys.modules.pop(module)
     _forget()
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from docs.configuration import field_notes
+from docs.configuration import group_notes
 from lora_foundry.config import JobConfig, parse
-from lora_foundry.config.hints import hint_of, known_keys
+from lora_foundry.config.hints import group_classes, hint_of, known_keys
 from lora_foundry.config.paths import expand_home, home_path, locate
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
@@ -45,8 +45,8 @@ def test_a_path_of_a_job_may_begin_with_a_home_folder(with_values: Change, home:
 
 
 def test_every_key_that_names_a_folder_or_a_file_does_so(with_values: Change, home: Path) -> None:
-    groups = [key for key in known_keys() if isinstance(hint_of(key), type) and "." not in key]
-    notes = {f"{group}.{name}": note for group in groups for name, note in field_notes(hint_of(group)).items()}
+    groups = {key: cls for key in known_keys() if "." not in key for cls in group_classes(hint_of(key)).values()}
+    notes = {f"{group}.{name}": note for group, cls in groups.items() for name, note in group_notes(cls).items()}
     named = {key for key, note in notes.items() if note.startswith(("Folder", "Adapter file", "Tracking server"))}
     assert set(PATHS) | {"tracking.uri"} <= named
     for key in named:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
-from lora_foundry.config.schema import ModelConfig
+from lora_foundry.config.schema_denoising import DenoisingModel
 from lora_foundry.models import open_base
 from tests.models.ldm_names import ldm_state
 from tests.root import PROJECT_ROOT
@@ -40,7 +40,7 @@ SCHEDULER = {
 }
 
 
-def model_config(path: Path | str, **changes: Any) -> ModelConfig:
+def model_config(path: Path | str, **changes: Any) -> DenoisingModel:
     """The ``model`` group for a base at ``path``."""
     values: dict[str, Any] = {
         "name": "small",
@@ -52,7 +52,7 @@ def model_config(path: Path | str, **changes: Any) -> ModelConfig:
         "stride": 16,
         "prediction_type": "auto",
     }
-    return ModelConfig(**{**values, **changes})
+    return DenoisingModel(**{**values, **changes})
 
 
 @pytest.fixture(scope="session")

@@ -22,10 +22,12 @@ SRC = PROJECT_ROOT / "src/lora_foundry"
 OFFERS = {"base.py": ("open_files", "file_problems", "layers_of"), "sizes.py": ("open_sizes",)}
 FLOW = """
 from lora_foundry.config.families import FamilyChoice
+from lora_foundry.config.schema_denoising import DENOISING
 
 class _Flow(FamilyChoice):
     task = "denoising"
     noise = "flow"
+    groups = DENOISING
 
 CHOICE = _Flow()
 """

@@ -177,9 +177,9 @@ def test_a_prediction_that_cannot_be_trained_is_refused(own_folder: Path) -> Non
 def test_opening_hashing_and_counting_import_no_torch(folder: Path) -> None:
     program = f"""
 import sys
-from lora_foundry.config.schema import ModelConfig
+from lora_foundry.config.schema_denoising import DenoisingModel
 from lora_foundry.models import open_base
-base = open_base(ModelConfig(name="x", family="sd", path={str(folder)!r}, config=None, revision=None,
+base = open_base(DenoisingModel(name="x", family="sd", path={str(folder)!r}, config=None, revision=None,
                              version="sd_v1", stride=16, prediction_type="auto"))
 assert len(base.base_hash) == 64 and base.count_tokens("red heart") == 4
 print(sorted({{"torch", "diffusers", "transformers", "huggingface_hub", "numpy"}} & sys.modules.keys()))

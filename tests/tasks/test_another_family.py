@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
+from lora_foundry.config import ConfigError, parse
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.hints import known_keys
 from lora_foundry.training.checkpoint import Part
 from lora_foundry.wire.events import ImageEvent, MetricsEvent, StateEvent
-from tests.tasks.regression import train
+from tests.tasks.numbers.training import composed, raw_job, there, train
 from tests.training.world import distance
 
 LIMIT = 1e-9  # as in the equality contract
@@ -19,6 +23,12 @@ SPECS = {
     "b": ("lora.rank=4", "data.batch_size=2", "trainer.accumulate=2", "seed=5", "lora.target_modules=[first]"),
     "c": ("lora.rank=3", "data.batch_size=1", "lora.dropout=0.2", "trainer.max_steps=15"),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _family() -> Iterator[None]:
+    with there():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +57,26 @@ def test_it_is_judged_shown_and_exported_and_it_learns(packed: Any) -> None:
         assert all("val/loss_large" in one for one in scores)
         shown = [root / event.path for event in own if isinstance(event, ImageEvent)]
         assert shown[-1].read_text() == f"{name} at {parts[name].count.step}"
+
+
+def test_its_keys_are_its_own_and_those_of_others_are_refused_by_name() -> None:
+    assert (composed().model.width, composed().objective.third) == (6, 2.0)  # type: ignore[attr-defined]
+    raw = raw_job()
+    raw["objective"] |= {"snr_gamma": 5.0}
+    raw["model"] |= {"prediction_type": "auto", "widht": 3}
+    with pytest.raises(ConfigError) as caught:
+        parse(raw)
+    assert caught.value.problems == [
+        "model.prediction_type: no key of bases of this model.family; those of sd, sdxl have it",
+        "model.widht: no such key; did you mean 'model.width'?",
+        "objective.snr_gamma: no key of bases of this model.family; those of sd, sdxl have it",
+    ]
+
+
+def test_nobody_elses_bases_have_its_keys() -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose_job("+objective.third=2.0")
+    assert caught.value.problems == [
+        "objective.third: no key of bases of this model.family; those of regression have it"
+    ]
+    assert {"objective.third", "objective.snr_gamma", "model.width"} <= set(known_keys())

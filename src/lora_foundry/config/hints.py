@@ -8,7 +8,8 @@ import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from lora_foundry.config.choices import Choice, Choices, OptionsOf
+from lora_foundry.config.choices import FAMILIES, Choice, Choices, OptionsOf
+from lora_foundry.config.families import ByFamily, family_choice
 from lora_foundry.config.schema import JobConfig
 
 
@@ -68,10 +69,27 @@ def choices_with(key: str) -> list[str]:
     return [name for name in choices.names() if leaf in hints_of(choices.load(name, Choice).options)]
 
 
+def group_classes(hint: Any) -> dict[str, type]:  # noqa: ANN401
+    """Classes of a group with this annotation, by family where that decides, else by an empty name; else none."""
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return {"": hint}
+    marks = get_args(hint) if get_origin(hint) is Annotated else ()
+    for mark in marks[1:]:
+        if isinstance(mark, ByFamily):
+            return {name: family_choice(name).groups.get(mark.group, marks[0]) for name in FAMILIES.names()}
+    return {}
+
+
+def families_with(key: str) -> list[str]:
+    """Families that have the key of a group (``objective.snr_gamma``)."""
+    group, _, leaf = key.rpartition(".")
+    return [name for name, cls in group_classes(hint_of(group)).items() if name and leaf in hints_of(cls)]
+
+
 def _classes_in(hint: Any) -> Iterator[type]:  # noqa: ANN401
     """The classes whose fields stand below a key with this annotation: several where a choice decides."""
     choices = chosen_among(hint)
     if choices is not None:
         yield from (choices.load(name, Choice).options for name in choices.names())
-    elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        yield hint
+    else:
+        yield from dict.fromkeys(group_classes(hint).values())

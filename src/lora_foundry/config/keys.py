@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from lora_foundry.config.hints import hint_of
+from lora_foundry.config.hints import group_classes, hint_of
 
 
 def is_group(key: str) -> bool:
     """Whether ``key`` holds other keys (``lora``, ``trainer``)."""
-    hint = hint_of(key)
-    return isinstance(hint, type) and dataclasses.is_dataclass(hint)
+    return bool(group_classes(hint_of(key)))
 
 
 def takes_list(key: str) -> bool:

@@ -17,7 +17,7 @@ from lora_foundry.config.choices import Choice, Choices, Options
 from lora_foundry.config.constraints import Constraint, IsPath
 from lora_foundry.config.earlier import completed
 from lora_foundry.config.elsewhere import our_key, why_not_here
-from lora_foundry.config.hints import chosen_among, hints_of, known_keys
+from lora_foundry.config.hints import chosen_among, families_with, group_classes, hints_of, known_keys
 from lora_foundry.config.paths import expand_home
 from lora_foundry.config.rules import broken_rules
 from lora_foundry.config.schema import JobConfig
@@ -125,10 +125,7 @@ def _read_group(cls: type, raw: object, prefix: str, problems: list[str]) -> dic
         problems.append(f"{prefix.rstrip('.')}: got {_show(raw)}, allowed is a group of keys")
         return {}
     hints = hints_of(cls)
-    for key in raw:
-        if key not in hints:
-            hint = key_hint(f"{prefix}{key}", known_keys()) or f"; allowed here: {', '.join(sorted(hints))}"
-            problems.append(f"{prefix}{key}: no such key{hint}")
+    problems.extend(_unknown(f"{prefix}{key}", hints) for key in raw if key not in hints)
     sound: dict[str, Any] = {}
     for name, hint in hints.items():
         where = prefix + name
@@ -137,10 +134,11 @@ def _read_group(cls: type, raw: object, prefix: str, problems: list[str]) -> dic
             sound |= {name: options} if (options := _read_options(choices, raw, where, problems)) is not None else {}
         elif name not in raw or raw[name] == "???":
             problems.append(f"{where}: no value; give one with {where}=...")
-        elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            fields = _read_group(hint, raw[name], f"{where}.", problems)
-            if len(fields) == len(dataclasses.fields(hint)):
-                sound[name] = hint(**fields)
+        elif classes := group_classes(hint):
+            group = classes.get(_family(raw), next(iter(classes.values())))
+            fields = _read_group(group, raw[name], f"{where}.", problems)
+            if len(fields) == len(dataclasses.fields(group)):
+                sound[name] = group(**fields)
         else:
             try:
                 sound[name] = _convert(hint, raw[name])
@@ -148,6 +146,20 @@ def _read_group(cls: type, raw: object, prefix: str, problems: list[str]) -> dic
                 allowed = wrong if _holds_unicode(raw[name]) else f"{value_words(hint)}{_UNICODE}"
                 problems.append(f"{where}: got {_show(raw[name])}, allowed is {allowed}")
     return sound
+
+
+def _unknown(key: str, hints: dict[str, Any]) -> str:
+    having = families_with(key)
+    if having:
+        return f"{key}: no key of bases of this model.family; those of {', '.join(having)} have it"
+    hint = key_hint(key, known_keys()) or f"; allowed here: {', '.join(sorted(hints))}"
+    return f"{key}: no such key{hint}"
+
+
+def _family(job: dict[str, Any]) -> str:
+    """What decides the classes of a job's groups; where it is wrong, which is said, any serves to find what else is."""
+    model = job.get("model")
+    return str(model.get("family")) if isinstance(model, dict) else ""
 
 
 def _read_options(choices: Choices, group: dict[str, Any], where: str, problems: list[str]) -> Options | None:

@@ -2,7 +2,8 @@
 
 YAML under ``conf/`` holds the defaults; this file holds the types, the limits and the units. Every
 field is required here, so that a default lives in one place only. Constraints stand in the annotation
-and are read by :mod:`lora_foundry.config.parse`.
+and are read by :mod:`lora_foundry.config.parse`. Where bases of one family have keys of their own, the group's class is
+the family's (:mod:`lora_foundry.config.families`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from lora_foundry.config.choices import (
     OptionsOf,
 )
 from lora_foundry.config.constraints import AtLeast, Between, MoreThan, NonEmpty, PathText, Pattern
+from lora_foundry.config.families import ByFamily
 from lora_foundry.config.schema_results import ExportConfig, ValidationConfig
 
 Precision = Literal["32-true", "bf16-true", "bf16-mixed", "64-true"]
@@ -38,9 +40,7 @@ class ModelConfig:
         path: Folder in diffusers' format, a single ``.safetensors`` file, or a hub id.
         config: Folder with the configs and the tokenizer for a single file; null for folders.
         revision: Hub revision; null takes the default branch.
-        version: ``ss_base_model_version`` written to exported files (``sd_v1``).
         stride: Pixels per latent cell times the UNet's own reduction; resolution must be a multiple.
-        prediction_type: What the base predicts; ``auto`` reads it from the base's scheduler.
     """
 
     name: Annotated[str, NonEmpty()]
@@ -48,9 +48,7 @@ class ModelConfig:
     path: PathText
     config: PathText | None
     revision: str | None
-    version: Annotated[str, NonEmpty()]
     stride: Annotated[int, AtLeast(1)]
-    prediction_type: Literal["auto", "epsilon", "v_prediction"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,15 +133,7 @@ class LoraConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectiveConfig:
-    """The training loss.
-
-    Attributes:
-        snr_gamma: Min-SNR weighting's gamma (Hang et al. 2023); null for plain MSE.
-        noise_offset: Weight of a per-channel constant added to the noise; 0 for none.
-    """
-
-    snr_gamma: Annotated[float, MoreThan(0.0)] | None
-    noise_offset: Annotated[float, Between(0.0, 1.0)]
+    """The training loss; its keys are those of the family (``model.family``)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -292,10 +282,10 @@ class JobConfig:
     name: Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "letters a to z, digits, '.', '_' and '-'")] | None
     seed: Annotated[int, Between(0, 2**63 - 1)]
     resume: PathText | None
-    model: ModelConfig
+    model: Annotated[ModelConfig, ByFamily("model")]
     data: DataConfig
     lora: LoraConfig
-    objective: ObjectiveConfig
+    objective: Annotated[ObjectiveConfig, ByFamily("objective")]
     optimizer: OptimizerConfig
     scheduler: SchedulerConfig
     trainer: TrainerConfig

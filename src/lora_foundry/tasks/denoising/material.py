@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lora_foundry.config.schema_denoising import DenoisingObjective
     from lora_foundry.data.encoding import EncodedData
     from lora_foundry.tasks.protocol import Trainee
 
@@ -46,3 +47,8 @@ def material_of(member: Trainee) -> Material:
     """The member's pictures."""
     material: Material = member.material
     return material
+
+
+def objective_of(member: Trainee) -> DenoisingObjective:
+    """The member's own of what only such bases have."""
+    return cast("DenoisingObjective", member.config.objective)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from lora_foundry.objectives.losses import mse_per_sample
 from lora_foundry.objectives.noise import noise_offset, sample_noise
 from lora_foundry.objectives.process import denoised
 from lora_foundry.tasks.denoising.files import write_files
-from lora_foundry.tasks.denoising.material import material_of
+from lora_foundry.tasks.denoising.material import material_of, objective_of
 from lora_foundry.tasks.denoising.pictures import Painter
 from lora_foundry.tasks.protocol import FixedRows, Inputs, Judged, StepRows
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from lora_foundry.config.schema_denoising import DenoisingModel
     from lora_foundry.config.schema_results import ValidationConfig
     from lora_foundry.data.encoding import EncodedData
     from lora_foundry.lora.formats.adapter import Adapter
@@ -68,7 +69,7 @@ class Denoising:
             _LEVELS: levels,
             **{name: states[texts].to(dtype) for name, states in data.captions.items()},
         }
-        gamma = member.config.objective.snr_gamma
+        gamma = objective_of(member).snr_gamma
         weight = torch.ones(len(ordinals)) if gamma is None else process.weight(levels, gamma)
         return StepRows(inputs=inputs, weight=weight.to(dtype))
 
@@ -143,12 +144,13 @@ class Denoising:
     def file_metadata(self, member: Trainee, *, started_at: float) -> FileMetadata:
         """Which base, which images and captions."""
         config, records = member.config, material_of(member).train.records
+        model = cast("DenoisingModel", config.model)
         folders = []  # for each image the name that its folder has in kohya's header, and how often it repeats
         for record in records:
             folder = folder_of("", record.image) if record.repeats > 1 else None
             folders.append((config.data.name if folder is None else folder.name, record.repeats))
         return FileMetadata(
-            base_version=config.model.version,
+            base_version=model.version,
             base_name=config.model.name,
             prediction_type=self.denoiser.process.predicts,
             resolution=config.data.resolution,
@@ -226,7 +228,7 @@ def _conditioning(inputs: Inputs) -> Inputs:
 
 def _noise(member: Trainee, ordinal: int, dtype: torch.dtype) -> Tensor:
     shape = material_of(member).train.latents.shape[2:]
-    seed, weight = member.config.seed, member.config.objective.noise_offset
+    seed, weight = member.config.seed, objective_of(member).noise_offset
     noise = sample_noise(shape, stream_key(seed, "noise", ordinal), dtype)
     if weight:
         channel = sample_noise(shape[:1], stream_key(seed, "noise_offset", ordinal), dtype)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_foundry.config.paths import locate
-from lora_foundry.config.schema import ModelConfig
+from lora_foundry.config.schema_denoising import DenoisingModel
 from lora_foundry.models.families.sd.facts import Configs, config_problems, weight_problems, with_defaults
 from lora_foundry.models.families.sd.layout import CONFIGS, STEMS, SdLayout
 from lora_foundry.models.families.sd.locating import find_layout, is_hub_id
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _LINEAR, _CONV = 2, 4  # dimensions of their weights; norms and biases have one
 
 
-def open_files(model: ModelConfig) -> SdBase:
+def open_files(model: DenoisingModel) -> SdBase:
     """Find a Stable Diffusion and check that its files and sizes fit the configuration.
 
     Raises:
@@ -48,7 +48,7 @@ def open_files(model: ModelConfig) -> SdBase:
     return base
 
 
-def file_problems(model: ModelConfig, start: Path | None = None) -> list[str]:
+def file_problems(model: DenoisingModel, start: Path | None = None) -> list[str]:
     """As :func:`~lora_foundry.models.opening.file_problems`; a pickled file, which torch reads, is the worker's."""
     here = _here(model, start)
     path = Path(here.path)
@@ -66,7 +66,7 @@ def file_problems(model: ModelConfig, start: Path | None = None) -> list[str]:
     return []
 
 
-def layers_of(model: ModelConfig, start: Path | None = None) -> Mapping[str, tuple[int, ...]] | None:
+def layers_of(model: DenoisingModel, start: Path | None = None) -> Mapping[str, tuple[int, ...]] | None:
     """As :func:`~lora_foundry.models.opening.layers_of`; a single file has other names, which torch alone knows."""
     here = _here(model, start)
     try:
@@ -75,7 +75,7 @@ def layers_of(model: ModelConfig, start: Path | None = None) -> Mapping[str, tup
         return None
 
 
-def _here(model: ModelConfig, start: Path | None) -> ModelConfig:
+def _here(model: DenoisingModel, start: Path | None) -> DenoisingModel:
     """The same with paths that are found from any working folder."""
     path = locate(model.path, start)
     config = None if model.config is None else str(locate(model.config, start))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_foundry.config.paths import locate
-from lora_foundry.config.schema import ModelConfig
+from lora_foundry.config.schema_denoising import DenoisingModel
 from lora_foundry.models.families.sd.layout import CONFIGS, read_config
 from lora_foundry.models.protocol import BaseError
 
@@ -24,7 +24,7 @@ _TOKENS = 77  # of CLIP's text encoders
 _SIZES_GIVEN = 6  # original height and width, crop's top and left, target height and width (Podell et al. 2023)
 
 
-def open_sizes(model: ModelConfig) -> SdSizes:
+def open_sizes(model: DenoisingModel) -> SdSizes:
     """Find the configs: in ``model.config``, or in the folder ``model.path``.
 
     Raises:

@@ -1,0 +1,1 @@
+"""Answers that are learned from questions."""
