@@ -1,1 +1,14 @@
-"""Memory as a number that is known before launch, and a shortage of it as something a job survives."""
+"""Memory as a number that is known before launch, and a shortage of it as something a job survives.
+
+Other rooms use of it:
+
+- ``ladder``: what gives way when memory runs out, and in which order;
+- ``limit``: ``memory.limit_gib`` on the CPU and on a GPU;
+- ``pace``: how long a step will take, before any was measured;
+- ``paces``: how long steps took;
+- ``peak``: what a training really took at its peak;
+- ``predict``: what training will take, before anything runs;
+- ``record``: what predictions were off by;
+- ``table``: what ``python -m src.predict`` prints;
+- ``watch``: seeing a host run short of memory before its kernel ends a process over it.
+"""

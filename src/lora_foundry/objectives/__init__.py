@@ -1,6 +1,15 @@
 """What is trained towards, as pure functions on tensors: noise, timesteps, targets, weights, losses.
 
 Shape legend: N rows of a batch, C latent channels, h and w latent height and width, T training timesteps.
+
+Other rooms use of it:
+
+- ``alpha_bar``: reading a noise schedule at given timesteps, in a precision that does not lose it;
+- ``losses``: the distance between what was predicted and what was asked for;
+- ``noise``: the forward diffusion process;
+- ``process``: between a clean picture and pure noise;
+- ``targets``: what a denoiser is asked to predict;
+- ``timesteps``: which noise levels are trained and judged.
 """
 
 from lora_foundry.objectives.losses import mse_per_sample

@@ -1,4 +1,14 @@
-"""What is learned from rows, behind one protocol: read :mod:`lora_foundry.tasks.protocol` first."""
+"""What is learned from rows, behind one protocol: read :mod:`lora_foundry.tasks.protocol` first.
+
+Other rooms use of it:
+
+- ``denoising.preparing``: from checked images to material;
+- ``denoising.prompts``: what a job draws;
+- ``denoising.task``: denoising latents, as a task;
+- ``metrics``: what is measured of a member on its fixed rows, a file each;
+- ``opening``: from a base's files to the task that is learned on it;
+- ``protocol``: what a task offers to a pack.
+"""
 
 from lora_foundry.tasks.protocol import (
     Files,

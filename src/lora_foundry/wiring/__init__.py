@@ -2,4 +2,8 @@
 
 Commands and Hydra's plugins take :func:`lora_foundry.wiring.outside.outside`; no room imports this one. All of it is
 imported late, since ``--help`` and a plan whose predictions are kept load no torch.
+
+Other rooms use of it:
+
+- ``outside``: all that the farm is given.
 """
