@@ -10,6 +10,7 @@ import pytest
 from lora_foundry.launch.records.journal import read_journal
 from lora_foundry.wire.journal import EndedLine, SweepLine, WorkerLine
 from tests.commands.ran import Command, Ran
+from tests.commands.stopping import stopped_after
 from tests.launch.seeds import Seed, seeds
 
 
@@ -52,3 +53,16 @@ def test_a_sweeper_that_gives_up_after_a_failure_leaves_a_sweep_that_ended(
     assert [line.state for line in lines if isinstance(line, WorkerLine)] == ["started", "left"]
     assert [line.exit_code for line in lines if isinstance(line, EndedLine)] == [1]
     assert "FAILED:" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_stop_ends_the_sweep_and_not_only_its_batch(batches: Command, tmp_path: Path) -> None:
+    with stopped_after(tmp_path / "sweep", finished=1):
+        ran = batches(seeds(0, Seed.ENDLESS, 1))
+    assert ran.code == 130
+    assert list(ran.states().values()) == ["FINISHED", "KILLED"], "the third was never offered"
+    assert "Interrupted." in ran.err
+    assert "Continue: " in ran.out
+    lines = read_journal(ran.sweep_dir)
+    assert [line.state for line in lines if isinstance(line, WorkerLine)] == ["started", "left"]
+    assert [line.exit_code for line in lines if isinstance(line, EndedLine)] == [130]

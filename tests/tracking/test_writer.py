@@ -164,6 +164,23 @@ def test_events_are_recorded_while_the_sweep_runs(make_sweep: MakeSweep, trackin
     assert Recorded(sweep).statuses() == {-1: "KILLED", 0: "KILLED"}
 
 
+def test_jobs_that_come_while_the_sweep_runs_have_runs_too(make_sweep: MakeSweep, tracking: TrackingConfig) -> None:
+    sweep = make_sweep(jobs=2)
+    writer = SweepWriter(sweep.dir, sweep.records[:1], tracking, sweep.id, COMMAND)
+    writer.start()
+    sweep.state(0, "RUNNING")
+    _wait_until_read(sweep, writer)
+    writer.add(sweep.records[1:])
+    sweep.state(1, "RUNNING")
+    sweep.metrics(1, 1)
+    _wait_until_read(sweep, writer)
+    assert set(json.loads((sweep.dir / "tracking.json").read_text())["jobs"]) == {"0", "1"}, "kept as it comes"
+    writer.close({0: "FINISHED", 1: "FINISHED"})
+    recorded = Recorded(sweep)
+    assert recorded.statuses() == {-1: "FINISHED", 0: "FINISHED", 1: "FINISHED"}
+    assert recorded.steps(1, "train/loss") == [4]
+
+
 def test_a_job_that_goes_on_is_running_again_until_it_ends(
     make_sweep: MakeSweep, record: Record, tracking: TrackingConfig
 ) -> None:

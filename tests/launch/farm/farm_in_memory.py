@@ -37,7 +37,7 @@ class FarmInMemory:
     Args:
         folder: The sweep's; it is not there yet.
         clock: Of the farm.
-        engine: Of its workers.
+        engine: Of its workers; null where they are processes.
         configs: Folder of a job to its configuration, which the engine reads.
         settings: Of the launcher.
 
@@ -48,11 +48,16 @@ class FarmInMemory:
     """
 
     def __init__(
-        self, folder: Path, clock: Clock, engine: MemoryEngine, configs: dict[Path, JobConfig], settings: Settings
+        self,
+        folder: Path,
+        clock: Clock,
+        engine: MemoryEngine | None,
+        configs: dict[Path, JobConfig],
+        settings: Settings,
     ) -> None:
         self.folder = folder
         self.clock = clock
-        self.engine = engine
+        self._engine = engine
         self.told: dict[int, list[int]] = {}
         self.ended: list[JobOutcome] = []
         self.listening: Callable[[JobOutcome], None] = lambda _: None
@@ -66,11 +71,20 @@ class FarmInMemory:
         self.farm = Farm(folder, settings, outside, sweep_id="20260102-030405-abcdef", naming=naming, listener=listener)
         clock.watch = self._look
 
+    @property
+    def engine(self) -> MemoryEngine:
+        assert self._engine is not None
+        return self._engine
+
     def offer(self, *configs: JobConfig) -> list[int]:
         """Offer jobs together; their numbers."""
-        first, self._next = self._next, self._next + len(configs)
-        points = [self._point(number, config) for number, config in enumerate(configs, start=first)]
+        points = self.points(*configs)
+        self._next += len(configs)
         return self.farm.offer(points)
+
+    def points(self, *configs: JobConfig) -> list[Point]:
+        """What would be offered."""
+        return [self._point(number, config) for number, config in enumerate(configs, start=self._next)]
 
     def _point(self, number: int, config: JobConfig) -> Point:
         folder = self.folder / str(number)

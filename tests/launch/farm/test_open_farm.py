@@ -6,22 +6,28 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from lora_foundry.config.launcher import Settings
 from lora_foundry.config.schema import JobConfig
+from lora_foundry.launch.farm.again import find_again
 from lora_foundry.launch.farm.farm import Farm
 from lora_foundry.launch.farm.outcome import INTERRUPTED, OK, OUTCOME
 from lora_foundry.launch.farm.outside import Outside
 from lora_foundry.launch.machines.sharing import Sharing
 from lora_foundry.launch.records.reading import read_results
+from lora_foundry.launch.records.record import read_sweep
 from lora_foundry.launch.records.resume import find_unfinished
 from lora_foundry.wire.control import ask_to_stop
 from lora_foundry.wire.journal import BeganLine, EndedLine, LauncherLine, PackLine, SweepLine
 from lora_foundry.wire.outcomes import JobOutcome
-from tests.launch.farm.farm_in_memory import Farms
+from tests.launch.farm.farm_in_memory import FarmInMemory, Farms
 from tests.launch.jobs import job
+from tests.launch.memory_engine import Clock
 from tests.launch.seeds import Seed
+from tests.launch.start_fake_worker import COMMAND
 
 
 def _job(seed: int = 0, steps: int = 5) -> JobConfig:
@@ -234,3 +240,42 @@ def test_what_was_offered_goes_on_without_the_search_whose_launcher_was_killed(
     again = Farm.going_on(left, made.settings, Outside(finish=lambda *_: None))
     assert [one.state for one in again.train()] == ["FINISHED"] * 2
     assert [one.state for one in read_results(made.folder)] == ["FINISHED"] * 3
+
+
+@pytest.mark.slow
+def test_a_search_prunes_jobs_of_real_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OUTCOME, "exit_code", OK)
+    settings = Settings(worker_command=COMMAND, share=True, slots=1, pack_size=2)
+    made = FarmInMemory(tmp_path / "sweep", Clock(), None, {}, settings)
+    made.offer(_job(Seed.ENDLESS, 40), _job(1, 40))
+
+    def judge(number: int, samples: int) -> None:
+        if number == 0 and samples == 3:
+            made.farm.prune(0)
+            made.offer(_job(2, 10))
+            made.farm.close()
+
+    made.measuring = judge
+    results = made.farm.train()
+    assert [one.state for one in results] == ["PRUNED", "FINISHED", "FINISHED"]
+    assert made.workers() == ["started", "left"]
+    assert (made.folder / "0" / "checkpoints").is_dir(), "it can be gone on with"
+
+
+def test_a_pruned_point_is_not_trained_again_by_the_same_command(farm: Farms) -> None:
+    made = farm()
+    configs = [_job(Seed.ENDLESS), _job(1)]
+    made.offer(*configs)
+    made.measuring = lambda number, _: made.farm.prune(0) if number == 0 else None
+    made.farm.close()
+    made.farm.train()
+    assert made.states() == ["PRUNED", "FINISHED"]
+    sweeps = [(made.folder, read_sweep(made.folder))]
+    points = made.points(*configs, _job(2))
+    whole = find_again(points[:2], sweeps, None, "the command")
+    assert whole.left(points[:2]) == []
+    some = [points[0], points[2]]
+    other = find_again(some, sweeps, None, "the command")
+    assert other.left(some) == [points[2]]
+    assert [other.finished[points[0].index].state] == ["PRUNED"]
+    assert "skipped: pruned, same config and data" in other.notes[0]

@@ -324,6 +324,24 @@ def test_devices_that_wait_for_the_same_sweep_are_told_in_one_line(tmp_path: Pat
         assert line.startswith("cuda:0, cuda:1 is in use by")
 
 
+def test_whether_another_sweep_waits_for_a_device_is_seen_and_leaves_its_ticket(
+    tmp_path: Path, told: _Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lora_foundry.launch.machines.sharing._EVERY_S", 0.0)
+    slot = Slot(name="a", device="cpu", lock="cpu")
+    with _sharing(tmp_path, told, slot, name="first") as first, _sharing(tmp_path, told, slot) as second:
+        assert not first.wanted(slot), "it has nothing yet"
+        assert first.take(slot)
+        assert not first.wanted(slot)
+        assert second.take(slot) is None
+        assert first.wanted(slot)
+        assert first.wanted(slot), "looking changes nothing"
+        first.give_back(slot)
+        assert second.take(slot)
+        assert not second.wanted(slot)
+        assert not second.wanted(Slot(name="b", device="cpu")), "one that is not taken in turns"
+
+
 def test_no_turns_where_none_are_wanted(tmp_path: Path, told: _Told) -> None:
     slot = _slot("cpu", "cpu")
     with _sharing(tmp_path, told, name="x") as first, _sharing(tmp_path, told, share=True) as second:

@@ -159,10 +159,9 @@ class Launching:
             last: Whether no batch comes after it; else workers stay warm until :meth:`end`.
 
         Raises:
-            KeyboardInterrupt: When an earlier batch was interrupted.
+            KeyboardInterrupt: When this batch or one before was interrupted and is not the last: no more is to come.
         """
-        if self._farm is not None and self._farm.interrupted:
-            raise KeyboardInterrupt
+        self._end_if_interrupted()
         found: dict[int, Point | SweepError] = {}
         for index, words in enumerate(batch, start=first):
             known = self._checked.get((index, tuple(words)))
@@ -192,6 +191,10 @@ class Launching:
             self._farm.stop()
         self.end()
 
+    def _end_if_interrupted(self) -> None:
+        if self._farm is not None and self._farm.interrupted:
+            raise KeyboardInterrupt
+
     def _trained(self, points: list[Point], *, last: bool) -> list[JobOutcome]:
         resume = points[0].config.resume
         if resume is not None:
@@ -213,6 +216,7 @@ class Launching:
             self.end()
         else:
             farm.drain()
+            self._end_if_interrupted()
         return [farm.outcome(number) for number in numbers]
 
     def _trained_again(self, points: Sequence[Point], again: Again, *, last: bool) -> list[JobOutcome]:
