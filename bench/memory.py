@@ -283,7 +283,7 @@ def peak_by_profiler(case: Case, config: JobConfig) -> int:
     from torch.profiler import ProfilerActivity, profile
 
     pack, rows = build(case, config)
-    module = pack.base.module
+    module = pack.base.components["unet"]
     named = [*module.named_parameters(), *module.named_buffers()]
     base = sum(tensor.nbytes for name, tensor in named if ".lora_" not in name)
     adapters = pack.bank.weights.nbytes + pack.bank.gradients.nbytes + 2 * pack.bank.weights.nbytes  # AdamW's moments

@@ -41,7 +41,7 @@ def _forward_and_backward(pack: Pack) -> Callable[[], None]:
 
     def call() -> None:
         with pack.bank.rows(batch.plan):
-            out = pack.base.module(noise, timesteps, encoder_hidden_states=states, return_dict=False)[0]
+            out = pack.base.components["unet"](noise, timesteps, encoder_hidden_states=states, return_dict=False)[0]
             out.float().square().mean().backward()
 
     return call

@@ -102,7 +102,7 @@ def test_nothing_asked_for_and_an_unknown_preset_are_refused(denoiser: Any) -> N
 
 def test_a_preset_that_finds_nothing_is_an_error() -> None:
     with pytest.raises(ValueError, match="matches no layer"):
-        resolve_targets(target_layers(nn.Sequential(nn.Linear(2, 2))), "attention")
+        resolve_targets(target_layers({"": nn.Sequential(nn.Linear(2, 2))}), "attention")
 
 
 def test_names_stay_the_same_after_layers_were_replaced(folder: Path) -> None:
@@ -115,4 +115,4 @@ def test_names_stay_the_same_after_layers_were_replaced(folder: Path) -> None:
 
 def test_kinds_of_layers() -> None:
     module = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Conv2d(2, 2, 1), "c": nn.Conv2d(2, 2, 3), "d": nn.SiLU()})
-    assert target_layers(module) == {"a": "linear", "b": "conv1x1", "c": "conv"}
+    assert target_layers({"": module}) == {"a": "linear", "b": "conv1x1", "c": "conv"}

@@ -14,6 +14,7 @@ from lora_foundry.config.compose import compose_job
 from lora_foundry.config.hints import known_keys
 from lora_foundry.training.checkpoint import Part
 from lora_foundry.wire.events import ImageEvent, MetricsEvent, StateEvent
+from tests.tasks.numbers.families.regression.base import READER
 from tests.tasks.numbers.training import composed, raw_job, there, train
 from tests.training.world import distance
 
@@ -21,7 +22,13 @@ LIMIT = 1e-9  # as in the equality contract
 SPECS = {
     "a": ("lora.rank=2", "data.batch_size=3"),
     "b": ("lora.rank=4", "data.batch_size=2", "trainer.accumulate=2", "seed=5", "lora.target_modules=[first]"),
-    "c": ("lora.rank=3", "data.batch_size=1", "lora.dropout=0.2", "trainer.max_steps=15"),
+    "c": (
+        "lora.rank=3",
+        "data.batch_size=1",
+        "lora.dropout=0.2",
+        "trainer.max_steps=15",
+        "lora.target_modules=[second,read]",
+    ),
 }
 
 
@@ -57,6 +64,18 @@ def test_it_is_judged_shown_and_exported_and_it_learns(packed: Any) -> None:
         assert all("val/loss_large" in one for one in scores)
         shown = [root / event.path for event in own if isinstance(event, ImageEvent)]
         assert shown[-1].read_text() == f"{name} at {parts[name].count.step}"
+
+
+def test_adapters_are_in_all_of_its_networks_and_in_their_files_under_the_names_of_each(packed: Any) -> None:
+    parts, events, root = packed
+    layers = {name: {key.rpartition(".")[0] for key in part.weights} for name, part in parts.items()}
+    assert layers == {"a": {"first", "second", READER}, "b": {"first"}, "c": {"second", READER}}
+    assert all(part.weights[f"{READER}.B"].any() for name, part in parts.items() if READER in layers[name])
+    for job, name in enumerate(SPECS):
+        states = [event for event in events if event.job == job and isinstance(event, StateEvent)]
+        keys = load_file(root / states[-1].summary.file).keys()
+        assert any(key.startswith("text_encoder.text_model.read") for key in keys) == (READER in layers[name])
+        assert any(key.startswith("unet.") for key in keys)
 
 
 def test_its_keys_are_its_own_and_those_of_others_are_refused_by_name() -> None:

@@ -7,6 +7,7 @@ Other rooms use of it:
 - ``called``: how this program is called, so that what is printed as a command can be typed where its reader is;
 - ``choices``: choices that are files;
 - ``collector``: Python's garbage collector, kept out of importing and ending;
+- ``components``: how the layers of a base of several networks are called;
 - ``constraints``: limits of single fields, written in their annotations;
 - ``digest``: one number for everything of a configuration that decides the adapter;
 - ``elsewhere``: what other trainers call things;

@@ -24,6 +24,7 @@ from lora_foundry.lora.inject import eject, handle, packed_layers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from lora_foundry.lora.inject import Networks
     from lora_foundry.lora.packed import PackedLayer
     from lora_foundry.lora.rows import RowPlan
 
@@ -87,7 +88,7 @@ class AdapterBank:
     """Stacked matrices of ``members`` over ``base``'s packed layers.
 
     Args:
-        base: The module the adapters were injected into.
+        base: The networks that the adapters were injected into.
         members: Adapter names; their order is the order of places.
         dtype: Dtype of weights, gradients and optimizer state (fp32, or fp64 under ``64-true``).
         device: Where they live.
@@ -97,7 +98,9 @@ class AdapterBank:
         wary: Whether it is called in forwards that keep none as well.
     """
 
-    def __init__(self, base: nn.Module, members: Sequence[str], *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, base: nn.Module | Networks, members: Sequence[str], *, dtype: torch.dtype, device: torch.device
+    ) -> None:
         self.base = base
         self.members = tuple(members)
         self.alarm: Callable[[], None] | None = None
@@ -245,7 +248,7 @@ class AdapterBank:
         return self._plan
 
 
-def clear(base: nn.Module, members: Sequence[str]) -> None:
+def clear(base: nn.Module | Networks, members: Sequence[str]) -> None:
     """Take ``members`` out of ``base``, however far putting them in has come."""
     for layer in packed_layers(base).values():
         layer.stack = None

@@ -84,7 +84,7 @@ def trace_step(sizes: BaseSizes, config: JobConfig, rows: Sequence[int]) -> Trac
         denoiser = sizes.build(dtypes.base)
         denoiser.set_gradient_checkpointing(enabled=config.trainer.gradient_checkpointing)
         member = placeholder(config)
-        inject(denoiser.module, member.name, adapter_spec(member, denoiser))
+        inject(denoiser.components, member.name, adapter_spec(member, denoiser))
         with FakeTensorMode(allow_non_fake_inputs=True) as fake:
             pack = Pack(Denoising(denoiser), [member], injected=True)
             held = [fake.fake_tensor_converter.from_real_tensor(fake, tensor) for tensor in _tensors(denoiser)]
@@ -150,8 +150,8 @@ def _step(pack: Pack, sizes: BaseSizes, rows: int, held: list[Tensor]) -> Traced
 
 def _tensors(base: Base) -> list[Tensor]:
     """The base's own tensors; PEFT's parameters are views of the bank by now."""
-    module = base.module
-    named = [*module.named_parameters(), *module.named_buffers()]
+    networks = base.components.values()
+    named = [one for network in networks for one in (*network.named_parameters(), *network.named_buffers())]
     return [tensor for name, tensor in named if ".lora_" not in name]
 
 

@@ -74,11 +74,14 @@ class Decoder(Protocol):
 
 
 class Base(Protocol):
-    """A frozen network that adapters are put into, whatever it computes."""
+    """Frozen networks that adapters are put into, whatever they compute."""
 
     @property
-    def module(self) -> nn.Module:
-        """The network that adapters are put into: frozen, in eval mode."""
+    def components(self) -> Mapping[str, nn.Module]:
+        """Its networks by name, frozen and in eval mode; the first is what it predicts with.
+
+        Its layers are called as :mod:`lora_foundry.config.components` says.
+        """
 
     @property
     def layers(self) -> Mapping[str, str]:
@@ -101,6 +104,10 @@ class Base(Protocol):
 
 class Denoiser(Base, Protocol):
     """A base that takes noise away."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The network that does: the first of its components."""
 
     @property
     def process(self) -> NoiseProcess:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from lora_foundry.config.components import named_layers
 from lora_foundry.config.schema import PRESETS
 
 if TYPE_CHECKING:
@@ -18,16 +19,16 @@ PROJECTIONS = ("proj_in", "proj_out")
 BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.")
 
 
-def target_layers(module: nn.Module) -> dict[str, str]:
-    """Every layer of ``module`` that an adapter can target, in the module's order.
+def target_layers(networks: Mapping[str, nn.Module]) -> dict[str, str]:
+    """Every layer of a base's networks that an adapter can target, in their order.
 
     Returns:
-        Dotted name to ``linear``, ``conv1x1`` or ``conv``.
+        Dotted name (:mod:`lora_foundry.config.components`) to ``linear``, ``conv1x1`` or ``conv``.
     """
     from torch import nn  # tokens and hashes are served without torch
 
     layers: dict[str, str] = {}
-    for name, layer in module.named_modules():
+    for name, layer in named_layers(networks):
         if isinstance(layer, nn.Linear):
             layers[name] = "linear"
         elif isinstance(layer, nn.Conv2d):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from lora_foundry.config.components import split_name
 from lora_foundry.config.given import is_given, words_of
 from lora_foundry.config.paths import locate
 from lora_foundry.lora.bank import by_layer
@@ -106,7 +107,9 @@ def _wanted(lora: LoraConfig, folder: Path, layers: Mapping[str, tuple[int, ...]
 def _shapes(pack: Pack) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights of the base's layers, whatever was put in since."""
     shapes = {}
+    networks = pack.base.components
     for name in pack.base.layers:
-        module: Any = pack.base.module.get_submodule(name)
+        component, inner = split_name(networks, name)
+        module: Any = networks[component].get_submodule(inner)
         shapes[name] = tuple(getattr(module, "base_layer", module).weight.shape)
     return shapes

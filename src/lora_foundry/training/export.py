@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lora_foundry.config.components import split_name
 from lora_foundry.config.digest import config_digest
 from lora_foundry.lora.bank import by_layer
 from lora_foundry.lora.formats.adapter import Adapter, ExportError, LoraWeights
@@ -95,7 +96,9 @@ def export(pack: Pack, member: Member, folder: Path, stem: str, outputs: Outputs
         if tried is not None and _same(in_file, tried):
             continue  # the same numbers for the same layers, which were tried just now
         tried = in_file
-        with apply_adapter(pack.base.module, in_file):
+        first, *_ = networks = pack.base.components
+        encoders = (networks.get("text_encoder"), networks.get("text_encoder_2"))
+        with apply_adapter(networks[first], in_file, text_encoder=encoders[0], text_encoder_2=encoders[1]):
             error = _apart(_of_merged(pack, member), live.rounded)
         if not error < allowed:
             msg = (
@@ -153,7 +156,12 @@ def live_adapter(pack: Pack, member: Member) -> Adapter:
     """The member's adapter as it is now, in the neutral form of the file formats."""
     lora = member.config.lora
     kind, layers = kind_choice(lora.kind), by_layer(pack.bank.state(member.name))
-    return Adapter(unet={name: kind.written(parts, lora) for name, parts in layers.items()})
+    networks = list(pack.base.components)
+    found: dict[str, dict[str, LoraWeights]] = {}
+    for name, parts in layers.items():
+        component, inner = split_name(networks, name)
+        found.setdefault(component, {})[inner] = kind.written(parts, lora)
+    return Adapter(unet=found.pop(networks[0], {}), **found)
 
 
 def file_metadata(pack: Pack, member: Member) -> FileMetadata:
@@ -178,7 +186,9 @@ def _job(member: Member) -> str:
 
 
 def _layer_names(pack: Pack) -> list[str]:
-    return list(pack.base.layers)
+    """Those that kohya's underscores stand for in the network that the base predicts with."""
+    first, *_ = networks = list(pack.base.components)
+    return [name for name in pack.base.layers if split_name(networks, name)[0] == first]
 
 
 @torch.no_grad()

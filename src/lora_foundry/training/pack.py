@@ -79,12 +79,12 @@ class Pack:
         names = [member.name for member in members]
         try:
             for member in () if injected else members:
-                inject(self.base.module, member.name, adapter_spec(member, self.base))
-            self.bank = AdapterBank(self.base.module, names, dtype=self.dtypes.adapter, device=self.device)
+                inject(self.base.components, member.name, adapter_spec(member, self.base))
+            self.bank = AdapterBank(self.base.components, names, dtype=self.dtypes.adapter, device=self.device)
             self.bank.alarm = self.relief.check
             self.optimizer = self._optimizer()
         except Exception:
-            clear(self.base.module, names)
+            clear(self.base.components, names)
             raise
 
     @property
@@ -156,7 +156,7 @@ class Pack:
 
         def enter() -> None:
             for member in joining:
-                inject(self.base.module, member.name, adapter_spec(member, self.base))
+                inject(self.base.components, member.name, adapter_spec(member, self.base))
 
         try:
             made = bank.regrouped([*(member.name for member in here), *names], enter)

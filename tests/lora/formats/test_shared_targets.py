@@ -27,14 +27,14 @@ def unet(request: pytest.FixtureRequest) -> UNet2DConditionModel:
 def test_kohyas_own_tools_know_every_layer_of_a_preset_meant_for_sharing(
     preset: str, unet: UNet2DConditionModel
 ) -> None:
-    names = resolve_targets(target_layers(unet), preset)
+    names = resolve_targets(target_layers({"unet": unet}), preset)
     assert {f"lora_unet_{flat(name)}" for name in names} <= kohya_keys.known(unet)
     assert unread_by_kohya(names) == []
     assert unwritable("unet", names) == []
 
 
 def test_all_blocks_is_all_but_what_kohyas_tools_do_not_know(unet: UNet2DConditionModel) -> None:
-    layers = target_layers(unet)
+    layers = target_layers({"unet": unet})
     known = kohya_keys.known(unet)
     unread = {name for name in layers if f"lora_unet_{flat(name)}" not in known}
     assert unread == {"conv_in", "conv_out", "time_embedding.linear_1", "time_embedding.linear_2"}
@@ -46,7 +46,7 @@ def test_all_blocks_is_all_but_what_kohyas_tools_do_not_know(unet: UNet2DConditi
 def test_the_web_ui_and_comfyui_know_every_layer_of_every_preset(preset: str) -> None:
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768)
-    keys = {f"lora_unet_{flat(name)}" for name in resolve_targets(target_layers(unet), preset)}
+    keys = {f"lora_unet_{flat(name)}" for name in resolve_targets(target_layers({"unet": unet}), preset)}
     assert keys <= comfy_keys.known("sd1")
     assert all(webui_keys.reaches(key, "sd1") for key in keys)
 

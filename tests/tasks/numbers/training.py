@@ -35,7 +35,7 @@ QUICK = (
     "validation.every=5",
     "scheduler.warmup_steps=2",
     "optimizer.lr=0.01",
-    "lora.target_modules=[first,second]",
+    "lora.target_modules=[first,second,read]",
 )
 MODEL = {"name": "regressor", "family": "regression", "path": ".", "config": None, "revision": None, "stride": 1}
 

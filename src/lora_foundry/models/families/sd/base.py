@@ -134,7 +134,7 @@ class SdBase:
         from lora_foundry.models.targets import target_layers
 
         unet = unet_without_weights(self._layout)
-        return {name: tuple(unet.get_submodule(name).weight.shape) for name in target_layers(unet)}
+        return {name: tuple(unet.get_submodule(name).weight.shape) for name in target_layers({"unet": unet})}
 
     def denoiser_bytes(self, dtype: torch.dtype) -> int:
         """Bytes of the UNet's weights in ``dtype``, from the files' headers."""

@@ -34,7 +34,8 @@ class SdDenoiser:
             gradient_checkpointing: Recompute activations in the backward pass (Chen et al. 2016).
         """
         self.module = unet
-        self.layers: Mapping[str, str] = target_layers(unet)
+        self.components: Mapping[str, nn.Module] = {"unet": unet}
+        self.layers: Mapping[str, str] = target_layers(self.components)
         predicts = read_prediction_type(scheduler_config, prediction_type)
         self.scheduler_config: Mapping[str, Any] = {
             **ddim_config(scheduler_config),

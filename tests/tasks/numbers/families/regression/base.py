@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lora_foundry.models.targets import resolve_targets, target_layers
 
 HIDDEN, ANSWERS = 8, 3
+READER = "text_encoder.text_model.read"
 
 
 class Network(nn.Module):
@@ -25,6 +26,17 @@ class Network(nn.Module):
         return self.second(torch.tanh(self.first(x)))
 
 
+class Reader(nn.Module):
+    """Reads a question for the network, as a text encoder reads a caption; its names are those that files have."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.text_model = nn.ModuleDict({"read": nn.Linear(width, width)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.tanh(self.text_model["read"](x))
+
+
 class Regressor:
     """Implements :class:`lora_foundry.models.protocol.Base`."""
 
@@ -34,8 +46,14 @@ class Regressor:
         self.dtype = dtype
         with torch.random.fork_rng():
             torch.manual_seed(4)
-            self.module = Network(width).to(dtype).requires_grad_(requires_grad=False).eval()
-        self.layers: Mapping[str, str] = target_layers(self.module)
+            made = {"net": Network(width), "text_encoder": Reader(width)}
+        self.components = {
+            name: network.to(dtype).requires_grad_(requires_grad=False).eval() for name, network in made.items()
+        }
+        self.layers: Mapping[str, str] = target_layers(self.components)
+
+    def answer(self, x: Tensor) -> Tensor:
+        return self.components["net"](self.components["text_encoder"](x))
 
     def set_gradient_checkpointing(self, *, enabled: bool) -> None:
         """Nothing is worth computing twice."""
@@ -54,7 +72,7 @@ class RegressorFiles:
         self.base_hash = f"{width:064d}"
 
     def layers(self) -> Mapping[str, tuple[int, ...]]:
-        return {"first": (HIDDEN, self.width), "second": (ANSWERS, HIDDEN)}
+        return {"first": (HIDDEN, self.width), "second": (ANSWERS, HIDDEN), READER: (self.width, self.width)}
 
     def load(self, dtype: torch.dtype) -> Regressor:
         return Regressor(self.width, dtype)

@@ -14,14 +14,13 @@ from lora_foundry.lora.formats.adapter import Adapter
 from lora_foundry.lora.formats.diffusers_file import write_diffusers
 from lora_foundry.lora.formats.metadata import FileMetadata
 from lora_foundry.lora.formats.sidecar import write_sidecar
-from lora_foundry.models.protocol import Base
 from lora_foundry.tasks import Files, FixedRows, Inputs, Judged, Shown, StepRows
 
 
 class Regression:
     """Implements :class:`lora_foundry.tasks.protocol.Task`."""
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Any) -> None:
         self.base = base
 
     def rows(self, member: Any, ordinals: range, dtype: torch.dtype) -> StepRows:
@@ -36,7 +35,7 @@ class Regression:
         return self.judged(inputs).losses
 
     def judged(self, inputs: Inputs) -> Judged:
-        got, asked = self.base.module(inputs["x"]), inputs["y"]
+        got, asked = self.base.answer(inputs["x"]), inputs["y"]
         return Judged(losses=(got - asked).square().mean(1), prediction=got, target=asked)
 
     def whole(self, member: Any) -> float:
@@ -69,7 +68,7 @@ class Regression:
         return {"x": member.material.held_out[0][:2].to(dtype)}
 
     def outputs(self, inputs: Inputs) -> Tensor:
-        return self.base.module(inputs["x"])
+        return self.base.answer(inputs["x"])
 
     def file_metadata(self, member: Any, *, started_at: float) -> FileMetadata:
         return FileMetadata(
