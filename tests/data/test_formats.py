@@ -110,6 +110,14 @@ def test_a_table_that_is_asked_for_and_not_there_is_said(images: Path) -> None:
     ]
 
 
+def test_a_table_of_another_name_is_taken_by_its_own_format_alone(images: Path) -> None:
+    (images / "list.csv").write_text("file_name,text\na.png,a\nb.png,b\n")
+    rows, findings = read(images, "jsonl")
+    assert not rows
+    assert "data.captions=jsonl reads metadata.jsonl, which is not there" in findings.faults[0]
+    assert read(images, "csv")[0] == {"a.png": "a", "b.png": "b"}
+
+
 def test_images_that_the_tables_asked_for_do_not_list_are_told(images: Path, draw: Draw) -> None:
     draw(images / "sub" / "c.png")
     (images / "sub" / "metadata.csv").write_text("file_name,text\nc.png,c\n")

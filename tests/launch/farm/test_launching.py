@@ -13,7 +13,7 @@ from hydra.core.utils import JobStatus
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.launcher import Settings
 from lora_foundry.launch.farm.launching import JobFailedError, Launching
-from lora_foundry.launch.farm.outcome import OUTCOME
+from lora_foundry.launch.farm.outcome import INTERRUPTED, OUTCOME
 from lora_foundry.launch.farm.outside import Outside
 from lora_foundry.wire.outcomes import JobOutcome
 from tests.launch.seeds import Seed, seeds
@@ -117,3 +117,16 @@ def test_skipped_points_have_returns_too_in_order_with_their_stored_loss(launchi
     with pytest.raises(JobFailedError, match="not finite at step 2"):
         _ = returns[2].return_value
     assert len(seen) == 1, "nothing was trained again"
+
+
+@pytest.mark.slow
+def test_an_interrupt_of_the_sweeper_between_two_batches_is_one_of_the_sweep(
+    launching: Launching, seen: list, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launching.train([["lora.rank=4", "tracking=none"]], 0)
+    launching.ending(KeyboardInterrupt)
+    assert OUTCOME.exit_code == INTERRUPTED
+    assert [[one.state for one in outcomes] for outcomes in seen] == [["FINISHED"]]
+    assert "Adapters:" in capsys.readouterr().out, "the table is there all the same"
+    with pytest.raises(KeyboardInterrupt):
+        launching.train([["lora.rank=8", "tracking=none"]], 1)

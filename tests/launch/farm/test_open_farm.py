@@ -117,6 +117,17 @@ def test_jobs_that_were_offered_one_by_one_train_together_once_a_slot_is_free(fa
     assert len(names) == len(set(names)), "each pack has a spool of its own"
 
 
+def test_what_was_found_out_of_sizes_goes_for_later_offers_too(farm: Farms) -> None:
+    made = farm()
+    made.offer(*(_job(seed) for seed in (Seed.GAINS_NOTHING, 1, 2, 3)))
+    made.farm.drain()
+    made.offer(*(_job(seed) for seed in (4, 5, 6)))
+    made.farm.close()
+    made.farm.train()
+    assert made.states() == ["FINISHED"] * 7
+    assert [len(jobs) for _, jobs in made.sent()] == [4, 1, 1, 1, 1, 1, 1]
+
+
 def test_another_thread_offers_and_closes_while_the_farm_waits(farm: Farms) -> None:
     made = farm()
     made.offer(_job(0))

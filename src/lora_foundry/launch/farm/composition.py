@@ -78,12 +78,18 @@ class Composition:
         self._screen.line(f"{task.pack.name}: there is memory for {size} of {len(task.pack.jobs)} together", "yellow")
         return first
 
+    def add(self, tasks: Sequence[Task]) -> None:
+        """More packs, behind those that wait; what was found out of sizes goes for them, too."""
+        self.waiting.put_last(tasks)
+        if any(task.offer is not None for task in tasks):
+            self._recut()
+
     def gather(self, plan: Plan) -> None:
         """Pack together what was offered at different times and waits: no offer knew of the others."""
         gathered = self.waiting.take_offered()
         if gathered:
             configs = {number: self._jobs[number].record.config for number in gathered}
-            self.waiting.put_last(plan(configs))
+            self.add(plan(configs))
 
     def order(self, kind: type[Order], task: Task, jobs: Sequence[int]) -> Order:
         """What a worker is told of ``jobs``: the command that is of ``kind``."""
@@ -128,8 +134,7 @@ class Composition:
         self._journal.write(self._sizes.learn(task.pack.name, configs, event))
         task.places = max(task.places, self._sizes.most(configs).members)
         self._screen.line(f"{task.pack.name}: {in_words(event)}", "dim")
-        for pack in self.waiting.recut(lambda configs: self._sizes.most(configs).members):
-            self._tell(pack)
+        self._recut()
 
     def take_back(self, task: Task, event: HandedBack | Refused) -> None:
         """Jobs that a pack does not train go on in packs of their own."""
@@ -169,6 +174,10 @@ class Composition:
             tasks.append(Task(pack=pack, spool=spool, deaths=task.deaths, not_before=task.not_before, closed=True))
             self._tell(pack)
         self.waiting.put_first(tasks)
+
+    def _recut(self) -> None:
+        for pack in self.waiting.recut(lambda configs: self._sizes.most(configs).members):
+            self._tell(pack)
 
     def _still(self, numbers: Sequence[int]) -> list[int]:
         """Those that are to go on."""

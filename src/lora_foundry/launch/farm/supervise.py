@@ -106,7 +106,7 @@ class Supervisor:
 
     def add(self, tasks: Sequence[Task]) -> None:
         """More packs, behind those that wait; their jobs are known by now."""
-        self._packs.waiting.put_last(tasks)
+        self._packs.add(tasks)
 
     def close(self) -> None:
         """No more come: whatever nothing is left for is given back."""
