@@ -37,6 +37,9 @@ sample: {enabled: true, prompts: [red heart, cat face, bear face, house building
 tracking: {enabled: true, uri: null, root: mlruns, experiment: lora-foundry, flush_s: 2.0}
 """
 DIGEST = "cf539c203c3f86a0118b0dc1e3118a6f44c012838906bae718276e7d76f0adfb"
+PRODIGY_DIGEST = (
+    "717fab5bda79f8f928b3f2ad14e20071b014535d554f0b36a8654a3662d1c8c6"  # with prodigy at rate 1, before options
+)
 
 
 @pytest.fixture
@@ -52,6 +55,12 @@ def test_the_defaults_of_later_keys_have_the_old_digest_so_that_finished_jobs_ar
     now = completed(stored)
     now["data"]["repeats"] = "auto"
     assert config_digest(parse(now)) == DIGEST
+
+
+@pytest.mark.parametrize("options", [None, {}, {"d_coef": 1.0, "safeguard_warmup": False}])
+def test_options_that_say_what_was_meant_before_have_the_old_digest(stored: dict[str, Any], options: object) -> None:
+    stored["optimizer"] |= {"name": "prodigy", "lr": 1.0, "options": options}
+    assert config_digest(parse_stored(stored)) == PRODIGY_DIGEST
 
 
 @pytest.mark.parametrize(
