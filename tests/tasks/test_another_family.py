@@ -13,9 +13,10 @@ from lora_foundry.config import ConfigError, parse
 from lora_foundry.config.compose import compose_job
 from lora_foundry.config.hints import known_keys
 from lora_foundry.training.checkpoint import Part
-from lora_foundry.wire.events import ImageEvent, MetricsEvent, StateEvent
+from lora_foundry.training.sink import ListSink
+from lora_foundry.wire.events import ImageEvent, MetricsEvent, StateEvent, TagsEvent
 from tests.tasks.numbers.families.regression.base import READER
-from tests.tasks.numbers.training import composed, raw_job, there, train
+from tests.tasks.numbers.training import composed, prepared, raw_job, there, train
 from tests.training.world import distance
 
 LIMIT = 1e-9  # as in the equality contract
@@ -99,3 +100,14 @@ def test_nobody_elses_bases_have_its_keys() -> None:
         "objective.third: no key of bases of this model.family; those of regression have it"
     ]
     assert {"objective.third", "objective.snr_gamma", "model.width"} <= set(known_keys())
+
+
+def test_its_data_is_looked_at_and_its_members_are_made_as_those_of_pictures_are(tmp_path: Path) -> None:
+    sink = ListSink(tmp_path)
+    jobs = {"one": ("data.name=numbers1",), "few": ("data.name=numbers4",), "many": ("data.name=numbers40",)}
+    members = prepared(jobs, tmp_path, sink)
+    assert {member.name: len(member.material.train[0]) for member in members} == {"few": 4, "many": 40}
+    failed = [(event.job, event.error) for event in sink.events if isinstance(event, StateEvent)]
+    assert [(job, "got 1 questions" in str(error)) for job, error in failed] == [(0, True)]
+    tags = [event.values for event in sink.events if isinstance(event, TagsEvent) and event.job == 1]
+    assert tags == [{"warning.numbers": "few questions"}]

@@ -175,8 +175,8 @@ class BaseFiles(Protocol):
     def layers(self) -> Mapping[str, tuple[int, ...]]:
         """Shapes of the weights of the layers that an adapter can target, by dotted name; no weight is read."""
 
-    def denoiser_bytes(self, dtype: torch.dtype) -> int:
-        """Bytes of the denoiser's weights in ``dtype``, from the files' headers."""
+    def weight_bytes(self, dtype: torch.dtype) -> int:
+        """Bytes of the weights that a training keeps in memory, in ``dtype``, from the files' headers."""
 
     def image_encoder(self, *, dtype: torch.dtype, device: torch.device) -> ImageEncoder:
         """Encoder of pictures, weights not read yet."""

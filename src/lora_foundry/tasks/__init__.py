@@ -2,8 +2,6 @@
 
 Other rooms use of it:
 
-- ``denoising.preparing``: from checked images to material;
-- ``denoising.prompts``: what a job draws;
 - ``denoising.task``: denoising latents, as a task;
 - ``metrics``: what is measured of a member on its fixed rows, a file each;
 - ``opening``: from a base's files to the task that is learned on it;

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lora_foundry.config import JobConfig
+    from lora_foundry.config.warned import Warned
     from lora_foundry.data.cache import TensorCache
+    from lora_foundry.data.inventory import Inventory
     from lora_foundry.data.order import SampleOrder
     from lora_foundry.lora.bank import AdapterBank
     from lora_foundry.lora.formats.adapter import Adapter
     from lora_foundry.lora.formats.metadata import FileMetadata
-    from lora_foundry.models.protocol import Base
+    from lora_foundry.models.protocol import Base, BaseFiles
 
 T = TypeVar("T")
 Inputs = dict[str, "Tensor"]
@@ -102,6 +104,85 @@ class Judged:
     losses: Tensor
     prediction: Tensor
     target: Tensor
+
+
+class Sound(Protocol):
+    """A job's data, read and found sound; what it consists of, its task knows."""
+
+    @property
+    def data_hash(self) -> str:
+        """Hex digest of all that is learned from and judged on."""
+
+    @property
+    def warnings(self) -> tuple[Warned, ...]:
+        """What people are warned of, which stops nothing."""
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """What was left out of it, a line each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What a member is made with.
+
+    Attributes:
+        material: What it learns from, as its task has it.
+        repeats: How often each of its samples counts in an epoch.
+        inventory: The data file by file; None for data that is no files.
+    """
+
+    material: Any
+    repeats: Sequence[int]
+    inventory: Inventory | None = None
+
+
+Patience = Callable[[Any, "torch.device"], Any]
+"""Wraps an encoder so that it can be stopped between two batches, and gives way where memory is short."""
+
+
+class Preparation(Protocol):
+    """From jobs' configurations to what their members learn from; jobs with equal data share it."""
+
+    def key(self, config: JobConfig) -> object:
+        """Equal for jobs whose data is read and found sound once."""
+
+    def check(self, config: JobConfig, files: BaseFiles) -> Sound:
+        """Read a job's data and look at all of it, before any weight is.
+
+        Raises:
+            lora_foundry.data.records.DataError: With everything that is wrong with it.
+        """
+
+    def warnings(self, config: JobConfig, files: BaseFiles, data: Sound) -> list[Warned]:
+        """What people are warned of besides, of this job."""
+
+    def make(  # what it is made of
+        self,
+        config: JobConfig,
+        files: BaseFiles,
+        data: Sound,
+        *,
+        device: torch.device,
+        cache: TensorCache,
+        patience: Patience,
+        log: Callable[[str], None],
+    ) -> Made:
+        """The material of one job.
+
+        Args:
+            config: The job's.
+            files: Its base.
+            data: What :meth:`check` found.
+            device: Where to encode.
+            cache: Where encodings are kept.
+            patience: What encoders are wrapped by.
+            log: Is told of progress.
+
+        Raises:
+            lora_foundry.data.records.DataError: When an encoding is not finite.
+            lora_foundry.models.protocol.BaseError: When an encoder cannot be read.
+        """
 
 
 class Trainee(Protocol):

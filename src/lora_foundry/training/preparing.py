@@ -14,13 +14,11 @@ from lora_foundry.config import ConfigError, JobConfig
 from lora_foundry.config.length import too_long_a_warmup, total_steps
 from lora_foundry.config.warned import Warned
 from lora_foundry.data.cache import TensorCache
-from lora_foundry.data.checks import CheckedData, check_data
 from lora_foundry.data.order import SampleOrder
 from lora_foundry.data.records import DataError
 from lora_foundry.models.protocol import BaseError
 from lora_foundry.models.targets import kinds_of, resolve_targets
-from lora_foundry.tasks.denoising.preparing import Materials, data_key
-from lora_foundry.tasks.denoising.prompts import prompt_warnings
+from lora_foundry.tasks.opening import open_preparation
 from lora_foundry.training.bases import device_of
 from lora_foundry.training.continuing import check_start
 from lora_foundry.training.job_config import read_config
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lora_foundry.models.protocol import BaseFiles
+    from lora_foundry.tasks.protocol import Preparation, Sound
     from lora_foundry.training.bases import Bases
     from lora_foundry.training.sink import Sink
     from lora_foundry.wire.commands import PackedJob
@@ -47,7 +46,7 @@ class Checked:
     job: PackedJob
     config: JobConfig
     files: BaseFiles
-    data: CheckedData
+    data: Sound
 
 
 Limit = Callable[[float | None, int, torch.device], str | None]
@@ -67,7 +66,8 @@ def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink, too_small: L
         too_small: Says why ``memory.limit_gib`` cannot do with a base of so many bytes on a device, or None.
     """
     checked: list[Checked] = []
-    seen: dict[object, CheckedData] = {}
+    seen: dict[object, Sound] = {}
+    preparations = _Preparations()
     told: set[Warned] = set()
     for job in jobs:
         try:
@@ -77,20 +77,20 @@ def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink, too_small: L
             if config.memory.limit_gib is not None:
                 files.import_libraries()
             unused = _check_adapter(job, config, files)
-            weights = files.denoiser_bytes(DTYPES[config.trainer.precision].base)
+            weights = files.weight_bytes(DTYPES[config.trainer.precision].base)
             _refuse(too_small(config.memory.limit_gib, weights, device))
-            key = (data_key(config.data), config.model)
+            preparation = preparations.of(config)
+            key = (config.model.family, preparation.key(config))
             first = key not in seen
             if first:
-                seen[key] = check_data(config.data, count_tokens=files.count_tokens, max_tokens=files.max_tokens)
+                seen[key] = preparation.check(config, files)
                 for line in seen[key].skipped:
                     sink.emit(LogEvent(job=job.job, level="warning", message=line))
             warn_all(sink, job.job, seen[key].warnings, aloud=first)
-            captions = [record.caption for record in seen[key].val]
             warnings = [
                 *(Warned(topic="base", text=line) for line in files.remarks),
                 *(Warned(topic="init-from", text=line) for line in unused),
-                *prompt_warnings(config, captions, files.count_tokens, files.max_tokens),
+                *preparation.warnings(config, files, seen[key]),
             ]
             warn_all(sink, job.job, warnings, aloud=not told.issuperset(warnings))
             told.update(warnings)
@@ -111,13 +111,27 @@ def _refuse(problem: str | None) -> None:
         raise ConfigError([problem])
 
 
+class _Preparations:
+    """One for each family that jobs come with; it shares what they have in common."""
+
+    def __init__(self) -> None:
+        self._opened: dict[str, Preparation] = {}
+
+    def of(self, config: JobConfig) -> Preparation:
+        family = config.model.family
+        if family not in self._opened:
+            self._opened[family] = open_preparation(family)
+        return self._opened[family]
+
+
 class Encoders:
-    """Makes members of checked jobs, with latents and text states from the cache or computed now."""
+    """Makes members of checked jobs, with what is encoded from the cache or computed now."""
 
     def __init__(self, sink: Sink, stop: Callable[[], bool] = never) -> None:
-        """Take in where events go, and what is asked between two batches of images or captions."""
+        """Take in where events go, and what is asked between two batches of what is encoded."""
         self._sink = sink
-        self._materials = Materials(lambda encoder, device: _Patient(encoder, stop, device))
+        self._stop = stop
+        self._preparations = _Preparations()
 
     def members(self, checked: list[Checked]) -> list[Member]:
         """A member a job; jobs with equal data share its tensors. A job whose data cannot be encoded is FAILED."""
@@ -132,8 +146,14 @@ class Encoders:
     def _member(self, checked: Checked) -> Member:
         config, job = checked.config, checked.job
         cache = TensorCache(Path(config.data.cache_dir))
-        made = self._materials.make(
-            config, checked.files, checked.data, device=device_of(config), cache=cache, log=self._log(job.job)
+        made = self._preparations.of(config).make(
+            config,
+            checked.files,
+            checked.data,
+            device=device_of(config),
+            cache=cache,
+            patience=lambda encoder, device: _Patient(encoder, self._stop, device),
+            log=self._log(job.job),
         )
         order = SampleOrder.of(config.data, seed=config.seed, n_images=len(made.repeats), repeats=made.repeats)
         steps = total_steps(config, order.epoch)
@@ -168,7 +188,7 @@ class _Patient:
 
     def __init__(
         self,
-        encoder: Any,  # noqa: ANN401  # of images or of captions
+        encoder: Any,  # noqa: ANN401  # of whatever the task has encoded
         stop: Callable[[], bool],
         device: torch.device,
     ) -> None:

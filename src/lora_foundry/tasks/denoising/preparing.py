@@ -4,43 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from lora_foundry.config.paths import locate
-from lora_foundry.data.checks import CheckedData, validation_view
+from lora_foundry.data.checks import CheckedData, check_data, validation_view
 from lora_foundry.data.encoding import EncodedData, encode_captions, encode_data
 from lora_foundry.data.inventory import Inventory, take_inventory
 from lora_foundry.tasks.denoising.material import Material, Prompts
-from lora_foundry.tasks.denoising.prompts import prompts_of
+from lora_foundry.tasks.denoising.prompts import prompt_warnings, prompts_of
+from lora_foundry.tasks.protocol import Made, Patience
 
 if TYPE_CHECKING:
     from lora_foundry.config import JobConfig
     from lora_foundry.config.schema import DataConfig
+    from lora_foundry.config.warned import Warned
     from lora_foundry.data.cache import TensorCache
     from lora_foundry.models.protocol import BaseFiles, CaptionEncoder, ImageEncoder
 
 # Latents and text states are made and kept in fp32 whatever the base trains in: they are made once, the
 # fp16 VAEs of this field overflow, and jobs of different precision then share one cache.
 _CACHE_DTYPE = torch.float32
-Patience = Callable[[Any, torch.device], Any]
-"""Wraps an encoder so that it can be stopped between two batches, and gives way where memory is short."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Made:
-    """What a member is made with.
-
-    Attributes:
-        material: What it learns from.
-        repeats: How often each image counts in an epoch.
-        inventory: The data set file by file.
-    """
-
-    material: Material
-    repeats: list[int]
-    inventory: Inventory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,13 +37,24 @@ class _Shared:
     inventory: Inventory
 
 
-class Materials:
-    """Makes the material of jobs; those with equal data share its tensors."""
+class DenoisingPreparation:
+    """Implements :class:`lora_foundry.tasks.protocol.Preparation` for captioned images."""
 
-    def __init__(self, patience: Patience) -> None:
-        """Take in what encoders are wrapped by."""
-        self._patience = patience
+    def __init__(self) -> None:
         self._shared: dict[object, _Shared] = {}
+
+    def key(self, config: JobConfig) -> object:
+        """What decides images and captions, and the base, whose tokenizer looks at the captions."""
+        return (data_key(config.data), config.model)
+
+    def check(self, config: JobConfig, files: BaseFiles) -> CheckedData:
+        """See :func:`lora_foundry.data.checks.check_data`."""
+        return check_data(config.data, count_tokens=files.count_tokens, max_tokens=files.max_tokens)
+
+    def warnings(self, config: JobConfig, files: BaseFiles, data: CheckedData) -> list[Warned]:
+        """Of the prompts that will be drawn."""
+        captions = [record.caption for record in data.val]
+        return prompt_warnings(config, captions, files.count_tokens, files.max_tokens)
 
     def make(  # what it is made of
         self,
@@ -68,25 +64,13 @@ class Materials:
         *,
         device: torch.device,
         cache: TensorCache,
+        patience: Patience,
         log: Callable[[str], None],
     ) -> Made:
-        """The material of one job.
-
-        Args:
-            config: The job's.
-            files: Its base.
-            data: Its images, checked.
-            device: Where to encode.
-            cache: Where encodings are kept.
-            log: Is told of progress.
-
-        Raises:
-            lora_foundry.data.records.DataError: When an encoding is not finite.
-            lora_foundry.models.protocol.BaseError: When an encoder cannot be read.
-        """
-        images = self._patience(files.image_encoder(dtype=_CACHE_DTYPE, device=device), device)
-        captions = self._patience(files.caption_encoder(dtype=_CACHE_DTYPE, device=device), device)
-        key = (data_key(config.data), config.model, data.data_hash)
+        """Latents and text states of the images and prompts."""
+        images = patience(files.image_encoder(dtype=_CACHE_DTYPE, device=device), device)
+        captions = patience(files.caption_encoder(dtype=_CACHE_DTYPE, device=device), device)
+        key = (self.key(config), data.data_hash)
         try:
             if key not in self._shared:
                 self._shared[key] = _encode(config.data, data, images, captions, cache, log)
@@ -154,3 +138,6 @@ def data_key(data: DataConfig) -> tuple[object, ...]:
         data.on_bad,
         data.cache_dir,
     )
+
+
+open_preparation = DenoisingPreparation

@@ -136,7 +136,7 @@ class SdBase:
         unet = unet_without_weights(self._layout)
         return {name: tuple(unet.get_submodule(name).weight.shape) for name in target_layers({"unet": unet})}
 
-    def denoiser_bytes(self, dtype: torch.dtype) -> int:
+    def weight_bytes(self, dtype: torch.dtype) -> int:
         """Bytes of the UNet's weights in ``dtype``, from the files' headers."""
         return self._layout.numbers_of("unet") * dtype.itemsize
 

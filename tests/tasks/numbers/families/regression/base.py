@@ -74,6 +74,9 @@ class RegressorFiles:
     def layers(self) -> Mapping[str, tuple[int, ...]]:
         return {"first": (HIDDEN, self.width), "second": (ANSWERS, HIDDEN), READER: (self.width, self.width)}
 
+    def weight_bytes(self, dtype: torch.dtype) -> int:
+        return sum(rows * columns for rows, columns in self.layers().values()) * dtype.itemsize
+
     def load(self, dtype: torch.dtype) -> Regressor:
         return Regressor(self.width, dtype)
 
