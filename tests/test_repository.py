@@ -234,3 +234,27 @@ def test_make_help_lists_the_targets() -> None:
     printed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607
     assert "make demo" in printed
     assert "make test" in printed
+
+
+_ROOM = "commands|config|data|launch|lora|memory|models|objectives|report|tasks|tracking|training|wire|wiring|worker"
+_CITED = re.compile(rf"(?<![\w/<{{*.])((?:src|docs|conf|{_ROOM})/[\w/.-]+\.(?:py|md|yaml|bash))")
+_REFERRED = re.compile(r":(?:mod|class|func|data|attr|meth):`~?(lora_foundry[\w.]+)`")
+
+
+@pytest.mark.parametrize("path", files(".py", below=ROOT / "src"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_comments_cite_what_is_there(path: Path) -> None:
+    text = path.read_text()
+    package = ROOT / "src/lora_foundry"
+    places = (ROOT, package, package / "launch", path.parent)
+    assert [name for name in _CITED.findall(text) if not any((place / name).exists() for place in places)] == []
+    for name in _REFERRED.findall(text):
+        parts = name.split(".")
+        depth = next(n for n in range(len(parts), 0, -1) if _module(parts[:n]) is not None)
+        module = _module(parts[:depth])
+        assert module is not None
+        assert depth == len(parts) or re.search(rf"\b{parts[depth]}\b", module.read_text()), name
+
+
+def _module(parts: list[str]) -> Path | None:
+    place = ROOT / "src" / "/".join(parts)
+    return next((one for one in (place.with_suffix(".py"), place / "__init__.py") if one.exists()), None)
