@@ -141,7 +141,7 @@ def test_options_on_the_search_path_are_known(command: Command, tmp_path: Path) 
 
 def test_failures_that_a_launch_returns_are_looked_at(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever launched: Hydra itself looks at no return of a multirun."""
-    monkeypatch.setattr(Launching, "launch", lambda *_: [JobReturn(status=JobStatus.FAILED)])
+    monkeypatch.setattr(Launching, "train", lambda *_, **__: [JobReturn(status=JobStatus.FAILED)])
     assert command("seed=1").code == 1
 
 
