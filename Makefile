@@ -31,7 +31,7 @@ quick: $(STAMP)  ## most tests, in under a minute on two cores: before each comm
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile --quick -q $(ARGS)
 
 test: $(STAMP)  ## every test
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 ui: $(STAMP)  ## MLflow UI on http://127.0.0.1:5000 over mlruns/
 	@store="$$(PYTHONPATH=src $(PY) -c 'from lora_foundry.tracking.addresses import default_store; print(default_store())')" && \
