@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from lora_foundry.config.called import command_line
+from lora_foundry.config.ending import INTERRUPTED
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.surroundings import settle
 from lora_foundry.launch.records.finding import NotFoundError, add_root, find, root_words
@@ -15,7 +16,7 @@ from lora_foundry.launch.records.journal import is_held
 from lora_foundry.launch.records.ledger import sweep_at
 from lora_foundry.wire.control import ask_to_stop
 
-OK, NOT_YET, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, NOT_YET, WRONG_INPUT = 0, 1, 2
 
 
 def main(words: list[str] | None = None) -> int:

@@ -11,9 +11,14 @@ from typing import NoReturn
 
 from lora_foundry.config.collector import before_exit
 
+INTERRUPTED = 130
+
 
 def run(main: Callable[[], int]) -> NoReturn:
-    """Run a command and end the process with its exit code; 0 where its reader left before it had said all."""
+    """Run a command and end the process with its exit code; 0 where its reader left before it had said all.
+
+    An interrupt that comes from here on asks for nothing that is not done.
+    """
     try:
         code = main()
         sys.stdout.flush()
@@ -21,6 +26,9 @@ def run(main: Callable[[], int]) -> NoReturn:
     except BrokenPipeError:
         code = 0
         _say_no_more()
+    except KeyboardInterrupt:  # after the command's last word: whatever trains counts interrupts itself
+        code = INTERRUPTED
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     before_exit()
     sys.exit(code)
 

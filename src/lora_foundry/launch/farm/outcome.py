@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lora_foundry.config.ending import INTERRUPTED
 from lora_foundry.wire.states import AS_MEANT, State
 
-OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, WRONG_INPUT = 0, 1, 2
 
 
 @dataclass(slots=True)
