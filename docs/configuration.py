@@ -17,6 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lora_foundry.config import usual  # noqa: E402
 from lora_foundry.config.choices import Choice  # noqa: E402 - needs the path above
 from lora_foundry.config.hints import chosen_among, group_classes, hints_of  # noqa: E402
 from lora_foundry.config.parse import value_words  # noqa: E402
@@ -29,7 +30,8 @@ HEAD = """# Configuration
 
 A job is composed from YAML groups under `conf/`. Any value can be set on the command line (`lora.rank=16`), and
 swept with commas and `-m` (`lora.rank=4,8,16 -m`). A whole group is exchanged by its name (`sample=none`,
-`optimizer=prodigy`). `python -m src.train --cfg job` shows what was composed.
+`optimizer=prodigy`). `python -m src.train --cfg job` shows what was composed. Where a default is given for each base,
+its own file in `conf/model/` tells it (`usual`).
 
 Every point of a sweep is checked before anything starts; all wrong keys and values are listed at once, with what is
 allowed and the nearest right key.
@@ -79,7 +81,14 @@ def load_group(group: str, name: str) -> dict[str, Any]:
 
 
 def shown(value: object) -> str:
-    """A default as it stands in YAML."""
+    """A default as it stands in YAML; where each base's file tells its own, all of them."""
+    reference = re.fullmatch(rf"\$\{{model\.{usual.NODE}\.(\w+)\}}", str(value))
+    if reference:
+        bases: dict[str, list[str]] = {}
+        for file in sorted((ROOT / "conf" / "model").glob("*.yaml")):
+            told = load_group("model", file.stem)[usual.NODE][reference[1]]
+            bases.setdefault(shown(told), []).append(f"`{file.stem}`")
+        return ", ".join(f"{default} of {' and '.join(names)}" for default, names in bases.items())
     text = yaml.safe_dump(value, default_flow_style=True, width=1000)
     return f"`{text.replace('...', '').replace(chr(10), '')}`"
 

@@ -36,7 +36,7 @@ GROUPS = {
 SWEEP_FILES = sorted(SWEEPS.glob("*.yaml"))
 EXPERIMENTS = [file for file in GROUP_FILES if file.parts[0] == "experiment"]
 NEEDS = {  # what only the user can say
-    "data/folder": ["data.path=./photos", "data.resolution=64"],
+    "data/folder": ["data.path=./photos"],
     "experiment/sd15_photos": ["data.path=./photos"],
 }
 

@@ -159,7 +159,7 @@ def test_every_key_is_required(raw: dict[str, Any], leaf: str) -> None:
     del node[name]
     assert the_problem(raw) == f"{leaf}: no value; give one with {leaf}=..."
     node[name] = "???"
-    assert the_problem(raw) == f"{leaf}: no value; give one with {leaf}=..."
+    assert the_problem(raw).startswith(f"{leaf}: no value; give one with {leaf}=...")
 
 
 def test_wrong_keys_values_limits_and_broken_rules_of_other_groups_come_at_once(with_values: Change) -> None:

@@ -37,6 +37,7 @@ Other rooms use of it:
 - ``surroundings``: what a process finds around it and must not obey;
 - ``tensorfile``: the header of a safetensors file;
 - ``unicode``: texts that no file and no tokenizer takes;
+- ``usual``: what a training on a base usually takes, where nobody says otherwise;
 - ``version``: which code this is;
 - ``warned``: what a person is warned of.
 """

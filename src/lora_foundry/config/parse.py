@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import difflib
 import math
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lora_foundry.config import usual
 from lora_foundry.config.choices import Choice, Choices, Options
 from lora_foundry.config.constraints import Constraint, IsPath
 from lora_foundry.config.earlier import completed
@@ -56,7 +58,8 @@ def parse(cfg: DictConfig | dict[str, Any]) -> JobConfig:
     """
     raw = _plain(cfg)
     problems: list[str] = []
-    resolved = _resolve_alpha({str(k): v for k, v in raw.items() if k != "hydra"}, problems)
+    told = usual.without({str(k): v for k, v in raw.items() if k != "hydra"}, problems)
+    resolved = _resolve_alpha(told, problems)
     sound = _read_group(JobConfig, resolved, "", problems)
     problems.extend(broken_rules(sound))
     if problems:
@@ -74,6 +77,9 @@ def parse_stored(cfg: DictConfig | dict[str, Any]) -> JobConfig:
 
 
 def _plain(cfg: object) -> dict[Any, Any]:
+    if isinstance(cfg, DictConfig):
+        cfg = copy.deepcopy(cfg)
+        usual.fill_in(cfg)
     try:
         raw = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg
     except OmegaConfBaseException as error:
@@ -133,7 +139,7 @@ def _read_group(cls: type, raw: object, prefix: str, problems: list[str]) -> dic
         if choices is not None:
             sound |= {name: options} if (options := _read_options(choices, raw, where, problems)) is not None else {}
         elif name not in raw or raw[name] == "???":
-            problems.append(f"{where}: no value; give one with {where}=...")
+            problems.append(f"{where}: no value; give one with {where}=...{_by_the_base(where) if name in raw else ''}")
         elif classes := group_classes(hint):
             group = classes.get(_family(raw), next(iter(classes.values())))
             fields = _read_group(group, raw[name], f"{where}.", problems)
@@ -146,6 +152,11 @@ def _read_group(cls: type, raw: object, prefix: str, problems: list[str]) -> dic
                 allowed = wrong if _holds_unicode(raw[name]) else f"{value_words(hint)}{_UNICODE}"
                 problems.append(f"{where}: got {_show(raw[name])}, allowed is {allowed}")
     return sound
+
+
+def _by_the_base(key: str) -> str:
+    name = usual.OF_BASES.get(key)
+    return "" if name is None else f", or for all trainings on this base with {usual.NODE}.{name} in the model's file"
 
 
 def _unknown(key: str, hints: dict[str, Any]) -> str:

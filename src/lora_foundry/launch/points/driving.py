@@ -28,6 +28,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import Container, DictConfig, OmegaConf
 
+from lora_foundry.config import usual
 from lora_foundry.config.called import command_line
 from lora_foundry.config.errors import SweepError
 from lora_foundry.launch.points.argv import CommandLine
@@ -195,6 +196,7 @@ def _show_config(hydra: Hydra, line: CommandLine, kind: str) -> None:
 def _print_config(hydra: Hydra, line: CommandLine, kind: str, config: DictConfig) -> None:
     HydraConfig.instance().set_config(config)
     OmegaConf.set_readonly(config.hydra, None)
+    usual.as_used(config)
     shown: object = hydra.get_sanitized_cfg(config, kind)
     package = line.value("--package")
     if package not in (None, "_global_"):

@@ -12,6 +12,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from lora_foundry.config import usual
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.parse import ConfigError, parse
 from lora_foundry.config.rules import warnings_about
@@ -32,7 +33,8 @@ class Point:
         index: The job's number in its sweep.
         words: Its override list, as Hydra gave it.
         config: The checked configuration.
-        values: What Hydra composed, without the ``hydra`` node, interpolations resolved.
+        values: What Hydra composed, interpolations resolved, without the ``hydra`` node and what is not a job's own
+            (:mod:`lora_foundry.config.usual`).
         hydra_cfg: The whole of it, for the job's ``.hydra/hydra.yaml``.
         dir: The job's folder.
         warnings: What the user is warned of before it trains.
@@ -189,6 +191,7 @@ def _resolved(composed: DictConfig, master: DictConfig, index: int) -> tuple[Pat
         folder = Path(str(composed.hydra.sweep.dir), str(composed.hydra.sweep.subdir)).absolute()
         with read_write(composed.hydra.runtime), open_dict(composed.hydra.runtime):
             composed.hydra.runtime.output_dir = str(folder)
+        usual.fill_in(composed)
         raw: dict[str, Any] = {
             str(key): OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
             for key, node in composed.items_ex(resolve=True)
@@ -212,7 +215,7 @@ def _checked(
         index=index,
         words=tuple(words),
         config=config,
-        values=values,
+        values=usual.without(values, []),
         hydra_cfg=_only_hydra(composed),
         dir=folder,
         warnings=(*warnings_about(config), *recording.warnings),
