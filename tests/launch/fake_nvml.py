@@ -6,11 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 
+import pytest
+
+from lora_foundry.launch.machines.devices import Driver, Gpu
+
 GIB = 2**30
 
 
 class NVMLError(Exception):
     """Whatever the driver refuses."""
+
+
+def see(monkeypatch: pytest.MonkeyPatch, *cards: Gpu) -> None:
+    """Local workers have these cards, whatever torch is installed."""
+    monkeypatch.setattr("lora_foundry.launch.machines.cards.ask_driver", lambda: Driver(cards=cards))
+    monkeypatch.setattr("lora_foundry.launch.machines.engines.local.torch_build", lambda: None)
 
 
 @dataclass(kw_only=True)
@@ -28,14 +38,14 @@ class Card:
     gone: bool = False
 
 
-def fake_nvml(cards: Sequence[Card], *, driver: bool = True) -> ModuleType:
+def fake_nvml(cards: Sequence[Card], *, driver: bool = True, problem: str | None = None) -> ModuleType:
     """To be put into ``sys.modules["pynvml"]``; counts how often it was opened and shut."""
     nvml = ModuleType("pynvml")
     state = SimpleNamespace(open=0)
 
     def init() -> None:
-        if not driver:
-            raise NVMLError("NVML Shared Library Not Found")
+        if problem or not driver:
+            raise NVMLError(problem or "NVML Shared Library Not Found")
         state.open += 1
 
     def shutdown() -> None:
@@ -73,6 +83,7 @@ def fake_nvml(cards: Sequence[Card], *, driver: bool = True) -> ModuleType:
         NVML_DEVICE_MIG_ENABLE=1,
         nvmlInit=init,
         nvmlShutdown=shutdown,
+        nvmlSystemGetDriverVersion=lambda: "580.95.05",
         nvmlDeviceGetCount=lambda: len(cards),
         nvmlDeviceGetHandleByIndex=handle,
         nvmlDeviceGetPciInfo=lambda card: SimpleNamespace(domain=0, bus=card.bus, device=0),

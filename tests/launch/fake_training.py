@@ -60,11 +60,18 @@ class FakeTraining:
         pid: Who notes it.
         now: The clock of the events (Unix seconds).
         config_of: Reads the configuration of the job in a folder.
+        refuses: Why it does not train on its device, if so.
     """
 
     def __init__(
-        self, sweep_dir: Path, pid: int, now: Callable[[], float], config_of: Callable[[Path], JobConfig]
+        self,
+        sweep_dir: Path,
+        pid: int,
+        now: Callable[[], float],
+        config_of: Callable[[Path], JobConfig],
+        refuses: str | None = None,
     ) -> None:
+        self.refuses = refuses
         self.sweep_dir = sweep_dir
         self.pid = pid
         self.now = now
@@ -104,7 +111,10 @@ class FakeTraining:
             DiesNow: When the worker is to die.
             HangsNow: When it is to do nothing more.
         """
-        if self.pack is None:
+        if self.packs and self.refuses is not None:
+            PackPlan(self, self.packs.pop(0)).tell("worker", None, state="no_device", reason=self.refuses)
+            self.leaving = True
+        elif self.pack is None:
             if self.packs:
                 self.pack = PackPlan(self, self.packs.pop(0))
                 self.pack.start()

@@ -146,6 +146,7 @@ class MemoryEngine:
         configs: Folder of a job to its configuration; null reads what lies there.
         unstartable: How many starts fail before the first that does not.
         queues: Seconds that each of the first workers waits for its machine.
+        refused: Name of a slot to why its workers do not train on its device; may change.
         blocking: Is called inside the second start: an engine that returns late, against the protocol.
 
     Attributes:
@@ -160,8 +161,10 @@ class MemoryEngine:
         configs: Mapping[Path, JobConfig] | None = None,
         unstartable: int = 0,
         queues: Sequence[float] = (),
+        refused: Mapping[str, str] | None = None,
         blocking: Callable[[], object] | None = None,
     ) -> None:
+        self._refused = {} if refused is None else refused
         self._queues = list(queues)
         self._blocking = blocking
         self._starts = 0
@@ -182,7 +185,9 @@ class MemoryEngine:
         if self._starts == 2 and self._blocking is not None:
             self._blocking()
         queue_s = self._queues.pop(0) if self._queues else 0.0
-        training = FakeTraining(sweep_dir, len(self.started) + 1, self._clock.time, self._config_of)
+        training = FakeTraining(
+            sweep_dir, len(self.started) + 1, self._clock.time, self._config_of, self._refused.get(slot.name)
+        )
         log = sweep_dir / f"worker-{slot.name}.log"
         self.started.append(MemoryWorker(training, log, self._clock, queue_s))
         return self.started[-1]

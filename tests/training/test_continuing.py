@@ -193,6 +193,8 @@ def test_another_rank_is_refused_where_the_rank_is_only_the_default(
 class Bases:
     """Finds that base, and cannot load it."""
 
+    device = torch.device("cpu")
+
     def files(self, _config: object) -> Files:
         return Files()
 

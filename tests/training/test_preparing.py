@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -17,6 +18,8 @@ from lora_foundry.training.sink import ListSink
 from lora_foundry.wire.commands import PackedJob
 from lora_foundry.wire.events import Event, LogEvent, StateEvent, TagsEvent
 from tests.training.stored import store
+
+CPU = torch.device("cpu")
 
 Check = Callable[..., tuple[list[Checked], list[Event]]]
 
@@ -32,7 +35,7 @@ def check(tmp_path: Path) -> Check:
             folder = store(tmp_path / "sweep" / str(number), *own, f"data.cache_dir={tmp_path}/cache", *words)
             packed.append(PackedJob(job=number, name=f"j{number}", dir=folder, resume=False))
         sink = ListSink(tmp_path / "sweep")
-        return check_jobs(packed, Bases(), sink), sink.events
+        return check_jobs(packed, Bases(CPU), sink), sink.events
 
     return run
 
@@ -90,7 +93,7 @@ def test_half_an_emoji_fails_its_job_alone_with_file_and_line_and_can_be_skipped
 @pytest.mark.usefixtures("photos")
 def test_a_member_draws_images_as_often_as_they_repeat_and_counts_them_in_epochs(check: Check, tmp_path: Path) -> None:
     checked, _ = check(("trainer.epochs=2", "sample=none"), ("trainer.epochs=2", "sample=none", "data.repeats=none"))
-    members = Encoders(ListSink(tmp_path)).members(checked)
+    members = Encoders(ListSink(tmp_path), CPU).members(checked)
     assert [member.order.epoch for member in members] == [30, 3]
     assert [member.total_steps for member in members] == [15, 2]
     assert members[0].total_steps == total_steps(members[0].config, 30)
@@ -104,7 +107,7 @@ def test_a_job_of_an_earlier_version_takes_each_image_once(check: Check, tmp_pat
         del config.data[key]
     OmegaConf.save(config, file)
     sink = ListSink(tmp_path)
-    (one,) = check_jobs([PackedJob(job=0, name="old", dir=stored, resume=True)], Bases(), sink)
+    (one,) = check_jobs([PackedJob(job=0, name="old", dir=stored, resume=True)], Bases(CPU), sink)
     assert {record.repeats for record in one.data.train} == {1}
     assert not lines(sink.events)
     (new,), _ = check(())

@@ -12,6 +12,7 @@ from lora_foundry.wire.commands import (
     Command,
     ExitCommand,
     JoinCommand,
+    OwnDevice,
     PackCommand,
     PackedJob,
     PruneJobCommand,
@@ -21,6 +22,8 @@ from lora_foundry.wire.commands import (
 from lora_foundry.wire.control import FILE, Control, ask_to_stop
 
 JOB = PackedJob(job=3, dir=Path("/d"), name="n", resume=True)
+CARD = OwnDevice(kind="cuda", memory=8)
+_DEVICE = '"device": {"kind": "cuda", "memory": 8}, '
 _JOBS = '"jobs": [{"job": 3, "dir": "/d", "name": "n", "resume": true}]'
 
 
@@ -28,12 +31,12 @@ _JOBS = '"jobs": [{"job": 3, "dir": "/d", "name": "n", "resume": true}]'
     ("command", "written"),
     [
         (
-            PackCommand(pack="p", spool=Path("/s"), least_gain=None, jobs=(JOB,)),
-            '{"cmd": "pack", "pack": "p", "spool": "/s", "least_gain": null, ' + _JOBS + "}",
+            PackCommand(pack="p", spool=Path("/s"), device=CARD, least_gain=None, jobs=(JOB,)),
+            '{"cmd": "pack", "pack": "p", "spool": "/s", ' + _DEVICE + '"least_gain": null, ' + _JOBS + "}",
         ),
         (
-            JoinCommand(pack="p", spool=Path("/s"), least_gain=1.05, jobs=(JOB,)),
-            '{"cmd": "join", "pack": "p", "spool": "/s", "least_gain": 1.05, ' + _JOBS + "}",
+            JoinCommand(pack="p", spool=Path("/s"), device=CARD, least_gain=1.05, jobs=(JOB,)),
+            '{"cmd": "join", "pack": "p", "spool": "/s", ' + _DEVICE + '"least_gain": 1.05, ' + _JOBS + "}",
         ),
         (StopCommand(), '{"cmd": "stop"}'),
         (StopJobCommand(job=3), '{"cmd": "stop_job", "job": 3}'),
@@ -51,7 +54,8 @@ def test_a_command_is_one_line_and_back(command: Command, written: str) -> None:
     "changed", [{"job": "3"}, {"dir": None}, {"resume": 1}, {"name": ["n"]}], ids=lambda one: next(iter(one))
 )
 def test_a_pack_with_a_wrong_job_is_no_command(changed: dict[str, object]) -> None:
-    told = json.loads(COMMANDS.written(PackCommand(pack="p", spool=Path("/s"), least_gain=None, jobs=(JOB,))))
+    command = PackCommand(pack="p", spool=Path("/s"), device=CARD, least_gain=None, jobs=(JOB,))
+    told = json.loads(COMMANDS.written(command))
     assert COMMANDS.parsed(told) is not None
     told["jobs"][0] |= changed
     assert COMMANDS.parsed(told) is None

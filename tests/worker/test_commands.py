@@ -9,7 +9,8 @@ import pytest
 from lora_foundry.wire.commands import COMMANDS, Command, ExitCommand
 from lora_foundry.worker.commands import Commands
 
-PACK = '{"cmd": "pack", "pack": "%s", "spool": "/s", "jobs": [{"job": 3, "dir": "/d", "name": "n", "resume": true}]}\n'
+PACK = '{"cmd": "pack", "pack": "%s", "spool": "/s", "device": {"kind": "cpu"}, '
+PACK += '"jobs": [{"job": 3, "dir": "/d", "name": "n", "resume": true}]}\n'
 
 
 def _command(line: str) -> Command:

@@ -10,10 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -23,24 +25,26 @@ from lora_foundry.memory.watch import Watch
 from lora_foundry.training.bases import Bases
 from lora_foundry.training.checkpoint import load_newest
 from lora_foundry.training.shortage import OutOfMemoryError
-from lora_foundry.wire.commands import COMMANDS, JoinCommand, PackCommand, PackedJob
+from lora_foundry.wire.commands import COMMANDS, JoinCommand, OwnDevice, PackCommand, PackedJob
 from lora_foundry.wire.events import (
     Event,
     ImageEvent,
     LogEvent,
     MemoryEvent,
     MetricsEvent,
+    NoDevice,
     PackEnded,
     StateEvent,
     TagsEvent,
     read_events,
 )
 from lora_foundry.worker.commands import Commands
-from lora_foundry.worker.run import run_pack
+from lora_foundry.worker.run import run_pack, work
 from lora_foundry.worker.spool import Spool
 from tests.root import PROJECT_ROOT
 from tests.training.world import distance
 
+CPU = OwnDevice(kind="cpu")
 QUICK = (
     "sample=none",
     "trainer.max_steps=2",
@@ -56,7 +60,7 @@ QUICK = (
 @pytest.fixture(scope="module")
 def bases() -> Bases:
     """The base stays loaded from test to test, as it does from pack to pack."""
-    return Bases()
+    return Bases(torch.device("cpu"))
 
 
 def _job(root: Path, number: int, *overrides: str, resume: bool = False) -> PackedJob:
@@ -69,11 +73,11 @@ def _job(root: Path, number: int, *overrides: str, resume: bool = False) -> Pack
 
 
 def _pack(root: Path, *jobs: PackedJob) -> PackCommand:
-    return PackCommand(pack="pack-0", spool=root / "spool" / "pack-0.jsonl", least_gain=None, jobs=jobs)
+    return PackCommand(pack="pack-0", spool=root / "spool" / "pack-0.jsonl", device=CPU, least_gain=None, jobs=jobs)
 
 
 def _join(root: Path, *jobs: PackedJob) -> JoinCommand:
-    return JoinCommand(pack="pack-0", spool=root / "spool" / "pack-0.jsonl", least_gain=None, jobs=jobs)
+    return JoinCommand(pack="pack-0", spool=root / "spool" / "pack-0.jsonl", device=CPU, least_gain=None, jobs=jobs)
 
 
 def _command(root: Path, *jobs: PackedJob) -> tuple[PackCommand, Commands]:
@@ -118,6 +122,40 @@ def test_a_pack_trains_and_everything_is_told(tmp_path: Path, bases: Bases) -> N
         assert len(tags["data_hash"]) >= 32
     keys = [{e.key for e in events if isinstance(e, ImageEvent) and e.job == number} for number in (0, 1)]
     assert keys[0] == keys[1]
+
+
+def test_a_worker_that_cannot_use_its_card_says_why_trains_nothing_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that is too old, a card that was lost since the plan: it took all cores of the CPU instead."""
+
+    def fail() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).")
+
+    monkeypatch.setattr(torch.cuda, "init", fail)
+    monkeypatch.setattr("lora_foundry.worker.run.run_pack", lambda *_: pytest.fail("something was trained"))
+    commands = Commands(io.StringIO())
+    command = replace(_pack(tmp_path, _job(tmp_path, 0)), device=OwnDevice(kind="cuda", memory=8 * 2**30))
+    for _ in range(2):
+        commands._take(command)
+    work(commands, tmp_path)
+    (said,) = read_events(command.spool)[0]
+    assert isinstance(said, NoDevice)
+    assert said.reason.startswith("The NVIDIA driver on your system is too old (found version 11040); bring the driver")
+
+
+def test_a_worker_takes_no_second_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+    monkeypatch.setattr("lora_foundry.worker.run.run_pack", lambda _, bases, *__: ran.append(bases.device.type))
+    commands = Commands(io.StringIO())
+    command = _pack(tmp_path, _job(tmp_path, 0))
+    for one in (command, command, replace(command, device=OwnDevice(kind="cuda"))):
+        commands._take(one)
+    work(commands, tmp_path)
+    assert ran == ["cpu", "cpu"]
+    (said,) = read_events(command.spool)[0]
+    assert isinstance(said, NoDevice)
+    assert said.reason == "this worker has cpu and was told cuda later"
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ Other rooms use of it:
 - ``launcher``: what the launcher's configuration says (``hydra.launcher.*``);
 - ``length``: steps of a job, those that warm it up, and rows of a step;
 - ``made_with``: ``made_with.json`` in a job's folder;
+- ``mending``: what is to be done about a card that cannot be used;
 - ``parse``: from a composed mapping to a :class:`~lora_foundry.config.schema.JobConfig`, with every problem at once;
 - ``paths``: where relative paths of a configuration lead;
 - ``quoting``: commands that are printed;

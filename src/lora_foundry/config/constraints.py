@@ -70,6 +70,19 @@ class Between:
 
 
 @dataclass(frozen=True, slots=True)
+class Untried:
+    """No limit on what is allowed: it names what would be, had anybody tried it."""
+
+    name: str
+
+    def holds(self, value: object) -> bool:  # noqa: ARG002  # what it names is no choice
+        return True
+
+    def allowed(self) -> str:
+        return f"and not {self.name}, which nobody has tried yet"
+
+
+@dataclass(frozen=True, slots=True)
 class IsPath:
     """No limit: the text is a path, and ``~`` at its beginning somebody's home folder."""
 

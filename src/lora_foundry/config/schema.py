@@ -21,7 +21,7 @@ from lora_foundry.config.choices import (
     Options,
     OptionsOf,
 )
-from lora_foundry.config.constraints import AtLeast, Between, MoreThan, NonEmpty, PathText, Pattern
+from lora_foundry.config.constraints import AtLeast, Between, MoreThan, NonEmpty, PathText, Pattern, Untried
 from lora_foundry.config.families import ByFamily
 from lora_foundry.config.schema_results import ExportConfig, ValidationConfig
 
@@ -202,7 +202,7 @@ class TrainerConfig:
     save_every: Annotated[int, AtLeast(1)] | None
     checkpoint_every: Annotated[int, AtLeast(1)] | None
     checkpoint_s: Annotated[float, MoreThan(0.0)]
-    accelerator: Literal["auto", "cpu", "gpu"]
+    accelerator: Annotated[Literal["auto", "cpu", "gpu"], Untried("Apple's mps")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

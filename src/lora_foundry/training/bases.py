@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
 
 class Bases:
-    """Opens bases, and keeps the one that was loaded last."""
+    """Opens bases, and keeps the one that was loaded last.
 
-    def __init__(self) -> None:
+    Args:
+        device: Where they are loaded, and with them everything of a training.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self._files: dict[object, BaseFiles] = {}
         self._key: object = None
         self._loaded: Task | None = None
@@ -44,10 +49,10 @@ class Bases:
         """The job's task on its base, in its precision on its device, from memory where it is there already."""
         if self._loaded is None or not self.has(config):
             self.forget()  # one base at a time: let go before the next is read
-            files, device = self.files(config), device_of(config)
+            files = self.files(config)
             dtype = DTYPES[config.trainer.precision].base
             with importing():
-                self._loaded = open_task(config.model.family, files, dtype=dtype, device=device)
+                self._loaded = open_task(config.model.family, files, dtype=dtype, device=self.device)
             self._key = _key(config)
         self._loaded.base.set_gradient_checkpointing(enabled=config.trainer.gradient_checkpointing)
         return self._loaded
@@ -56,22 +61,9 @@ class Bases:
         """Let the loaded base go: after a failure it may hold half-made adapters."""
         self._loaded, self._key = None, None
         gc.collect()  # a trainer and its callbacks refer to each other, and through the pack to the base
-        if torch.cuda.is_available():
+        if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
 def _key(config: JobConfig) -> object:
-    return config.model, config.trainer.precision, config.trainer.accelerator
-
-
-def device_of(config: JobConfig) -> torch.device:
-    """The device that ``trainer.accelerator`` asks for.
-
-    Raises:
-        ValueError: When a GPU is asked for and there is none.
-    """
-    wanted = config.trainer.accelerator
-    if wanted == "gpu" and not torch.cuda.is_available():
-        msg = "trainer.accelerator: got gpu, but torch sees no CUDA device; use cpu or auto"
-        raise ValueError(msg)
-    return torch.device("cpu" if wanted == "cpu" or not torch.cuda.is_available() else "cuda")
+    return config.model, config.trainer.precision

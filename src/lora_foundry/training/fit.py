@@ -20,8 +20,9 @@ from lora_foundry.training.callbacks.showing import Shows
 from lora_foundry.training.callbacks.validating import Validation
 from lora_foundry.training.module import PackModule
 from lora_foundry.training.pack import Pack, StoppedError, never
+from lora_foundry.training.probing import reason_of
 from lora_foundry.training.requests import Arrival, Requests
-from lora_foundry.training.shortage import OutOfMemoryError, is_out_of_memory, let_go, reason_of
+from lora_foundry.training.shortage import OutOfMemoryError, is_out_of_memory, let_go
 from lora_foundry.wire.events import LogEvent, StateEvent
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
         try:
             pack = Pack(task, group, stop, relief)
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error, task.base.device):
                 raise
             reason = reason_of(error)
         else:

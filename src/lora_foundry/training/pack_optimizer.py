@@ -154,7 +154,7 @@ class _OwnOptimizer:
         try:
             self._optimizer.step()
         except Exception as error:
-            if is_out_of_memory(error):  # some layers may have been updated, and others not
+            if is_out_of_memory(error, self._views[0].device):  # some layers may have been updated, and others not
                 self._undo(*before)
             raise
 

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from lora_foundry.training.batch import PackBatch, assemble
+from lora_foundry.training.probing import reason_of
 from lora_foundry.training.schedules import learning_rate
-from lora_foundry.training.shortage import OutOfMemoryError, is_out_of_memory, let_go, reason_of
+from lora_foundry.training.shortage import OutOfMemoryError, is_out_of_memory, let_go
 
 if TYPE_CHECKING:
     from lora_foundry.training.member import Member
@@ -49,7 +50,7 @@ def run_step(pack: Pack) -> StepResult:
             _attempt(pack, left, result)
             break
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error, pack.device):
                 raise
             reason = reason_of(error)
         # Behind the handler: its traceback held the activations.

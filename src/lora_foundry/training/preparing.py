@@ -19,8 +19,8 @@ from lora_foundry.data.records import DataError
 from lora_foundry.models.protocol import BaseError
 from lora_foundry.models.targets import kinds_of, resolve_targets
 from lora_foundry.tasks.opening import open_preparation
-from lora_foundry.training.bases import device_of
 from lora_foundry.training.continuing import check_start
+from lora_foundry.training.device import refuse_other
 from lora_foundry.training.job_config import read_config
 from lora_foundry.training.member import Member, Provenance
 from lora_foundry.training.pack import StoppedError, never
@@ -72,13 +72,13 @@ def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink, too_small: L
     for job in jobs:
         try:
             config = read_config(job.dir)
-            device = device_of(config)
+            refuse_other(config.trainer, bases.device)
             files = bases.files(config)
             if config.memory.limit_gib is not None:
                 files.import_libraries()
             unused = _check_adapter(job, config, files)
             weights = files.weight_bytes(DTYPES[config.trainer.precision].base)
-            _refuse(too_small(config.memory.limit_gib, weights, device))
+            _refuse(too_small(config.memory.limit_gib, weights, bases.device))
             preparation = preparations.of(config)
             key = (config.model.family, preparation.key(config))
             first = key not in seen
@@ -127,9 +127,10 @@ class _Preparations:
 class Encoders:
     """Makes members of checked jobs, with what is encoded from the cache or computed now."""
 
-    def __init__(self, sink: Sink, stop: Callable[[], bool] = never) -> None:
-        """Take in where events go, and what is asked between two batches of what is encoded."""
+    def __init__(self, sink: Sink, device: torch.device, stop: Callable[[], bool] = never) -> None:
+        """Take in where events go, where is encoded, and what is asked between two batches of that."""
         self._sink = sink
+        self._device = device
         self._stop = stop
         self._preparations = _Preparations()
 
@@ -150,7 +151,7 @@ class Encoders:
             config,
             checked.files,
             checked.data,
-            device=device_of(config),
+            device=self._device,
             cache=cache,
             patience=lambda encoder, device: _Patient(encoder, self._stop, device),
             log=self._log(job.job),

@@ -9,22 +9,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 
+from lora_foundry.training.probing import is_short
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lora_foundry.training.pack import Pack
 
 T = TypeVar("T")
-
-# An allocation that failed on the CPU is a RuntimeError without a class of its own (torch, oneDNN).
-_SAID_BY_THE_CPU = (
-    "can't allocate memory",
-    "not enough memory",
-    "could not create a memory object",
-    "std::bad_alloc",
-    "out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
 
 
 class OutOfMemoryError(RuntimeError):
@@ -60,17 +52,14 @@ class NoRelief:
         raise OutOfMemoryError(reason)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` is a failed allocation, on a GPU or on the CPU, or a watch's warning of one."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError, OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _SAID_BY_THE_CPU)
+def is_out_of_memory(error: BaseException, device: torch.device | None = None) -> bool:
+    """Whether ``error`` is a failed allocation, on a GPU or on the CPU, or a watch's warning of one.
 
-
-def reason_of(error: BaseException) -> str:
-    """What ran out, in a line."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    Args:
+        error: What was raised.
+        device: Where; a card is asked whether it is full where the error does not say so.
+    """
+    return isinstance(error, OutOfMemoryError) or is_short(error, device)
 
 
 def let_go(device: torch.device) -> None:
@@ -100,7 +89,7 @@ def in_fewer_rows(call: Callable[[int], T], rows: int, device: torch.device) -> 
         try:
             return call(rows), rows
         except Exception as error:
-            if rows == 1 or not is_out_of_memory(error):
+            if rows == 1 or not is_out_of_memory(error, device):
                 raise
         let_go(device)
         rows = (rows + 1) // 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from lora_foundry.wire.lines import Kinds, Line
 
@@ -27,6 +27,19 @@ class PackedJob:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OwnDevice:
+    """The device that a worker has; it trains on no other.
+
+    Attributes:
+        kind: ``cpu``, or ``cuda`` for the one card that it sees, NVIDIA's or AMD's.
+        memory: Bytes of the card that the process may take, everything in it included; null where nobody knows.
+    """
+
+    kind: Literal["cpu", "cuda"]
+    memory: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Command(Line):
     """What a worker is told."""
 
@@ -38,6 +51,7 @@ class PackCommand(Command):
     Attributes:
         pack: The pack's name.
         spool: Where its events go.
+        device: The worker's own, where they train.
         least_gain: The gain below which they are not worth training together, to be found out; null: no question.
         jobs: Its jobs.
     """
@@ -45,6 +59,7 @@ class PackCommand(Command):
     tag: ClassVar[str] = "pack"
     pack: str
     spool: Path
+    device: OwnDevice
     least_gain: float | None
     jobs: tuple[PackedJob, ...]
 
@@ -56,6 +71,7 @@ class JoinCommand(PackCommand):
     Attributes:
         pack: The pack's name.
         spool: Where its events go.
+        device: As in ``pack``.
         least_gain: As in ``pack``, of all of them together.
         jobs: Those that join.
     """

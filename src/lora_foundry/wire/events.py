@@ -144,6 +144,19 @@ class Refused(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NoDevice(Event):
+    """The device that the worker was told is not there, or cannot compute; it trains nothing and ends.
+
+    Attributes:
+        reason: What torch says of it, and what to do.
+    """
+
+    tag: ClassVar[str] = "worker"
+    state: Literal["no_device"] = "no_device"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StateEvent(Event):
     """A job is in a new state.
 
@@ -285,7 +298,7 @@ class LogEvent(Event):
     message: str
 
 
-WORKER_EVENTS = (PackStarted, PackEnded, PackBroken, Alive, Joining, GainFound, HandedBack, Refused)
+WORKER_EVENTS = (PackStarted, PackEnded, PackBroken, Alive, Joining, GainFound, HandedBack, Refused, NoDevice)
 """What a worker tells of itself, rather than of a job."""
 
 EVENTS: Kinds[Event] = Kinds(

@@ -18,14 +18,24 @@ from lora_foundry.memory.paces import note_paces
 from lora_foundry.memory.peak import Peak
 from lora_foundry.memory.record import note_error
 from lora_foundry.memory.watch import GIB, Watch, taken_bytes
-from lora_foundry.training.bases import Bases, device_of
+from lora_foundry.training.bases import Bases
+from lora_foundry.training.device import DeviceError, own_device
 from lora_foundry.training.job_config import read_config, write_changes
 from lora_foundry.training.pack import StoppedError
 from lora_foundry.training.preparing import Checked, Encoders, check_jobs
+from lora_foundry.training.probing import is_lost
 from lora_foundry.training.requests import Arrival, Requests
-from lora_foundry.training.shortage import is_out_of_memory
 from lora_foundry.training.validation import device_name
-from lora_foundry.wire.events import Joining, LogEvent, PackBroken, PackEnded, PackStarted, StateEvent, TagsEvent
+from lora_foundry.wire.events import (
+    Joining,
+    LogEvent,
+    NoDevice,
+    PackBroken,
+    PackEnded,
+    PackStarted,
+    StateEvent,
+    TagsEvent,
+)
 from lora_foundry.worker.pulse import JobLogs, Pulse
 from lora_foundry.worker.spool import Spool
 
@@ -35,22 +45,40 @@ if TYPE_CHECKING:
     from lora_foundry.config import JobConfig
     from lora_foundry.config.giving_way import Changes
     from lora_foundry.training.member import Member
-    from lora_foundry.wire.commands import PackCommand, PackedJob
+    from lora_foundry.wire.commands import OwnDevice, PackCommand, PackedJob
     from lora_foundry.worker.commands import Commands
 
 _log = logging.getLogger(__name__)
 
 
 def work(commands: Commands, sweep_dir: Path) -> None:
-    """Run every pack that comes; return when told to end."""
-    bases = Bases()
+    """Run every pack that comes; return when told to end, or to train where this process cannot."""
+    bases: Bases | None = None
     with Watch() as watch:
         while (command := commands.next_pack()) is not None:
             spool = Spool(command.spool, sweep_dir)
             try:
+                bases = _told(command.device, bases)
                 run_pack(command, bases, spool, commands, sweep_dir, watch)
+            except DeviceError as error:
+                _log.error("pack %s: %s", command.pack, error)
+                spool.emit(NoDevice(reason=str(error)))
+                return
             finally:
                 spool.close(commands.stopping)
+
+
+def _told(device: OwnDevice, bases: Bases | None) -> Bases:
+    """The bases of this process, on the device that it was told.
+
+    Raises:
+        DeviceError: When that cannot be used, or is another than before.
+    """
+    if bases is None:
+        return Bases(own_device(device))
+    if bases.device.type != device.kind:
+        raise DeviceError(f"this worker has {bases.device.type} and was told {device.kind} later")
+    return bases
 
 
 def run_pack(  # what a pack is run with
@@ -73,7 +101,7 @@ class _PackRun:
         self._jobs = list(command.jobs)  # with those that joined
         self._least_gain = command.least_gain
         self._asked: dict[int, JobConfig] = {}
-        self._encoders = Encoders(spool, commands.stopping)
+        self._encoders = Encoders(spool, bases.device, commands.stopping)
         self._logs = JobLogs()
 
     def run(self) -> None:
@@ -103,7 +131,7 @@ class _PackRun:
                 spool.emit(StateEvent(job=number, state="KILLED"))
         except Exception as error:  # the last stop before the process: its jobs fail, the worker goes on
             _log.exception("pack %s", command.pack)
-            if is_device_lost(error):
+            if is_lost(error, self._bases.device):
                 raise  # the next pack would meet the same: the process is replaced
             left = self._left()
             what = f"{type(error).__name__}: {error}"
@@ -130,7 +158,7 @@ class _PackRun:
                 "base_hash": member.provenance.base_hash,
                 "data_hash": member.provenance.data_hash,
                 "precision": member.config.trainer.precision,
-                "device": device_name(device_of(member.config)),
+                "device": device_name(self._bases.device),
                 "total_steps": member.total_steps,
                 "pack": self._command.pack,
             }
@@ -155,8 +183,8 @@ class _PackRun:
     def _train(self, checked: list[Checked]) -> dict[int, Changes]:
         """What has to be trained anew, and with which changes."""
         spool, commands = self._spool, self._commands
-        limit, device = checked[0].config.memory.limit_gib, device_of(checked[0].config)
-        set_limit(limit, device, self._watch)
+        device = self._bases.device
+        set_limit(checked[0].config.memory.limit_gib, device, self._watch, self._command.device.memory)
         members = self._members(checked)
         if not members:
             return {}
@@ -204,7 +232,7 @@ class _PackRun:
                 measured=measured,
                 beside=beside,
                 device=peak.device_name,
-                cpu_threads=torch.get_num_threads() if device_of(configs[0]).type == "cpu" else None,
+                cpu_threads=torch.get_num_threads() if self._bases.device.type == "cpu" else None,
             )
         except OSError as error:
             _log.warning("what the prediction was off by was not kept: %s", error)
@@ -214,15 +242,6 @@ class _PackRun:
             values["memory.predicted_gib"] = round(predicted / GIB, 3)
         for member in members:
             self._spool.emit(TagsEvent(job=member.job, values=values))
-
-
-def is_device_lost(error: BaseException) -> bool:
-    """Whether this process can use its GPU no more: a CUDA error sticks to the context that met it."""
-    if is_out_of_memory(error):
-        return False
-    return type(error).__name__ == "AcceleratorError" or (
-        isinstance(error, RuntimeError) and "CUDA error" in str(error)
-    )
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -52,6 +52,7 @@ class SweepInMemory:
         fits: What is within the memory of a slot; everything where nothing is said.
         unstartable: How many starts of a worker fail.
         queues: See :class:`~tests.launch.memory_engine.MemoryEngine`.
+        refused: See there.
         blocking: See there.
         settings: Of the launcher.
     """
@@ -65,6 +66,7 @@ class SweepInMemory:
         fits: Fits = lambda _: True,
         unstartable: int = 0,
         queues: Sequence[float] = (),
+        refused: Mapping[str, str] | None = None,
         blocking: Callable[[], object] | None = None,
         **settings: Any,
     ) -> None:
@@ -81,7 +83,13 @@ class SweepInMemory:
         self.tasks = [self._task(f"pack-{place}", configs) for place, configs in enumerate(packs)]
         configs = {member.record.dir: member.record.config for member in self.jobs.values()}
         self.engine = MemoryEngine(
-            clock, slots=slots, configs=configs, unstartable=unstartable, queues=queues, blocking=blocking
+            clock,
+            slots=slots,
+            configs=configs,
+            unstartable=unstartable,
+            queues=queues,
+            refused=refused,
+            blocking=blocking,
         )
         clock.watch = self._look
 

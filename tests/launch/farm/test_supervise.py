@@ -185,6 +185,37 @@ def test_who_is_sent_away_from_the_queue_could_not_be_started(sweep: Sweeps) -> 
     assert done.jobs[0].now.error == "the worker could not be started: the worker was ended by SIGKILL"
 
 
+NO_DRIVER = "Found no NVIDIA driver on your system; install the driver"
+
+
+def test_a_slot_whose_device_is_refused_trains_nothing_and_its_pack_goes_elsewhere(sweep: Sweeps) -> None:
+    done = sweep([0, 1], [2], slots=2, refused={"memory-0": NO_DRIVER}).train()
+    assert done.states() == ["FINISHED"] * 3
+    assert done.said.count(f"memory-0 cannot train: {NO_DRIVER}") == 1
+    assert len(done.engine.started) == 2, "no further worker is started there"
+    assert not done.journal(RestartLine), "and no restart is spent"
+
+
+def test_without_any_device_every_job_waits_for_a_resume_and_the_reason_is_told_once(sweep: Sweeps) -> None:
+    done = sweep([0, 1], [2], [3], slots=2, refused={"memory-0": NO_DRIVER, "memory-1": NO_DRIVER}).train()
+    assert done.states() == ["KILLED"] * 4
+    assert {member.now.error for member in done.jobs.values()} == {f"no device to train on: {NO_DRIVER}"}
+    assert done.said.count(NO_DRIVER) == 1
+    assert "memory-1 cannot train: the same" in done.said
+    assert len(done.engine.started) == 2
+    assert len(done.sent()) == 2, "the others are offered to nobody"
+
+
+def test_a_card_that_is_lost_on_the_way_leaves_its_pack_where_it_was(sweep: Sweeps) -> None:
+    refused: dict[str, str] = {}
+    made = sweep([_short(40), Seed.DIES_ONCE], refused=refused)
+    made.when(lambda: made.jobs[0].step > 1, lambda: refused.update({"memory-0": "GPU is lost"}))
+    done = made.train()
+    assert done.states() == ["KILLED", "KILLED"]
+    assert done.jobs[0].now.error == "no device to train on: GPU is lost"
+    assert list((done.folder / "0" / "checkpoints").iterdir()), "a resume goes on from here"
+
+
 def test_a_free_place_goes_to_the_longest_that_waits_and_a_death_takes_it_along(sweep: Sweeps) -> None:
     first = [_short(4), _short(40, seed=int(Seed.DIES_ONCE))]
     done = sweep(first, [_short(20), _short(30)], pack_size=3).train()

@@ -15,9 +15,11 @@ from lora_foundry.config.errors import SweepError
 from lora_foundry.config.launcher import Settings
 from lora_foundry.launch.machines.devices import Gpu, Tenant, gpus, visible
 from lora_foundry.launch.machines.engines.local import LocalEngine
+from lora_foundry.launch.machines.torch_build import TorchBuild
 from tests.launch.fake_nvml import GIB, Card, fake_nvml
 from tests.root import PROJECT_ROOT
 
+OF_CUDA = TorchBuild(version="2.13.0+cu130", cuda="13.0")
 A, B = "GPU-aaaa1111-0000", "GPU-bbbb2222-0000"
 Machine = Callable[..., None]
 
@@ -28,6 +30,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
     def make(*cards: Card, visible: str | None = None, driver: bool = True) -> None:
         monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(cards, driver=driver))
+        monkeypatch.setattr("lora_foundry.launch.machines.engines.local.torch_build", lambda: OF_CUDA)
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         if visible is not None:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

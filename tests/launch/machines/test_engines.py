@@ -23,12 +23,13 @@ from lora_foundry.config.compose import compose_job
 from lora_foundry.config.launcher import Settings
 from lora_foundry.launch.machines.engine import WORKER_LOST, Engine, Slot, Worker
 from lora_foundry.launch.machines.engines import engine_of
-from lora_foundry.wire.commands import JoinCommand, PackCommand, PackedJob
+from lora_foundry.wire.commands import JoinCommand, OwnDevice, PackCommand, PackedJob
 from lora_foundry.wire.events import Event, PackEnded, ProgressEvent, StateEvent, read_events
 from tests.launch.memory_engine import Clock, MemoryEngine
 from tests.launch.seeds import Seed
 from tests.launch.start_fake_worker import COMMAND
 
+CPU = OwnDevice(kind="cpu")
 IN_MEMORY = "memory"
 of_processes = pytest.mark.parametrize("engine", ENGINES.names(), indirect=True)
 
@@ -70,12 +71,14 @@ def _pack(folder: Path, *seeds: int, name: str = "pack-0") -> PackCommand:
         stored.parent.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(OmegaConf.create(dataclasses.asdict(compose_job(f"seed={int(seed)}"))), stored)
         jobs.append(PackedJob(job=number, dir=folder / str(number), name=f"job{number}", resume=False))
-    return PackCommand(pack=name, spool=folder / "spool" / f"{name}.jsonl", least_gain=None, jobs=tuple(jobs))
+    return PackCommand(
+        pack=name, spool=folder / "spool" / f"{name}.jsonl", device=CPU, least_gain=None, jobs=tuple(jobs)
+    )
 
 
 def _joining(pack: PackCommand, first: int = 0) -> JoinCommand:
     jobs = tuple(dataclasses.replace(one, job=one.job + first) for one in pack.jobs)
-    return JoinCommand(pack=pack.pack, spool=pack.spool, least_gain=None, jobs=jobs)
+    return JoinCommand(pack=pack.pack, spool=pack.spool, device=CPU, least_gain=None, jobs=jobs)
 
 
 def _until(worker: Worker, found: Callable[[Event], bool]) -> list[Event]:

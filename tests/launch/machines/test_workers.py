@@ -12,6 +12,7 @@ from lora_foundry.config.schema import JobConfig
 from lora_foundry.launch.machines.devices import Gpu
 from lora_foundry.launch.machines.engines import engine_of
 from lora_foundry.launch.machines.workers import with_slots
+from tests.launch.fake_nvml import see
 from tests.launch.jobs import job
 
 GIB = 2**30
@@ -22,7 +23,7 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with four cores, 20 GiB and no GPU."""
     monkeypatch.setattr("lora_foundry.launch.machines.workers.cores", lambda: 4)
     monkeypatch.setattr("lora_foundry.launch.machines.workers.memory_left", lambda: 20 * GIB)
-    monkeypatch.setattr("lora_foundry.launch.machines.engines.local.gpus", list)
+    see(monkeypatch)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
@@ -79,10 +80,10 @@ def test_a_large_base_and_one_that_is_not_here_are_trained_by_one_worker(tmp_pat
 
 def test_gpus_have_one_each(monkeypatch: pytest.MonkeyPatch) -> None:
     cards = [Gpu(index=n, uuid=f"GPU-{n}", name="A card", total=GIB, free=GIB) for n in range(2)]
-    monkeypatch.setattr("lora_foundry.launch.machines.engines.local.gpus", lambda: cards[:1])
+    see(monkeypatch, *cards[:1])
     assert _slots(_jobs(16, trainer__accelerator="auto")) == 1
     assert _slots(_jobs(16, trainer__accelerator="cpu")) == 4
-    monkeypatch.setattr("lora_foundry.launch.machines.engines.local.gpus", lambda: cards)
+    see(monkeypatch, *cards)
     assert _slots(_jobs(16, trainer__accelerator="gpu")) == 1
     with pytest.raises(SweepError, match=r"allowed are 0, 1"):
         _slots(_jobs(16, trainer__accelerator="gpu"), Settings(devices=(7,)))

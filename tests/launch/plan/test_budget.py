@@ -15,6 +15,7 @@ from lora_foundry.launch.machines.engines.local import LocalEngine
 from lora_foundry.launch.plan.budget import GIB, NoForecast, budget_for
 from lora_foundry.launch.plan.clock import NoPace
 from lora_foundry.launch.plan.packing import Plan, make_plan
+from tests.launch.fake_nvml import see
 from tests.launch.jobs import job
 
 CARD = Slot(name="cuda-0", device="cuda:0", model="A card", memory=10 * GIB)
@@ -88,7 +89,7 @@ def test_what_is_not_known_fits() -> None:
 @pytest.fixture
 def two_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     cards = [Gpu(index=n, uuid=f"GPU-{n}", name="A card", total=24 * GIB, free=20 * GIB) for n in (0, 1)]
-    monkeypatch.setattr("lora_foundry.launch.machines.engines.local.gpus", lambda: cards)
+    see(monkeypatch, *cards)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
@@ -114,6 +115,6 @@ def test_cards_that_the_user_hid_or_that_are_not_there(monkeypatch: pytest.Monke
 
 
 def test_no_card_where_one_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lora_foundry.launch.machines.engines.local.gpus", list)
+    see(monkeypatch)
     with pytest.raises(SweepError, match="shows none"):
         LocalEngine(Settings()).slots("gpu")

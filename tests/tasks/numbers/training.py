@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -21,6 +22,8 @@ from lora_foundry.training.sink import ListSink
 from lora_foundry.wire.commands import PackedJob
 from tests.added import extended
 from tests.root import PROJECT_ROOT
+
+CPU = torch.device("cpu")
 
 WIDTH = 6
 QUICK = (
@@ -67,13 +70,13 @@ def prepared(specs: Mapping[str, tuple[str, ...]], root: Path, sink: ListSink) -
         (folder / ".hydra").mkdir(parents=True)
         (folder / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(raw_job(*words))))
         jobs.append(PackedJob(job=job, name=name, dir=folder, resume=False))
-    return Encoders(sink).members(check_jobs(jobs, Bases(), sink))
+    return Encoders(sink, CPU).members(check_jobs(jobs, Bases(CPU), sink))
 
 
 def train(specs: Mapping[str, tuple[str, ...]], root: Path) -> tuple[dict[str, Part], list[dict[str, Any]]]:
     """Train the members, by name to overrides, as one pack: their final checkpoints, and what was told."""
     sink = ListSink(root)
     members = prepared(specs, root, sink)
-    task = Bases().load(members[0].config)
+    task = Bases(CPU).load(members[0].config)
     train_pack(task, members, sink=sink, folder=root / "pack")
     return {m.name: load_newest(m.folder / "checkpoints")[0] for m in members}, sink.events

@@ -18,7 +18,7 @@ from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.records.stored_jobs import has_checkpoint
 from lora_foundry.launch.screen.live import Screen
 from lora_foundry.wire.appending import is_full
-from lora_foundry.wire.commands import PackCommand, PackedJob
+from lora_foundry.wire.commands import OwnDevice, PackCommand, PackedJob
 from lora_foundry.wire.events import (
     Event,
     GainFound,
@@ -91,11 +91,12 @@ class Composition:
             configs = {number: self._jobs[number].record.config for number in gathered}
             self.add(plan(configs))
 
-    def order(self, kind: type[Order], task: Task, jobs: Sequence[int]) -> Order:
-        """What a worker is told of ``jobs``: the command that is of ``kind``."""
+    def order(self, kind: type[Order], task: Task, jobs: Sequence[int], device: OwnDevice) -> Order:
+        """What a worker that has ``device`` is told of ``jobs``: the command that is of ``kind``."""
         return kind(
             pack=task.pack.name,
             spool=task.spool,
+            device=device,
             least_gain=self._sizes.trial(self._configs(task.pack.jobs)),
             jobs=tuple(
                 PackedJob(job=number, dir=job.record.dir, name=job.record.name, resume=job.resume)

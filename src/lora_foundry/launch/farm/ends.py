@@ -47,6 +47,11 @@ class Ends:
         when = "while it waited to go on" if has_checkpoint(job.record.dir) else "before it started"
         self._settle(job, "KILLED", error=f"{how} {when}")
 
+    def stranded(self, jobs: Sequence[LiveJob], why: str) -> None:
+        """Nothing can train them now, which is said once; nothing is wrong with them."""
+        for job in jobs:
+            self._settle(job, "KILLED", error=why, aloud=False)
+
     def asked(self, jobs: Sequence[LiveJob]) -> list[LiveJob]:
         """Ends those that were asked to end, since whoever was told so is gone; returns the others that have no end."""
         for job in jobs:
@@ -59,12 +64,20 @@ class Ends:
         job.resume = has_checkpoint(job.record.dir)
         self._settle(job, "PENDING")
 
-    def _settle(self, job: LiveJob, state: State, *, error: str | None = None, summary: Summary | None = None) -> None:
+    def _settle(
+        self,
+        job: LiveJob,
+        state: State,
+        *,
+        error: str | None = None,
+        summary: Summary | None = None,
+        aloud: bool = True,
+    ) -> None:
         """Who is to be pruned is PRUNED whatever ends it first: nobody wants it back."""
         if job.pruning and state == "KILLED":
             state, error = "PRUNED", None
         self._journal.write(JobLine(job=job.record.index, state=state, error=error, summary=summary))
         if state in ENDED:
             self._news.ended(job.record.index)
-        if state != "PENDING":
+        if state != "PENDING" and aloud:
             self._screen.changed(job)

@@ -25,6 +25,7 @@ class Station:
         moved_at: When something of it moved last (monotonic seconds).
         broken: Why the pack under way cannot go on as a whole.
         trained: Jobs of the pack that the worker has let in.
+        refused: Why its workers do not train on the slot's device: no further one is started.
     """
 
     slot: Slot
@@ -37,6 +38,7 @@ class Station:
     moved_at: float = 0.0
     broken: str | None = None
     trained: frozenset[int] = frozenset()
+    refused: str | None = None
 
     def say_last_words(self, screen: Screen, words: str) -> None:
         """The end of its dead worker's log."""

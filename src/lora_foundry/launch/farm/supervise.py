@@ -23,7 +23,17 @@ from lora_foundry.launch.records.journal import Journal
 from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.screen.live import Screen
 from lora_foundry.wire.commands import JoinCommand, PackCommand
-from lora_foundry.wire.events import WORKER_EVENTS, Alive, Event, GainFound, HandedBack, PackBroken, PackEnded, Refused
+from lora_foundry.wire.events import (
+    WORKER_EVENTS,
+    Alive,
+    Event,
+    GainFound,
+    HandedBack,
+    NoDevice,
+    PackBroken,
+    PackEnded,
+    Refused,
+)
 from lora_foundry.wire.journal import BeganLine, WorkerLine
 
 _LEAVE_S = 15.0  # patience with an idle worker that is to go
@@ -115,6 +125,8 @@ class Supervisor:
     def tick(self) -> bool:
         """Look at everything once; true when something moved."""
         moved = [self._attend(station) for station in self._stations]
+        if self._packs.waiting and all(station.refused for station in self._stations):
+            self._strand()
         self._sharing.say()
         self._stops.heed()
         self._outlook.look(self._stations, self._packs.waiting.packs())
@@ -133,7 +145,7 @@ class Supervisor:
         """One look at a station; true when something moved."""
         if station.task is not None:
             return self._follow(station, station.task)
-        if not self._placed(station):
+        if station.refused is not None or not self._placed(station):
             return False
         self._packs.gather(self._plan)
         try:
@@ -197,7 +209,7 @@ class Supervisor:
         task.places = len(task.pack.jobs)
         station.moved_at = time.monotonic()
         self._journal.write(BeganLine(pack=task.pack.name, slot=station.slot.name, jobs=task.pack.jobs))
-        worker.run(self._packs.order(PackCommand, task, task.pack.jobs))
+        worker.run(self._packs.order(PackCommand, task, task.pack.jobs, station.slot.own))
 
     def _follow(self, station: Station, task: Task) -> bool:
         worker = station.worker
@@ -255,7 +267,7 @@ class Supervisor:
         if joining:
             self._journal.write(BeganLine(pack=task.pack.name, slot=station.slot.name, jobs=tuple(joining)))
             self._screen.joined(task.pack, joining)
-            worker.join(self._packs.order(JoinCommand, task, joining))
+            worker.join(self._packs.order(JoinCommand, task, joining, station.slot.own))
 
     def _take(self, station: Station, task: Task, event: Event) -> bool:
         """Fold one event; true when it ends the pack."""
@@ -279,10 +291,16 @@ class Supervisor:
         elif isinstance(event, PackEnded):
             station.trained = frozenset(event.jobs)
             return True
+        elif isinstance(event, NoDevice):
+            station.refused = event.reason
+            return True
         return False
 
     def _ended(self, station: Station, task: Task) -> None:
-        """The worker said that the pack is over."""
+        """The worker said that the pack is over, or that it cannot train it."""
+        if station.refused is not None:
+            self._turned_away(station, task, station.refused)
+            return
         late = [number for number in self._packs.unsettled(task) if number not in station.trained]
         if late and station.broken is None and not self._interrupts.asked:
             self._packs.regroup(task, late)  # they came when the pack was over: the worker trains them next
@@ -295,6 +313,23 @@ class Supervisor:
             self._packs.again(task, left, halve=True)
             return
         self._fail(station, station.broken or "the worker ended the pack without a result for this job")
+
+    def _turned_away(self, station: Station, task: Task, why: str) -> None:
+        """The slot's device cannot be used: no worker is started there any more, and others train its pack."""
+        told = any(other.refused == why for other in self._stations if other is not station)
+        self._screen.line(f"{station.slot.name} cannot train: {'the same' if told else why}", "red")
+        station.task = None
+        self._packs.again(task, self._packs.unsettled(task), halve=False)
+        self._part(station)
+
+    def _strand(self) -> None:
+        """No slot is left: what waits has an end that a resume goes on from, once the devices are mended."""
+        why = next(station.refused for station in self._stations)
+        waiting = [self._jobs[number] for pack in self._packs.waiting.packs() for number in pack]
+        left = [job for job in waiting if not job.ended]
+        jobs = "1 job waits" if len(left) == 1 else f"{len(left)} jobs wait"
+        self._screen.line(f"no slot is left; {jobs} for a resume", "red")
+        self._packs.ends.stranded(left, f"no device to train on: {why}")
 
     def _stalled(self, station: Station, task: Task, worker: Worker) -> None:
         if self._packs.has_no_disk(task, self._sweep_dir):

@@ -62,27 +62,70 @@ class Gpu:
         return f"{said}; others on it: {', '.join([*who[:_SHOWN], *more])}" if who else said
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Driver:
+    """What NVIDIA's driver tells.
+
+    Attributes:
+        cards: Every card that answers, in the order of the PCI bus.
+        lost: A line for each that does not: fallen off the bus, or not this user's.
+        problem: Why nothing could be asked, in its words; null where something was.
+    """
+
+    cards: tuple[Gpu, ...] = ()
+    lost: tuple[str, ...] = ()
+    problem: str | None = None
+
+
 def gpus() -> list[Gpu]:
     """Every card that answers, in the order of the PCI bus; none where there is no driver."""
+    return list(ask_driver().cards)
+
+
+def ask_driver() -> Driver:
+    """What the driver tells now."""
     import pynvml  # --help needs none of it
 
     try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError:  # no driver, or one that does not answer
-        return []
+    except pynvml.NVMLError as error:  # no driver, or one that does not answer
+        return Driver(problem=str(error))
     try:
-        handles = []
-        for number in range(pynvml.nvmlDeviceGetCount()):
-            try:
-                handle = pynvml.nvmlDeviceGetHandleByIndex(number)
-                handles.append((_bus(pynvml.nvmlDeviceGetPciInfo(handle)), handle))
-            except pynvml.NVMLError:
-                continue  # fallen off the bus, or not this user's
-        return [
-            card
-            for index, (_, handle) in enumerate(sorted(handles, key=lambda pair: pair[0]))
-            for card in _cards(pynvml, index, handle)
-        ]
+        return _asked(pynvml)
+    except pynvml.NVMLError as error:
+        return Driver(problem=str(error))
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _asked(nvml: Any) -> Driver:  # noqa: ANN401  # ctypes
+    handles, lost = [], []
+    for number in range(nvml.nvmlDeviceGetCount()):
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(number)
+            handles.append((_bus(nvml.nvmlDeviceGetPciInfo(handle)), handle))
+        except nvml.NVMLError as error:
+            lost.append(f"GPU {number}: {error}")
+    found = [
+        card
+        for index, (_, handle) in enumerate(sorted(handles, key=lambda pair: pair[0]))
+        for card in _cards(nvml, index, handle)
+    ]
+    return Driver(cards=tuple(found), lost=tuple(lost))
+
+
+def driver_version() -> str | None:
+    """The driver's own version; null where there is none, or it does not say."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        return _text(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return None
     finally:
         pynvml.nvmlShutdown()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lora_foundry.wire.commands import JoinCommand, PackCommand
+from lora_foundry.wire.commands import JoinCommand, OwnDevice, PackCommand
 from lora_foundry.wire.events import Event
 
 
@@ -22,6 +22,7 @@ class Slot:
         model: ``cpu``, or the card's name, which measurements are kept by.
         threads: Of the worker; null leaves it to torch.
         memory: Bytes that packs on it may take; null where it was not asked.
+        most: Bytes that its worker may take at all, with what is left alone of ``memory``; null as there.
         lock: What sweeps of this machine take turns on it by, the same for every slot of a device; null where whoever
             lends the device keeps sweeps apart already, as a cluster's own queue does.
         about: For people: what it is and what is free.
@@ -33,8 +34,14 @@ class Slot:
     model: str = "cpu"
     threads: int | None = None
     memory: int | None = None
+    most: int | None = None
     lock: str | None = None
     about: str = ""
+
+    @property
+    def own(self) -> OwnDevice:
+        """What its worker is told of it."""
+        return OwnDevice(kind="cpu" if self.device == "cpu" else "cuda", memory=self.most)
 
 
 class Worker(Protocol):

@@ -27,6 +27,10 @@ _KEEP_PAGES = ":".join(
 )
 
 
+BY_BUS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""Cards are counted as the driver and nvidia-smi count them."""
+
+
 def worker_environment(slot: Slot, given: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a worker on ``slot`` is started with.
 
@@ -35,12 +39,12 @@ def worker_environment(slot: Slot, given: Mapping[str, str] = os.environ) -> dic
         given: The launcher's own environment.
     """
     made = {name: value for name, value in given.items() if name not in _PYTHON and not foreign(name)}
-    made |= {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | _own_code(given)
+    made |= {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | own_code(given)
     return made | _device(slot) | _threads(slot, given) | (allocator(given) if slot.device == "cpu" else {})
 
 
-def _own_code(given: Mapping[str, str]) -> dict[str, str]:
-    """A worker runs the launcher's own code: a tree's, whatever the environment has installed."""
+def own_code(given: Mapping[str, str]) -> dict[str, str]:
+    """What makes a process of ours run the launcher's own code: a tree's, whatever the environment has installed."""
     if CHECKOUT is None:
         return {}
     path = given.get("PYTHONPATH")
@@ -48,11 +52,12 @@ def _own_code(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _device(slot: Slot) -> dict[str, str]:
-    """Set before torch is loaded, or it sees every card; on the CPU, none."""
+    """Set before torch is loaded, or it sees every card; on the CPU, none. ROCm asks its own variable first."""
     kind, _, number = slot.device.partition(":")
     if kind != "cuda":
-        return {"CUDA_VISIBLE_DEVICES": ""}
-    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": slot.visible or number}
+        return {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "-1"}  # HIP takes an empty one for none set
+    word = slot.visible or number
+    return {**BY_BUS, "CUDA_VISIBLE_DEVICES": word, "HIP_VISIBLE_DEVICES": word}
 
 
 def _threads(slot: Slot, given: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,8 @@ from lora_foundry.lora.formats.adapter import AdapterError
 from lora_foundry.training.checkpoint import CheckpointError, load_newest, restore
 from lora_foundry.training.continuing import start_from
 from lora_foundry.training.made_with import note_start
-from lora_foundry.training.shortage import is_out_of_memory, let_go, reason_of
+from lora_foundry.training.probing import reason_of
+from lora_foundry.training.shortage import is_out_of_memory, let_go
 from lora_foundry.training.sink import warn
 from lora_foundry.wire.events import LogEvent, Refused, StateEvent
 
@@ -89,7 +90,7 @@ class Arrivals(Callback):
         try:
             pack.join(members)
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error, pack.device):
                 raise
             reason = reason_of(error)
         else:

@@ -16,7 +16,8 @@ from lora_foundry.lora.formats.names import unread_by_kohya
 from lora_foundry.training.callbacks.metrics import peak_memory_gib
 from lora_foundry.training.export import ROUNDING_TOLD, Exported, Outputs, export, live_outputs
 from lora_foundry.training.made_with import note_end
-from lora_foundry.training.shortage import is_out_of_memory, reason_of
+from lora_foundry.training.probing import reason_of
+from lora_foundry.training.shortage import is_out_of_memory
 from lora_foundry.training.sink import stage, warn
 from lora_foundry.wire.events import ArtifactEvent, LogEvent
 from lora_foundry.wire.summary import Summary
@@ -101,7 +102,7 @@ class Exports(Callback):
             live = live_outputs(pack, [member])[member.name]
             files = self._export(pack, member, folder, _stem(member), live)
         except Exception as error:
-            if not (isinstance(error, (AdapterError, OSError)) or is_out_of_memory(error)):
+            if not (isinstance(error, (AdapterError, OSError)) or is_out_of_memory(error, pack.device)):
                 raise
             why = reason_of(error).rstrip(" :")  # the first line may announce a list
             member.error = f"{member.error}; its weights of step {step} were not exported: {why}"

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING
 
 from lora_foundry.config.allowance import cores, memory_left, quota_bites
 from lora_foundry.config.errors import SweepError
-from lora_foundry.launch.machines.devices import Gpu, gpus, visible
+from lora_foundry.config.mending import unusable
+from lora_foundry.launch.machines.cards import Seen, cards_here, no_gpu
+from lora_foundry.launch.machines.devices import Gpu
 from lora_foundry.launch.machines.engine import WORKER_LOST, Slot
 from lora_foundry.launch.machines.engines import EngineChoice
 from lora_foundry.launch.machines.environment import worker_environment
+from lora_foundry.launch.machines.torch_build import TorchBuild, torch_build
 from lora_foundry.launch.machines.turns import Holder, holder_of
 from lora_foundry.wire.commands import (
     COMMANDS,
@@ -50,16 +53,22 @@ class LocalEngine:
     def slots(self, accelerator: str, each: int | None = None) -> list[Slot]:
         """See the protocol."""
         share = each or self._settings.slots_each
-        found = [] if accelerator == "cpu" else visible(gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
-        if accelerator == "gpu" and not found:
-            raise SweepError([f"trainer.accelerator: got gpu, but {_no_gpu()}; allowed here is cpu or auto"])
-        if self._settings.devices is not None and not found:
-            why = "trainer.accelerator=cpu uses none" if accelerator == "cpu" else _no_gpu()
+        seen = Seen() if accelerator == "cpu" else cards_here(self._build())
+        if seen.problem is not None:  # a GPU that is there is not left for the CPU unasked
+            raise SweepError([f"trainer.accelerator: got {accelerator}, but {unusable(seen.problem)}"])
+        if accelerator == "gpu" and not seen.cards:
+            raise SweepError([f"trainer.accelerator: got gpu, but {no_gpu()}; allowed here is cpu or auto"])
+        if self._settings.devices is not None and not seen.cards:
+            why = "trainer.accelerator=cpu uses none" if accelerator == "cpu" else no_gpu()
             got = f"got {list(self._settings.devices)}, which are GPUs, but {why}"
             raise SweepError([f"hydra.launcher.devices: {got}; leave it null to train on the CPU"])
-        if not found:
+        if not seen.cards:
             return self._of_cpu(share)
-        return [slot for card in self._chosen(found) for slot in self._of_card(card, share)]
+        return [slot for card in self._chosen(seen) for slot in self._of_card(card, share)]
+
+    def _build(self) -> TorchBuild | None:
+        """The torch of the workers; null where another program is started, which may have one of its own."""
+        return torch_build() if self._settings.worker_command is None else None
 
     def _of_card(self, card: Gpu, share: int) -> list[Slot]:
         lock = f"cuda-{card.uuid.replace('/', '_')}"
@@ -72,6 +81,7 @@ class LocalEngine:
                 visible=card.uuid,
                 model=card.name,
                 memory=self._part(room, share),
+                most=None if room is None else room // share,
                 lock=lock,
                 about=card.about() if holder is None else f"{card.about()}; {holder.about()}",
             )
@@ -104,8 +114,8 @@ class LocalEngine:
     def _part(self, room: int | None, share: int) -> int | None:
         return None if room is None else int(room * (1.0 - self._settings.reserve) / share)
 
-    def _chosen(self, found: list[Gpu]) -> list[Gpu]:
-        wanted = self._settings.devices
+    def _chosen(self, seen: Seen) -> Sequence[Gpu]:
+        wanted, found = self._settings.devices, seen.cards
         if wanted is None:
             return found
         there = {card.index for card in found}
@@ -114,17 +124,13 @@ class LocalEngine:
             hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
             why = "as nvidia-smi counts" if hidden is None else f"CUDA_VISIBLE_DEVICES={hidden} hides all others"
             allowed = ", ".join(map(str, sorted(there)))
+            why = "; ".join([why, *seen.lost])
             raise SweepError([f"hydra.launcher.devices: got {list(wanted)}, allowed are {allowed} ({why})"])
         return [card for number in dict.fromkeys(wanted) for card in found if card.index == number]
 
     def start(self, slot: Slot, sweep_dir: Path, cwd: Path, inherit: Sequence[int] = ()) -> LocalWorker:
         """See the protocol."""
         return LocalWorker([*_manners(self._settings), *self._command], slot, sweep_dir, cwd, inherit)
-
-
-def _no_gpu() -> str:
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return "the driver (NVML) shows none" if hidden is None else f"CUDA_VISIBLE_DEVICES={hidden!r} leaves none"
 
 
 def _once_gone(card: Gpu, holder: Holder) -> int | None:

@@ -1,0 +1,49 @@
+"""The one device that this process trains on: its launcher says which, and no other is taken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from lora_foundry.config.mending import unusable
+from lora_foundry.training.probing import compute, reason_of, says_memory
+
+if TYPE_CHECKING:
+    from lora_foundry.config.schema import TrainerConfig
+    from lora_foundry.wire.commands import OwnDevice
+
+
+class DeviceError(RuntimeError):
+    """The device that was told is not there, or cannot compute; the message says why and what to do."""
+
+
+def own_device(told: OwnDevice) -> torch.device:
+    """The device that this process was told, once it has computed something.
+
+    Raises:
+        DeviceError: With torch's own reason where it cannot be used.
+        torch.OutOfMemoryError: When others have all of its memory just now.
+    """
+    if told.kind == "cpu":
+        return torch.device("cpu")
+    device = torch.device("cuda", 0)
+    try:
+        torch.cuda.init()
+        compute(device)
+    except (RuntimeError, AssertionError, torch.cuda.DeferredCudaCallError) as error:  # asserts how it is built
+        if says_memory(error):
+            raise
+        raise DeviceError(unusable(reason_of(error))) from error
+    return device
+
+
+def refuse_other(asked: TrainerConfig, device: torch.device) -> None:
+    """Refuse a job that wants another kind of device than this process has.
+
+    Raises:
+        ValueError: With both.
+    """
+    if asked.accelerator != "auto" and (asked.accelerator == "cpu") != (device.type == "cpu"):
+        msg = f"trainer.accelerator: got {asked.accelerator}, but this worker was given {device.type}"
+        raise ValueError(msg)
