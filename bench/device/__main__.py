@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from bench.device.packs import packs, variants
 from bench.device.peers import peers
 from bench.device.stage import Stage
 from bench.measure import Result, arguments
+from lora_foundry.config.surroundings import CUBLAS, CUBLAS_REPEATS
 
 # With the seconds that each takes on an H100, about: it is not begun with fewer left.
 SECTIONS: tuple[tuple[str, Callable[[Stage], None], float], ...] = (
@@ -48,6 +50,7 @@ def main() -> int:
     if not options.cpu and not torch.cuda.is_available():
         sys.stderr.write("torch sees no card here; --cpu runs small on the CPU\n")
         return NO_CARD
+    os.environ.setdefault(CUBLAS, CUBLAS_REPEATS[0])  # as workers have it, before CUDA starts
     device = torch.device("cpu" if options.cpu else "cuda")
     name = "the CPU (a small look)" if options.cpu else torch.cuda.get_device_name(device)
     with tempfile.TemporaryDirectory() as folder:

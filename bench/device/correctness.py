@@ -13,7 +13,7 @@ from lora_foundry.models.opening import open_base
 from lora_foundry.tasks.denoising import Denoising
 from lora_foundry.training.pack import Pack
 from lora_foundry.training.pack_step import run_step
-from lora_foundry.training.precision import DTYPES
+from lora_foundry.training.precision import DTYPES, computing
 
 _STEPS = 3
 _SHAPES = ((0, Shape(batch=1, rank=4)), (1, Shape(batch=2, rank=8)), (2, Shape(batch=4, rank=16)), (3, Shape(batch=1)))
@@ -21,6 +21,8 @@ _EXACT = 1e-9  # of whole trajectories in 64 bit: rounding is far below, a wrong
 # Diffusers embeds timesteps in 32 bits whatever the base has, and a card's sine is up to 6e-5 from its host's.
 _ACROSS = 1e-5
 _DROPOUT = "lora.dropout=0.1"
+_BITWISE = 1e-300
+_REPEATS = "trainer.deterministic=true"
 _CHECKPOINTING = "trainer.gradient_checkpointing=true"
 
 Adapters = dict[str, Tensor]
@@ -47,11 +49,13 @@ def correctness(stage: Stage) -> None:
     compare("fp64, dropout: pack against solo", dropped, _alone(card, "64-true", _DROPOUT), _EXACT)
     if not stage.small:
         compare("fp64, dropout: card against CPU", dropped, trained(cpu, "64-true", _DROPOUT), _ACROSS)
-    coarse: tuple[Precision, ...] = ("32-true", "bf16-mixed")
+    coarse: tuple[Precision, ...] = ("32-true", "16-mixed", "bf16-mixed")
     for precision in coarse:
         here = trained(card, precision)
         compare(f"{precision}: pack against solo", here, _alone(card, precision), None)
         compare(f"{precision}: twice the same (0 is bitwise)", here, trained(card, precision), None)
+        one, other = (trained(card, precision, _REPEATS) for _ in range(2))
+        compare(f"{precision}, deterministic: twice the same", one, other, _BITWISE)
 
 
 def trained(
@@ -69,10 +73,11 @@ def trained(
     asked = (f"trainer.precision={precision}", "optimizer.lr=1e-3", *overrides)
     pack = Pack(Denoising(base), [make_member(number, shape, data, *asked) for number, shape in shapes])
     pack.rows = rows
-    for _ in range(_STEPS):
-        failed = run_step(pack).failed
-        if failed:
-            raise RuntimeError(failed[0].error)
+    with computing(pack.members[0].config.trainer, device):
+        for _ in range(_STEPS):
+            failed = run_step(pack).failed
+            if failed:
+                raise RuntimeError(failed[0].error)
     adapters = {m.name: torch.cat([t.flatten() for t in pack.bank.state(m.name).values()]) for m in pack.members}
     adapters = {name: adapter.double().cpu() for name, adapter in adapters.items()}
     pack.close()

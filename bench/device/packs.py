@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from bench.device.stage import GIB, Stage
 from bench.device.timing import Measured, is_full, median, step, timed
 from lora_foundry.config.compose import compose_job
 from lora_foundry.memory.predict import curve_of
+from lora_foundry.training.precision import computing, exact
 
 _LIMIT = 0.10  # of the prediction's error
 
@@ -30,7 +31,7 @@ class _Extent:
 
 _FULL = _Extent(jobs=(1, 2, 4, 8), batches=(1, 2, 4), seconds=2.0, reserve_s=230.0)
 _SMALL = _Extent(jobs=(1, 2), batches=(1,), seconds=0.2, reserve_s=0.0)
-_TF32, _TUNED = "fp32 with TF32", "cudnn.benchmark"
+_IEEE, _TUNED = "fp32 without TF32", "cudnn.benchmark"
 _VARIANTS = (
     ("a pack of 16", 16, 1, ()),
     ("all blocks, the default", 4, 1, ("lora.target_modules=all-blocks",)),
@@ -39,11 +40,17 @@ _VARIANTS = (
     ("all layers", 8, 1, ("lora.target_modules=all",)),
     ("dropout", 8, 4, ("lora.dropout=0.1",)),
     ("fp32", 1, 4, ("trainer.precision=32-true",)),
-    (_TF32, 1, 4, ("trainer.precision=32-true",)),
+    (_IEEE, 1, 4, ("trainer.precision=32-true",)),
+    ("fp16", 1, 4, ("trainer.precision=16-mixed",)),
+    ("fp16", 8, 1, ("trainer.precision=16-mixed",)),
+    ("deterministic", 1, 4, ("trainer.deterministic=true",)),
+    ("deterministic", 8, 1, ("trainer.deterministic=true",)),
+    ("deterministic fp32", 1, 4, ("trainer.precision=32-true", "trainer.deterministic=true")),
     (_TUNED, 1, 1, ()),
     ("Prodigy", 1, 1, ("optimizer=prodigy", "optimizer.lr=1.0")),
     ("SDXL's size, 1024 px", 1, 1, ("model=sdxl", "data.resolution=1024")),
 )
+_SMALL_VARIANTS = ("a pack of 16", "fp16", "deterministic")
 _VARIANT_S = 25.0  # of one, its trace included
 
 
@@ -103,30 +110,42 @@ def variants(stage: Stage) -> None:
     """What else people set, as long as there is time."""
     columns = ("what", "jobs x batch", "images/s", "ms a step", "GiB of tensors", "predicted", "off by")
     table = stage.table("Other settings", *columns)
-    for what, count, batch, overrides in _VARIANTS[:1] if stage.small else _VARIANTS:
+    for what, count, batch, overrides in _VARIANTS:
+        if stage.small and what not in _SMALL_VARIANTS:
+            continue
         if stage.seconds_left() < _VARIANT_S:
             stage.note("other settings", f"{what}: no time left")
             continue
         asked = words(stage.folder, f"data.batch_size={batch}", *overrides, small=stage.small)
-        with _switched(tf32=what == _TF32, tuned=what == _TUNED):
-            predicted, one = together(stage, asked, count, (_SMALL if stage.small else _FULL).seconds)
+        seconds, around = (_SMALL if stage.small else _FULL).seconds, _SWITCHED.get(what, nullcontext)
+        predicted, one = together(stage, asked, count, seconds, around)
         stage.row(table, what, f"{count} x {batch}", *_figures(one, predicted))
 
 
 @contextmanager
-def _switched(*, tf32: bool, tuned: bool) -> Iterator[None]:
-    """Torch's own switches, for a while."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.benchmark
-    matmul.allow_tf32, cudnn.benchmark = before[0] or tf32, before[1] or tuned
+def _tuned() -> Iterator[None]:
+    """Convolutions are tried before one is chosen, for a while."""
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
     try:
         yield
     finally:
-        matmul.allow_tf32, cudnn.benchmark = before
+        torch.backends.cudnn.benchmark = before
 
 
-def together(stage: Stage, asked: list[str], count: int, seconds: float) -> tuple[int, Measured | None]:
-    """Predicted bytes of tensors, and what a pack of ``count`` took; None where the card has too little memory."""
+_SWITCHED: dict[str, Callable[[], AbstractContextManager[None]]] = {_IEEE: exact, _TUNED: _tuned}
+
+
+def together(
+    stage: Stage,
+    asked: list[str],
+    count: int,
+    seconds: float,
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> tuple[int, Measured | None]:
+    """Predicted bytes of tensors, and what a pack of ``count`` took; None where the card has too little memory.
+
+    Torch's switches are those of a training, and then what ``around`` says.
+    """
     config = compose_job(*asked)
     rows = count * config.data.batch_size
     predicted = curve_of(config).needs(rows, [config.optimizer] * count).tensors
@@ -134,9 +153,10 @@ def together(stage: Stage, asked: list[str], count: int, seconds: float) -> tupl
     if not stage.small:
         torch.cuda.reset_peak_memory_stats(stage.device)
     try:
-        _, pack = build(asked, count, stage.device)
-        step_s = median(timed(lambda: step(pack), stage.sync, seconds))
-        pack.close()
+        with computing(config.trainer, stage.device), around():
+            _, pack = build(asked, count, stage.device)
+            step_s = median(timed(lambda: step(pack), stage.sync, seconds))
+            pack.close()
     except Exception as error:
         if not is_full(error):
             raise

@@ -35,7 +35,7 @@ def the_problem(raw: Any) -> str:
 def test_the_shipped_defaults_parse_to_the_values_in_their_yaml(raw: dict[str, Any]) -> None:
     job = parse(raw)
     assert (job.lora.rank, job.lora.alpha, job.lora.target_modules) == (8, 8.0, "all-blocks")
-    assert (job.trainer.max_steps, job.trainer.epochs, job.trainer.precision) == (400, None, "32-true")
+    assert (job.trainer.max_steps, job.trainer.epochs, job.trainer.precision) == (400, None, "auto")
     assert job.optimizer.betas == (0.9, 0.999)
     assert job.sample.scales == (0.0, 0.8, 1.0)
 
@@ -102,7 +102,7 @@ def test_an_unknown_key_like_no_other_lists_what_is_allowed_there(with_values: C
         ("lora.use_rslora", 1, "got 1 (int), allowed is true or false"),
         ("lora.init", "kaimig", "allowed is one of kaiming, gaussian; did you mean 'kaiming'?"),
         ("trainer.precision", "bf16-mixd", "did you mean 'bf16-mixed'?"),
-        ("trainer.precision", "16-mixed", "allowed is one of 32-true, bf16-true, bf16-mixed, 64-true"),
+        ("trainer.precision", "16-true", "allowed is one of auto, 32-true, 16-mixed, bf16-true, bf16-mixed, 64-true"),
         ("trainer.max_grad_norm", 0, "allowed is a finite number, more than 0 or null"),
         ("optimizer.lr", float("nan"), "got nan (float), allowed is a finite number"),
         ("optimizer.lr", float("inf"), "got inf (float), allowed is a finite number"),

@@ -23,7 +23,7 @@ from tests.root import PROJECT_ROOT
 
 MakeConfig = Callable[..., DataConfig]
 PLAIN = Variant(flip=False, crop=0)
-GOLDEN = "adc574f1773cb73b7754d5d0da990f33b450559e9f1125fdfc02d6217acad7a0"
+GOLDEN = "080780818e98906eec2fad167d0a0f7ba66c334b0177716099d55110b5d67eee"
 KEY = "ab" + "0" * 62
 
 

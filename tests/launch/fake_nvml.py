@@ -30,6 +30,7 @@ class Card:
     bus: int
     uuid: str
     name: str | bytes = "A card"
+    capability: tuple[int, int] | None = (8, 9)
     total: int | None = 24 * GIB
     free: int | None = 20 * GIB
     compute: Sequence[tuple[int, int | None]] = ()
@@ -56,6 +57,11 @@ def fake_nvml(cards: Sequence[Card], *, driver: bool = True, problem: str | None
         if cards[number].gone:
             raise NVMLError("GPU is lost")
         return cards[number]
+
+    def capability(card: Card) -> list[int]:
+        if card.capability is None:
+            raise NVMLError("Not Supported")
+        return [*card.capability]
 
     def memory(card: Card) -> SimpleNamespace:
         if card.total is None:
@@ -89,6 +95,7 @@ def fake_nvml(cards: Sequence[Card], *, driver: bool = True, problem: str | None
         nvmlDeviceGetPciInfo=lambda card: SimpleNamespace(domain=0, bus=card.bus, device=0),
         nvmlDeviceGetUUID=lambda card: card.uuid,
         nvmlDeviceGetName=lambda card: card.name,
+        nvmlDeviceGetCudaComputeCapability=capability,
         nvmlDeviceGetMemoryInfo=memory,
         nvmlDeviceGetComputeRunningProcesses=lambda card: processes(card.compute),
         nvmlDeviceGetGraphicsRunningProcesses=lambda card: processes(card.graphics),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_foundry.config.schema import JobConfig
+from lora_foundry.config.schema import JobConfig, Precision
 from lora_foundry.launch.machines.engine import WORKER_LOST, Slot
 from lora_foundry.wire.commands import (
     COMMANDS,
@@ -173,9 +173,10 @@ class MemoryEngine:
         self._slots = slots
         self._config_of = stored_config if configs is None else configs.__getitem__
         self._unstartable = unstartable
+        self.precision: Precision = "32-true"
 
     def slots(self, accelerator: str, each: int | None = None) -> list[Slot]:  # noqa: ARG002  # the protocol's
-        return [Slot(name=f"memory-{n}", device="cpu") for n in range(self._slots)]
+        return [Slot(name=f"memory-{n}", device="cpu", precision=self.precision) for n in range(self._slots)]
 
     def start(self, slot: Slot, sweep_dir: Path, cwd: Path, inherit: Sequence[int] = ()) -> MemoryWorker:  # noqa: ARG002
         if self._unstartable > 0:

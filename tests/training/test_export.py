@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lora_foundry.lora.formats import adapter as adapter_form
 from lora_foundry.lora.formats.adapter import Adapter, ExportError
@@ -19,6 +20,7 @@ from lora_foundry.training import export as exporting
 from lora_foundry.training.continuing import start_from
 from lora_foundry.training.export import export, file_metadata
 from lora_foundry.training.pack import Pack
+from lora_foundry.training.precision import DTYPES
 from lora_foundry.training.shortage import OutOfMemoryError
 from lora_foundry.wire.events import LogEvent, MetricsEvent, TagsEvent
 from tests.training.world import Spec, make_member, make_task, train
@@ -32,8 +34,8 @@ VARIANTS = {
 
 
 def _pack(root: Path, *overrides: str, name: str = "x") -> Pack:
-    spec = Spec(name, ("trainer.precision=32-true", *overrides))
-    pack = Pack(make_task(torch.float32), [make_member(spec, root)])
+    member = make_member(Spec(name, ("trainer.precision=32-true", *overrides)), root)
+    pack = Pack(make_task(DTYPES[member.config.trainer.precision].base), [member])
     draw = torch.Generator().manual_seed(1)
     for value in pack.bank.unpack(pack.bank.weights[0], name).values():
         value.copy_(torch.randn(value.shape, generator=draw) * 0.1)
@@ -63,6 +65,26 @@ def test_files_are_checked_against_the_live_adapter_and_read_back(name: str, tmp
         _begin(other, path)
         error = (other.bank.weights - pack.bank.weights).norm() / pack.bank.weights.norm()
         assert 0 < error < 1e-3  # fp16 in the file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_base_in_fp16_is_given_the_same_files(name: str, tmp_path: Path) -> None:
+    pack = _pack(tmp_path, *VARIANTS[name], "trainer.precision=16-mixed")
+    files, plain = export(pack, pack.members[0], tmp_path, "x"), _pack(tmp_path, *VARIANTS[name])
+    other = export(plain, plain.members[0], tmp_path / "plain", "x")
+    assert _as_read(files.file) == _as_read(other.file)
+
+
+def test_a_wrong_file_of_a_base_in_fp16_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = _pack(tmp_path, "lora.alpha=9", "trainer.precision=16-mixed")
+    monkeypatch.setattr(adapter_form, "effective_alpha", lambda _alpha, rank, **_: rank * 1.05)
+    with pytest.raises(ExportError, match="differ from the live adapter"):
+        export(pack, pack.members[0], tmp_path, "x")
+
+
+def _as_read(path: Path) -> dict[str, bytes]:
+    return {key: value.numpy().tobytes() for key, value in load_file(path).items()}
 
 
 def test_a_file_says_how_often_the_images_of_kohyas_folders_counted(tmp_path: Path) -> None:

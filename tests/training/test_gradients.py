@@ -100,7 +100,7 @@ def _plain_loss(denoiser, batch: PackBatch) -> torch.Tensor:  # noqa: ANN001
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true", "16-mixed"])
 def test_packing_moves_the_final_loss_less_than_a_tenth_of_what_a_seed_does(precision: str, tmp_path: Path) -> None:
     """The third depth: in the precision people use, judged by the number people read."""
 

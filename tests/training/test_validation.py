@@ -228,7 +228,8 @@ def test_fixed_rows_have_the_dtype_that_was_asked_for(dtype: torch.dtype) -> Non
     assert {values.dtype for name, values in rows.inputs.items() if name != "timesteps"} == {dtype}
 
 
-def test_a_base_in_bf16_is_scored_against_targets_in_fp32(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("half", "kind"), [("bf16-true", torch.bfloat16), ("16-mixed", torch.float16)])
+def test_a_base_in_16_bits_is_scored_against_targets_in_fp32(half: str, kind: torch.dtype, tmp_path: Path) -> None:
     def score(precision: str, dtype: torch.dtype) -> float:
         member = make_member(Spec("a", (*OPTIONS, f"trainer.precision={precision}")), tmp_path)
         pack = Pack(make_task(dtype), [member])
@@ -242,7 +243,7 @@ def test_a_base_in_bf16_is_scored_against_targets_in_fp32(tmp_path: Path) -> Non
         assert set(seen) == {(dtype, dtype)}
         return loss
 
-    assert score("bf16-true", torch.bfloat16) == pytest.approx(score("32-true", torch.float32), rel=0.02)
+    assert score(half, kind) == pytest.approx(score("32-true", torch.float32), rel=0.02)
 
 
 @pytest.mark.slow

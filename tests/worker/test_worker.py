@@ -54,6 +54,7 @@ QUICK = (
     "validation.max_images=1",
     "scheduler.warmup_steps=1",
     "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
 )
 
 

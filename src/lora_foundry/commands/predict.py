@@ -6,7 +6,10 @@ import argparse
 import sys
 
 from lora_foundry.config.called import command_line
+from lora_foundry.config.errors import SweepError
 from lora_foundry.config.parse import ConfigError
+from lora_foundry.config.precision import of_all
+from lora_foundry.config.schema import Precision
 from lora_foundry.config.surroundings import settle
 
 WRONG_INPUT = 2
@@ -26,10 +29,12 @@ def main() -> int:
     from hydra.errors import HydraException
 
     from lora_foundry.launch.points.offline import compose_all
+    from lora_foundry.launch.points.point import on_device
     from lora_foundry.models.protocol import BaseError
 
     try:
         points = compose_all(options.overrides)
+        points = on_device(points, "bf16-mixed" if options.fits is not None else _here())
         from lora_foundry.memory import table
 
         if options.fits is None:
@@ -40,6 +45,17 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return WRONG_INPUT
     return 0
+
+
+def _here() -> Precision:
+    """What ``trainer.precision=auto`` is on this machine."""
+    from lora_foundry.config.launcher import Settings
+    from lora_foundry.launch.machines.engines import engine_of
+
+    try:
+        return of_all(slot.precision for slot in engine_of(Settings()).slots("auto"))
+    except SweepError:  # a GPU that cannot be used yet: what is wrong with it is said when something is to train
+        return "bf16-mixed"
 
 
 def _count(text: str) -> int:

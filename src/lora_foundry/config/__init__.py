@@ -26,6 +26,7 @@ Other rooms use of it:
 - ``mending``: what is to be done about a card that cannot be used;
 - ``parse``: from a composed mapping to a :class:`~lora_foundry.config.schema.JobConfig`, with every problem at once;
 - ``paths``: where relative paths of a configuration lead;
+- ``precision``: what ``trainer.precision=auto`` stands for;
 - ``quoting``: commands that are printed;
 - ``rules``: rules that hold between fields;
 - ``schema``: the whole configuration of one job, as frozen values;

@@ -25,6 +25,7 @@ _LATER: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("data", "captions", ("auto",)),
     ("data", "repeats", ("auto", None)),
     ("data", "follow_links", (False,)),
+    ("trainer", "deterministic", (False,)),
     ("validation", "metrics", (("loss",),)),
 )
 

@@ -13,10 +13,12 @@ SHARED: tuple[str, ...] = (
     "lora.kind",
     "data.resolution",
     "trainer.precision",
+    "trainer.deterministic",
     "trainer.gradient_checkpointing",
     "trainer.accelerator",
     "memory",
 )
+_LATER: dict[str, object] = {"trainer.deterministic": False}
 
 
 def shared(job: JobConfig) -> dict[str, object]:
@@ -35,10 +37,15 @@ def shared(job: JobConfig) -> dict[str, object]:
 
 def shared_text(job: JobConfig) -> str:
     """:func:`shared` as text: jobs with the same may train together."""
-    return json.dumps(shared(job), sort_keys=True)
+    return json.dumps(_noted(job), sort_keys=True)
 
 
 def kind_of(job: JobConfig) -> str:
     """Hex digest: jobs of one kind take steps that cost the same, a row and an adapter."""
-    decides = {"shared": shared(job), "targets": job.lora.target_modules}
+    decides = {"shared": _noted(job), "targets": job.lora.target_modules}
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _noted(job: JobConfig) -> dict[str, object]:
+    """As :func:`shared`; keys that came later are left out at what was meant before, so that what was noted counts."""
+    return {key: value for key, value in shared(job).items() if key not in _LATER or value != _LATER[key]}

@@ -25,7 +25,7 @@ from lora_foundry.config.constraints import AtLeast, Between, MoreThan, NonEmpty
 from lora_foundry.config.families import ByFamily
 from lora_foundry.config.schema_results import ExportConfig, ValidationConfig
 
-Precision = Literal["32-true", "bf16-true", "bf16-mixed", "64-true"]
+Precision = Literal["auto", "32-true", "16-mixed", "bf16-true", "bf16-mixed", "64-true"]
 PRESETS = ("attention", "attention-mlp", "all-linear", "all-blocks", "all")
 
 
@@ -184,7 +184,10 @@ class TrainerConfig:
         accumulate: Micro-batches of one optimizer step.
         max_grad_norm: The member's gradient is clipped to this norm; null for no clipping.
         gradient_checkpointing: Recompute activations in the backward pass.
-        precision: Lightning's names; base in the compute dtype, adapters fp32 (fp64 in ``64-true``).
+        precision: Lightning's names; base in the compute dtype, adapters fp32 (fp64 in ``64-true``). ``auto`` is
+            bf16-mixed where every card computes bf16 by itself, 16-mixed (fp16, with a loss scale a member) on older
+            cards and 32-true on the CPU; what it was for a job stays with the job.
+        deterministic: Kernels that give the same bits in every repeat on one model of card; slower.
         log_every: Optimizer steps between logged metrics.
         save_every: Optimizer steps between exported adapters; null exports the final one only.
         checkpoint_every: Optimizer steps between checkpoints; null takes one by ``checkpoint_s`` only.
@@ -198,6 +201,7 @@ class TrainerConfig:
     max_grad_norm: Annotated[float, MoreThan(0.0)] | None
     gradient_checkpointing: bool
     precision: Precision
+    deterministic: bool
     log_every: Annotated[int, AtLeast(1)]
     save_every: Annotated[int, AtLeast(1)] | None
     checkpoint_every: Annotated[int, AtLeast(1)] | None

@@ -24,6 +24,10 @@ _FAMILIES = (
     *("PL_", "TORCHELASTIC_", "TORCHRUN_", "ACCELERATE_", "FSDP_", "DEEPSPEED_"),
     *("MLFLOW_", "WANDB_", "COMET_", "NEPTUNE_", "CLEARML_"),  # a worker tells its launcher, and no tracker
 )
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+"""What cuBLAS reads when it starts, and with it whether its products are the same in every repeat."""
+CUBLAS_REPEATS = (":4096:8", ":16:8")
+"""With these they are (cuBLAS's manual, "Results reproducibility"): 32 MiB, as a Hopper has anyway, and 128 KiB."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 

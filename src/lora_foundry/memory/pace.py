@@ -49,11 +49,15 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class _Card:
-    """TFLOP/s of dense tensor cores in bf16 and of fp32, TB/s of memory, as NVIDIA's data sheets say."""
+    """TFLOP/s of dense tensor cores in 16 bits and of fp32, TB/s of memory, as NVIDIA's data sheets say.
+
+    Cards without bf16 have two for 16 bits: fp16's, and fp32's for the emulation.
+    """
 
     bf16: float
     fp32: float
     memory: float
+    fp16: float | None = None
 
 
 _CARDS = {
@@ -63,8 +67,8 @@ _CARDS = {
     "L40S": _Card(362, 91, 0.86),
     "L4": _Card(121, 30, 0.3),
     "A10": _Card(125, 31, 0.6),
-    "V100": _Card(15.7, 15.7, 0.9),  # no bf16
-    "T4": _Card(8.1, 8.1, 0.32),  # no bf16
+    "V100": _Card(15.7, 15.7, 0.9, fp16=125),
+    "T4": _Card(8.1, 8.1, 0.32, fp16=65),
     "4090": _Card(165, 82, 1.0),
     "3090": _Card(71, 35, 0.94),
 }
@@ -117,7 +121,8 @@ def rate_of(device_name: str, cache: Path, *, precision: Precision = "32-true", 
 def _rate_of_card(name: str, precision: Precision) -> Rate:
     words = name.upper().replace("-", " ").split()
     card = next((card for part, card in _CARDS.items() if part in words), _UNKNOWN_CARD)
-    peak = {"64-true": card.fp32 / 32, "32-true": card.fp32}.get(precision, card.bf16)
+    others = {"64-true": card.fp32 / 32, "32-true": card.fp32, "16-mixed": card.fp16 or card.bf16}
+    peak = others.get(precision, card.bf16)
     return Rate(per_op_s=_CARD_PER_OP_S, flops_per_s=_USED * peak * 1e12, bytes_per_s=0.6 * card.memory * 1e12)
 
 

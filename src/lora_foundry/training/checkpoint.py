@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from lora_foundry.training.member import Member
     from lora_foundry.training.pack import Pack
 
-_FORMAT = "lora-foundry/member/1"
+_FORMAT = "lora-foundry/member/2"
+_READ = ("lora-foundry/member/1", _FORMAT)  # the first has no loss scale: what it does not have is as at the beginning
 _KEPT = 2
 
 
@@ -121,8 +122,8 @@ def read_part(path: Path) -> Part:
     except (SafetensorError, OSError) as error:
         msg = f"{path.name} cannot be read: {error}"
         raise CheckpointError(msg) from error
-    if header.get("format") != _FORMAT:
-        msg = f"{path.name}: got format {header.get('format')!r}, allowed is {_FORMAT!r}"
+    if header.get("format") not in _READ:
+        msg = f"{path.name}: got format {header.get('format')!r}, allowed is {' or '.join(map(repr, _READ))}"
         raise CheckpointError(msg)
     if header.pop("digest", None) != _digest(tensors, header):
         msg = f"{path.name}: its content does not match its digest"

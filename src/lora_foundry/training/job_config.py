@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lora_foundry.config import ConfigError, JobConfig, parse_stored
 from lora_foundry.config.files import write_json
 from lora_foundry.config.giving_way import Changes
+from lora_foundry.config.precision import AUTO
 from lora_foundry.config.stored import StoredError, read_json
 from lora_foundry.training.checkpoint import parts
 
@@ -44,7 +45,10 @@ def _config_of(text: str, changes: str) -> JobConfig:
     config = OmegaConf.load(StringIO(text))
     for key, value in json.loads(changes).items():
         OmegaConf.update(config, key, value)
-    return parse_stored(config)  # type: ignore[arg-type]  # a mapping, or it says so
+    job = parse_stored(config)  # type: ignore[arg-type]  # a mapping, or it says so
+    if job.trainer.precision == AUTO:
+        raise ConfigError(["trainer.precision: got auto, allowed in a job's folder is what it was when the job began"])
+    return job
 
 
 def read_changes(folder: Path) -> Changes:

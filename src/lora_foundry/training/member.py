@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from lora_foundry.training.loss_scale import INITIAL
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,7 +22,7 @@ class Counters:
     """Everything of a member that moves besides its tensors; a checkpoint holds these and no generator states.
 
     Attributes:
-        step: Optimizer steps taken.
+        step: Optimizer steps taken, those that fp16 overflowed in with them.
         micro: Micro-batches in the accumulation under way.
         ordinal: Samples drawn so far; the next sample's ordinal.
         loss_sum: Loss of the accumulation under way.
@@ -28,6 +30,9 @@ class Counters:
         best_loss: Lowest validation loss so far.
         best_step: The step of ``best_loss``.
         told: The last step whose end was told of: scored, drawn and exported where that was due.
+        loss_scale: What the loss is multiplied by where the base computes in fp16; of no meaning elsewhere.
+        good_steps: Steps since ``loss_scale`` changed.
+        skipped: Steps in which a gradient was too large for fp16, so that the adapter stayed as it was.
     """
 
     step: int = 0
@@ -38,6 +43,9 @@ class Counters:
     best_loss: float = math.inf
     best_step: int = 0
     told: int = -1
+    loss_scale: float = INITIAL
+    good_steps: int = 0
+    skipped: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +82,7 @@ class Member:
         count: What moves.
         state: ``active`` until it is done or failed.
         error: Why it failed.
-        loss: Loss of the last optimizer step: the sum over its samples divided by the effective batch.
+        loss: Loss of the last step that was taken: the sum over its samples divided by the effective batch.
         grad_norm: Gradient norm of the last step before clipping.
         rate: Learning rate of the last step, as the optimizer took it: where it scales rates, the scaled one.
         scale: What the optimizer multiplied the schedule's rate by (Prodigy's d); None where it takes it as it is.

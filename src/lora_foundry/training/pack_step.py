@@ -4,6 +4,8 @@
 2. loss_m = sum over the member's rows of weight * the task's loss / the whole weight of its optimizer step
 3. one backward of the sum of all loss_m; rows of one member reach no other member's matrices
 4. each member whose accumulation is full: norm, clip, learning rate, its own optimizer
+
+In fp16 each loss_m has a scale of its own between 2 and 3, which is taken off the member's gradients before 4.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lora_foundry.training.batch import PackBatch, assemble
+from lora_foundry.training.loss_scale import is_hopeless, note_good, note_overflow
 from lora_foundry.training.probing import reason_of
 from lora_foundry.training.schedules import learning_rate
 from lora_foundry.training.shortage import OutOfMemoryError, is_out_of_memory, let_go
@@ -30,11 +33,13 @@ class StepResult:
     """What one step did.
 
     Attributes:
-        stepped: Members that took an optimizer step.
+        stepped: Members whose optimizer step is over.
+        skipped: Those of them that took none, since fp16 was too small for a gradient.
         failed: Members whose loss or gradient was not finite; they took none.
     """
 
     stepped: list[Member] = field(default_factory=list)
+    skipped: list[Member] = field(default_factory=list)
     failed: list[Member] = field(default_factory=list)
 
 
@@ -85,7 +90,7 @@ def _attempt(pack: Pack, members: list[Member], result: StepResult) -> None:
     for part in batch.cut(pack.rows):
         with pack.bank.rows(part.plan):
             losses = member_losses(pack, part)
-            losses.sum().backward()
+            with_scales(pack, part, losses).sum().backward()
         for member, loss in zip(part.members, losses.detach().tolist(), strict=True):
             totals[member.name] += loss
     for member in members:
@@ -107,15 +112,37 @@ def member_losses(pack: Pack, batch: PackBatch) -> Tensor:
     )
 
 
+def with_scales(pack: Pack, batch: PackBatch, losses: Tensor) -> Tensor:
+    """``losses [K]`` as the backward pass has them: each times its member's scale where the base computes in fp16."""
+    if not pack.dtypes.scaled:
+        return losses
+    return losses * losses.new_tensor([member.count.loss_scale for member in batch.members])
+
+
+def _unscale(pack: Pack, full: list[Member]) -> None:
+    """Take the scales off the gradients of ``full``, in one operation over ``[K, P]``; the others keep theirs."""
+    if not (pack.dtypes.scaled and full):
+        return
+    shares = [1.0] * len(pack.bank.gradients)
+    for member in full:
+        shares[pack.bank.place(member.name)] = 1.0 / member.count.loss_scale
+    pack.bank.gradients.mul_(pack.bank.gradients.new_tensor(shares)[:, None])
+
+
 def _update(pack: Pack, full: list[Member], result: StepResult) -> None:
     """Clip and step ``full``; each is done with, counters and all, before anything else may fail."""
+    _unscale(pack, full)
     gradients = pack.bank.gradients
     norms = [torch.linalg.vector_norm(gradients[pack.bank.place(member.name)]) for member in full]
     rates: dict[str, float] = {}
     for member, norm in zip(full, torch.stack(norms).tolist() if norms else [], strict=True):
         place, loss = pack.bank.place(member.name), member.count.loss_sum
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        if not finite and pack.dtypes.scaled and not is_hopeless(member.count, member.total_steps):
+            _skip(pack, member, result)
+            continue
         member.loss, member.grad_norm = loss, norm
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+        if not finite:
             _end_step(pack, member)
             member.count.ordinal -= member.effective_batch  # the samples that led to no step
             member.fail(_not_finite(member))
@@ -135,14 +162,30 @@ def _update(pack: Pack, full: list[Member], result: StepResult) -> None:
                 member.rate = rates[member.name] * (1.0 if member.scale is None else member.scale)
                 _end_step(pack, member)
                 member.count.step += 1
+                if pack.dtypes.scaled:
+                    note_good(member.count)
                 result.stepped.append(member)
+
+
+def _skip(pack: Pack, member: Member, result: StepResult) -> None:
+    """The step ends as any does, and the adapter and its optimizer stay as they are."""
+    _end_step(pack, member)
+    member.count.step += 1
+    note_overflow(member.count)
+    result.stepped.append(member)
+    result.skipped.append(member)
 
 
 def _not_finite(member: Member) -> str:
     """What is wrong with the step that was not taken, and what can be done."""
     rate, limit = member.config.optimizer.lr, member.config.trainer.max_grad_norm
     what = f"the loss is {member.loss:g} and its gradient norm {member.grad_norm:g} at step {member.count.step + 1}"
-    if member.count.step == 0:
+    if member.config.trainer.precision == "16-mixed":
+        advice = (
+            f"fp16 cannot hold that, at a loss scale of {member.count.loss_scale:g} after {member.count.skipped} steps "
+            f"that were not taken for it; lower optimizer.lr (now {rate:g}) or take trainer.precision=32-true"
+        )
+    elif member.count.step == 0:
         advice = "no update was made before, so look at trainer.precision, the base and lora.init_from"
     elif limit is None:
         advice = f"lower optimizer.lr (now {rate:g}) or set trainer.max_grad_norm (now null), for instance to 1"

@@ -24,7 +24,7 @@ from lora_foundry.training.device import refuse_other
 from lora_foundry.training.job_config import read_config
 from lora_foundry.training.member import Member, Provenance
 from lora_foundry.training.pack import StoppedError, never
-from lora_foundry.training.precision import DTYPES
+from lora_foundry.training.precision import DTYPES, cannot_repeat, exact
 from lora_foundry.training.shortage import in_fewer_rows
 from lora_foundry.training.sink import warn, warn_all
 from lora_foundry.wire.events import LogEvent, StateEvent
@@ -73,6 +73,7 @@ def check_jobs(jobs: Sequence[PackedJob], bases: Bases, sink: Sink, too_small: L
         try:
             config = read_config(job.dir)
             refuse_other(config.trainer, bases.device)
+            _refuse(cannot_repeat(config.trainer, bases.device))
             files = bases.files(config)
             if config.memory.limit_gib is not None:
                 files.import_libraries()
@@ -216,7 +217,8 @@ class _Patient:
     def _part(self, batch: Any) -> Any:  # noqa: ANN401
         if self._stop():
             raise StoppedError
-        return self._encoder.encode(batch)
+        with exact():  # what is encoded is kept for every device and precision
+            return self._encoder.encode(batch)
 
     def close(self) -> None:
         """Let the weights go."""

@@ -130,7 +130,7 @@ class Validator:
                 "base": member.provenance.base_hash,
                 "rows": rows.digest(),
                 **pack.task.decides(),
-                "dtypes": [str(pack.dtypes.base), str(pack.dtypes.adapter)],
+                **pack.dtypes.decides(pack.device),
                 "device": device_name(pack.device),
                 "torch": torch.__version__,
             }

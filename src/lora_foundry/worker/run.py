@@ -22,6 +22,7 @@ from lora_foundry.training.bases import Bases
 from lora_foundry.training.device import DeviceError, own_device
 from lora_foundry.training.job_config import read_config, write_changes
 from lora_foundry.training.pack import StoppedError
+from lora_foundry.training.precision import computing
 from lora_foundry.training.preparing import Checked, Encoders, check_jobs
 from lora_foundry.training.probing import is_lost
 from lora_foundry.training.requests import Arrival, Requests
@@ -122,7 +123,8 @@ class _PackRun:
         try:
             jobs = list(command.jobs)
             while jobs and (checked := self._check(jobs)):
-                changed = self._train(checked)
+                with computing(checked[0].config.trainer, self._bases.device):
+                    changed = self._train(checked)
                 jobs = [replace(job, resume=False) for job in self._jobs if job.job in changed]
                 for job in jobs:
                     write_changes(job.dir, changed[job.job])

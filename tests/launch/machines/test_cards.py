@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -256,3 +257,19 @@ def test_the_real_torch_is_asked_by_name() -> None:
 def test_an_unknown_build_still_has_the_drivers_cards(machine: Machine) -> None:
     machine(Card(bus=1, uuid=A), build=None)
     assert [card.uuid for card in cards_here(None).cards] == [A]
+
+
+@pytest.mark.parametrize(
+    ("build", "card", "precision"),
+    [
+        (OF_ROCM, RADEON, "bf16-mixed"),
+        (OF_ROCM, replace(RADEON, architecture="gfx1030"), "16-mixed"),
+        (OF_CUDA, replace(RADEON, architecture=None, capability=(8, 7)), "bf16-mixed"),  # an Orin
+        (OF_CUDA, replace(RADEON, architecture=None, capability=(7, 2)), "16-mixed"),  # a Xavier
+    ],
+)
+def test_a_card_that_only_torch_sees_is_given_what_it_computes_by_itself(
+    build: TorchBuild, card: TorchCard, precision: str, machine: Machine
+) -> None:
+    machine(build=build, files=("kfd", "nvmap"), says=_says(card, hip=build.hip))
+    assert [slot.precision for slot in LocalEngine(Settings()).slots("auto")] == [precision]

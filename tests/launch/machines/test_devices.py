@@ -39,10 +39,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def test_cards_are_counted_along_the_bus_with_what_is_free_on_each(machine: Machine) -> None:
-    machine(Card(bus=9, uuid=B, free=3 * GIB), Card(bus=1, uuid=A, name=b"An old card"))
+    machine(Card(bus=9, uuid=B, free=3 * GIB), Card(bus=1, uuid=A, name=b"An old card", capability=(7, 5)))
     assert gpus() == [
-        Gpu(index=0, uuid=A, name="An old card", total=24 * GIB, free=20 * GIB),
-        Gpu(index=1, uuid=B, name="A card", total=24 * GIB, free=3 * GIB),
+        Gpu(index=0, uuid=A, name="An old card", capability=(7, 5), total=24 * GIB, free=20 * GIB),
+        Gpu(index=1, uuid=B, name="A card", capability=(8, 9), total=24 * GIB, free=3 * GIB),
     ]
     assert sys.modules["pynvml"].state.open == 0, "the driver is let go again"  # type: ignore[attr-defined]
 
@@ -77,6 +77,25 @@ def test_a_card_that_is_cut_up_is_its_instances(machine: Machine) -> None:
         ("cuda-1.2", "MIG-2", "cuda-MIG-2"),
     ]
     assert [slot.name for slot in LocalEngine(Settings(devices=(1,))).slots("gpu")] == ["cuda-1.0", "cuda-1.2"]
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"), [((7, 5), "16-mixed"), ((8, 0), "bf16-mixed"), (None, "16-mixed")]
+)
+def test_a_slot_has_the_precision_that_its_card_computes_by_itself(
+    machine: Machine, capability: tuple[int, int] | None, precision: str
+) -> None:
+    machine(Card(bus=1, uuid=A, capability=capability))
+    assert [slot.precision for slot in LocalEngine(Settings()).slots("gpu")] == [precision]
+    assert [slot.precision for slot in LocalEngine(Settings()).slots("cpu")] == ["32-true"]
+
+
+def test_an_instance_computes_what_its_card_does(machine: Machine) -> None:
+    parts = [Card(bus=0, uuid="MIG-1", capability=None)]
+    machine(Card(bus=1, uuid=A, capability=(9, 0), parts=parts))
+    assert [slot.precision for slot in LocalEngine(Settings()).slots("gpu")] == ["bf16-mixed"]
+    machine(Card(bus=1, uuid=A), visible="MIG-GPU-aaaa1111/7/0")
+    assert [slot.precision for slot in LocalEngine(Settings()).slots("gpu")] == ["bf16-mixed"], "cut up: 8.0 at least"
 
 
 @pytest.mark.parametrize(

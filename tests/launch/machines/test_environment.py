@@ -38,6 +38,14 @@ def test_a_worker_sees_its_slots_device_alone(given: dict[str, str]) -> None:
     assert worker_environment(CARD, given)["CUDA_VISIBLE_DEVICES"] == "GPU-1"
 
 
+def test_cublas_repeats_itself_on_every_card_unless_its_user_says_otherwise() -> None:
+    """It is read when CUDA starts, before a worker knows whether a pack is to be deterministic."""
+    name = "CUBLAS_WORKSPACE_CONFIG"
+    assert worker_environment(CARD, {})[name] == ":4096:8"
+    assert worker_environment(CARD, {name: ":16:8"})[name] == ":16:8"
+    assert name not in worker_environment(CPU, {})
+
+
 @pytest.mark.parametrize(
     ("share", "asked", "threads"),
     [

@@ -86,6 +86,17 @@ def test_packed_pictures_are_those_of_each_member_alone(tmp_path: Path) -> None:
     assert not torch.allclose(one["two", 5, 1.0], one["one", 5, 1.0], atol=1e-3)
 
 
+@pytest.mark.slow
+def test_a_base_in_fp16_draws_what_it_draws_in_fp32(tmp_path: Path) -> None:
+    drawn = []
+    for precision, dtype in (("16-mixed", torch.float16), ("32-true", torch.float32)):
+        pack = Pack(make_task(dtype), [_member("a", tmp_path, f"trainer.precision={precision}")])
+        _wake(pack, {"a": 0.1})
+        drawn.append(_by_label(Painter(pack, pack.task.denoiser, ShowLatents()).draw(pack.members)["a"]))
+    for label, pixels in drawn[0].items():
+        assert float((pixels - drawn[1][label]).norm() / drawn[1][label].norm()) < 2e-2
+
+
 def test_the_base_is_drawn_once_and_serves_adapters_that_are_still_zero(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from lora_foundry.config.called import command_line
 from lora_foundry.config.digest import config_digest
 from lora_foundry.config.errors import SweepError
+from lora_foundry.config.precision import possible
 from lora_foundry.launch.points.point import Point
 from lora_foundry.launch.records.journal import is_held
 from lora_foundry.launch.records.leftover import Ready
@@ -22,6 +23,9 @@ from lora_foundry.wire.outcomes import JobOutcome
 
 _LOOKED_AT = 200  # newest sweeps whose jobs are compared
 _DEFAULT_ROOT = "multirun"
+
+Digests = tuple[str, ...]
+"""Of the configurations that a job may have been trained with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +87,7 @@ def find_again(
         SweepError: When a job that would be skipped or continued has another configuration or other data now, or all
             that is left to do cannot be read.
     """
-    wanted = {point.index: config_digest(point.config) for point in points}
+    wanted = _wanted(points)
     for folder, record in sweeps:
         jobs = _match(wanted, record.jobs)
         if len(jobs) == len(points):
@@ -98,7 +102,7 @@ def find_again(
 
 def unfinished_note(points: Sequence[Point], sweeps: Sequence[tuple[Path, StoredSweep]]) -> str | None:
     """A line when the newest sweep of the same configurations was not finished, with how to go on there."""
-    wanted = {point.index: config_digest(point.config) for point in points}
+    wanted = _wanted(points)
     for folder, record in sweeps:
         jobs = _match(wanted, record.jobs)
         if len(jobs) < len(points):
@@ -119,7 +123,7 @@ def unfinished_note(points: Sequence[Point], sweeps: Sequence[tuple[Path, Stored
 
 
 def _find_finished(
-    wanted: Mapping[int, str], sweeps: Sequence[tuple[Path, StoredSweep]], unchanged: Unchanged, command: str
+    wanted: Mapping[int, Digests], sweeps: Sequence[tuple[Path, StoredSweep]], unchanged: Unchanged, command: str
 ) -> Again:
     left = dict(wanted)
     finished: dict[int, JobOutcome] = {}
@@ -147,12 +151,22 @@ def _find_finished(
     return Again(whole=None, jobs={}, finished=finished, notes=tuple(notes))
 
 
-def _match(wanted: Mapping[int, str], entries: Sequence[StoredJob]) -> dict[int, int]:
+def _wanted(points: Sequence[Point]) -> dict[int, Digests]:
+    """A point that leaves its precision to the device was trained in whichever there was."""
+    return {point.index: tuple(config_digest(one) for one in possible(point.config)) for point in points}
+
+
+def _match(wanted: Mapping[int, Digests], entries: Sequence[StoredJob]) -> dict[int, int]:
     """Number of a point to the number of a job with its configuration; equal ones one to one, in order."""
     jobs: defaultdict[str, deque[int]] = defaultdict(deque)
     for entry in entries:
         jobs[str(entry.config)].append(entry.job)
-    return {point: jobs[digest].popleft() for point, digest in wanted.items() if jobs[digest]}
+    found = {}
+    for point, digests in wanted.items():
+        job = next((jobs[digest].popleft() for digest in digests if jobs[digest]), None)
+        if job is not None:
+            found[point] = job
+    return found
 
 
 def _read(folders: Collection[Path], unread: list[str]) -> Iterator[tuple[Path, StoredSweep]]:

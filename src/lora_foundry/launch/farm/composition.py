@@ -108,8 +108,8 @@ class Composition:
     def joining(self, task: Task) -> list[int]:
         """Waiting jobs that take places which became free in ``task``'s pack; they are of it from here on."""
         running = self.unsettled(task)
-        if task.closed or not running:
-            return []
+        if task.closed or not running or self._configs(running)[0].trainer.deterministic:
+            return []  # at which step somebody joins is another one every time
         joining: list[int] = []
         while (number := self.waiting.joiner([*running, *joining], lambda c: self._has_room(task, c))) is not None:
             joining.append(number)

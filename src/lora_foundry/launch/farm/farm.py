@@ -22,6 +22,7 @@ from lora_foundry.launch.farm.ground import Ground
 from lora_foundry.launch.farm.idling import Idling
 from lora_foundry.launch.farm.news import Listener, News
 from lora_foundry.launch.farm.outside import Outside
+from lora_foundry.launch.farm.prepared import kept_precisions
 from lora_foundry.launch.farm.remaining import Remaining
 from lora_foundry.launch.farm.stopping import Interrupts
 from lora_foundry.launch.farm.supervise import Supervisor
@@ -32,7 +33,7 @@ from lora_foundry.launch.plan.clock import BASIS, in_words
 from lora_foundry.launch.plan.packing import PackPlan, Plan
 from lora_foundry.launch.plan.sizes import Sizes
 from lora_foundry.launch.points.names import Names
-from lora_foundry.launch.points.point import Point
+from lora_foundry.launch.points.point import Point, on_device
 from lora_foundry.launch.records.folders import refuse_taken
 from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.records.resume import Resumed
@@ -130,7 +131,7 @@ class Farm:
                 book.journal.write(ResumedLine(job=job, spool=spool.name))
             rows = rows_of(farm._jobs[job].record.config for job in jobs)
             farm._tasks.append(Task(pack=PackPlan(name=name, jobs=jobs, rows=rows), spool=spool))
-        farm._said = _Said(notes=list(resumed.notes))
+        farm._said = _Said(notes=[*resumed.notes, *kept_precisions(resumed.jobs, farm._ground.precision)])
         farm._closed = True
         return farm
 
@@ -166,8 +167,9 @@ class Farm:
                 msg = "a closed farm takes nothing more"
                 raise RuntimeError(msg)
             refuse_taken(self._folder, points, begun=self._book is not None)
+            ground = self._ground or Ground.of(self._settings, [one.config for one in points], self._outside.forecast)
+            points = on_device(points, ground.precision)
             configs = {point.index: point.config for point in points}
-            ground = self._ground or Ground.of(self._settings, list(configs.values()), self._outside.forecast)
             plan, basis = ground.plan(configs)
             check_locks(share=self._settings.share)
             named = self._naming.name(list(configs.values()), [point.overrides() for point in points])

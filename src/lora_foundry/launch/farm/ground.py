@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lora_foundry.config.launcher import Settings
-from lora_foundry.config.schema import JobConfig
+from lora_foundry.config.precision import of_all
+from lora_foundry.config.schema import JobConfig, Precision
 from lora_foundry.launch.machines.engine import Engine, Slot
 from lora_foundry.launch.machines.engines import engine_of
 from lora_foundry.launch.machines.workers import with_slots
@@ -53,6 +54,11 @@ class Ground:
         slots = engine.slots(accelerator, settings.slots)
         budget = budget_for(forecast, slots, configs, shown=settings.plan_only)
         return cls(engine=engine, settings=settings, accelerator=accelerator, budget=budget)
+
+    @property
+    def precision(self) -> Precision:
+        """What ``trainer.precision=auto`` is here: packs go to any slot."""
+        return of_all(slot.precision for slot in self.budget.slots)
 
     def slots_now(self) -> list[Slot]:
         """The slots with the memory that is free now."""

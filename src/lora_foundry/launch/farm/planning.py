@@ -11,7 +11,7 @@ from lora_foundry.launch.farm.farm import noted
 from lora_foundry.launch.farm.ground import Ground
 from lora_foundry.launch.farm.outside import Outside
 from lora_foundry.launch.points.names import Names
-from lora_foundry.launch.points.point import Point
+from lora_foundry.launch.points.point import Point, on_device
 from lora_foundry.launch.points.preflight import Asked, remarked
 from lora_foundry.launch.screen.live import PatientConsole
 from lora_foundry.launch.screen.planboard import print_plan, say
@@ -23,8 +23,9 @@ def show_plan(points: Sequence[Point], settings: Settings, outside: Outside, nam
     Raises:
         SweepError: When the devices that were asked for are not there, or none has the memory for a job.
     """
+    ground = Ground.of(settings, [point.config for point in points], outside.forecast)
+    points = on_device(points, ground.precision)
     configs = {point.index: point.config for point in points}
-    ground = Ground.of(settings, list(configs.values()), outside.forecast)
     plan, basis = ground.plan(configs)
     names = naming.name(list(configs.values()), [point.overrides() for point in points]).names
     numbered = dict(zip(configs, names, strict=True))

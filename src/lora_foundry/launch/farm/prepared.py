@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lora_foundry.config.errors import SweepError
+from lora_foundry.config.precision import CHOSEN, emulated, kept
+from lora_foundry.config.schema import Precision
 from lora_foundry.launch.points.preflight import Asked, Looks, full_disk, unready
 from lora_foundry.launch.points.writable import recorded_problems
 from lora_foundry.launch.records.resume import Resumed, has_checkpoint
-from lora_foundry.launch.records.unchanged import refusals
+from lora_foundry.launch.records.unchanged import few, refusals
+from lora_foundry.tracking.records import JobRecord
 
 
 def ready(resumed: Resumed, looks: Looks) -> Resumed:
@@ -36,3 +40,21 @@ def ready(resumed: Resumed, looks: Looks) -> Resumed:
         packs=tuple((name, jobs) for name, jobs in packs if jobs),
         refused=told,
     )
+
+
+def kept_precisions(jobs: Sequence[JobRecord], here: Precision) -> list[str]:
+    """What is said of jobs that go on in the precision in which they began, where it is not what suits the devices.
+
+    Args:
+        jobs: With their stored configurations.
+        here: What ``trainer.precision=auto`` is on the devices that there are.
+    """
+    lines: dict[str, list[str]] = {}
+    for job in jobs:
+        trainer = job.config.trainer
+        named = "trainer.precision" in job.overrides or trainer.precision not in CHOSEN
+        other = not named and trainer.precision != here and trainer.accelerator != "cpu"
+        line = emulated(trainer.precision, here) or (kept(trainer.precision, here) if other else None)
+        if line is not None:
+            lines.setdefault(line, []).append(job.name)
+    return [f"{few(names)}: {line}" for line, names in lines.items()]

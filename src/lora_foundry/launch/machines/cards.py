@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from lora_foundry.launch.machines.asking import driver_files, torch_says
 from lora_foundry.launch.machines.devices import Driver, Gpu, ask_driver, visible
 from lora_foundry.launch.machines.torch_build import TorchBuild
-from lora_foundry.wire.cards import TorchSays
+from lora_foundry.wire.cards import TorchCard, TorchSays
 
 _NONE_LEFT = ("", "-1")
 
@@ -62,12 +62,24 @@ def _as_torch_sees(said: TorchSays, file: str, driver: Driver) -> Seen:
         word = words[place] if place < len(words) else str(place)
         if card.problem is None:
             number = int(word) if word.isdigit() else place
-            cards.append(Gpu(index=number, uuid=word, name=card.name, total=card.total, free=card.free))
+            cards.append(_as_torch_says(card, number, word))
     if cards:
         return Seen(cards=tuple(cards))
     told = said.problem or "; ".join(f"{card.name}: {card.problem}" for card in said.cards) or "no GPU"
     asked = f" the driver (NVML) says {driver.problem}," if driver.problem else ""
     return Seen(problem=f"{file} is there,{asked} and torch says {told}")
+
+
+def _as_torch_says(card: TorchCard, number: int, word: str) -> Gpu:
+    return Gpu(
+        index=number,
+        uuid=word,
+        name=card.name,
+        capability=card.capability,
+        architecture=card.architecture,
+        total=card.total,
+        free=card.free,
+    )
 
 
 def _numbering() -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _SHOWN = 3  # other processes on a card, the largest first
+_CUT_UP_SINCE = (8, 0)  # the first cards that can be cut up
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +32,8 @@ class Gpu:
         part: The instance's number on its card; null for a whole card.
         uuid: What CUDA_VISIBLE_DEVICES can name it by wherever it is plugged in.
         name: The model.
+        capability: Compute capability of one of NVIDIA's, such as (8, 9); null where the driver does not say.
+        architecture: That of one of AMD's, such as ``gfx1100``, as torch says it.
         total: Bytes; null where the driver does not say.
         free: Bytes; null where the driver does not say.
         tenants: Who has taken the rest, as far as the driver tells.
@@ -40,6 +43,8 @@ class Gpu:
     uuid: str
     name: str
     part: int | None = None
+    capability: tuple[int, ...] | None = None
+    architecture: str | None = None
     total: int | None = None
     free: int | None = None
     tenants: tuple[Tenant, ...] = ()
@@ -160,12 +165,13 @@ def _named(cards: Sequence[Gpu], word: str) -> Gpu | None:
     if len(found) == 1:
         return found[0]
     # Older drivers name instances MIG-GPU-<uuid>/<i>/<i>, which NVML does not list so.
-    return Gpu(index=-1, uuid=word, name=word) if word.startswith("MIG-") and not found else None
+    return Gpu(index=-1, uuid=word, name=word, capability=_CUT_UP_SINCE) if word[:4] == "MIG-" and not found else None
 
 
 def _cards(nvml: Any, index: int, handle: Any) -> Iterator[Gpu]:  # noqa: ANN401  # ctypes
     """The card, or its instances where it is cut up: then CUDA does not use it as a whole."""
     whole: list[tuple[int | None, Any]] = [(None, handle)]
+    capability = _capability(nvml, handle)  # an instance is not asked: it has the card's
     for part, one in list(_instances(nvml, handle)) or whole:
         try:
             uuid, name = nvml.nvmlDeviceGetUUID(one), nvml.nvmlDeviceGetName(one)
@@ -173,7 +179,16 @@ def _cards(nvml: Any, index: int, handle: Any) -> Iterator[Gpu]:  # noqa: ANN401
             continue
         total, free = _memory(nvml, one)
         tenants = tuple(_tenants(nvml, one))
-        yield Gpu(index=index, part=part, uuid=_text(uuid), name=_text(name), total=total, free=free, tenants=tenants)
+        yield Gpu(
+            index=index,
+            part=part,
+            uuid=_text(uuid),
+            name=_text(name),
+            capability=capability,
+            total=total,
+            free=free,
+            tenants=tenants,
+        )
 
 
 def _instances(nvml: Any, handle: Any) -> Iterator[tuple[int | None, Any]]:  # noqa: ANN401  # ctypes
@@ -188,6 +203,14 @@ def _instances(nvml: Any, handle: Any) -> Iterator[tuple[int | None, Any]]:  # n
             yield number, nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
         except nvml.NVMLError:
             continue  # numbers may have holes
+
+
+def _capability(nvml: Any, handle: Any) -> tuple[int, int] | None:  # noqa: ANN401  # ctypes
+    try:
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    except nvml.NVMLError:
+        return None
+    return int(major), int(minor)
 
 
 def _memory(nvml: Any, handle: Any) -> tuple[int | None, int | None]:  # noqa: ANN401  # ctypes

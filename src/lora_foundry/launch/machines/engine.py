@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lora_foundry.config.schema import Precision
 from lora_foundry.wire.commands import JoinCommand, OwnDevice, PackCommand
 from lora_foundry.wire.events import Event
 
@@ -20,6 +21,7 @@ class Slot:
         device: ``cpu``, or ``cuda:`` and the card's number as the driver counts.
         visible: What CUDA_VISIBLE_DEVICES names the device by, where that is not its number.
         model: ``cpu``, or the card's name, which measurements are kept by.
+        precision: What ``trainer.precision=auto`` is on it.
         threads: Of the worker; null leaves it to torch.
         memory: Bytes that packs on it may take; null where it was not asked.
         most: Bytes that its worker may take at all, with what is left alone of ``memory``; null as there.
@@ -32,6 +34,7 @@ class Slot:
     device: str
     visible: str | None = None
     model: str = "cpu"
+    precision: Precision = "32-true"
     threads: int | None = None
     memory: int | None = None
     most: int | None = None

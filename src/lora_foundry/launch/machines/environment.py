@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from lora_foundry.config.allowance import cores
 from lora_foundry.config.paths import CHECKOUT, PACKAGE
-from lora_foundry.config.surroundings import foreign, threads_asked
+from lora_foundry.config.surroundings import CUBLAS, CUBLAS_REPEATS, foreign, threads_asked
 from lora_foundry.launch.machines.engine import Slot
 
 # A shell's wishes for Python itself: errors out of libraries' warnings, an alphabet that names of files do not keep to,
@@ -40,7 +40,7 @@ def worker_environment(slot: Slot, given: Mapping[str, str] = os.environ) -> dic
     """
     made = {name: value for name, value in given.items() if name not in _PYTHON and not foreign(name)}
     made |= {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | own_code(given)
-    return made | _device(slot) | _threads(slot, given) | (allocator(given) if slot.device == "cpu" else {})
+    return made | _device(slot, given) | _threads(slot, given) | (allocator(given) if slot.device == "cpu" else {})
 
 
 def own_code(given: Mapping[str, str]) -> dict[str, str]:
@@ -51,13 +51,17 @@ def own_code(given: Mapping[str, str]) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *([path] if path else [])])}
 
 
-def _device(slot: Slot) -> dict[str, str]:
-    """Set before torch is loaded, or it sees every card; on the CPU, none. ROCm asks its own variable first."""
+def _device(slot: Slot, given: Mapping[str, str]) -> dict[str, str]:
+    """Set before torch is loaded, or it sees every card; on the CPU, none. ROCm asks its own variable first.
+
+    What lets cuBLAS repeat itself is always set: a worker takes packs of all kinds, and could not set it later.
+    """
     kind, _, number = slot.device.partition(":")
     if kind != "cuda":
         return {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "-1"}  # HIP takes an empty one for none set
     word = slot.visible or number
-    return {**BY_BUS, "CUDA_VISIBLE_DEVICES": word, "HIP_VISIBLE_DEVICES": word}
+    seen = {**BY_BUS, "CUDA_VISIBLE_DEVICES": word, "HIP_VISIBLE_DEVICES": word}
+    return seen | {CUBLAS: given.get(CUBLAS, CUBLAS_REPEATS[0])}
 
 
 def _threads(slot: Slot, given: Mapping[str, str]) -> dict[str, str]:

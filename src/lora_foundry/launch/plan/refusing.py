@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.giving_way import last_rung
 from lora_foundry.config.launcher import Settings
-from lora_foundry.config.schema import JobConfig
+from lora_foundry.config.schema import JobConfig, Precision
 from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.plan.budget import GIB, Budget
 
@@ -155,14 +155,15 @@ def _smaller(config: JobConfig, place: _Place, budget: Budget) -> Iterator[tuple
     asked, stride = config.data.resolution, config.model.stride
     sizes = [size for share in _SMALLER if (size := int(asked * share) // stride * stride) >= _LEAST_STRIDES * stride]
     precise = config.trainer.precision.startswith(("32", "64"))
-    bf16 = [("trainer.precision=bf16-mixed", replace(config.trainer, precision="bf16-mixed"))] if precise else []
+    half: Precision = "16-mixed" if place.slot.precision == "16-mixed" else "bf16-mixed"
+    coarse = [(f"trainer.precision={half}", replace(config.trainer, precision=half))] if precise else []
 
     def needed(words: Sequence[str], changed: JobConfig) -> Iterator[tuple[str, int]]:
         needs = budget.forecast.bytes_of([last_rung(changed)], place.slot, trace=budget.trace, corrected=False)
         if needs is not None and needs <= place.room:
             yield " ".join(words), needs
 
-    found = [row for word, trainer in bf16 for row in needed([word], replace(config, trainer=trainer))]
+    found = [row for word, trainer in coarse for row in needed([word], replace(config, trainer=trainer))]
     if lowest := [row for size in sizes[-1:] for row in needed([f"data.resolution={size}"], _sized(config, size))]:
         larger = (row for size in sizes[:-1] for row in needed([f"data.resolution={size}"], _sized(config, size)))
         found.append(next(larger, lowest[0]))
@@ -170,7 +171,7 @@ def _smaller(config: JobConfig, place: _Place, budget: Budget) -> Iterator[tuple
         found += needed(["lora.rank=1"], _ranked(config, 1))
     if not found and sizes:
         smallest, words = _ranked(_sized(config, sizes[-1]), 1), [f"data.resolution={sizes[-1]}", "lora.rank=1"]
-        for word, trainer in bf16:
+        for word, trainer in coarse:
             smallest, words = replace(smallest, trainer=trainer), [word, *words]
         found += needed(words, smallest)
     yield from found

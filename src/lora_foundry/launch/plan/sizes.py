@@ -62,7 +62,12 @@ class Sizes:
         return Limit(members=told.chosen * 2 if grows else told.chosen, rows=None)
 
     def trial(self, configs: Sequence[JobConfig]) -> float | None:
-        """The gain that a pack of ``configs`` has to show on its first steps; null where it is known already."""
+        """The gain that a pack of ``configs`` has to show on its first steps; null where it is known already.
+
+        Packs that are to repeat themselves are not tried: what a clock says is another thing every time.
+        """
+        if configs[0].trainer.deterministic:
+            return None
         told = self._told.get(key_of(configs))
         known = told is not None and len(configs) <= told.members
         return None if known or len(configs) < 2 else self._least_gain

@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from lora_foundry.config import usual
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.parse import ConfigError, parse
+from lora_foundry.config.precision import AUTO, chosen, emulated, with_precision
 from lora_foundry.config.rules import warnings_about
-from lora_foundry.config.schema import JobConfig
+from lora_foundry.config.schema import JobConfig, Precision
 from lora_foundry.config.warned import Warned
 from lora_foundry.launch.points.composing import Composer, PassedOverError
 from lora_foundry.launch.points.hydra_errors import COMPOSING, in_a_line
@@ -58,6 +59,27 @@ class Point:
     def overrides(self) -> dict[str, str]:
         """Key to value of the overrides, ``hydra.*`` left out."""
         return split_words(self.words)
+
+
+def on_device(points: Sequence[Point], here: Precision) -> list[Point]:
+    """``points`` with the precision that they will be computed in, and with what is said of it.
+
+    Args:
+        points: Checked points.
+        here: What ``trainer.precision=auto`` is on the devices that there are.
+    """
+    return [_on_device(point, here) for point in points]
+
+
+def _on_device(point: Point, here: Precision) -> Point:
+    config, asked = with_precision(point.config, here), point.config.trainer.precision
+    if asked != AUTO:
+        slow = emulated(asked, here)
+        more = () if slow is None else (Warned(topic="precision", text=slow),)
+        return replace(point, warnings=(*point.warnings, *more))
+    precision = config.trainer.precision
+    values = {**point.values, "trainer": {**point.values["trainer"], "precision": precision}}
+    return replace(point, config=config, values=values, notes=(*point.notes, chosen(precision)))
 
 
 def split_words(words: Overrides) -> dict[str, str]:

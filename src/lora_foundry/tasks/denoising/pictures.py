@@ -171,7 +171,7 @@ def _decides(pack: Ground, denoiser: Denoiser, member: Trainee) -> dict[str, obj
         "guidance": sample.guidance,
         "size": member.config.data.resolution,
         "scheduler": dict(denoiser.scheduler_config),
-        "dtypes": [str(pack.dtypes.base), str(pack.dtypes.adapter)],
+        **pack.dtypes.decides(pack.device),
         "device": device_name(pack.device),
         "versions": [version(name) for name in ("torch", "diffusers")],
     }

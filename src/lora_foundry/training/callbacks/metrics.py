@@ -56,7 +56,8 @@ class Metrics(Callback):
             if member.name not in pl_module.pack.resting:
                 member.count.seconds += now - self._started
         for member in pl_module.result.stepped:
-            self._losses.setdefault(member.name, []).append(member.loss)
+            if member not in pl_module.result.skipped:
+                self._losses.setdefault(member.name, []).append(member.loss)
             if member.count.step % member.config.trainer.log_every == 0 or member.done:
                 self._log(pl_module.pack, member)
             if member.done or now - self._shown.get(member.name, 0.0) >= _PROGRESS_S:
@@ -65,19 +66,20 @@ class Metrics(Callback):
     def _log(self, pack: Pack, member: Member) -> None:
         self._rate[member.name] = self._rate_since(member)
         self._since[member.name] = (member.count.seconds, member.count.ordinal)
-        losses = self._losses.pop(member.name)
         row = pack.bank.weights[pack.bank.place(member.name)]
         values = {
-            "train/loss": sum(losses) / len(losses),
-            "train/grad_norm": member.grad_norm,
             "train/lr": member.rate,
             "train/epoch": member.count.ordinal / pack.task.samples(member),
             "perf/samples_per_s": self._rate[member.name],
             "perf/peak_mem_gib": peak_memory_gib(pack.device),
             "adapter/norm": float(torch.linalg.vector_norm(row)),
         }
+        if losses := self._losses.pop(member.name, []):  # none where fp16 overflowed in every step since
+            values |= {"train/loss": sum(losses) / len(losses), "train/grad_norm": member.grad_norm}
         if member.scale is not None:
             values["train/d"] = member.scale
+        if pack.dtypes.scaled:
+            values |= {"train/loss_scale": member.count.loss_scale, "train/skipped_steps": member.count.skipped}
         self._sink.emit(MetricsEvent(job=member.job, step=member.count.step, samples=member.samples, values=values))
 
     def _rate_since(self, member: Member) -> float:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from lora_foundry.config.allowance import cores, memory_left, quota_bites
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.mending import unusable
+from lora_foundry.config.precision import of_cuda, of_rocm
 from lora_foundry.launch.machines.cards import Seen, cards_here, no_gpu
 from lora_foundry.launch.machines.devices import Gpu
 from lora_foundry.launch.machines.engine import WORKER_LOST, Slot
@@ -80,6 +81,7 @@ class LocalEngine:
                 device=f"cuda:{card.label}",
                 visible=card.uuid,
                 model=card.name,
+                precision=of_cuda(card.capability) if card.architecture is None else of_rocm(card.architecture),
                 memory=self._part(room, share),
                 most=None if room is None else room // share,
                 lock=lock,
