@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from lora_foundry.commands import resume
+from lora_foundry.config.digest import config_digest
 from lora_foundry.launch.records.folders import create_sweep
+from lora_foundry.training.job_config import read_config
 from tests.commands.ran import Command
 from tests.commands.stopping import began, ends, stopped_after
 from tests.launch.seeds import Seed, seeds
@@ -107,6 +110,29 @@ def test_touched_and_renamed_files_are_no_change(stopped: Path, photos: Path) ->
     for kind in ("png", "txt"):
         (photos / f"b.{kind}").rename(photos / f"z.{kind}")
     assert resume.main([str(stopped)]) == 0
+
+
+def test_dropout_that_was_drawn_otherwise_is_refused(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What began before streams had versions; a job without dropout goes on, whichever it began with."""
+    for job in (stopped / "0", stopped / "1"):
+        made = json.loads((job / "made_with.json").read_text())
+        made["streams"] = None
+        made["asked"] = made["config"] = _with_dropout(job) if job.name == "1" else made["asked"]
+        (job / "made_with.json").write_text(json.dumps(made))
+    capsys.readouterr()
+    assert resume.main([str(stopped)]) == 2
+    told = capsys.readouterr().err
+    assert "photos-rank8-seed77: its LoRA dropout was drawn by version 1 of the random streams" in told
+    assert "photos-rank8-seed1" not in told.replace("photos-rank8-seed77", "")
+
+
+def _with_dropout(job: Path) -> str:
+    """As if the job had been asked for so; the digest of its configuration."""
+    file = job / ".hydra" / "config.yaml"
+    config = OmegaConf.load(file)
+    config.lora.dropout = 0.1
+    OmegaConf.save(config, file)
+    return config_digest(read_config(job))
 
 
 def test_one_job_is_refused_as_well(command: Command, stopped: Path, photos: Path) -> None:

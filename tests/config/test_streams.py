@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_foundry.config.streams import stream_key
+from lora_foundry.config.streams import STREAMS, drawn_otherwise, stream_key
 from tests.root import PROJECT_ROOT
 
 # Written down on 2026-11-22 from this function: a change of any would change every adapter ever resumed.
@@ -56,3 +56,11 @@ def test_nearby_draws_get_unlike_keys() -> None:
 @given(st.integers(0, 2**63 - 1), st.text(max_size=10), st.lists(st.integers(0, 10**9) | st.text(max_size=5)))
 def test_keys_fit_a_torch_generator(seed: int, purpose: str, index: list[int | str]) -> None:
     assert 0 <= stream_key(seed, purpose, *index) < 2**63
+
+
+def test_other_streams_matter_to_dropout_alone() -> None:
+    assert drawn_otherwise(STREAMS, 0.2) is None
+    assert drawn_otherwise(1, 0.0) is None
+    assert f"drawn by version 1 of the random streams, and would be by version {STREAMS}" in str(
+        drawn_otherwise(1, 0.2)
+    )

@@ -15,6 +15,7 @@ from lora_foundry.config.compose import compose_job
 from lora_foundry.config.kinds import shared_text
 from lora_foundry.lora import inject as injecting
 from lora_foundry.lora.bank import AdapterBank, by_layer
+from lora_foundry.lora.dropout import Masks
 from lora_foundry.lora.inject import AdapterSpec, inject
 from lora_foundry.lora.kinds import kind_choice
 from lora_foundry.lora.kinds.lora.layers import PackedLinear
@@ -35,9 +36,14 @@ class _Scaled(PackedLinear):
         parts["m"].fill_(1.0)
 
     def attach(
-        self, name: str, parts: Mapping[str, Tensor], adapters: Sequence[str], plan: Callable[[], RowPlan | None]
+        self,
+        name: str,
+        parts: Mapping[str, Tensor],
+        adapters: Sequence[str],
+        plan: Callable[[], RowPlan | None],
+        masks: Callable[[], Masks | None],
     ) -> None:
-        super().attach(name, parts, adapters, plan)
+        super().attach(name, parts, adapters, plan, masks)
         self.factors = parts["m"]
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lora_foundry.lora.bank import AdapterBank
-from lora_foundry.lora.rows import DropoutKey, RowPlan
+from lora_foundry.lora.rows import RowPlan
 from tests.lora.small import make_bank, spec
-from tests.training.oracle import stream
 
 
 def _update(bank: AdapterBank, layer: str, x: Tensor, member: str, scale: float) -> Tensor:
@@ -65,22 +64,6 @@ def test_adapters_in_fp32_are_computed_in_the_bases_precision(layer: str, counts
     got.sum().backward()
     assert bank.gradients.dtype == torch.float32
     assert bank.gradients.any(dim=1).all()
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_dropout_is_a_mask_in_fp32_from_the_rows_own_stream(dtype: torch.dtype) -> None:
-    bank = make_bank({"a": spec(2)}, base=dtype, dtype=torch.float64)
-    stack = bank.base.linear.stack
-    x = torch.ones(3, 50, 6, dtype=dtype)
-    keys = tuple(DropoutKey(seed=7, ordinal=o, probability=p) for o, p in ((4, 0.3), (9, 0.0), (5, 0.6)))
-    got = stack.drop(x, RowPlan(places=(0,), counts=(3,), dropout=keys))
-    assert got.dtype == dtype
-    for row, key in zip(got, keys, strict=True):
-        expected = torch.ones(50, 6)
-        if key.probability:
-            drawn = stream(7, "dropout", key.ordinal, "linear")
-            expected = torch.empty(50, 6).bernoulli_(1 - key.probability, generator=drawn) / (1 - key.probability)
-        assert torch.equal(row, expected.to(dtype))
 
 
 @pytest.mark.parametrize("layer", ["linear", "conv"])

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from lora_foundry.lora.bank import AdapterBank, clear
 from lora_foundry.lora.inject import AdapterSpec, handle, inject, packed_layers
-from lora_foundry.lora.rows import DropoutKey, RowPlan
+from lora_foundry.lora.rows import RowPlan
 
 RANKS = {"a": 3, "b": 1, "c": 5}
 
@@ -140,24 +140,6 @@ def test_the_rest_is_untouched_when_a_member_leaves(bank: AdapterBank) -> None:
             assert torch.equal(smaller.state(name)[key], value)
     assert handle("c") not in bank.base.linear.lora_A
     assert smaller.weights.shape[1] < bank.weights.shape[1]  # ranks 3 and 1 need less padding than 5
-
-
-def test_dropout_is_a_function_of_the_sample_and_the_layer(bank: AdapterBank) -> None:
-    stack = bank.base.linear.stack
-    assert stack is not None
-    x = torch.ones(4, 50, 6, dtype=torch.float64)
-
-    def drop(*ordinals: int, p: float = 0.4) -> Tensor:
-        keys = tuple(DropoutKey(seed=7, ordinal=o, probability=p) for o in ordinals)
-        return stack.drop(x[: len(ordinals)], RowPlan(places=(0,), counts=(len(ordinals),), dropout=keys))
-
-    together, apart = drop(4, 5, 6), torch.cat([drop(6), drop(4)])
-    assert torch.equal(together[2], apart[0])
-    assert torch.equal(together[0], apart[1])
-    assert not torch.equal(together[0], together[1])
-    assert sorted(together.unique().tolist()) == pytest.approx([0.0, 1 / 0.6])
-    assert float((together == 0).double().mean()) == pytest.approx(0.4, abs=0.05)
-    assert torch.equal(drop(1, p=0.0), x[:1])
 
 
 def test_plans_do_not_nest_and_must_fit_the_batch(bank: AdapterBank) -> None:

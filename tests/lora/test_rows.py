@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lora_foundry.lora.rows import DropoutKey, RowPlan
+from lora_foundry.lora.dropout import DropoutKey
+from lora_foundry.lora.rows import RowPlan
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 

@@ -10,11 +10,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import DDPMScheduler
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.optimization import get_constant_schedule_with_warmup
 from diffusers.training_utils import compute_snr
+from numpy.typing import NDArray
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora.layer import LoraLayer
 from prodigyopt import Prodigy
@@ -66,7 +68,7 @@ def reference_rates(config: Any, total: int) -> list[float]:
 
 
 class _Dropout(nn.Module):
-    """Stands where PEFT's dropout is: each row's mask from its own stream."""
+    """Stands where PEFT's dropout is: each row's mask is a hash of its own, in numpy's unsigned integers."""
 
     def __init__(self, layer: str, oracle: Oracle) -> None:
         super().__init__()
@@ -74,13 +76,35 @@ class _Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         (oracle,) = self._oracle
-        keep = 1 - oracle.config.lora.dropout
+        dropped = round(oracle.config.lora.dropout * 2**16)
         rows = []
         for row, ordinal in zip(x, oracle.rows, strict=True):
-            drawn = stream(oracle.config.seed, "dropout", ordinal, self._layer)
-            mask = torch.empty(row.shape, dtype=torch.float32).bernoulli_(keep, generator=drawn) / keep
-            rows.append(row * mask.to(row.dtype))
+            drawn = sixteen_bits(oracle.config.seed, ordinal, self._layer, row.numel())
+            kept = torch.from_numpy(drawn >= dropped - 2**15).view(row.shape)
+            rows.append(torch.where(kept, row, 0) * (2**16 / (2**16 - dropped)))
         return torch.stack(rows)
+
+
+def sixteen_bits(seed: int, ordinal: int, layer: str, count: int) -> NDArray[np.int16]:
+    """What decides on each input of a sample in a layer: dropped where it is below 65536 times the share, - 32768."""
+    x = np.uint64(key(seed, "dropout", ordinal) ^ key(0, "dropout layer", layer))
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        x = np.uint64(int(x ^ (x >> np.uint64(33))) * factor % 2**64)
+    mixed = int(x ^ (x >> np.uint64(33)))
+    factor, offset = np.uint32(mixed >> 32 | 1), np.uint32(mixed % 2**32)
+
+    def fold(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        return words ^ (words >> np.uint32(16))
+
+    mueller = np.uint32(0x45D9F3B)
+    table = fold(fold(np.arange((count + 1) // 2, dtype=np.uint32) * np.uint32(0x9E3779B1)) * mueller)
+    words = fold(fold(table * factor + offset) * mueller)
+    return (
+        np.stack([words & np.uint32(0xFFFF), words >> np.uint32(16)], axis=1)
+        .reshape(-1)[:count]
+        .astype(np.uint16)
+        .view(np.int16)
+    )
 
 
 @dataclass

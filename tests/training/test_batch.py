@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lora_foundry.lora.rows import DropoutKey
+from lora_foundry.lora.dropout import DropoutKey
 from lora_foundry.training.batch import PackBatch, assemble
 from lora_foundry.training.pack import Pack
 from tests.training.oracle import Oracle

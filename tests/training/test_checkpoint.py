@@ -158,6 +158,26 @@ def test_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert any("other data" in str(getattr(e, "error", None)) for e in resumed.events)
 
 
+@pytest.mark.slow
+def test_dropout_of_earlier_streams_is_refused_and_mates_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a checkpoint was written before streams had versions."""
+    with monkeypatch.context() as earlier:
+        written = checkpoint.save
+
+        def without(tensors: dict[str, torch.Tensor], header: dict[str, str]) -> bytes:
+            header = {key: value for key, value in header.items() if key not in ("streams", "digest")}
+            return written(tensors, {**header, "digest": checkpoint._digest(tensors, header)})
+
+        earlier.setattr(checkpoint, "save", without)
+        _stopped(tmp_path, after=12)
+    resumed = train(SPECS, tmp_path, resume=frozenset(spec.name for spec in SPECS))
+    assert [resumed.states(job)[-1] for job in range(3)] == ["FAILED", "FINISHED", "FINISHED"]
+    error = next(e.error for e in resumed.events if isinstance(e, StateEvent) and e.state == "FAILED")
+    assert error is not None
+    assert error.startswith("a: its LoRA dropout was drawn by version 1 of the random streams")
+    assert "start anew" in error
+
+
 @pytest.mark.parametrize("asked", [0, 1, 3])
 def test_a_stop_before_the_first_step_ends_at_once(asked: int, tmp_path: Path) -> None:
     asks = count()

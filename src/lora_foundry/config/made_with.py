@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from lora_foundry.config.files import write_json
-from lora_foundry.config.stored import StoredError, has, is_number, is_text, or_null, read_json
+from lora_foundry.config.stored import StoredError, has, is_number, is_text, is_whole, or_null, read_json
 
 FILE = "made_with.json"
 FORMAT = 1
 _FIELDS = {
     **dict.fromkeys(("asked", "config", "base", "data", "code"), is_text),
-    **{"inventory": or_null(is_text), "started": is_number, "ended": or_null(is_number)},
+    **{"streams": or_null(is_whole), "inventory": or_null(is_text), "started": is_number, "ended": or_null(is_number)},
 }
 
 
@@ -27,6 +27,7 @@ class MadeWith:
         config: Digest of the configuration that trained: another one where a shortage of memory changed it.
         base: Content hash of the base.
         data: Content hash of the data and its transform.
+        streams: Version of the random streams; null in files that are older than the second.
         inventory: The data's files, one by one: a path that starts from the job's folder; null where none was taken.
         code: The code's commit or version; recorded, never compared.
         started: Unix seconds of the latest start.
@@ -41,6 +42,7 @@ class MadeWith:
     code: str
     started: float
     ended: float | None = None
+    streams: int | None = None
 
     def inventory_file(self, job_dir: Path) -> Path | None:
         """Where the inventory lies now."""

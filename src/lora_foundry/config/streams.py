@@ -8,6 +8,25 @@ from __future__ import annotations
 
 import hashlib
 
+STREAMS = 2
+"""Version of what is drawn from these keys. 1 drew LoRA dropout from generators of the device that trained; 2 draws it
+as :mod:`lora_foundry.lora.dropout` says, and all else as 1 did. A job cannot go on with another half-way."""
+
+
+def drawn_otherwise(streams: int, dropout: float) -> str | None:
+    """Why a job that began with ``streams`` cannot go on with :data:`STREAMS`; None when it can.
+
+    Args:
+        streams: The version that it began with.
+        dropout: Its ``lora.dropout``.
+    """
+    if streams == STREAMS or not dropout:
+        return None
+    return (
+        f"its LoRA dropout was drawn by version {streams} of the random streams, and would be by version {STREAMS} "
+        "from here on, by which it would end as another adapter"
+    )
+
 
 def stream_key(seed: int, purpose: str, *index: int | str) -> int:
     """A 63-bit seed for a generator, independent of process, platform and PYTHONHASHSEED.

@@ -3,6 +3,7 @@
 Other rooms use of it:
 
 - ``bank``: the adapters of a whole pack in one block of memory;
+- ``dropout``: which inputs LoRA dropout drops, the same on every device;
 - ``formats.adapter``: the neutral form of an image adapter;
 - ``formats.apply``: the plainest way to use an adapter;
 - ``formats.check``: reading a written file back;

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from lora_foundry.lora.dropout import Dropout
 from lora_foundry.lora.inject import eject, handle, packed_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from lora_foundry.lora.dropout import Masks
     from lora_foundry.lora.inject import Networks
     from lora_foundry.lora.packed import PackedLayer
     from lora_foundry.lora.rows import RowPlan
@@ -106,7 +108,9 @@ class AdapterBank:
         self.alarm: Callable[[], None] | None = None
         self.wary = False
         self._plan: RowPlan | None = None
+        self._masks: Masks | None = None
         self.spans = tuple(self._lay_out())
+        self._dropout = Dropout([span.name for span in self.spans], device, dtype)
         size = self.spans[-1].end if self.spans else 0
         self.weights = torch.zeros(len(self.members), size, dtype=dtype, device=device)
         self.gradients = torch.zeros_like(self.weights)
@@ -127,10 +131,11 @@ class AdapterBank:
             msg = "a row plan is set already; plans do not nest"
             raise RuntimeError(msg)
         self._plan = plan
+        self._masks = self._dropout.begin(plan.dropout) if plan.dropout else None
         try:
             yield
         finally:
-            self._plan = None
+            self._plan = self._masks = None
 
     def is_zero(self, member: str) -> bool:
         """Whether the member's update is zero, as it is until its first step."""
@@ -240,7 +245,8 @@ class AdapterBank:
         leaves = {part: view.detach().requires_grad_() for part, view in span.cut(self.weights).items()}
         for part, gradient in span.cut(self.gradients).items():
             leaves[part].grad = gradient
-        span.layer.attach(span.name, leaves, [handle(member) for member in self.members], self._plan_of_now)
+        adapters = [handle(member) for member in self.members]
+        span.layer.attach(span.name, leaves, adapters, self._plan_of_now, lambda: self._masks)
 
     def _plan_of_now(self) -> RowPlan | None:
         if self.alarm is not None and (self.wary or torch.is_grad_enabled()):

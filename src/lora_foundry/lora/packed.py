@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import Tensor
 
+    from lora_foundry.lora.dropout import Masks
     from lora_foundry.lora.rows import RowPlan
 
 
@@ -54,7 +55,12 @@ class PackedLayer(BaseTunerLayer, ABC):
 
     @abstractmethod
     def attach(
-        self, name: str, parts: Mapping[str, Tensor], adapters: Sequence[str], plan: Callable[[], RowPlan | None]
+        self,
+        name: str,
+        parts: Mapping[str, Tensor],
+        adapters: Sequence[str],
+        plan: Callable[[], RowPlan | None],
+        masks: Callable[[], Masks | None],
     ) -> None:
         """Compute with the bank's tensors from now on.
 
@@ -63,6 +69,7 @@ class PackedLayer(BaseTunerLayer, ABC):
             parts: Leaves ``[K, ...]`` that gradients flow to.
             adapters: Of the places 0 to K-1.
             plan: Returns the plan of the forward under way, or None.
+            masks: Returns what that forward drops, or None.
         """
 
     @abstractmethod

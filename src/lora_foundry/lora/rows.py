@@ -12,20 +12,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DropoutKey:
-    """Names the dropout of one row: the draw is a function of (seed, ordinal, layer) alone.
-
-    Attributes:
-        seed: The member's seed.
-        ordinal: The sample's ordinal in the member's own stream.
-        probability: Share of the inputs dropped.
-    """
-
-    seed: int
-    ordinal: int
-    probability: float
+    from lora_foundry.lora.dropout import DropoutKey
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ GIB = 2**30
 TRACED_ROWS = (1, 2)
 CPU_PROGRAM = int(0.75 * GIB)  # torch, Lightning and diffusers, imported
 GPU_CONTEXT = int(0.75 * GIB)  # of CUDA and its libraries in one process: 757 MiB on an H100 (bench.device)
-_FORMAT = 3  # of kept traces; part of every key
+_FORMAT = 4  # of kept traces; part of every key
 _ADAPTER_BYTES = {"64-true": 8}
 
 
@@ -82,7 +82,7 @@ class Curve:
         fixed: Activation bytes of a step of no rows.
         row: Activation bytes of each row.
         ops: Kernels of a step of no rows, forward and backward.
-        ops_row: Kernels that each row adds (dropout draws each row's mask by itself).
+        ops_row: Kernels that each row adds.
         flops_fixed: Floating-point operations of a step of no rows.
         flops_row: Those of each row; what checkpointing computes again is in them.
         spots: Kernels that allocate for themselves on a CPU, where the step may peak.

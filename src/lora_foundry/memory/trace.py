@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from lora_foundry.lora.dropout import DropoutKey
 from lora_foundry.lora.inject import inject
-from lora_foundry.lora.rows import DropoutKey, RowPlan
+from lora_foundry.lora.rows import RowPlan
 from lora_foundry.memory.scratch import Spots
 from lora_foundry.memory.tally import Tally
 from lora_foundry.memory.work import Work

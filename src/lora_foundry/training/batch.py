@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lora_foundry.lora.rows import DropoutKey, RowPlan
+from lora_foundry.lora.dropout import DropoutKey
+from lora_foundry.lora.rows import RowPlan
 from lora_foundry.tasks.protocol import StepRows
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from safetensors.torch import save
 from lora_foundry.config.digest import config_digest
 from lora_foundry.config.files import write_atomic, write_json
 from lora_foundry.config.made_with import read_made_with
+from lora_foundry.config.streams import STREAMS, drawn_otherwise
 from lora_foundry.data.inventory import changes, read_inventory
 from lora_foundry.training.member import Counters
 from lora_foundry.training.pack_optimizer import OptimizerState
@@ -49,6 +50,7 @@ class Part:
         optimizer: The optimizer's state.
         count: The counters.
         made_with: Digests of the job's configuration, base and data, so that others are noticed.
+        streams: Version of the random streams that it trained with.
     """
 
     weights: dict[str, Tensor]
@@ -56,6 +58,7 @@ class Part:
     optimizer: OptimizerState
     count: Counters
     made_with: dict[str, str]
+    streams: int
 
 
 def save_member(pack: Pack, member: Member, folder: Path) -> Path:
@@ -75,6 +78,7 @@ def save_member(pack: Pack, member: Member, folder: Path) -> Path:
         "format": _FORMAT,
         "counters": json.dumps(dataclasses.asdict(member.count)),
         "optimizer": json.dumps(optimizer.numbers),
+        "streams": str(STREAMS),
         "config": config_digest(member.config),
         "base": member.provenance.base_hash,
         "data": member.provenance.data_hash,
@@ -138,6 +142,7 @@ def read_part(path: Path) -> Part:
         optimizer=OptimizerState(tensors=under("optimizer/"), numbers=json.loads(header["optimizer"])),
         count=Counters(**json.loads(header["counters"])),
         made_with={key: header[key] for key in ("config", "base", "data")},
+        streams=int(header.get("streams", "1")),
     )
 
 
@@ -145,7 +150,7 @@ def restore(pack: Pack, member: Member, part: Part) -> None:
     """Set ``member`` to what ``part`` holds.
 
     Raises:
-        CheckpointError: When the checkpoint is of another configuration or another base.
+        CheckpointError: When the checkpoint is of another configuration or another base, or its dropout of other draws.
     """
     now = {
         "config": config_digest(member.config),
@@ -158,6 +163,10 @@ def restore(pack: Pack, member: Member, part: Part) -> None:
         words["data"] += _data_changes(member) if "data" in others else ""
         made = " and ".join(words[key] for key in others)
         msg = f"{member.name}: the checkpoint was made with {made}; start anew, or restore what it was made with"
+        raise CheckpointError(msg)
+    drawn = drawn_otherwise(part.streams, member.config.lora.dropout)
+    if drawn is not None:
+        msg = f"{member.name}: {drawn}; start anew, or go on with the version of this program that began it"
         raise CheckpointError(msg)
     place = pack.bank.place(member.name)
     try:

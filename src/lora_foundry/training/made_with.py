@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lora_foundry.config.digest import config_digest
 from lora_foundry.config.files import write_atomic
 from lora_foundry.config.made_with import MadeWith, read_made_with, write_made_with
+from lora_foundry.config.streams import STREAMS
 from lora_foundry.config.version import code_version
 from lora_foundry.data.inventory import write_form
 from lora_foundry.training.job_config import read_changes, read_config
@@ -46,6 +47,7 @@ def note_start(member: Member, sweep_dir: Path) -> None:
         data=where.data_hash,
         inventory=file,
         code=code_version(),
+        streams=STREAMS,
         started=time.time(),
     )
     write_made_with(member.folder, made)

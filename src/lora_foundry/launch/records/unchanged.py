@@ -9,6 +9,7 @@ from lora_foundry.config.digest import config_digest
 from lora_foundry.config.made_with import MadeWith, read_made_with
 from lora_foundry.config.quoting import shell, split
 from lora_foundry.config.schema import JobConfig
+from lora_foundry.config.streams import drawn_otherwise
 
 DataCheck = Callable[[Path, Path], list[str] | None]
 """What changed in the data since an inventory (a file) was taken, relative paths starting from a folder: a line for
@@ -37,7 +38,7 @@ class Unchanged:
         return made is not None and self._data(job_dir, made) is not None
 
     def reason(self, job_dir: Path, config: JobConfig | None = None) -> str | None:
-        """Why the job is not what it was; None when it is, or when nothing was recorded of it.
+        """Why the job is not what it was, or could not end as it began; None if neither, or nothing is recorded.
 
         Args:
             job_dir: Its folder.
@@ -48,6 +49,10 @@ class Unchanged:
             return None
         if config is not None and config_digest(config) != made.asked:
             return "its stored configuration (.hydra/config.yaml) was changed since it began"
+        if config is not None and made.ended is None:
+            drawn = drawn_otherwise(made.streams or 1, config.lora.dropout)
+            if drawn is not None:
+                return drawn
         changed = self._data(job_dir, made)
         return f"the data changed since it began: {'; '.join(changed)}" if changed else None
 

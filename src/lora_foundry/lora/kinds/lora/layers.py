@@ -20,12 +20,13 @@ from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor
 from torch.nn import functional
 
-from lora_foundry.config.streams import stream_key
 from lora_foundry.lora.packed import PackedLayer
 from lora_foundry.lora.rows import RowPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from lora_foundry.lora.dropout import Masks
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class Stack:
         scaling: ``[K]`` alpha/rank (or alpha/sqrt(rank)) of each member, 0 where it has no such target.
         unit: Whether all scales are 1, so that the product is left out.
         plan: Returns the plan of the forward under way, or None.
+        masks: Returns what that forward drops, or None.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Stack:
     scaling: Tensor
     unit: bool
     plan: Callable[[], RowPlan | None]
+    masks: Callable[[], Masks | None]
 
     def matrices(self, plan: RowPlan, dtype: torch.dtype, *, per_row: bool) -> tuple[Tensor, Tensor]:
         """A and scaled B in ``dtype``, one pair a block, or one a row: ``[M, R, C...]`` and ``[M, R, D]``."""
@@ -62,17 +65,18 @@ class Stack:
         index = plan.block_index(down.device)
         return down.index_select(0, index), up.index_select(0, index)
 
-    def drop(self, x: Tensor, plan: RowPlan) -> Tensor:
-        """``x [N, ...]`` with each row's own inputs dropped and the rest scaled by 1/(1-p)."""
-        if not any(key.probability for key in plan.dropout):
-            return x
-        generator = torch.Generator(device=x.device)
-        mask = torch.ones(x.shape, dtype=torch.float32, device=x.device)
-        for row, key in enumerate(plan.dropout):
-            if key.probability:
-                generator.manual_seed(stream_key(key.seed, "dropout", key.ordinal, self.name))
-                mask[row].bernoulli_(1.0 - key.probability, generator=generator).div_(1.0 - key.probability)
-        return x * mask.to(x.dtype)
+    def drop(self, x: Tensor) -> Tensor:
+        """``x [N, ...]`` with each row's own inputs dropped; what is kept is scaled behind A, where it is smaller."""
+        masks = self.masks()
+        return x if masks is None else x * masks.keep(self.name, x)
+
+    def strengthen(self, hidden: Tensor, rows: int) -> Tensor:
+        """``hidden [M, ...]``, what A made of ``rows`` rows one behind the other, scaled by each row's 1/(1-p)."""
+        masks = self.masks()
+        if masks is None:
+            return hidden
+        by_row = hidden.reshape(rows, -1)
+        return (by_row * masks.strengths[:, None]).to(hidden.dtype).view(hidden.shape)
 
 
 class _PackedLora(PackedLayer):
@@ -125,7 +129,12 @@ class _PackedLora(PackedLayer):
             holder.weight.data = holder.weight.data.clone(memory_format=torch.contiguous_format)
 
     def attach(
-        self, name: str, parts: Mapping[str, Tensor], adapters: Sequence[str], plan: Callable[[], RowPlan | None]
+        self,
+        name: str,
+        parts: Mapping[str, Tensor],
+        adapters: Sequence[str],
+        plan: Callable[[], RowPlan | None],
+        masks: Callable[[], Masks | None],
     ) -> None:
         """See the protocol."""
         down, up = parts["A"], parts["B"]
@@ -138,6 +147,7 @@ class _PackedLora(PackedLayer):
             scaling=torch.tensor(scaling, dtype=down.dtype, device=down.device),
             unit=all(scale == 1.0 for scale in scaling),
             plan=plan,
+            masks=masks,
         )
 
     def is_zero(self, parts: Mapping[str, Tensor]) -> bool:
@@ -160,8 +170,8 @@ class PackedLinear(_PackedLora, PeftLinear):
         _check_rows(x, plan, stack.name)
         blocks = len(plan.places) if plan.uniform else x.shape[0]
         down, up = stack.matrices(plan, x.dtype, per_row=not plan.uniform)
-        inputs = stack.drop(x, plan).reshape(blocks, -1, x.shape[-1])
-        hidden = torch.bmm(inputs, down.transpose(1, 2))
+        inputs = stack.drop(x).reshape(blocks, -1, x.shape[-1])
+        hidden = stack.strengthen(torch.bmm(inputs, down.transpose(1, 2)), x.shape[0])
         return torch.baddbmm(result.reshape(blocks, -1, result.shape[-1]), hidden, up).view(result.shape)
 
 
@@ -185,10 +195,11 @@ class PackedConv2d(_PackedLora, PeftConv2d):
         base = self.get_base_layer()
         rows = x.shape[0]
         # Rows become groups: [1, N*C, H, W] with N groups of R filters is each row under its own A.
-        inputs = stack.drop(x, plan).reshape(1, rows * x.shape[1], *x.shape[2:])
+        inputs = stack.drop(x).reshape(1, rows * x.shape[1], *x.shape[2:])
         hidden = functional.conv2d(
             inputs, down.flatten(0, 1), None, base.stride, base.padding, base.dilation, groups=rows
         ).view(rows, down.shape[1], -1)
+        hidden = stack.strengthen(hidden, rows)
         return torch.baddbmm(result.flatten(2), up.transpose(1, 2), hidden).view(result.shape)
 
 
