@@ -2,10 +2,13 @@
 
 ALLOWED_UP_TO = "allowed is up to"
 BUSY = "in use by another process"
+CARD_IS_GONE = "the card is gone"
 COPIES_INTO_NOTHING = "where there is nothing"
+EMULATED = "emulating it is slow"
 FIT_ALONE = "measures fit alone"
 HOLDS_A_SWEEP = "holds a sweep already"
 IS_A_FILE = "is a file"
+LETS_ALL_IN = "nvidia-smi -c 0"
 LOADING = "loading the base"
 MEMORY_SHORT = "memory is short"
 NOTHING_TO_DO = "Nothing is left to do"

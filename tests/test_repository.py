@@ -236,7 +236,8 @@ def test_make_help_lists_the_targets() -> None:
     assert "make test" in printed
 
 
-_ROOM = "commands|config|data|launch|lora|memory|models|objectives|report|tasks|tracking|training|wire|wiring|worker"
+_ROOM = "commands|config|data|doctor|launch|lora|memory|models|objectives|report|tasks|tracking|training"
+_ROOM += "|wire|wiring|worker"
 _CITED = re.compile(rf"(?<![\w/<{{*.])((?:src|docs|conf|{_ROOM})/[\w/.-]+\.(?:py|md|yaml|bash))")
 _REFERRED = re.compile(r":(?:mod|class|func|data|attr|meth):`~?(lora_foundry[\w.]+)`")
 

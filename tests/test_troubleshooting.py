@@ -18,8 +18,8 @@ def sources() -> str:
     return re.sub(r'"\s*\n\s*f?"', "", text)
 
 
-def test_there_are_ten_messages() -> None:
-    assert len(MESSAGES) == 10
+def test_there_are_eleven_messages() -> None:
+    assert len(MESSAGES) == 11
 
 
 @pytest.mark.parametrize("message", MESSAGES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -25,7 +25,7 @@ def see(monkeypatch: pytest.MonkeyPatch, *cards: Gpu) -> None:
 
 @dataclass(kw_only=True)
 class Card:
-    """What the driver knows of one; null memory is refused, ``gone`` refuses the card itself."""
+    """What the driver knows of one; null memory is refused, ``gone`` refuses the card itself, no parts are a whole."""
 
     bus: int
     uuid: str
@@ -35,11 +35,14 @@ class Card:
     free: int | None = 20 * GIB
     compute: Sequence[tuple[int, int | None]] = ()
     graphics: Sequence[tuple[int, int | None]] | None = ()
-    parts: Sequence[Card | None] = field(default_factory=tuple)
+    parts: Sequence[Card | None] | None = None
     gone: bool = False
+    mode: int = 0  # of computing: 2 lets nobody in, 3 one process
 
 
-def fake_nvml(cards: Sequence[Card], *, driver: bool = True, problem: str | None = None) -> ModuleType:
+def fake_nvml(
+    cards: Sequence[Card], *, driver: bool = True, problem: str | None = None, cuda: int | None = 13000
+) -> ModuleType:
     """To be put into ``sys.modules["pynvml"]``; counts how often it was opened and shut."""
     nvml = ModuleType("pynvml")
     state = SimpleNamespace(open=0)
@@ -74,12 +77,17 @@ def fake_nvml(cards: Sequence[Card], *, driver: bool = True, problem: str | None
         return [SimpleNamespace(pid=pid, usedGpuMemory=taken) for pid, taken in listed]
 
     def mode(card: Card) -> list[int]:
-        if not card.parts:
+        if card.parts is None:
             raise NVMLError("Not Supported")
         return [1, 1]
 
+    def runs() -> int:
+        if cuda is None:
+            raise NVMLError("Function Not Found")
+        return cuda
+
     def part(card: Card, number: int) -> Card:
-        found = card.parts[number]
+        found = (card.parts or ())[number]
         if found is None:
             raise NVMLError("Not Found")
         return found
@@ -87,9 +95,13 @@ def fake_nvml(cards: Sequence[Card], *, driver: bool = True, problem: str | None
     nvml.__dict__.update(
         NVMLError=NVMLError,
         NVML_DEVICE_MIG_ENABLE=1,
+        NVML_COMPUTEMODE_PROHIBITED=2,
+        NVML_COMPUTEMODE_EXCLUSIVE_PROCESS=3,
         nvmlInit=init,
         nvmlShutdown=shutdown,
         nvmlSystemGetDriverVersion=lambda: "580.95.05",
+        nvmlSystemGetCudaDriverVersion_v2=runs,
+        nvmlDeviceGetComputeMode=lambda card: card.mode,
         nvmlDeviceGetCount=lambda: len(cards),
         nvmlDeviceGetHandleByIndex=handle,
         nvmlDeviceGetPciInfo=lambda card: SimpleNamespace(domain=0, bus=card.bus, device=0),
@@ -100,7 +112,7 @@ def fake_nvml(cards: Sequence[Card], *, driver: bool = True, problem: str | None
         nvmlDeviceGetComputeRunningProcesses=lambda card: processes(card.compute),
         nvmlDeviceGetGraphicsRunningProcesses=lambda card: processes(card.graphics),
         nvmlDeviceGetMigMode=mode,
-        nvmlDeviceGetMaxMigDeviceCount=lambda card: len(card.parts),
+        nvmlDeviceGetMaxMigDeviceCount=lambda card: len(card.parts or ()),
         nvmlDeviceGetMigDeviceHandleByIndex=part,
         state=state,
     )

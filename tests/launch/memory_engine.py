@@ -174,6 +174,7 @@ class MemoryEngine:
         self._config_of = stored_config if configs is None else configs.__getitem__
         self._unstartable = unstartable
         self.precision: Precision = "32-true"
+        self.left_out: tuple[str, ...] = ()
 
     def slots(self, accelerator: str, each: int | None = None) -> list[Slot]:  # noqa: ARG002  # the protocol's
         return [Slot(name=f"memory-{n}", device="cpu", precision=self.precision) for n in range(self._slots)]

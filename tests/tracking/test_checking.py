@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import mlflow.store.db.utils
@@ -18,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from lora_foundry.config.schema import TrackingConfig
 from lora_foundry.launch.points.writable import store_problems
 from lora_foundry.tracking.addresses import address_of
-from lora_foundry.tracking.checking import _schema, database_problems
+from lora_foundry.tracking.checking import _schema, database_problems, unanswered
 from lora_foundry.tracking.store import open_store
 from tests.phrases import NO_HOST
 from tests.root import PROJECT_ROOT
@@ -122,6 +126,47 @@ def test_a_server_is_not_asked_but_its_address_is_read(uri: str, told: str) -> N
     assert told in line
     assert problems("http://127.0.0.1:9") == []
     assert "got a name of 501 letters" in problems("http://127.0.0.1:9", "e" * 501)[0]
+
+
+class _Answers(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:  # the library's
+        self.send_response({"/ready/health": 200, "/closed/health": 401, "/broken/health": 503}[self.path])
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), _Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_that_is_asked_answers_or_says_why_not(address: str) -> None:
+    assert unanswered(f"http://{address}/ready") is None
+    assert unanswered(f"http://somebody:secret@{address}/ready/") is None
+    assert unanswered(f"http://{address}/closed") is None, "it is there, and wants a password"
+    assert unanswered(f"http://{address}/broken") == "it answers with 503"
+    assert unanswered(f"postgresql+psycopg://somebody:secret@{address}/db") is None
+    assert unanswered("sqlite:////nowhere/mlflow.db") is None
+    assert unanswered("databricks") is None
+
+
+def test_a_server_that_is_away_is_said_so(address: str) -> None:
+    host, port = address.split(":")
+    with socket.socket() as unused:
+        unused.bind((host, 0))
+        closed = unused.getsockname()[1]
+        assert closed != int(port)
+        assert "it does not answer ([Errno 111] Connection refused)" in str(unanswered(f"http://{host}:{closed}"))
+        told = str(unanswered(f"mysql://u:secret@{host}:{closed}/db"))
+    assert told.startswith(f"{host}:{closed} does not answer (")
+    assert "secret" not in told
 
 
 def test_the_environment_is_named_where_the_address_is_from(monkeypatch: pytest.MonkeyPatch) -> None:

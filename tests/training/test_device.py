@@ -8,7 +8,7 @@ import torch
 from lora_foundry.config.compose import compose_job
 from lora_foundry.training.device import DeviceError, own_device, refuse_other
 from lora_foundry.wire.commands import OwnDevice
-from tests.phrases import DAMAGED, ON_THE_CPU, RESTART
+from tests.phrases import CARD_IS_GONE, DAMAGED, LETS_ALL_IN, ON_THE_CPU, RESTART
 from tests.training.fake_cuda import CARD, FakeCuda
 
 TOLD = OwnDevice(kind="cuda")
@@ -38,7 +38,7 @@ def test_who_is_told_the_cpu_asks_no_card(cuda: FakeCuda) -> None:
             "bring the driver up to date",
         ),
         (RuntimeError("Found no NVIDIA driver on your system. Please check"), "docker run --gpus all"),
-        (RuntimeError("No CUDA GPUs are available"), "the card is gone"),
+        (RuntimeError("No CUDA GPUs are available"), CARD_IS_GONE),
         (RuntimeError("CUDA unknown error - this may be due to"), RESTART),
         (
             RuntimeError("Unexpected error from cudaGetDeviceCount(). Error 804: forward compatibility was attempted"),
@@ -48,7 +48,7 @@ def test_who_is_told_the_cpu_asks_no_card(cuda: FakeCuda) -> None:
             torch.cuda.DeferredCudaCallError(
                 "CUDA call failed lazily at initialization with error: busy or unavailable"
             ),
-            "nvidia-smi -c 0",
+            LETS_ALL_IN,
         ),
     ],
 )

@@ -17,6 +17,7 @@ COMMANDS = {
     "stop": "end a sweep or one of its jobs cleanly, with a checkpoint",
     "retry": "try failed jobs again",
     "predict": "memory that a training takes, or what fits a card",
+    "doctor": "what a training would meet on this machine, and how to mend it",
     "track": "log in MLflow what a sweep could not log while it ran",
 }
 """Each command with what it does; a module of its name is in :mod:`lora_foundry.commands`."""

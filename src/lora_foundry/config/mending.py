@@ -25,7 +25,7 @@ _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
         "install the driver; a container is started with its GPUs (docker run --gpus all)",
     ),
     (
-        ("no kernel image", "not compatible with the current pytorch"),
+        ("no kernel image", "not compatible with the current pytorch", "has nothing for cards below"),
         "this torch has nothing for a card of that age: install one that is built for it (README: On a GPU)",
     ),
     (
@@ -37,13 +37,22 @@ _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
         "the card's memory is damaged: reset it (nvidia-smi --gpu-reset) or restart the machine, and watch it",
     ),
     (
+        ("cut up (mig)",),
+        "make instances (nvidia-smi mig -cgi ... -C), or make it whole again (nvidia-smi -mig 0)",
+    ),
+    (("names no card here",), "name one of those, by its number or its UUID, or leave the variable unset"),
+    (
+        ("did not answer within",),
+        "the driver hangs, as a card that is stuck lets it: where nvidia-smi hangs as well, restart the machine",
+    ),
+    (
         ("is lost", "fallen off the bus", "no cuda gpus", "no cuda-capable device", "no hip gpus"),
         "the card is gone: where nvidia-smi does not list it either, restart the machine",
     ),
     (("system not yet initialized",), "start NVIDIA's fabric manager (nvidia-fabricmanager)"),
     (
-        ("busy or unavailable", "in use"),
-        "another process has the card to itself (nvidia-smi says which; nvidia-smi -c 0 lets several in)",
+        ("busy or unavailable", "in use", "compute mode"),
+        "one process has the card to itself, or nobody may have it: nvidia-smi says which, nvidia-smi -c 0 lets all in",
     ),
 )
 
@@ -56,7 +65,12 @@ def advice_on(words: str) -> str:
     )
 
 
-def unusable(words: str) -> str:
+def mended(words: str) -> str:
     """``words`` with what to do about them, as one line."""
     line = " ".join(words.split()).rstrip(".")
-    return f"{line}; {advice_on(words)}; {ON_THE_CPU}"
+    return f"{line}; {advice_on(words)}"
+
+
+def unusable(words: str) -> str:
+    """The same of what leaves no card: the CPU is what is left."""
+    return f"{mended(words)}; {ON_THE_CPU}"

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sqlite3
 from contextlib import closing
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from lora_foundry.config.quoting import shell
 from lora_foundry.config.schema import TrackingConfig
-from lora_foundry.tracking.addresses import DATABASES, address_of, experiment_of, scheme_of, shown, store_of
+from lora_foundry.config.surroundings import past_proxies
+from lora_foundry.tracking.addresses import DATABASES, SERVERS, address_of, experiment_of, scheme_of, shown, store_of
 from lora_foundry.tracking.environment import URI
 from lora_foundry.tracking.errors import TrackingError, in_one_line
 
 _LONGEST_EXPERIMENT = 500  # letters; MLflow's own limit (3.17)
 _PATIENCE_S = 5.0
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_BROKEN = 500  # from here on an HTTP status says that a server is
 _REVISION = re.compile(r'^(down_)?revision\s*=\s*"(\w+)"', re.MULTILINE)
 _ELSEWHERE = "give another place (tracking.root), or tracking=none to record nothing"
 
@@ -65,6 +69,43 @@ def database_problems(database: Path, experiment: str) -> list[str]:
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return []  # somebody writes: it is a database, and the writer waits for its turn
         return [f"{database} cannot be read as a database of runs ({in_one_line(error)}); {_ELSEWHERE}"]
+
+
+def unanswered(uri: str) -> str | None:
+    """Why a server, or a database behind one, does not answer within seconds; null for one that does, and for a file.
+
+    Args:
+        uri: An address that nothing is wrong with.
+    """
+    parts, scheme = urlsplit(uri), scheme_of(uri)
+    if scheme in SERVERS:
+        bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        return _server_problem(f"{bare.rstrip('/')}/health")
+    port = _PORTS.get(scheme)
+    if port is None or parts.hostname is None:
+        return None
+    try:
+        with socket.create_connection((parts.hostname, parts.port or port), _PATIENCE_S):
+            return None
+    except OSError as error:
+        return f"{parts.hostname}:{parts.port or port} does not answer ({in_one_line(error)})"
+
+
+def _server_problem(address: str) -> str | None:
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    past_proxies()
+    try:
+        with urlopen(address, timeout=_PATIENCE_S):  # noqa: S310  # http or https
+            return None
+    except HTTPError as error:  # it wants a name and a password, or is older than that page
+        answers = error.code < _BROKEN
+        error.close()
+        return None if answers else f"it answers with {error.code}"
+    except (OSError, ValueError, HTTPException) as error:
+        return f"it does not answer ({in_one_line(getattr(error, 'reason', None) or error)})"
 
 
 def _foreign(database: Path, tables: list[str]) -> list[str]:

@@ -5,5 +5,6 @@ imported late, since ``--help`` and a plan whose predictions are kept load no to
 
 Other rooms use of it:
 
-- ``outside``: all that the farm is given.
+- ``outside``: all that the farm is given;
+- ``preflight``: what other rooms know of a job before it trains.
 """

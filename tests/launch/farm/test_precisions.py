@@ -24,6 +24,7 @@ from tests.launch.fake_nvml import Card, fake_nvml
 from tests.launch.farm.farm_in_memory import FarmInMemory, Farms
 from tests.launch.jobs import job, live
 from tests.launch.seeds import Seed
+from tests.phrases import EMULATED
 
 
 def _auto(seed: int = 0, **values: object) -> JobConfig:
@@ -72,7 +73,7 @@ def test_bf16_on_a_card_that_emulates_it_is_warned_of_on_screen_and_run(
     assert _stored(made) == ["bf16-mixed"], "what was asked for"
     assert "warning: trainer.precision=bf16-mixed: not every card here computes bf16" in capsys.readouterr().out
     (entry,) = read_sweep(made.folder).jobs
-    assert "emulating it is slow" in str(dict(entry.warnings or {})["warning.precision"])
+    assert EMULATED in str(dict(entry.warnings or {})["warning.precision"])
 
 
 @pytest.mark.parametrize(("capability", "said"), [((7, 5), "16-mixed"), ((8, 6), "bf16-mixed")])
@@ -90,6 +91,21 @@ def test_a_plan_shows_it(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     show_plan(points, Settings(plan_only=True, share=True), Outside(finish=lambda *_: None), Names())
     assert f"trainer.precision=auto is {said} here" in capsys.readouterr().out
+
+
+def test_a_card_that_is_left_out_is_told_in_a_plan_and_when_a_sweep_begins(
+    farm: Farms, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = farm()
+    points = made.points(_auto(0))
+    made.engine.left_out = ("GPU 1: GPU is lost; the card is gone",)
+    show_plan(points, Settings(plan_only=True, share=True), Outside(finish=lambda *_: None), Names())
+    assert "left out: GPU 1: GPU is lost; the card is gone\n" in capsys.readouterr().out
+    made.offer(_auto(0))
+    made.farm.drain()
+    assert capsys.readouterr().out.count("left out: GPU 1: GPU is lost") == 1
+    _trained(made, _auto(1))
+    assert "left out" not in capsys.readouterr().out, "of jobs that come later it is not said again"
 
 
 def test_a_resume_elsewhere_goes_on_in_what_the_job_began_with_and_says_so(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +15,10 @@ import pytest
 
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.launcher import Settings
-from lora_foundry.launch.machines import asking, cards
+from lora_foundry.launch.machines import asking, cards, devices
 from lora_foundry.launch.machines.asking import driver_files
 from lora_foundry.launch.machines.cards import cards_here
+from lora_foundry.launch.machines.devices import Gpu, Tenant
 from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.machines.engines import local
 from lora_foundry.launch.machines.engines.local import LocalEngine
@@ -42,17 +47,18 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
         *shown: Card,
         build: TorchBuild | None = OF_CUDA,
         driver: str | None = None,
+        runs: int | None = 13000,
         files: tuple[str, ...] = (),
         says: TorchSays | None = None,
         **variables: str,
     ) -> None:
-        monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(shown, problem=driver))
+        monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(shown, problem=driver, cuda=runs))
         monkeypatch.setattr(local, "torch_build", lambda: build)
-        devices = tmp_path / "dev"
-        devices.mkdir(exist_ok=True)
+        folder = tmp_path / "dev"
+        folder.mkdir(exist_ok=True)
         for name in files:
-            (devices / name).touch()
-        monkeypatch.setattr(cards, "driver_files", lambda of: driver_files(of, devices))
+            (folder / name).touch()
+        monkeypatch.setattr(cards, "driver_files", lambda of: driver_files(of, folder))
         asked = (lambda: says) if says else lambda: pytest.fail("torch was asked where nothing hints at a GPU")
         monkeypatch.setattr(cards, "torch_says", asked)
         for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
@@ -154,10 +160,119 @@ def test_a_card_with_a_damaged_memory_is_refused_by_name(machine: Machine) -> No
     )
     machine(build=OF_ROCM, files=("kfd",), says=_says(bad, hip="7.1"))
     line = _refused()
-    assert "torch says AMD Instinct MI100: HIP error: uncorrectable ECC error encountered" in line
+    assert "torch says GPU 0 (AMD Instinct MI100): HIP error: uncorrectable ECC error encountered" in line
     assert DAMAGED in line
     machine(build=OF_ROCM, files=("kfd",), says=_says(bad, RADEON, hip="7.1"))
     assert [slot.visible for slot in LocalEngine(Settings()).slots("auto")] == ["1"], "the other one is used"
+
+
+def test_a_driver_that_is_too_old_is_refused_in_torchs_own_words_before_anything_starts(machine: Machine) -> None:
+    words = "The NVIDIA driver on your system is too old (found version 12040). Please update your GPU driver."
+    machine(Card(bus=1, uuid=A), runs=12040, says=_says(problem=words))
+    line = _refused()
+    assert "the driver 580.95.05 shows 1 GPU (A card) and runs CUDA up to 12.4, installed is torch 2.13.0+cu130" in line
+    assert f"torch says {words.rstrip('.')}; bring the driver up to date, or install a torch" in line
+
+
+def test_a_newer_cuda_beside_an_old_driver_is_taken(machine: Machine) -> None:
+    """NVIDIA's forward compatibility: torch finds another ``libcuda``, and says that it has the card."""
+    seen = TorchCard(name="A card", total=GIB, free=GIB, capability=(8, 9), architecture=None, problem=None)
+    machine(Card(bus=1, uuid=A), runs=12040, says=_says(seen))
+    assert [slot.visible for slot in LocalEngine(Settings()).slots("auto")] == [A]
+
+
+@pytest.mark.parametrize(("runs", "cuda"), [(13000, "13.0"), (13000, "12.6"), (12040, "12.6"), (None, "13.0")])
+def test_torch_is_not_asked_of_a_driver_that_is_new_enough(machine: Machine, runs: int | None, cuda: str) -> None:
+    """A driver runs what is built for an older CUDA, and for a newer one of its own major version."""
+    machine(Card(bus=1, uuid=A), runs=runs, build=TorchBuild(version="2.13.0", cuda=cuda))
+    assert len(LocalEngine(Settings()).slots("auto")) == 1
+
+
+def test_a_card_that_this_torch_has_nothing_for_is_left_out_and_alone_refused(machine: Machine) -> None:
+    old = Card(bus=1, uuid=A, name="Tesla V100", capability=(7, 0))
+    machine(old)
+    line = _refused()
+    assert "GPU 0 (Tesla V100) has compute capability 7.0, and torch 2.13.0+cu130, built for CUDA 13.0, has" in line
+    assert "nothing for cards below 7.5; this torch has nothing for a card of that age" in line
+    machine(old, Card(bus=2, uuid=B))
+    engine = LocalEngine(Settings())
+    assert [slot.name for slot in engine.slots("auto")] == ["cuda-1"]
+    assert len(engine.left_out) == 1
+    machine(old, build=TorchBuild(version="2.13.0+cu126", cuda="12.6"))
+    assert [slot.precision for slot in LocalEngine(Settings()).slots("auto")] == ["16-mixed"]
+
+
+@pytest.mark.parametrize("hidden", ["7", "GPU-cccc", "MIG-cccc", "7,0"])
+def test_a_variable_that_names_no_card_is_a_mistake(machine: Machine, hidden: str) -> None:
+    """CUDA would show none then, and the training would go to the CPU."""
+    machine(Card(bus=1, uuid=A, parts=[Card(bus=0, uuid="MIG-1")]), CUDA_VISIBLE_DEVICES=hidden)
+    if hidden == "MIG-cccc":  # an older driver's name for an instance
+        assert [slot.visible for slot in LocalEngine(Settings()).slots("auto")] == [hidden]
+        return
+    line = _refused()
+    assert (
+        f"CUDA_VISIBLE_DEVICES={hidden!r} names no card here; the driver shows 0.0 (MIG-1); name one of those" in line
+    )
+
+
+@pytest.mark.parametrize("hidden", ["", "-1", "NoDevFiles", "none"])
+def test_a_variable_that_hides_every_card_is_obeyed(machine: Machine, hidden: str) -> None:
+    machine(Card(bus=1, uuid=A), CUDA_VISIBLE_DEVICES=hidden)
+    assert [slot.device for slot in LocalEngine(Settings()).slots("auto")] == ["cpu"]
+
+
+def test_a_card_that_is_cut_up_into_nothing_is_told(machine: Machine) -> None:
+    machine(Card(bus=1, uuid=A, parts=()))
+    assert "GPU 0: it is cut up (MIG) and has no instance; make instances" in _refused()
+    machine(Card(bus=1, uuid=A, parts=()), Card(bus=2, uuid=B))
+    engine = LocalEngine(Settings())
+    assert [slot.name for slot in engine.slots("auto")] == ["cuda-1"]
+    assert engine.left_out[0].startswith("GPU 0: it is cut up")
+
+
+def test_a_card_that_lets_in_one_process_is_no_card_for_two_workers(machine: Machine) -> None:
+    machine(Card(bus=1, uuid=A, mode=3), Card(bus=2, uuid=B))
+    assert len(LocalEngine(Settings()).slots("auto")) == 2
+    with pytest.raises(SweepError, match=r"slots: got 2, but GPU 0 lets in one process at a time .* or leave it at 1"):
+        LocalEngine(Settings(slots=2)).slots("auto")
+    assert len(LocalEngine(Settings(slots=2, devices=(1,))).slots("auto")) == 2
+
+
+def test_a_card_that_lets_nobody_in_is_told(machine: Machine) -> None:
+    machine(Card(bus=1, uuid=A, mode=2))
+    assert "the driver says of GPU 0: its compute mode is Prohibited; one process has" in _refused()
+
+
+def test_a_lost_card_is_told_where_others_are_used(machine: Machine) -> None:
+    machine(Card(bus=1, uuid=A), Card(bus=2, uuid=B, gone=True))
+    engine = LocalEngine(Settings())
+    engine.slots("auto")
+    assert [line.partition("; ")[0] for line in engine.left_out] == ["GPU 1: GPU is lost"]
+    engine.slots("cpu")
+    assert engine.left_out == ()
+    engine = LocalEngine(Settings(devices=(0,)))
+    engine.slots("auto")
+    assert engine.left_out == (), "nobody asked for it"
+
+
+def test_a_driver_that_hangs_is_told_and_not_waited_for(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(files=("nvidia0",), says=_says(problem="CUDA unknown error - this may be due to"))
+    end = threading.Event()
+    monkeypatch.setattr(sys.modules["pynvml"], "nvmlInit", end.wait)
+    monkeypatch.setattr(devices, "_PATIENCE_S", 0.05)
+    try:
+        assert (
+            "the driver (NVML) says the driver did not answer within 0.05 s, and torch says CUDA unknown" in _refused()
+        )
+    finally:
+        end.set()
+
+
+def test_whatever_else_goes_wrong_in_asking_the_driver_is_no_answer(machine: Machine) -> None:
+    machine(Card(bus=1, uuid=A))
+    del sys.modules["pynvml"].nvmlDeviceGetUUID  # type: ignore[attr-defined]  # of a fake
+    with pytest.raises(AttributeError):
+        cards_here(OF_CUDA)
 
 
 def test_all_cards_lost_is_an_error_and_one_of_two_is_told_where_it_is_asked_for(machine: Machine) -> None:
@@ -229,6 +344,40 @@ def test_a_torch_that_does_not_answer_is_a_problem_in_its_own_words(monkeypatch:
     )
     monkeypatch.setattr(asking, "ASK", ("/nowhere/python",))
     assert "No such file" in str(asking.ask().problem)
+
+
+def _stuck(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(asking, name, (sys.executable, "-c", "import time; time.sleep(60)"))
+
+
+def test_who_is_asked_and_hangs_is_left_behind_even_where_nothing_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a driver that hangs a process cannot be killed; whoever waited for it would hang as well."""
+    _stuck(monkeypatch, "ASK")
+    _stuck(monkeypatch, "ASK_DRIVER")
+    monkeypatch.setattr(asking, "_LAST_S", 0.05)
+    monkeypatch.setattr("subprocess.Popen.kill", lambda _: None)
+    began = time.monotonic()
+    torch, driver = asking.AskedTorch(0.1), asking.AskedDriver(0.1)
+    said, told = torch.says(), driver.says()
+    assert time.monotonic() - began < 10
+    assert said.problem == "torch was asked what it sees and did not answer within 0.1 s"
+    assert told.problem == "the driver did not answer within 0.1 s"
+    for one in (torch, driver):
+        os.kill(one._asked._process.pid, signal.SIGKILL)
+        os.waitpid(one._asked._process.pid, 0)
+
+
+def test_the_driver_is_asked_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = devices.Driver(
+        version="580.95.05",
+        cuda=(13, 0),
+        cards=(Gpu(index=0, uuid=A, name="A card", capability=(8, 9), tenants=(Tenant(pid=3, taken=None),)),),
+        lost=("GPU 1: GPU is lost",),
+    )
+    assert devices.DRIVERS.read(devices.DRIVERS.written(told)) == told
+    assert asking.AskedDriver().says() == devices.ask_driver(), "whatever this machine has"
+    monkeypatch.setattr(asking, "ASK_DRIVER", (sys.executable, "-c", "print('{}')"))
+    assert asking.AskedDriver().says().problem == "the driver answered '{}'"
 
 
 def test_the_same_is_not_asked_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,8 @@ class Farm:
                 book.journal.write(ResumedLine(job=job, spool=spool.name))
             rows = rows_of(farm._jobs[job].record.config for job in jobs)
             farm._tasks.append(Task(pack=PackPlan(name=name, jobs=jobs, rows=rows), spool=spool))
-        farm._said = _Said(notes=[*resumed.notes, *kept_precisions(resumed.jobs, farm._ground.precision)])
+        notes = [*resumed.notes, *kept_precisions(resumed.jobs, farm._ground.precision)]
+        farm._said = _Said(notes=notes, warnings=list(farm._ground.left_out))
         farm._closed = True
         return farm
 
@@ -181,9 +182,10 @@ class Farm:
                 if self._book is None:
                     book.journal.close()
                 raise
-            self._ground, self._book = ground, book
             said = _Said(notes=[*notes, *noted(points), *named.notes, *plan.reasons])
             said.warnings = told({name: point.warnings for name, point in zip(named.names, points, strict=True)})
+            said.warnings += ground.left_out if self._ground is None else ()
+            self._ground, self._book = ground, book
             if basis == "measured":
                 said.notes.append(f"predicted to take {in_words(plan.ends_s)}, {BASIS[basis]}")
             with self._lock:

@@ -26,12 +26,14 @@ class Ground:
         settings: The launcher's, with the number of workers a device.
         accelerator: What was asked for.
         budget: What the slots allow. They are those of the beginning: later a sweep's own workers have their memory.
+        left_out: A line for each device that is there and has no slot.
     """
 
     engine: Engine
     settings: Settings
     accelerator: str
     budget: Budget
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -53,7 +55,13 @@ class Ground:
         accelerator = configs[0].trainer.accelerator
         slots = engine.slots(accelerator, settings.slots)
         budget = budget_for(forecast, slots, configs, shown=settings.plan_only)
-        return cls(engine=engine, settings=settings, accelerator=accelerator, budget=budget)
+        return cls(
+            engine=engine,
+            settings=settings,
+            accelerator=accelerator,
+            budget=budget,
+            left_out=tuple(f"left out: {line}" for line in engine.left_out),
+        )
 
     @property
     def precision(self) -> Precision:

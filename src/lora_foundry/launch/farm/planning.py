@@ -32,4 +32,4 @@ def show_plan(points: Sequence[Point], settings: Settings, outside: Outside, nam
     print_plan(PatientConsole(highlight=False), plan, configs, numbered, ground.budget, basis)
     remarks = remarked({n: Asked(config=config) for n, config in configs.items()}, outside.looks, Path.cwd())
     warned = {name: (*one.warnings, *remarks[one.index]) for name, one in zip(names, points, strict=True)}
-    say([*noted(points), *told(warned)])
+    say([*noted(points), *told(warned), *ground.left_out])

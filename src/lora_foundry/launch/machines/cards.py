@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lora_foundry.config.mending import unusable
+from lora_foundry.config.precision import of_cuda, of_rocm
+from lora_foundry.config.schema import Precision
 from lora_foundry.launch.machines.asking import driver_files, torch_says
 from lora_foundry.launch.machines.devices import Driver, Gpu, ask_driver, visible
 from lora_foundry.launch.machines.torch_build import TorchBuild
 from lora_foundry.wire.cards import TorchCard, TorchSays
 
 _NONE_LEFT = ("", "-1")
+_VARIABLE = "CUDA_VISIBLE_DEVICES"
+# CUDA's compilers of version 13 make nothing for cards before Turing (PyTorch's RELEASE.md has what wheels are for).
+_LEFT_BEHIND: dict[int, tuple[int, ...]] = {13: (7, 5)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +31,7 @@ class Seen:
 
     Attributes:
         cards: That can be used, as far as is known here.
-        lost: A line for each of the driver's that does not answer.
+        lost: A line for each of the driver's that cannot.
         problem: Why none can be used although there is one.
     """
 
@@ -40,32 +46,107 @@ def cards_here(build: TorchBuild | None) -> Seen:
     Args:
         build: The torch of the workers; null where it is not known.
     """
-    driver, hidden = ask_driver(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return cards_of(build, ask_driver(), torch_says)
+
+
+def cards_of(build: TorchBuild | None, driver: Driver, says: Callable[[], TorchSays]) -> Seen:
+    """What there is, by what the driver tells.
+
+    Args:
+        build: As :func:`cards_here` has it.
+        driver: What it tells.
+        says: Asks torch, which takes seconds.
+    """
+    hidden = os.environ.get(_VARIABLE)
     if driver.cards:
-        cards = visible(driver.cards, hidden)
-        if cards and build is not None and build.cuda is None:
-            return Seen(problem=f"the driver shows {_listed(cards)}, and installed is {build.about()}")
-        return Seen(cards=tuple(cards), lost=driver.lost)
+        return _as_driver_shows(build, driver, says)
     if hidden in _NONE_LEFT or build is None:
         return Seen()
     if driver.lost:
         return Seen(problem=f"the driver says of {'; '.join(driver.lost)}")
     files = driver_files(build)
-    return _as_torch_sees(torch_says(), str(files[0]), driver) if files else Seen()
+    return _as_torch_sees(says(), str(files[0]), driver) if files else Seen()
+
+
+def refusal(accelerator: str, seen: Seen) -> str | None:
+    """Why nothing is planned: a GPU that is there is not left for the CPU unasked, and none is made up.
+
+    Args:
+        accelerator: ``trainer.accelerator``, ``auto`` or ``gpu``.
+        seen: What there is.
+    """
+    if seen.problem is not None:
+        return f"trainer.accelerator: got {accelerator}, but {unusable(seen.problem)}"
+    if accelerator == "gpu" and not seen.cards:
+        return f"trainer.accelerator: got gpu, but {no_gpu()}; allowed here is cpu or auto"
+    return None
+
+
+def precision_of(card: Gpu) -> Precision:
+    """What ``trainer.precision=auto`` is on ``card``."""
+    return of_cuda(card.capability) if card.architecture is None else of_rocm(card.architecture)
+
+
+def _as_driver_shows(build: TorchBuild | None, driver: Driver, says: Callable[[], TorchSays]) -> Seen:
+    cards, hidden = visible(driver.cards, os.environ.get(_VARIABLE)), os.environ.get(_VARIABLE)
+    if not cards:
+        return Seen(lost=driver.lost, problem=_names_nothing(hidden or "", driver))
+    if build is None:
+        return Seen(cards=tuple(cards), lost=driver.lost)
+    if build.cuda is None:
+        return Seen(problem=f"the driver shows {_listed(cards)}, and installed is {build.about()}")
+    if driver.cuda is not None and driver.cuda[0] < _major(build):  # a newer one beside the driver's own may be found
+        said = says()
+        if not said.cards:
+            shown = f"the driver {driver.version} shows {_listed(cards)} and runs CUDA up to {_dotted(driver.cuda)}"
+            return Seen(problem=f"{shown}, installed is {build.about()}, and torch says {said.problem or 'no GPU'}")
+    old = {card: why for card in cards if (why := _too_old(card, build)) is not None}
+    lost = (*driver.lost, *old.values())
+    kept = tuple(card for card in cards if card not in old)
+    return Seen(cards=kept, lost=lost, problem=None if kept else "; ".join(old.values()))
+
+
+def _names_nothing(hidden: str, driver: Driver) -> str | None:
+    """What is wrong with a variable that leaves none of the driver's cards; null where that is meant."""
+    word = hidden.partition(",")[0].strip()
+    if not word.isdigit() and not word.startswith(("GPU-", "MIG-")):
+        return None  # as SLURM's NoDevFiles is
+    there = ", ".join(f"{card.label} ({card.uuid})" for card in driver.cards)
+    return f"{_VARIABLE}={hidden!r} names no card here; the driver shows {there}"
+
+
+def _too_old(card: Gpu, build: TorchBuild) -> str | None:
+    least = _LEFT_BEHIND.get(_major(build))
+    if least is None or card.capability is None or card.capability >= least:
+        return None
+    has = f"GPU {card.label} ({card.name}) has compute capability {_dotted(card.capability)}"
+    return f"{has}, and {build.about()}, has nothing for cards below {_dotted(least)}"
+
+
+def _major(build: TorchBuild) -> int:
+    """Of the CUDA that it is built for; 0 where that is no number."""
+    first = (build.cuda or "").partition(".")[0]
+    return int(first) if first.isdigit() else 0
+
+
+def _dotted(version: Sequence[int]) -> str:
+    return ".".join(map(str, version))
 
 
 def _as_torch_sees(said: TorchSays, file: str, driver: Driver) -> Seen:
     """Torch's cards, numbered as the environment numbers them."""
     words = [word.strip() for word in _numbering().split(",") if word.strip()]
-    cards = []
+    cards, lost = [], []
     for place, card in enumerate(said.cards):
         word = words[place] if place < len(words) else str(place)
         if card.problem is None:
             number = int(word) if word.isdigit() else place
             cards.append(_as_torch_says(card, number, word))
+        else:
+            lost.append(f"GPU {word} ({card.name}): {card.problem}")
     if cards:
-        return Seen(cards=tuple(cards))
-    told = said.problem or "; ".join(f"{card.name}: {card.problem}" for card in said.cards) or "no GPU"
+        return Seen(cards=tuple(cards), lost=tuple(lost))
+    told = said.problem or "; ".join(lost) or "no GPU"
     asked = f" the driver (NVML) says {driver.problem}," if driver.problem else ""
     return Seen(problem=f"{file} is there,{asked} and torch says {told}")
 
@@ -84,15 +165,15 @@ def _as_torch_says(card: TorchCard, number: int, word: str) -> Gpu:
 
 def _numbering() -> str:
     """What numbers torch's cards: HIP's variable before CUDA's, as HIP reads them."""
-    return os.environ.get("HIP_VISIBLE_DEVICES") or os.environ.get("CUDA_VISIBLE_DEVICES") or ""
+    return os.environ.get("HIP_VISIBLE_DEVICES") or os.environ.get(_VARIABLE) or ""
 
 
 def no_gpu() -> str:
     """Why there is no GPU, where nothing is wrong with one."""
     if sys.platform == "darwin":
         return "Apple's GPUs (MPS) are refused: nobody has tried them yet"
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return "the driver (NVML) shows none" if hidden is None else f"CUDA_VISIBLE_DEVICES={hidden!r} leaves none"
+    hidden = os.environ.get(_VARIABLE)
+    return "the driver (NVML) shows none" if hidden is None else f"{_VARIABLE}={hidden!r} leaves none"
 
 
 def _listed(cards: Sequence[Gpu]) -> str:

@@ -1,11 +1,21 @@
-"""The GPUs of this machine and what is free on them, as the driver's management library (NVML) reports it."""
+"""The GPUs of this machine and what is free on them, as the driver's management library (NVML) reports it.
+
+Run by ``python -m`` it tells the same as a line on standard output, for those who cannot wait for a driver that hangs.
+"""
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
+from lora_foundry.wire.lines import Kinds, Line
+
+_PATIENCE_S = 30.0  # the first question may start the driver, with eight cards
 _SHOWN = 3  # other processes on a card, the largest first
 _CUT_UP_SINCE = (8, 0)  # the first cards that can be cut up
 
@@ -37,6 +47,7 @@ class Gpu:
         total: Bytes; null where the driver does not say.
         free: Bytes; null where the driver does not say.
         tenants: Who has taken the rest, as far as the driver tells.
+        lets_in: How many processes at a time may compute on it (its compute mode).
     """
 
     index: int
@@ -48,6 +59,7 @@ class Gpu:
     total: int | None = None
     free: int | None = None
     tenants: tuple[Tenant, ...] = ()
+    lets_in: Literal["all", "one", "none"] = "all"
 
     @property
     def label(self) -> str:
@@ -68,18 +80,31 @@ class Gpu:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Driver:
+class Driver(Line):
     """What NVIDIA's driver tells.
 
     Attributes:
-        cards: Every card that answers, in the order of the PCI bus.
-        lost: A line for each that does not: fallen off the bus, or not this user's.
+        version: Its own, such as ``580.95.05``; null where it does not say.
+        cuda: The newest CUDA that it runs, such as (13, 0); null where it does not say.
+        cards: Every card that answers and that somebody may compute on, in the order of the PCI bus.
+        lost: A line for each other: fallen off the bus, not this user's, cut up into nothing.
         problem: Why nothing could be asked, in its words; null where something was.
     """
 
+    tag: ClassVar[str] = "driver"
+    version: str | None = None
+    cuda: tuple[int, ...] | None = None
     cards: tuple[Gpu, ...] = ()
     lost: tuple[str, ...] = ()
     problem: str | None = None
+
+
+DRIVERS: Kinds[Driver] = Kinds("kind", (Driver,))
+
+
+def main() -> None:
+    """Ask and tell."""
+    sys.stdout.buffer.write(DRIVERS.written(ask_driver()))
 
 
 def gpus() -> list[Gpu]:
@@ -88,7 +113,23 @@ def gpus() -> list[Gpu]:
 
 
 def ask_driver() -> Driver:
-    """What the driver tells now."""
+    """What the driver tells now; one that hangs is told as its own problem."""
+    answer: Future[Driver] = Future()  # of no executor: those wait for their threads when a program ends
+    threading.Thread(target=_answer, args=(answer,), name="driver", daemon=True).start()
+    try:
+        return answer.result(_PATIENCE_S)
+    except FutureTimeoutError:
+        return Driver(problem=f"the driver did not answer within {_PATIENCE_S:g} s")
+
+
+def _answer(future: Future[Driver]) -> None:
+    try:
+        future.set_result(_ask())
+    except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
+        future.set_exception(error)
+
+
+def _ask() -> Driver:
     import pynvml  # --help needs none of it
 
     try:
@@ -111,28 +152,25 @@ def _asked(nvml: Any) -> Driver:  # noqa: ANN401  # ctypes
             handles.append((_bus(nvml.nvmlDeviceGetPciInfo(handle)), handle))
         except nvml.NVMLError as error:
             lost.append(f"GPU {number}: {error}")
-    found = [
-        card
-        for index, (_, handle) in enumerate(sorted(handles, key=lambda pair: pair[0]))
-        for card in _cards(nvml, index, handle)
-    ]
-    return Driver(cards=tuple(found), lost=tuple(lost))
+    found = []
+    for index, (_, handle) in enumerate(sorted(handles, key=lambda pair: pair[0])):
+        cards = list(_cards(nvml, index, handle))
+        why = None if cards else "it is cut up (MIG) and has no instance"
+        if cards and cards[0].lets_in == "none":
+            why, cards = "its compute mode is Prohibited", []
+        found += cards
+        lost += [] if why is None else [f"GPU {index}: {why}"]
+    version, cuda = _versions(nvml)
+    return Driver(version=version, cuda=cuda, cards=tuple(found), lost=tuple(lost))
 
 
-def driver_version() -> str | None:
-    """The driver's own version; null where there is none, or it does not say."""
-    import pynvml
-
+def _versions(nvml: Any) -> tuple[str | None, tuple[int, int] | None]:  # noqa: ANN401  # ctypes
+    """The driver's own and that of the newest CUDA which it runs: ``libcuda``'s, a newer one beside it counts."""
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        return _text(pynvml.nvmlSystemGetDriverVersion())
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
+        version, cuda = _text(nvml.nvmlSystemGetDriverVersion()), int(nvml.nvmlSystemGetCudaDriverVersion_v2())
+    except nvml.NVMLError:
+        return None, None
+    return version, (cuda // 1000, cuda % 1000 // 10)
 
 
 def visible(cards: Sequence[Gpu], text: str | None) -> list[Gpu]:
@@ -170,9 +208,10 @@ def _named(cards: Sequence[Gpu], word: str) -> Gpu | None:
 
 def _cards(nvml: Any, index: int, handle: Any) -> Iterator[Gpu]:  # noqa: ANN401  # ctypes
     """The card, or its instances where it is cut up: then CUDA does not use it as a whole."""
+    instances = _instances(nvml, handle)
     whole: list[tuple[int | None, Any]] = [(None, handle)]
-    capability = _capability(nvml, handle)  # an instance is not asked: it has the card's
-    for part, one in list(_instances(nvml, handle)) or whole:
+    capability, lets_in = _capability(nvml, handle), _lets_in(nvml, handle)  # instances have the card's
+    for part, one in whole if instances is None else instances:
         try:
             uuid, name = nvml.nvmlDeviceGetUUID(one), nvml.nvmlDeviceGetName(one)
         except nvml.NVMLError:
@@ -188,21 +227,35 @@ def _cards(nvml: Any, index: int, handle: Any) -> Iterator[Gpu]:  # noqa: ANN401
             total=total,
             free=free,
             tenants=tenants,
+            lets_in=lets_in,
         )
 
 
-def _instances(nvml: Any, handle: Any) -> Iterator[tuple[int | None, Any]]:  # noqa: ANN401  # ctypes
+def _instances(nvml: Any, handle: Any) -> list[tuple[int | None, Any]] | None:  # noqa: ANN401  # ctypes
+    """The parts of a card that is cut up; null for a whole one."""
     try:
         if nvml.nvmlDeviceGetMigMode(handle)[0] != nvml.NVML_DEVICE_MIG_ENABLE:
-            return
+            return None
         most = nvml.nvmlDeviceGetMaxMigDeviceCount(handle)
     except nvml.NVMLError:
-        return  # a card that cannot be cut up
+        return None  # a card that cannot be cut up
+    found: list[tuple[int | None, Any]] = []
     for number in range(most):
         try:
-            yield number, nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+            found.append((number, nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)))
         except nvml.NVMLError:
             continue  # numbers may have holes
+    return found
+
+
+def _lets_in(nvml: Any, handle: Any) -> Literal["all", "one", "none"]:  # noqa: ANN401  # ctypes
+    try:
+        mode = nvml.nvmlDeviceGetComputeMode(handle)
+    except nvml.NVMLError:
+        return "all"
+    if mode == nvml.NVML_COMPUTEMODE_PROHIBITED:
+        return "none"
+    return "one" if mode == nvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS else "all"
 
 
 def _capability(nvml: Any, handle: Any) -> tuple[int, int] | None:  # noqa: ANN401  # ctypes
@@ -240,3 +293,7 @@ def _bus(info: Any) -> tuple[int, int, int]:  # noqa: ANN401  # ctypes
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+if __name__ == "__main__":
+    main()

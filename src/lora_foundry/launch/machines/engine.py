@@ -95,7 +95,13 @@ class Worker(Protocol):
 
 
 class Engine(Protocol):
-    """Workers on one kind of machine."""
+    """Workers on one kind of machine.
+
+    Attributes:
+        left_out: A line for each device that is there and of which the last :meth:`slots` made none, with why.
+    """
+
+    left_out: tuple[str, ...]
 
     def slots(self, accelerator: str, each: int | None = None) -> list[Slot]:
         """Where packs can train, at least one.

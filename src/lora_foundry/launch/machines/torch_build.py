@@ -22,11 +22,16 @@ class TorchBuild:
     cuda: str | None = None
     hip: str | None = None
 
+    @property
+    def made_for(self) -> str:
+        """``CUDA 13.0``, ``ROCm 7.2`` or ``the CPU``."""
+        if self.hip is not None:
+            return f"ROCm {self.hip}"
+        return "the CPU" if self.cuda is None else f"CUDA {self.cuda}"
+
     def about(self) -> str:
         """For people: which, and what for."""
-        if self.hip is not None:
-            return f"torch {self.version}, built for ROCm {self.hip}"
-        return f"torch {self.version}, built for " + ("the CPU" if self.cuda is None else f"CUDA {self.cuda}")
+        return f"torch {self.version}, built for {self.made_for}"
 
 
 def torch_build() -> TorchBuild | None:

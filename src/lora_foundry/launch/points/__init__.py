@@ -5,6 +5,7 @@ Other rooms use of it:
 - ``argv``: the words of a command line, in any order;
 - ``check``: wrong keys and group options of a command line, all at once, before Hydra composes anything;
 - ``completion``: tab completion in bash;
+- ``disks``: what a disk can take;
 - ``driving``: Hydra's parts, called one after the other for a command line that was looked at before;
 - ``names``: adapter names;
 - ``offline``: the points of a command line without launching anything;

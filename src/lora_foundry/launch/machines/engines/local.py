@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from lora_foundry.config.allowance import cores, memory_left, quota_bites
 from lora_foundry.config.errors import SweepError
-from lora_foundry.config.mending import unusable
-from lora_foundry.config.precision import of_cuda, of_rocm
-from lora_foundry.launch.machines.cards import Seen, cards_here, no_gpu
+from lora_foundry.config.mending import mended
+from lora_foundry.launch.machines.cards import Seen, cards_here, no_gpu, precision_of, refusal
 from lora_foundry.launch.machines.devices import Gpu
 from lora_foundry.launch.machines.engine import WORKER_LOST, Slot
 from lora_foundry.launch.machines.engines import EngineChoice
@@ -50,22 +49,28 @@ class LocalEngine:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._command = settings.worker_command or WORKER_COMMAND
+        self.left_out: tuple[str, ...] = ()
 
     def slots(self, accelerator: str, each: int | None = None) -> list[Slot]:
         """See the protocol."""
         share = each or self._settings.slots_each
         seen = Seen() if accelerator == "cpu" else cards_here(self._build())
-        if seen.problem is not None:  # a GPU that is there is not left for the CPU unasked
-            raise SweepError([f"trainer.accelerator: got {accelerator}, but {unusable(seen.problem)}"])
-        if accelerator == "gpu" and not seen.cards:
-            raise SweepError([f"trainer.accelerator: got gpu, but {no_gpu()}; allowed here is cpu or auto"])
+        refused = refusal(accelerator, seen)
+        if refused is not None:
+            raise SweepError([refused])
+        self.left_out = () if self._settings.devices is not None else tuple(mended(line) for line in seen.lost)
         if self._settings.devices is not None and not seen.cards:
             why = "trainer.accelerator=cpu uses none" if accelerator == "cpu" else no_gpu()
             got = f"got {list(self._settings.devices)}, which are GPUs, but {why}"
             raise SweepError([f"hydra.launcher.devices: {got}; leave it null to train on the CPU"])
         if not seen.cards:
             return self._of_cpu(share)
-        return [slot for card in self._chosen(seen) for slot in self._of_card(card, share)]
+        chosen = self._chosen(seen)
+        alone = [f"GPU {card.label}" for card in chosen if card.lets_in == "one"]
+        if share > 1 and alone:
+            why = f"{', '.join(alone)} lets in one process at a time (compute mode Exclusive_Process)"
+            raise SweepError([f"hydra.launcher.slots: got {share}, but {mended(why)}; or leave it at 1"])
+        return [slot for card in chosen for slot in self._of_card(card, share)]
 
     def _build(self) -> TorchBuild | None:
         """The torch of the workers; null where another program is started, which may have one of its own."""
@@ -81,7 +86,7 @@ class LocalEngine:
                 device=f"cuda:{card.label}",
                 visible=card.uuid,
                 model=card.name,
-                precision=of_cuda(card.capability) if card.architecture is None else of_rocm(card.architecture),
+                precision=precision_of(card),
                 memory=self._part(room, share),
                 most=None if room is None else room // share,
                 lock=lock,
