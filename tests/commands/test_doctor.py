@@ -14,6 +14,7 @@ from lora_foundry.commands import doctor
 from lora_foundry.launch.machines import asking
 from lora_foundry.launch.machines.devices import DRIVERS, Driver, Gpu
 from lora_foundry.wire.cards import ANSWERS, TorchCard, TorchSays
+from tests.phrases import DRIVER_HANGS
 from tests.root import PROJECT_ROOT
 
 GIB = 2**30
@@ -98,7 +99,7 @@ def test_whatever_hangs_is_not_waited_for(capsys: pytest.CaptureFixture[str], mo
     assert doctor.main(["--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["driver"]["problem"] == "the driver did not answer within 0.1 s"
-    assert "the driver hangs" in told["wrong"][0]
+    assert DRIVER_HANGS in told["wrong"][0]
 
 
 def test_a_store_and_a_folder_that_cannot_be_written_are_wrong(

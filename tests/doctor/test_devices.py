@@ -16,7 +16,7 @@ from lora_foundry.launch.machines.devices import Driver, Gpu, Tenant
 from lora_foundry.launch.machines.torch_build import TorchBuild
 from lora_foundry.wire.cards import TorchCard, TorchSays
 from tests.launch.fake_nvml import GIB
-from tests.phrases import CARD_IS_GONE, DAMAGED, EMULATED, LETS_ALL_IN, ON_THE_CPU, RESTART
+from tests.phrases import CARD_IS_GONE, DAMAGED, DRIVER_HANGS, EMULATED, LETS_ALL_IN, ON_THE_CPU, RESTART
 
 A, B = "GPU-aaaa1111-0000", "GPU-bbbb2222-0000"
 OF_CUDA = TorchBuild(version="2.13.0+cu130", cuda="13.0")
@@ -154,7 +154,7 @@ def test_a_torch_that_cannot_be_imported_trains_nowhere() -> None:
 
 def test_a_driver_that_hangs_is_said_so() -> None:
     silent = _says(problem="torch was asked what it sees and did not answer within 60 s", version="")
-    assert "the driver hangs" in _wrong(Driver(problem="the driver did not answer within 30 s"), silent)
+    assert DRIVER_HANGS in _wrong(Driver(problem="the driver did not answer within 30 s"), silent)
 
 
 def test_a_driver_that_is_not_used_is_worth_knowing(monkeypatch: pytest.MonkeyPatch) -> None:
