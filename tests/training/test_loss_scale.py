@@ -51,19 +51,18 @@ def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_scale_moves_as_torchs_own_does() -> None:
     scaler, ours = GradScaler("cpu"), Counters()
-    bad = {3, 4, 2500, 2501, 7000}
+    bad = {3, 4, 2100, 4101}
     weight = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.SGD([weight], lr=1.0)
-    for step in range(9000):
+    scaler.scale(weight)  # it has a scale from the first loss on
+    for step in range(4105):
         overflows = step in bad
-        scaler.scale(weight.sum()).backward()
-        weight.grad.fill_(math.inf if overflows else 1.0)
+        weight.grad = torch.full((1,), math.inf if overflows else 1.0)
         scaler.step(optimizer)
         scaler.update()
-        optimizer.zero_grad()
         (note_overflow if overflows else note_good)(ours)
         assert ours.loss_scale == scaler.get_scale()
-    assert (ours.skipped, ours.loss_scale) == (5, INITIAL / 32 * 2**3)
+    assert (ours.skipped, ours.loss_scale) == (4, INITIAL / 16 * 2**2)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +102,7 @@ def test_scales_leave_no_trace_in_the_adapters(tmp_path: Path, monkeypatch: pyte
         pack = Pack(make_task(), members)
         for member, scale in zip(members, scales, strict=True):
             member.count.loss_scale = scale
-        for _ in range(6):
+        for _ in range(4):
             run_step(pack)
         return {member.name: _weights(pack, member.name) for member in members}
 
@@ -234,9 +233,9 @@ def test_an_fp16_steps_gradients_are_those_of_32_bits_to_fp16s_rounding(tmp_path
         return {m.name: _own(bank, bank.gradients[bank.place(m.name)], m.name) / scale for m in members}
 
     packed, exact = gradients("16-mixed", torch.float16, specs), gradients("32-true", torch.float32, specs)
+    alone = gradients("16-mixed", torch.float16, specs[:1])["a"]
+    assert float((packed["a"] - alone).norm() / alone.norm()) < 5e-3
     for spec in specs:
-        solo = gradients("16-mixed", torch.float16, [spec])[spec.name]
-        assert float((packed[spec.name] - solo).norm() / solo.norm()) < 5e-3
         assert float((packed[spec.name] - exact[spec.name]).norm() / exact[spec.name].norm()) < 1e-2
 
 

@@ -106,6 +106,11 @@ def make_data(n_images: int = 6, *, seed: int = 0, variants: int = 2) -> Encoded
     )
 
 
+@cache  # a quarter of a second each, and frozen
+def _composed(*overrides: str) -> JobConfig:
+    return compose_job(*QUICK, *overrides)
+
+
 @dataclass(frozen=True)
 class Spec:
     """A member to be made: its name, what it overrides, and its data."""
@@ -117,7 +122,7 @@ class Spec:
 
     def config(self) -> JobConfig:
         """The composed job."""
-        return compose_job(*QUICK, *self.overrides)
+        return _composed(*self.overrides)
 
 
 def make_member(spec: Spec, folder: Path, job: int = 0) -> Member:
