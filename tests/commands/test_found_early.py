@@ -241,5 +241,6 @@ def test_a_plan_warns_of_what_its_data_will_be_warned_of(command: Command, tmp_p
     assert plan.code == 0, plan.err
     assert "warning: data.path: images count as often as their folder's name says (10_anna woman: 4 x 10)" in plan.out
     assert "warning: scheduler.warmup_steps=500 with 8 optimizer steps in all" in plan.out
+    assert "Beside the steps: scoring at most " in plan.out
     quiet = command(*words, "trainer.epochs=1", "data.repeats=none")
     assert "warning" not in quiet.out

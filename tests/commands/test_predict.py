@@ -36,6 +36,9 @@ def test_a_row_a_combination(cache: str) -> None:
         total, parts = float(row[3]), [float(cell) for cell in row[4:]]
         assert total == pytest.approx(sum(parts), abs=0.03)
     assert "Tensors of a step" in told.stdout
+    beside = [line for line in told.stdout.splitlines() if line.startswith("Beside the steps: scoring at most ")]
+    assert 2 <= len(beside) <= 4, "the same for any rank but for the time"
+    assert all(line.endswith(" in all.") for line in beside)
 
 
 def test_what_fits(cache: str) -> None:

@@ -37,7 +37,8 @@ def test_the_shipped_defaults_parse_to_the_values_in_their_yaml(raw: dict[str, A
     assert (job.lora.rank, job.lora.alpha, job.lora.target_modules) == (8, 8.0, "all-blocks")
     assert (job.trainer.max_steps, job.trainer.epochs, job.trainer.precision) == (400, None, "auto")
     assert job.optimizer.betas == (0.9, 0.999)
-    assert job.sample.scales == (0.0, 0.8, 1.0)
+    assert job.sample.scales == (0.0, 1.0)
+    assert job.sample.every == job.validation.every == "auto"
 
 
 def test_a_dictconfig_with_interpolations_and_a_hydra_node_parses_as_the_plain_mapping(with_values: Change) -> None:

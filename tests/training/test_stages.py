@@ -11,7 +11,7 @@ import torch
 from lora_foundry.tasks.denoising import Denoising, Prompts
 from lora_foundry.training.fit import train_pack
 from lora_foundry.training.sink import ListSink
-from lora_foundry.wire.events import LogEvent
+from lora_foundry.wire.events import Event, ImageEvent, LogEvent, MetricsEvent
 from tests.training.world import WIDTH, Spec, make_denoiser, make_member, train
 
 _SHORT = ("trainer.max_steps=4", "scheduler=constant", "validation.every=2")
@@ -45,20 +45,37 @@ class Black:
         """Nothing to close."""
 
 
-@pytest.mark.parametrize("every", ["null", "2"])
-def test_pictures_are_told_of_where_they_are_drawn(every: str, tmp_path: Path) -> None:
-    drawn = ("sample=default", "sample.prompts=[one]", f"sample.every={every}", "sample.steps=2", "data.resolution=64")
-    member = make_member(Spec("x", (*_SHORT, *drawn)), tmp_path)
+_DRAWS = ("sample=default", "sample.prompts=[one]", "sample.steps=2", "data.resolution=64")
+
+
+def _drawn(words: tuple[str, ...], tmp_path: Path) -> list[Event]:
+    """What a job said that drew one prompt."""
+    member = make_member(Spec("x", (*_SHORT, *_DRAWS, *words)), tmp_path)
     states = torch.zeros(2, 5, WIDTH, dtype=torch.float64)
     known = {"encoder_hidden_states": states[:1]}
     prompts = Prompts(texts=("one",), conditioning=known, empty={"encoder_hidden_states": states[1:]})
     member.material = replace(member.material, prompts=prompts)
     sink = ListSink(tmp_path)
     train_pack(Denoising(make_denoiser(torch.float64), Black()), [member], sink=sink, folder=tmp_path / "pack")
-    said = [(one.level, one.message) for one in sink.events if isinstance(one, LogEvent)]
+    return sink.events
+
+
+@pytest.mark.parametrize("every", ["null", "2"])
+def test_pictures_are_told_of_where_they_are_drawn(every: str, tmp_path: Path) -> None:
+    events = _drawn((f"sample.every={every}",), tmp_path)
+    said = [(one.level, one.message) for one in events if isinstance(one, LogEvent)]
     assert ("info", "drawing the first pictures") in said
     assert ("info", "drawing pictures of x") in said
     assert (("stage", "drawing pictures of x") in said) == (every == "2")
+
+
+def test_by_themselves_scores_and_pictures_come_every_ten_samples_of_a_row(tmp_path: Path) -> None:
+    """A score of one row comes every 10 samples, a drawing of two every 20."""
+    rare = ("validation.every=auto", "validation.timesteps=1", "validation.max_images=1")
+    events = _drawn((*rare, "sample.every=auto", "sample.steps=1", "data.batch_size=10"), tmp_path)
+    scored = [one.step for one in events if isinstance(one, MetricsEvent) and "val/loss" in one.values]
+    assert scored == [0, 1, 2, 3, 4]
+    assert {one.step for one in events if isinstance(one, ImageEvent)} == {0, 2, 4}
 
 
 @pytest.mark.slow

@@ -6,10 +6,7 @@ import argparse
 import sys
 
 from lora_foundry.config.called import command_line
-from lora_foundry.config.errors import SweepError
 from lora_foundry.config.parse import ConfigError
-from lora_foundry.config.precision import of_all
-from lora_foundry.config.schema import Precision
 from lora_foundry.config.surroundings import settle
 
 WRONG_INPUT = 2
@@ -31,31 +28,22 @@ def main() -> int:
     from lora_foundry.launch.points.offline import compose_all
     from lora_foundry.launch.points.point import on_device
     from lora_foundry.models.protocol import BaseError
+    from lora_foundry.wiring.here import besides_here, precision_here
 
     try:
         points = compose_all(options.overrides)
-        points = on_device(points, "bf16-mixed" if options.fits is not None else _here())
+        points = on_device(points, "bf16-mixed" if options.fits is not None else precision_here())
         from lora_foundry.memory import table
 
         if options.fits is None:
             table.print_needs(points, options.members)
+            sys.stdout.writelines(f"{line}\n" for line in besides_here([point.config for point in points]))
         else:
             table.print_fits(points, options.fits)
     except (ConfigError, BaseError, HydraException, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return WRONG_INPUT
     return 0
-
-
-def _here() -> Precision:
-    """What ``trainer.precision=auto`` is on this machine."""
-    from lora_foundry.config.launcher import Settings
-    from lora_foundry.launch.machines.engines import engine_of
-
-    try:
-        return of_all(slot.precision for slot in engine_of(Settings()).slots("auto"))
-    except SweepError:  # a GPU that cannot be used yet: what is wrong with it is said when something is to train
-        return "bf16-mixed"
 
 
 def _count(text: str) -> int:

@@ -3,6 +3,7 @@
 Other rooms use of it:
 
 - ``allowance``: what this process may take of the machine's cores and memory;
+- ``besides``: what a job computes beside its steps, when that is, and how much;
 - ``best``: which adapter is best;
 - ``called``: how this program is called, so that what is printed as a command can be typed where its reader is;
 - ``choices``: choices that are files;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from lora_foundry.config.choices import METRICS
 from lora_foundry.config.constraints import AtLeast, Between, PathText
@@ -17,7 +17,8 @@ class ValidationConfig:
     """The fixed held-out loss, the same for every run.
 
     Attributes:
-        every: Optimizer steps between validations; null validates at the end only.
+        every: Optimizer steps between validations; ``auto`` leaves ten samples of training to each row that is scored,
+            whatever the batch (640 by default); null validates at the start and the end only.
         timesteps: Stratified timesteps an image is scored at.
         max_images: Most held-out images used (the first by content hash).
         batch_rows: Most rows of one validation forward; null takes as many as suit the resolution.
@@ -25,7 +26,7 @@ class ValidationConfig:
             over the base's own ``val/<name>_rel``. ``loss`` is always among them: adapters are compared by it.
     """
 
-    every: Annotated[int, AtLeast(1)] | None
+    every: Annotated[int, AtLeast(1)] | Literal["auto"] | None
     timesteps: Annotated[int, Between(1, 1000)]
     max_images: Annotated[int, AtLeast(1)]
     batch_rows: Annotated[int, AtLeast(1)] | None

@@ -7,4 +7,6 @@ Other rooms use of it:
 
 - ``outside``: all that the farm is given;
 - ``preflight``: what other rooms know of a job before it trains.
+- ``here``: what this machine would do with jobs, told without a sweep;
+- ``outside``: all that the farm is given.
 """

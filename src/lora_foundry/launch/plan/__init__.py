@@ -2,6 +2,7 @@
 
 Other rooms use of it:
 
+- ``beside``: what scores and pictures will cost beside the steps;
 - ``budget``: memory as the plan sees it;
 - ``clock``: how long packs take, as far as is known before they train;
 - ``packing``: which jobs train together;

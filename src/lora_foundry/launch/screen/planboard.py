@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lora_foundry.config.schema import JobConfig
+from lora_foundry.launch.plan.beside import cost_of
 from lora_foundry.launch.plan.budget import GIB, Budget
 from lora_foundry.launch.plan.clock import BASIS, Basis, in_words
 from lora_foundry.launch.plan.packing import Plan
@@ -43,6 +44,8 @@ def print_plan(
         )
     console.print(table)
     plain(console, f"All over in about {in_words(plan.ends_s)}: {BASIS[basis]}.")
+    if cost := cost_of(jobs.values(), budget.forecast.steps, sum(plan.seconds)):
+        plain(console, str(cost))
     for reason in plan.reasons:
         plain(console, reason)
     plain(console, "Nothing was started (hydra.launcher.plan_only=true).")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from lora_foundry.config.besides import DRAWN_BY_DEFAULT
 from lora_foundry.config.warned import Warned
 from lora_foundry.data.records import prefixed
 
 if TYPE_CHECKING:
     from lora_foundry.config.schema import DataConfig, JobConfig
 
-_DRAWN_BY_DEFAULT = 4
 _SHOWN = 3
 
 
@@ -30,7 +30,7 @@ def prompts_of(config: JobConfig, held_out: Sequence[str]) -> tuple[str, ...]:
     if sample.prompts:
         texts = [prefixed(text, data.caption_prefix) if sample.with_prefix else text for text in sample.prompts]
     else:
-        texts = _named(data, held_out) or list(dict.fromkeys(held_out))[:_DRAWN_BY_DEFAULT]
+        texts = _named(data, held_out) or list(dict.fromkeys(held_out))[:DRAWN_BY_DEFAULT]
     return tuple(texts)
 
 

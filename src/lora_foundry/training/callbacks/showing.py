@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback
 
+from lora_foundry.config.besides import is_drawn
 from lora_foundry.config.files import write_all
 from lora_foundry.training.sink import stage
 from lora_foundry.wire.events import ImageEvent, LogEvent
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Shows(Callback):
-    """Shows a member's work at the start, every ``sample.every`` of its steps, and at its end."""
+    """Shows a member's work at the start, as ``sample.every`` says, and at its end."""
 
     def __init__(self, pack: Pack, sink: Sink) -> None:
         self._task = pack.task
@@ -85,5 +86,4 @@ def _beginning(members: Sequence[Member]) -> list[Member]:
 
 
 def _due(member: Member) -> bool:
-    every = member.config.sample.every
-    return member.done or (every is not None and member.count.step % every == 0)
+    return member.done or is_drawn(member.config, member.count.step, member.total_steps)

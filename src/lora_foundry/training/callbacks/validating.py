@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback
 
+from lora_foundry.config.besides import is_scored
 from lora_foundry.training.sink import stage
 from lora_foundry.training.validation import Score, Validator
 from lora_foundry.wire.events import LogEvent, MetricsEvent
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Validation(Callback):
-    """Scores members every ``validation.every`` of their steps, whenever one is exported, and at the end.
+    """Scores members as ``validation.every`` says, whenever one is exported, and at the end.
 
     Attributes:
         scores: Each member's last score and the step it was taken at.
@@ -71,5 +72,4 @@ def _beginning(members: Sequence[Member]) -> list[Member]:
 
 
 def _due(member: Member) -> bool:
-    step, every, save = member.count.step, member.config.validation.every, member.config.trainer.save_every
-    return member.done or (every is not None and step % every == 0) or (save is not None and step % save == 0)
+    return member.done or is_scored(member.config, member.count.step, member.total_steps)
