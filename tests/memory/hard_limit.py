@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from lora_foundry.memory.ladder import Ladder
-from lora_foundry.memory.peak import Peak
 from lora_foundry.training.pack import Pack
+from lora_foundry.training.peaks import Peaks
 from lora_foundry.training.shortage import let_go
 from lora_foundry.training.sink import ListSink
 from lora_foundry.wire.events import MemoryEvent
@@ -48,10 +48,10 @@ torch.set_num_threads(1)
 root, share = Path(sys.argv[1]), float(sys.argv[2])
 train(SPECS[2:], root / "warm-up")
 let_go(torch.device("cpu"))
-peak = Peak(torch.device("cpu"))
-asked = train(SPECS, root / "asked")
-highest, before = peak.read()
-grown = highest - before
+peaks = Peaks(torch.device("cpu"))
+with peaks.during("step"):
+    asked = train(SPECS, root / "asked")
+grown = (peaks.of("step") or 0) - peaks.beside
 let_go(torch.device("cpu"))
 
 reasons: list[str] = []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from lora_foundry.config.compose import compose_job
-from lora_foundry.memory.peak import Peak
+from lora_foundry.memory import record
 from lora_foundry.memory.predict import curve_of
 from lora_foundry.memory.record import correction, note_error
 from tests.config.chosen import optimizer
@@ -19,16 +19,16 @@ def test_a_correction_is_the_median_of_what_runs_took(own_traces: Path) -> None:
     config = compose_job(f"data.cache_dir={own_traces}")
     curve = curve_of(config)
     predicted = curve.needs(4, [optimizer("adamw")]).tensors
-    assert correction(config, "card") == (1.0, 0)
+    assert correction(config, "card") == (1.0, 0, 0)
     for factor in (1.2, 1.1):
         told = note_error([config], 4, measured=int(predicted * factor), beside=0, device="card")
         assert told == predicted
-    assert correction(config, "card") == (1.0, 2)
+    assert correction(config, "card") == (1.0, 2, 0)
     note_error([config], 4, measured=predicted * 9, beside=0, device="card")
     note_error([config], 4, measured=predicted * 9, beside=0, device="another card")
     other = compose_job(f"data.cache_dir={own_traces}", "model=sd15", "data.resolution=512")
-    assert correction(other, "card") == (1.0, 0), "what a small base is off by is no measure for a large one"
-    factor, runs = correction(config, "card")
+    assert correction(other, "card") == (1.0, 0, 0), "what a small base is off by is no measure for a large one"
+    factor, runs, _ = correction(config, "card")
     assert runs == 3
     assert factor == pytest.approx(1.2, abs=1e-6)
 
@@ -59,14 +59,16 @@ def test_a_torn_line_is_passed_over(own_traces: Path) -> None:
     assert correction(config, "cpu")[1] == 3
 
 
-@pytest.mark.slow
-def test_a_peak_begins_anew() -> None:
-    first = torch.ones(256 * 2**20)  # large, so that what other tests left and what is given back now weighs little
-    del first
-    peak = Peak(torch.device("cpu"))
-    second = torch.ones(128 * 2**20)
-    highest, before = peak.read()
-    assert highest - before == pytest.approx(second.nbytes, rel=0.2)
+@pytest.mark.parametrize("older", [{}, {"format": 1}], ids=["without a format", "of another format"])
+def test_records_of_other_formats_are_counted_and_not_learned_from(older: dict[str, int], tmp_path: Path) -> None:
+    config = compose_job(f"data.cache_dir={tmp_path}")
+    line = {"t": 0, "base": config.model.name, "device": "card", "predicted": 10, "measured": 21}
+    path = tmp_path / "memory" / "errors.jsonl"
+    path.parent.mkdir()
+    path.write_text(f"{json.dumps(line | older)}\n" * 3)
+    assert correction(config, "card") == (1.0, 0, 3)
+    path.write_text(path.read_text() + f"{json.dumps(line | {'format': record._FORMAT})}\n" * 3)
+    assert correction(config, "card") == (pytest.approx(2.1), 3, 3)
 
 
 @pytest.mark.slow

@@ -10,10 +10,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from lora_foundry.config.allowance import memory_taken
 from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.machines.environment import worker_environment
 from lora_foundry.memory.limit import set_limit, too_small
-from lora_foundry.memory.watch import GIB, Watch, available_bytes, taken_bytes, total_bytes
+from lora_foundry.memory.watch import GIB, Watch, available_bytes, total_bytes
 from lora_foundry.training.shortage import OutOfMemoryError
 
 CPU = torch.device("cpu")
@@ -58,18 +59,19 @@ def test_a_limit_counts_what_the_process_takes() -> None:
 _KEPT = """
 import time, torch
 from lora_foundry.memory.limit import set_limit
-from lora_foundry.memory.watch import GIB, Watch, taken_bytes
+from lora_foundry.config.allowance import memory_taken
+from lora_foundry.memory.watch import GIB, Watch
 with Watch() as watch:
-    before = taken_bytes()
+    before = memory_taken()
     blocks = [torch.ones(2**20) for _ in range(128)]  # 512 MiB
     behind = torch.ones(2**10)  # keeps them from the heap's end
     del blocks
-    kept = taken_bytes() - before
+    kept = memory_taken() - before
     set_limit((before + kept / 2) / GIB, torch.device("cpu"), watch)
     for _ in range(20):
         time.sleep(0.02)
         watch.check()
-print(kept, taken_bytes() - before)
+print(kept, memory_taken() - before)
 """
 
 
@@ -84,9 +86,9 @@ def test_memory_that_a_workers_heap_keeps_for_later_is_no_shortage() -> None:
 
 
 def test_a_real_process_is_seen_to_take_memory() -> None:
-    before = taken_bytes()
+    before = memory_taken()
     block = torch.ones(GIB // 16)
-    assert taken_bytes() - before == pytest.approx(block.nbytes, rel=0.2)
+    assert memory_taken() - before == pytest.approx(block.nbytes, rel=0.2)
     assert 0 < available_bytes() < total_bytes()
 
 
@@ -107,7 +109,7 @@ def test_looking_costs_next_to_nothing() -> None:
     start = time.process_time()
     for _ in range(50):
         available_bytes()
-        taken_bytes()
+        memory_taken()
     assert (time.process_time() - start) / 50 < 0.002
 
 

@@ -21,6 +21,7 @@ class FakeCuda:
         answer: Raised when something is computed, and by whatever else asks the card.
         free, total: Bytes.
         reserved, allocated: Bytes of this process's allocator.
+        peak: Most bytes allocated since that was last begun.
         integrated: Whether it shares the host's memory.
         fraction: What the allocator was told to take at most, of ``total``.
         computed: How often it was tried.
@@ -30,7 +31,7 @@ class FakeCuda:
         self.init: BaseException | None = None
         self.answer: BaseException | None = None
         self.free, self.total = 20 * GIB, 24 * GIB
-        self.reserved = self.allocated = self.computed = 0
+        self.reserved = self.allocated = self.peak = self.computed = 0
         self.integrated = False
         self.fraction: float | None = None
         fakes = {
@@ -38,6 +39,8 @@ class FakeCuda:
             "mem_get_info": lambda _: self._asked((self.free, self.total)),
             "memory_reserved": lambda _: self._asked(self.reserved),
             "memory_allocated": lambda _: self._asked(self.allocated),
+            "max_memory_allocated": lambda _: self.peak,
+            "reset_peak_memory_stats": lambda _: self.allocate(self.allocated, at_most=0),
             "get_device_properties": lambda _: SimpleNamespace(
                 total_memory=self.total, is_integrated=self.integrated, name="A card"
             ),
@@ -48,6 +51,10 @@ class FakeCuda:
         for module in ("probing", "device"):
             monkeypatch.setattr(f"lora_foundry.training.{module}.compute", self._compute)
         assert probing.compute == self._compute
+
+    def allocate(self, size: int, *, at_most: int | None = None) -> None:
+        """Have ``size`` bytes allocated from here on; ``at_most`` is the peak before, null leaves it."""
+        self.allocated, self.peak = size, max(size, self.peak if at_most is None else at_most)
 
     def _init(self) -> None:
         if self.init is not None:

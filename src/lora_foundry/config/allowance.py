@@ -35,6 +35,11 @@ def memory_most(proc: Path = _PROC, groups: Path = _GROUPS) -> int | None:
     return _least_of("MemTotal:", _limits_of_groups, proc, groups)
 
 
+def memory_taken(proc: Path = _PROC) -> int:
+    """Bytes of memory that this process holds."""
+    return int((proc / "self" / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def _least_of(key: str, of_groups: Callable[[Path, Path], Iterator[int]], proc: Path, groups: Path) -> int | None:
     machine = [int(line.split()[1]) * 1024 for line in _text(proc / "meminfo").splitlines() if line.startswith(key)]
     return min([*machine, *of_groups(proc, groups)]) if machine else None

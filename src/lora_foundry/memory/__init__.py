@@ -6,7 +6,6 @@ Other rooms use of it:
 - ``limit``: ``memory.limit_gib`` on the CPU and on a GPU;
 - ``pace``: how long a step will take, before any was measured;
 - ``paces``: how long steps took;
-- ``peak``: what a training really took at its peak;
 - ``predict``: what training will take, before anything runs;
 - ``record``: what predictions were off by;
 - ``table``: what ``python -m src.predict`` prints;

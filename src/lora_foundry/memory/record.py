@@ -7,10 +7,10 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lora_foundry.memory.predict import curve_of, is_known
-from lora_foundry.wire.fields import Form
+from lora_foundry.wire.fields import Form, Loose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 _FILE = "errors.jsonl"
 _LAST = 21  # records that a correction is taken from
 _LEAST = 3  # below that nothing is corrected
+_FORMAT = 2  # raised where what is predicted, or what is held against it, becomes another thing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotedError:
-    """A line of the file: what a pack took beside what was predicted for it.
+    """A line of the file: what a pack's steps took beside what was predicted for one.
 
     Attributes:
         t: When it was noted (Unix seconds).
@@ -32,6 +33,7 @@ class NotedError:
         device: Name of the device.
         predicted: Bytes.
         measured: Bytes.
+        format: What the two numbers are; null: measured was all that a pack did, drawing and validation too.
     """
 
     t: float
@@ -39,6 +41,21 @@ class NotedError:
     device: str
     predicted: int
     measured: int
+    format: Loose[int] = None
+
+
+class Correction(NamedTuple):
+    """What earlier runs tell.
+
+    Attributes:
+        factor: Measured over predicted, the median of the last runs; 1 below three.
+        runs: Of how many.
+        older: Records that are not learned from: what they measured was predicted by nobody.
+    """
+
+    factor: float
+    runs: int
+    older: int
 
 
 _FORM = Form(NotedError)
@@ -53,12 +70,12 @@ def note_error(  # what is known of a run
     device: str,
     cpu_threads: int | None = None,
 ) -> int | None:
-    """Record what a pack really took beside what was predicted for it.
+    """Record what a pack's steps really took beside what was predicted for one.
 
     Args:
         configs: Of its members.
         rows: Of its largest forward.
-        measured: Bytes at the peak.
+        measured: Bytes at the peak of its steps: what is done between them was not predicted with them.
         beside: Bytes of it that were there before; where there are any, the base's weights are among them.
         device: Name of the device.
         cpu_threads: Of torch where that is a CPU.
@@ -73,19 +90,24 @@ def note_error(  # what is known of a run
     needs = curve_of(largest).needs(rows, optimizers, cpu_threads=cpu_threads)
     predicted = needs.tensors - (needs.weights if beside else 0)
     noted = NotedError(
-        t=time.time(), base=largest.model.name, device=device, predicted=predicted, measured=measured - beside
+        t=time.time(),
+        base=largest.model.name,
+        device=device,
+        predicted=predicted,
+        measured=measured - beside,
+        format=_FORMAT,
     )
     with _path(largest).open("a") as file:
         file.write(json.dumps(_FORM.written(noted)) + "\n")
     return predicted + beside
 
 
-def correction(config: JobConfig, device: str) -> tuple[float, int]:
-    """Measured over predicted, the median of the last runs of ``config``'s base on ``device``, and of how many.
+def correction(config: JobConfig, device: str) -> Correction:
+    """What the last runs of ``config``'s base on ``device`` tell.
 
-    1 below three. A small base's share of what no tensor shows is no measure for a large one.
+    A small base's share of what no tensor shows is no measure for a large one.
     """
-    ratios = []
+    ratios, older = [], 0
     path = _path(config)
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -93,10 +115,15 @@ def correction(config: JobConfig, device: str) -> tuple[float, int]:
         except ValueError:
             continue  # torn by a kill
         noted = _FORM.read(told) if isinstance(told, dict) else None
-        if noted is not None and (noted.base, noted.device) == (config.model.name, device) and noted.predicted > 0:
+        if noted is None or (noted.base, noted.device) != (config.model.name, device) or noted.predicted <= 0:
+            continue
+        if noted.format == _FORMAT:
             ratios.append(noted.measured / noted.predicted)
+        else:
+            older += 1
     ratios = ratios[-_LAST:]
-    return (statistics.median(ratios), len(ratios)) if len(ratios) >= _LEAST else (1.0, len(ratios))
+    factor = statistics.median(ratios) if len(ratios) >= _LEAST else 1.0
+    return Correction(factor=factor, runs=len(ratios), older=older)
 
 
 def _path(config: JobConfig) -> Path:

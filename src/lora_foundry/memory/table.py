@@ -60,10 +60,17 @@ def print_needs(points: Sequence[Row], members: int, console: Console | None = N
             parts = (needs.weights, needs.adapters, needs.gradients, needs.optimizer, needs.activations)
             table.add_row(*_values(point, keys), _gib(needs.tensors), *map(_gib, parts))
     console.print(table)
-    factor, runs = correction(points[0].config, "cpu")
-    if runs and factor != 1.0:
+    told = correction(points[0].config, "cpu")
+    if told.runs and told.factor != 1.0:
         console.print(
-            f"The last {runs} runs on this machine's CPU took {factor:.2f} of what was predicted.", style="dim"
+            f"The last {told.runs} runs on this machine's CPU took {told.factor:.2f} of what was predicted.",
+            style="dim",
+        )
+    if told.older:
+        console.print(
+            f"{told.older} older records of this machine's CPU, which have drawing and validation in them, "
+            "correct nothing.",
+            style="dim",
         )
     console.print(
         f"Tensors of a step, in GiB. On a GPU add its context (about {GPU_CONTEXT / GIB:g} GiB a process) and what "

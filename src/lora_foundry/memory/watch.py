@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lora_foundry.config.allowance import memory_left, memory_most
+from lora_foundry.config.allowance import memory_left, memory_most, memory_taken
 from lora_foundry.training.shortage import OutOfMemoryError, trim_heap
 
 GIB = 2**30
@@ -18,7 +16,6 @@ GIB = 2**30
 EVERY_S, SELDOM_S = 0.02, 0.25
 _BYTES_A_SECOND = 20 * GIB
 _SPARE_SHARE, _LEAST_SPARE = 0.02, 192 * 2**20
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Watch:
@@ -44,7 +41,7 @@ class Watch:
     ) -> None:
         self.limit: int | None = None
         self._available = available or available_bytes
-        self._taken = taken or taken_bytes
+        self._taken = taken or memory_taken
         self._spare = spare if spare is not None else max(_LEAST_SPARE, int(total_bytes() * _SPARE_SHARE))
         self._short = False
         self._end = threading.Event()
@@ -97,12 +94,6 @@ class Watch:
         if left < self._spare:
             return 0, f"{left / GIB:.2f} GiB are left on this machine, {self._spare / GIB:.2f} are to stay free"
         return min([*rooms, left - self._spare]), None
-
-
-def taken_bytes() -> int:
-    """Bytes of memory that this process holds."""
-    with Path("/proc/self/statm").open() as file:
-        return int(file.read().split()[1]) * _PAGE
 
 
 def available_bytes() -> int:

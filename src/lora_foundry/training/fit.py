@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lora_foundry.config.giving_way import Changes
     from lora_foundry.tasks.protocol import Task
     from lora_foundry.training.member import Member
+    from lora_foundry.training.peaks import Peaks
     from lora_foundry.training.shortage import Relief
     from lora_foundry.training.sink import Sink
 
@@ -58,6 +59,7 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
     stop: Callable[[], bool] = never,
     resume: frozenset[str] = frozenset(),
     relief: Relief | None = None,
+    peaks: Peaks | None = None,
     requests: Requests | None = None,
 ) -> dict[int, Changes]:
     """Train ``members`` together; each one's end is told to ``sink`` as a state event.
@@ -72,6 +74,7 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
         stop: Asked between steps; once true, every member is checkpointed and KILLED.
         resume: Names of the members that continue from their newest checkpoint.
         relief: What a pack turns to when memory runs out; None lets the members fail.
+        peaks: What the packs take is noted here.
         requests: What is asked of the pack while it trains; None asks nothing.
 
     Returns:
@@ -85,7 +88,7 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
     while waiting:
         group = waiting.pop(0)
         try:
-            pack = Pack(task, group, stop, relief)
+            pack = Pack(task, group, stop, relief, peaks)
         except Exception as error:
             if not is_out_of_memory(error, task.base.device):
                 raise

@@ -33,7 +33,10 @@ class PackModule(LightningModule):
     def training_step(self, batch: int) -> None:  # noqa: ARG002  # a tick: the step draws its own samples
         """One micro-step of every active member."""
         # Lightning fetches one tick ahead, so a last one may come when nobody is left to train.
-        self.result = run_step(self.pack) if self.running else StepResult()
+        self.result = StepResult()
+        if self.running:
+            with self.pack.peaks.during("step"):
+                self.result = run_step(self.pack)
 
     def configure_optimizers(self) -> None:
         """None: the pack owns its optimizers."""

@@ -9,6 +9,7 @@ from lora_foundry.lora.bank import AdapterBank, clear
 from lora_foundry.lora.inject import AdapterSpec, inject
 from lora_foundry.training.checkpoint import save_member
 from lora_foundry.training.pack_optimizer import PackOptimizer
+from lora_foundry.training.peaks import Peaks
 from lora_foundry.training.precision import DTYPES
 from lora_foundry.training.shortage import NoRelief, in_fewer_rows
 
@@ -41,6 +42,7 @@ class Pack:
         members: Their trainer.precision, resolution and checkpointing must agree (the plan sees to it).
         stop: Whether to end; asked between two forwards of the base.
         relief: What the pack turns to when memory runs out.
+        peaks: What it takes is noted here; None keeps a record of the pack's own.
         injected: Whether the adapters are in the base already.
 
     Attributes:
@@ -58,6 +60,7 @@ class Pack:
         members: Sequence[Member],
         stop: Callable[[], bool] = never,
         relief: Relief | None = None,
+        peaks: Peaks | None = None,
         *,
         injected: bool = False,
     ) -> None:
@@ -76,6 +79,7 @@ class Pack:
         self._checkpointing = members[0].config.trainer.gradient_checkpointing
         self.dtypes = DTYPES[members[0].config.trainer.precision]
         self.device = self.base.device
+        self.peaks = peaks or Peaks(self.device)
         names = [member.name for member in members]
         try:
             for member in () if injected else members:

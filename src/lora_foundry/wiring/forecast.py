@@ -104,5 +104,5 @@ class TracedForecast:
 
         key = config.model.name, model
         if key not in self._factors:
-            self._factors[key] = max(1.0, correction(config, model)[0])
+            self._factors[key] = max(1.0, correction(config, model).factor)
         return self._factors[key]

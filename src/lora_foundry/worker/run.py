@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lora_foundry.config.allowance import memory_taken
 from lora_foundry.config.collector import importing
 from lora_foundry.config.length import rows_of
 from lora_foundry.memory.ladder import Ladder
 from lora_foundry.memory.limit import set_limit, too_small
 from lora_foundry.memory.paces import note_paces
-from lora_foundry.memory.peak import Peak
 from lora_foundry.memory.record import note_error
-from lora_foundry.memory.watch import GIB, Watch, taken_bytes
+from lora_foundry.memory.watch import GIB, Watch
 from lora_foundry.training.bases import Bases
 from lora_foundry.training.device import DeviceError, own_device
 from lora_foundry.training.job_config import read_config, write_changes
 from lora_foundry.training.pack import StoppedError
+from lora_foundry.training.peaks import Peaks
 from lora_foundry.training.precision import computing
 from lora_foundry.training.preparing import Checked, Encoders, check_jobs
 from lora_foundry.training.probing import is_lost
@@ -198,7 +199,7 @@ class _PackRun:
         with importing():
             from lora_foundry.training.fit import train_pack  # Lightning, while nobody waits
 
-        peak, config, before = Peak(device), members[0].config, len(self._jobs)
+        peaks, config, before = Peaks(device), members[0].config, len(self._jobs)
         changed = train_pack(
             task,
             members,
@@ -207,6 +208,7 @@ class _PackRun:
             stop=commands.stopping,
             resume=frozenset(one.job.name for one in checked if one.job.resume),
             relief=Ladder(spool, self._asked, self._watch.check),
+            peaks=peaks,
             requests=Requests(
                 stopped=commands.stopped,
                 pruned=commands.pruned,
@@ -216,24 +218,24 @@ class _PackRun:
             ),
         )
         if len(self._jobs) == before:  # of a pack that others joined, no prediction was made
-            self._tell_memory(members, peak)
+            self._tell_memory(members, peaks)
         return changed
 
-    def _tell_memory(self, members: list[Member], peak: Peak) -> None:
-        """Tag what the pack took, and note what a prediction was off by."""
-        if not peak.known or any(member.measures for member in members):
-            return  # nothing is known of this pack alone, or it was cut on the way, which no prediction was made for
+    def _tell_memory(self, members: list[Member], peaks: Peaks) -> None:
+        """Tag what the pack's steps took, and note what the prediction of a step was off by."""
+        measured = peaks.of("step")
+        if measured is None or any(member.measures for member in members):
+            return  # nothing is known of its steps, or they were cut on the way, which no prediction was made for
         rows = rows_of(member.config for member in members)
         self._spool.emit(LogEvent(level="info", message="noting what memory was taken"))
-        measured, beside = peak.read()
         configs = [member.config for member in members]
         try:
             predicted = note_error(
                 configs,
                 rows,
                 measured=measured,
-                beside=beside,
-                device=peak.device_name,
+                beside=peaks.beside,
+                device=device_name(self._bases.device),
                 cpu_threads=torch.get_num_threads() if self._bases.device.type == "cpu" else None,
             )
         except OSError as error:
@@ -251,7 +253,7 @@ def _program_bytes() -> int:
     """What the process takes with everything imported and no base loaded: measured at the first question."""
     from lora_foundry.training import fit  # noqa: F401  # Lightning is of the program's own memory
 
-    return taken_bytes()
+    return memory_taken()
 
 
 def _too_small(limit_gib: float | None, weights: int, device: torch.device) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,11 @@ import pytest
 from lora_foundry.config import JobConfig
 from lora_foundry.config.compose import compose_job
 from lora_foundry.launch.machines.engine import Slot
-from lora_foundry.memory.predict import GPU_CONTEXT, curve_of
+from lora_foundry.launch.plan.budget import budget_for
+from lora_foundry.launch.plan.packing import make_plan
+from lora_foundry.memory import predict
+from lora_foundry.memory.predict import GPU_CONTEXT, Curve, curve_of
+from lora_foundry.models.opening import open_sizes
 from lora_foundry.wiring.forecast import TracedForecast
 from tests.config.chosen import optimizer
 
@@ -58,3 +64,28 @@ def test_members_of_several_ranks_share_the_base(traces: Path) -> None:
     rows = (one.row + other.row) * 4 + max(one.fixed, other.fixed)
     stays = one.needs(0, [optimizer("adamw")]).stays + other.needs(0, [optimizer("adamw")]).stays
     assert _bytes([small, large], CARD) == one.weights + stays + rows + GPU_CONTEXT
+
+
+def test_what_drawing_took_in_earlier_runs_makes_no_three_packs_of_one(tmp_path: Path) -> None:
+    """A card of 12 GiB; of Stable Diffusion 1.5 in bf16, whose steps of a row took 2.40 GiB, drawing took 4.96."""
+    words = ("model=sd15", "data.resolution=512", "trainer.precision=bf16-mixed", "data.batch_size=1")
+    jobs = {seed: compose_job(f"data.cache_dir={tmp_path}", *words, f"seed={seed}") for seed in range(8)}
+    curve = Curve(
+        weights=1719110144,
+        floats=1594368,
+        adapter_bytes=4,
+        fixed=2869760,
+        row=826373632,
+        ops=2948,
+        ops_row=48,
+        flops_fixed=0,
+        flops_row=1780811311104,
+    )
+    kept = predict._path(jobs[0], open_sizes(jobs[0].model))
+    kept.parent.mkdir()
+    kept.write_text(json.dumps(dataclasses.asdict(curve)))
+    card = Slot(name="cuda-0", device="cuda:0", model="A card", memory=int(11.5 * 2**30 * 0.8))
+    line = {"t": 0, "base": "sd15", "device": "A card", "predicted": 2576980377, "measured": 5325759447}
+    (kept.parent / "errors.jsonl").write_text(f"{json.dumps(line)}\n" * 3)
+    budget = budget_for(TracedForecast(), [card], list(jobs.values()), shown=False)
+    assert len(make_plan(jobs, fits=budget.fits, clock=budget.clock()).packs) == 1

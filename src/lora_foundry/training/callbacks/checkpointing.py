@@ -49,6 +49,10 @@ class Checkpoints(Callback):
         if not self._sink.keeps_up():  # a checkpoint must not be ahead of what was told, or a kill would leave it out
             self._complain("no checkpoint was written (no room for what there is to tell)")
             return
+        with pack.peaks.during("saving"):
+            self._write(pack)
+
+    def _write(self, pack: Pack) -> None:
         files: dict[str, Path] = {}
         try:
             for member in pack.members:

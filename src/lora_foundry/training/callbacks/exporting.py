@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ from lora_foundry.config.files import write_json
 from lora_foundry.lora.formats.adapter import AdapterError
 from lora_foundry.lora.formats.copying import copy_adapter
 from lora_foundry.lora.formats.names import unread_by_kohya
-from lora_foundry.training.callbacks.metrics import peak_memory_gib
 from lora_foundry.training.export import ROUNDING_TOLD, Exported, Outputs, export, live_outputs
 from lora_foundry.training.made_with import note_end
 from lora_foundry.training.probing import reason_of
@@ -50,9 +50,11 @@ class Exports(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Export members that are due."""
-        self.end_steps(pl_module.pack, pl_module.result.stepped)
-        for member in pl_module.result.failed:
-            self._last_good(pl_module.pack, member)
+        pack, failed = pl_module.pack, pl_module.result.failed
+        self.end_steps(pack, pl_module.result.stepped)
+        with pack.peaks.during("exporting") if failed else nullcontext():
+            for member in failed:
+                self._last_good(pack, member)
 
     def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
         """Export members that were stopped before it."""
@@ -67,13 +69,18 @@ class Exports(Callback):
         due = [member for member in members if member.done or _on_the_way(member)]
         if due:
             stage(self._sink, "exporting", due)
-        live = live_outputs(pack, due) if due else {}
+            with pack.peaks.during("exporting"):
+                self._export_all(pack, due)
         for member in members:
+            member.count.told = member.count.step
+
+    def _export_all(self, pack: Pack, due: Sequence[Member]) -> None:
+        live = live_outputs(pack, due)
+        for member in due:
             if _on_the_way(member):
                 self._along_the_way(pack, member, live[member.name])
             if member.done:
                 self._finish(pack, member, live[member.name])
-            member.count.told = member.count.step
 
     def _finish(self, pack: Pack, member: Member, live: Outputs) -> None:
         """Write the final files and the summary; without them the member is FAILED, its mates go on."""
@@ -182,7 +189,7 @@ class Exports(Callback):
             diffusers_file=self._relative(files.for_code),
             best_step=member.count.best_step,
             samples_per_s=member.samples / seconds if seconds else None,
-            peak_mem_gib=peak_memory_gib(pack.device),
+            peak_mem_gib=pack.peaks.highest_gib,
             memory=dict(member.measures),
             more=score.others(),
         )

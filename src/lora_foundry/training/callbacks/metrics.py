@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from lora_foundry.training.member import Member
     from lora_foundry.training.module import PackModule
     from lora_foundry.training.pack import Pack
+    from lora_foundry.training.peaks import Peaks
     from lora_foundry.training.sink import Sink
 
 _PROGRESS_S = 0.25
@@ -38,8 +38,6 @@ class Metrics(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: PackModule) -> None:  # type: ignore[override]  # noqa: ARG002
         """Start the clocks: rates are over the time in steps, which validation and drawing are no part of."""
         self.begin(pl_module.pack.members)
-        if pl_module.pack.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(pl_module.pack.device)
 
     def begin(self, members: Sequence[Member]) -> None:
         """Take in members that train from here on."""
@@ -61,7 +59,7 @@ class Metrics(Callback):
             if member.count.step % member.config.trainer.log_every == 0 or member.done:
                 self._log(pl_module.pack, member)
             if member.done or now - self._shown.get(member.name, 0.0) >= _PROGRESS_S:
-                self._show(member, now, pl_module.pack.device)
+                self._show(member, now, pl_module.pack.peaks)
 
     def _log(self, pack: Pack, member: Member) -> None:
         self._rate[member.name] = self._rate_since(member)
@@ -71,7 +69,7 @@ class Metrics(Callback):
             "train/lr": member.rate,
             "train/epoch": member.count.ordinal / pack.task.samples(member),
             "perf/samples_per_s": self._rate[member.name],
-            "perf/peak_mem_gib": peak_memory_gib(pack.device),
+            "perf/peak_mem_gib": pack.peaks.highest_gib,
             "adapter/norm": float(torch.linalg.vector_norm(row)),
         }
         if losses := self._losses.pop(member.name, []):  # none where fp16 overflowed in every step since
@@ -86,7 +84,7 @@ class Metrics(Callback):
         seconds, ordinal = self._since[member.name]
         return (member.count.ordinal - ordinal) / max(member.count.seconds - seconds, 1e-9)
 
-    def _show(self, member: Member, now: float, device: torch.device) -> None:
+    def _show(self, member: Member, now: float, peaks: Peaks) -> None:
         rate = self._rate.get(member.name) or self._rate_since(member)
         self._shown[member.name] = now
         self._sink.emit(
@@ -97,13 +95,6 @@ class Metrics(Callback):
                 samples=member.samples,
                 loss=member.loss,
                 samples_per_s=rate,
-                memory_gib=round(peak_memory_gib(device), 3),
+                memory_gib=round(peaks.highest_gib, 3),
             )
         )
-
-
-def peak_memory_gib(device: torch.device) -> float:
-    """Most memory held, GiB: the GPU's tensors in this pack, or the process's resident set so far on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -27,6 +27,7 @@ class Shows(Callback):
     """Shows a member's work at the start, as ``sample.every`` says, and at its end."""
 
     def __init__(self, pack: Pack, sink: Sink) -> None:
+        self._pack = pack
         self._task = pack.task
         self._showing = pack.task.showing(pack)
         self._sink = sink
@@ -55,7 +56,9 @@ class Shows(Callback):
         drawing = [member for member in members if self._task.shows(member)]
         if not drawing:
             return
-        for name, shown in self._showing.show(drawing).items():
+        with self._pack.peaks.during("drawing"):
+            made = self._showing.show(drawing)
+        for name, shown in made.items():
             member = next(m for m in drawing if m.name == name)
             try:
                 self._store(member, shown)

@@ -30,6 +30,7 @@ class Validation(Callback):
     """
 
     def __init__(self, pack: Pack, sink: Sink) -> None:
+        self._pack = pack
         self._validator = Validator(pack)
         self._sink = sink
         self.scores: dict[str, tuple[int, Score]] = {}
@@ -56,7 +57,8 @@ class Validation(Callback):
         """Score ``members`` now, note the best, and emit."""
         if not members:
             return
-        scores = self._validator.score(members)
+        with self._pack.peaks.during("validation"):
+            scores = self._validator.score(members)
         for member in members:
             score = scores[member.name]
             self.scores[member.name] = (member.count.step, score)
