@@ -11,6 +11,7 @@ Other rooms use of it:
 - ``optimizers``: optimizers, a file each;
 - ``pack``: the members that train together, and what they share;
 - ``pack_step``: what a step is;
+- ``peaks``: what a training took at its peaks, told apart by what it was doing;
 - ``precision``: what each of Lightning's precision names means here;
 - ``preparing``: from a pack's jobs to members;
 - ``probing``: what an error says of the device;
