@@ -106,7 +106,7 @@ def warm_s(folder: Path) -> float:
     sweep = folder / "sweep"
     words = ["seed=0,1,2,3", "trainer.gradient_checkpointing=false,true", "trainer.max_steps=20"]  # two packs, one base
     words += [f"data.cache_dir={folder / 'cache'}", f"tracking.root={folder / 'mlruns'}", f"hydra.sweep.dir={sweep}"]
-    run_timed([sys.executable, "-m", "src.train", *words, SHARE, "-m"], folder=folder)
+    run_timed([sys.executable, "-m", "src.train", *words, SHARE, ONE_SLOT, "-m"], folder=folder)
     sent = [(line.t, line.pack) for line in read_journal(sweep) if isinstance(line, BeganLine)]
     began, pack = max(sent)
     events = read_events(sweep / "spool" / f"{pack}.jsonl")[0]

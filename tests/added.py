@@ -54,4 +54,5 @@ def _forget() -> None:
     """Names of files and the schema with them are kept."""
     invalidate_caches()
     of_choices._names.cache_clear()
-    hints._hints.cache_clear()
+    for of_hints in (hints._hints, hints.chosen_among, hints.group_classes):
+        of_hints.cache_clear()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
 import subprocess
-import sys
 import tomllib
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+import tests.conftest
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -177,26 +180,33 @@ def test_late_imports_have_their_reason_once() -> None:
     assert [str(path.relative_to(ROOT)) for path in files(".py") if rule in path.read_text()] == []
 
 
-@pytest.mark.slow
 def test_a_developer_has_hundreds_of_quick_tests() -> None:
     """At least 700 of ``make quick``, whose time :func:`tests.conftest.pytest_runtest_call` holds."""
-    line = [sys.executable, "-m", "pytest", "--quick", "--collect-only", "-q"]
-    printed = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    found = [name for name in printed.splitlines() if "::" in name]
-    assert len(found) >= 700
-    assert not [name for name in found if name.startswith(("tests/commands", "tests/faults"))]
-
-
-@pytest.mark.slow
-def test_a_test_that_is_not_quick_fails_among_the_quick_ones(tmp_path: Path) -> None:
-    busy = "end = time.process_time() + 2.2\n    while time.process_time() < end:\n        pass\n"
-    (tmp_path / "test_busy.py").write_text(f"import time\n\ndef test_busy() -> None:\n    {busy}")
-    line = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", f"--rootdir={tmp_path}", str(tmp_path)]
-    codes = [
-        subprocess.run([*line, *more], cwd=ROOT, capture_output=True, check=False).returncode
-        for more in ([], ["--quick"])
+    whole = [ROOT / "tests" / room for room in tests.conftest._WHOLE_PROGRAMS]
+    found = [
+        one.name
+        for path in files(".py", below=ROOT / "tests")
+        if path.name.startswith("test_") and not any(room in path.parents for room in whole)
+        for one in ast.parse(path.read_text()).body
+        if isinstance(one, ast.FunctionDef) and one.name.startswith("test_")
+        if not any("slow" in ast.unparse(mark) for mark in one.decorator_list)
     ]
-    assert codes == [0, 1]
+    assert len(found) >= 700
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("took", [1.9, 2.1])
+def test_a_test_that_is_not_quick_fails_among_the_quick_ones(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, took: float, quick: bool
+) -> None:
+    clock = iter([10.0, 10.0 + took])
+    failing = pytest.raises(pytest.fail.Exception, match=r"pytest\.mark\.slow") if quick and took > 2 else nullcontext()
+    with monkeypatch.context() as patch, failing, suppress(StopIteration):
+        patch.setattr(tests.conftest, "_processor_s", lambda: next(clock))
+        patch.setattr(request.config.option, "quick", quick)
+        running = tests.conftest.pytest_runtest_call(request.node)
+        next(running)
+        next(running)
 
 
 def test_what_runs_without_tests_imports_none_and_starts_none() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -30,9 +32,11 @@ Adapters = dict[str, Tensor]
 
 def correctness(stage: Stage) -> None:
     """Trajectories of four members that differ, compared as whole adapters."""
-    table = stage.table("Correctness on the embedded base, three steps", "what", "relative distance", "wanted")
+    steps = 1 if stage.small else _STEPS
+    table = stage.table(f"Correctness on the embedded base, {steps} steps", "what", "relative distance", "wanted")
     cpu, card = torch.device("cpu"), stage.device
-    packed = trained(card, "64-true")
+    train, alone = partial(trained, steps=steps), partial(_alone, steps=steps)
+    packed = train(card, "64-true")
 
     def compare(what: str, one: Adapters, other: Adapters, limit: float | None) -> None:
         distance = apart(one, other)
@@ -41,20 +45,20 @@ def correctness(stage: Stage) -> None:
             stage.claim(what, f"{distance:.1e}", f"under {limit:g}", holds=distance < limit)
 
     if not stage.small:
-        compare("fp64: card against CPU", packed, trained(cpu, "64-true"), _ACROSS)
-    compare("fp64: pack against solo", packed, _alone(card, "64-true"), _EXACT)
-    compare("fp64: forwards of three rows against one", trained(card, "64-true", rows=3), packed, _EXACT)
-    compare("fp64: checkpointed against not", trained(card, "64-true", _CHECKPOINTING), packed, _EXACT)
-    dropped = trained(card, "64-true", _DROPOUT)
-    compare("fp64, dropout: pack against solo", dropped, _alone(card, "64-true", _DROPOUT), _EXACT)
+        compare("fp64: card against CPU", packed, train(cpu, "64-true"), _ACROSS)
+    compare("fp64: pack against solo", packed, alone(card, "64-true"), _EXACT)
+    compare("fp64: forwards of three rows against one", train(card, "64-true", rows=3), packed, _EXACT)
+    compare("fp64: checkpointed against not", train(card, "64-true", _CHECKPOINTING), packed, _EXACT)
+    dropped = train(card, "64-true", _DROPOUT)
+    compare("fp64, dropout: pack against solo", dropped, alone(card, "64-true", _DROPOUT), _EXACT)
     if not stage.small:
-        compare("fp64, dropout: card against CPU", dropped, trained(cpu, "64-true", _DROPOUT), _ACROSS)
+        compare("fp64, dropout: card against CPU", dropped, train(cpu, "64-true", _DROPOUT), _ACROSS)
     coarse: tuple[Precision, ...] = ("32-true", "16-mixed", "bf16-mixed")
     for precision in coarse:
-        here = trained(card, precision)
-        compare(f"{precision}: pack against solo", here, _alone(card, precision), None)
-        compare(f"{precision}: twice the same (0 is bitwise)", here, trained(card, precision), None)
-        one, other = (trained(card, precision, _REPEATS) for _ in range(2))
+        here = train(card, precision)
+        compare(f"{precision}: pack against solo", here, alone(card, precision), None)
+        compare(f"{precision}: twice the same (0 is bitwise)", here, train(card, precision), None)
+        one, other = (train(card, precision, _REPEATS) for _ in range(2))
         compare(f"{precision}, deterministic: twice the same", one, other, _BITWISE)
 
 
@@ -62,10 +66,11 @@ def trained(
     device: torch.device,
     precision: Precision,
     *overrides: str,
+    steps: int,
     rows: int | None = None,
     shapes: tuple[tuple[int, Shape], ...] = _SHAPES,
 ) -> Adapters:
-    """Each member's adapter after three steps, as one vector."""
+    """Each member's adapter after some steps, as one vector."""
     base = open_base(compose_job().model).load_denoiser(dtype=DTYPES[precision].base, device=device)
     if _CHECKPOINTING in overrides:
         base.set_gradient_checkpointing(enabled=True)
@@ -74,7 +79,7 @@ def trained(
     pack = Pack(Denoising(base), [make_member(number, shape, data, *asked) for number, shape in shapes])
     pack.rows = rows
     with computing(pack.members[0].config.trainer, device):
-        for _ in range(_STEPS):
+        for _ in range(steps):
             failed = run_step(pack).failed
             if failed:
                 raise RuntimeError(failed[0].error)
@@ -89,8 +94,8 @@ def apart(one: Adapters, other: Adapters) -> float:
     return max(float((one[name] - other[name]).norm() / other[name].norm()) for name in one)
 
 
-def _alone(device: torch.device, precision: Precision, *overrides: str) -> Adapters:
+def _alone(device: torch.device, precision: Precision, *overrides: str, steps: int) -> Adapters:
     found: Adapters = {}
     for shape in _SHAPES:
-        found |= trained(device, precision, *overrides, shapes=(shape,))
+        found |= trained(device, precision, *overrides, steps=steps, shapes=(shape,))
     return found

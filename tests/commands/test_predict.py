@@ -22,6 +22,10 @@ def _predict(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False, timeout=200)
 
 
+# So that a step is soon traced at many sizes.
+_FEW_LAYERS = "lora.target_modules=[to_q]"
+
+
 def _rows(text: str) -> list[list[str]]:
     """The cells of every line that begins with a number."""
     return [line.split() for line in text.splitlines() if line.strip()[:1].isdigit()]
@@ -42,7 +46,7 @@ def test_a_row_a_combination(cache: str) -> None:
 
 
 def test_what_fits(cache: str) -> None:
-    told = _predict(cache, "lora.rank=8", "data.batch_size=1", "--fits", "1")
+    told = _predict(cache, "lora.rank=8", "data.batch_size=1", "--fits", "1", _FEW_LAYERS)
     assert told.returncode == 0, told.stderr
     off, on = _rows(told.stdout)
     assert off[:4] == ["1", "8", "64", "off"]
@@ -50,7 +54,7 @@ def test_what_fits(cache: str) -> None:
 
 
 def test_a_dash_is_explained_where_nothing_fits(cache: str) -> None:
-    told = _predict(cache, "lora.rank=8", "data.batch_size=1", "--fits", "0.51")
+    told = _predict(cache, "lora.rank=8", "data.batch_size=1", "--fits", "0.51", _FEW_LAYERS)
     assert told.returncode == 0, told.stderr
     assert _rows(told.stdout)[0][4] == "-"
     assert "-: not even the least fits" in told.stdout

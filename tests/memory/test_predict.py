@@ -157,7 +157,7 @@ def test_the_reverse_question() -> None:
 
 @pytest.mark.slow
 def test_the_most_that_fits_does_fit_and_one_more_does_not(traces: Path) -> None:
-    config = compose_job(f"data.cache_dir={traces}", "data.batch_size=2")
+    config = compose_job(f"data.cache_dir={traces}", "data.batch_size=2", "lora.target_modules=[to_q]")
     budget = predict(config).tensors + GIB // 16
     most = most_that_fits(config, budget, checkpointing=False, context=0)
 

@@ -35,6 +35,7 @@ def _with_choices(hint: Any) -> Any:  # noqa: ANN401  # an annotation
     return hint
 
 
+@functools.cache
 def chosen_among(hint: Any) -> Choices | None:  # noqa: ANN401  # an annotation
     """Whose options a field holds; None for every other field."""
     marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
@@ -69,6 +70,7 @@ def choices_with(key: str) -> list[str]:
     return [name for name in choices.names() if leaf in hints_of(choices.load(name, Choice).options)]
 
 
+@functools.cache
 def group_classes(hint: Any) -> dict[str, type]:  # noqa: ANN401
     """Classes of a group with this annotation, by family where that decides, else by an empty name; else none."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
