@@ -195,14 +195,16 @@ def test_a_developer_has_hundreds_of_quick_tests() -> None:
 
 
 @pytest.mark.parametrize("quick", [True, False])
-@pytest.mark.parametrize("took", [1.9, 2.1])
+@pytest.mark.parametrize(("took", "slowness"), [(1.9, 1.0), (2.1, 1.0), (2.9, 1.5), (3.1, 1.5)])
 def test_a_test_that_is_not_quick_fails_among_the_quick_ones(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, took: float, quick: bool
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, took: float, slowness: float, quick: bool
 ) -> None:
     clock = iter([10.0, 10.0 + took])
-    failing = pytest.raises(pytest.fail.Exception, match=r"pytest\.mark\.slow") if quick and took > 2 else nullcontext()
+    slow = quick and took > 2 * slowness
+    failing = pytest.raises(pytest.fail.Exception, match=r"pytest\.mark\.slow") if slow else nullcontext()
     with monkeypatch.context() as patch, failing, suppress(StopIteration):
         patch.setattr(tests.conftest, "_processor_s", lambda: next(clock))
+        patch.setattr(tests.conftest, "_slowness", lambda: slowness)
         patch.setattr(request.config.option, "quick", quick)
         running = tests.conftest.pytest_runtest_call(request.node)
         next(running)
