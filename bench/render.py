@@ -12,6 +12,7 @@ PAGE = PROJECT_ROOT / "docs" / "benchmarks.md"
 ORDER = (
     "startup",
     "step",
+    "host",
     "sweep",
     "one_job",
     "real_size",

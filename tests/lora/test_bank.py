@@ -8,6 +8,7 @@ import torch
 from lora_foundry.lora.bank import AdapterBank, clear
 from lora_foundry.lora.inject import handle, inject
 from lora_foundry.lora.rows import RowPlan
+from tests.lora.counted import Counted
 from tests.lora.small import Layers, make_bank, spec
 
 
@@ -40,14 +41,18 @@ def test_layers_without_members_take_no_room() -> None:
 
 
 def test_everything_lies_on_the_banks_device() -> None:
-    base = Layers().requires_grad_(requires_grad=False)
+    base = Layers().double().requires_grad_(requires_grad=False)
     inject(base, "a", spec(2, "linear"))
     base.to("meta")
     bank = AdapterBank(base, ["a"], dtype=torch.float64, device=torch.device("meta"))
     stack = base.linear.stack
     assert stack is not None
     assert stack.name == "linear"
-    for tensor in (bank.weights, bank.gradients, stack.down, stack.up, stack.scaling):
+    with bank.rows(RowPlan(places=(0,), counts=(1,), scale=0.5)):
+        now = stack.forward()
+        strengths = now.strengths(stack.scales)
+    assert strengths is not None
+    for tensor in (bank.weights, bank.gradients, *now.parts["linear"].values(), strengths):
         assert tensor.device.type == "meta"
         assert tensor.dtype == torch.float64
 
@@ -105,19 +110,74 @@ def test_pefts_parameters_are_not_trained_and_the_leaves_are() -> None:
     layer = bank.base.linear
     assert not layer.lora_A[handle("a")].weight.requires_grad
     assert not layer.lora_B[handle("a")].weight.requires_grad
-    assert layer.stack.down.requires_grad
-    assert layer.stack.up.requires_grad
+    with bank.rows(RowPlan(places=(0,), counts=(1,))):
+        assert all(leaf.requires_grad for leaf in layer.stack.forward().parts["linear"].values())
 
 
-def test_scales_of_one_are_known_as_such() -> None:
-    plain = make_bank({"a": spec(2), "b": spec(3, "conv")})
-    assert plain.base.linear.stack.unit is True, "b has no such target"
-    assert plain.base.linear.stack.scaling.tolist() == [1.0, 1.0]
-    scaled = make_bank({"a": spec(2, alpha=4.0), "b": spec(2)})
-    assert scaled.base.linear.stack.unit is False
-    assert scaled.base.linear.stack.scaling.tolist() == [2.0, 1.0]
-    twice = make_bank({"a": spec(2, alpha=4.0)})
-    assert twice.base.linear.stack.unit is False
+def test_scales_of_one_multiply_nothing() -> None:
+    def strengths(bank: AdapterBank, layer: str, scale: float = 1.0) -> list[float] | None:
+        places = tuple(range(len(bank.members)))
+        with bank.rows(RowPlan(places=places, counts=(1,) * len(places), scale=scale)):
+            stack = getattr(bank.base, layer).stack
+            made = stack.forward().strengths(stack.scales)
+        return None if made is None else made.flatten().tolist()
+
+    plain = make_bank({"a": spec(2), "b": spec(3, "conv", alpha=6.0)})
+    assert strengths(plain, "linear") is None, "b has no such target"
+    assert strengths(plain, "linear", 0.5) == [0.5, 0.5]
+    assert strengths(plain, "conv") == [1.0, 2.0]
+
+
+def test_weights_are_cast_once_and_gradients_come_in_one_piece() -> None:
+    """However many layers there are: what a bank does around a forward and a backward of nothing but its own layers."""
+    bank = make_bank({"a": spec(2), "b": spec(3)}, base=torch.bfloat16, dtype=torch.float32)
+    x, picture = torch.randn(2, 6).bfloat16(), torch.randn(2, 4, 9, 9).bfloat16()
+    for _ in range(2):
+        with Counted() as counted, bank.rows(RowPlan(places=(0, 1), counts=(1, 1))):
+            (bank.base.linear(x).sum() + bank.base.conv(picture).sum() + bank.base.point(picture).sum()).backward()
+    casts, sums = counted.of(torch.ops.aten._to_copy), counted.of(torch.ops.aten.cat)
+    assert casts == 0, "the second time they are copied to where they lay"
+    assert counted.of(torch.ops.aten.copy_) == sums == 1
+    assert counted.of(torch.ops.aten.add_) == 1
+
+
+@pytest.mark.parametrize("places", [(0, 1, 2), (2, 0), (1,)])
+@pytest.mark.parametrize("counts", [(2, 2, 2), (1, 2, 3)])
+def test_gradients_are_added_to_those_of_their_members(places: tuple[int, ...], counts: tuple[int, ...]) -> None:
+    """And of those that sit out nothing moves."""
+    bank = make_bank({"a": spec(2, alpha=3.0), "b": spec(3, "linear", "conv"), "c": spec(1)})
+    plan = RowPlan(places=places, counts=counts[: len(places)])
+    x = torch.randn(plan.n_rows, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    weights = [{name: value.clone().requires_grad_() for name, value in bank.state(m).items()} for m in bank.members]
+    scales = {0: 1.5, 1: 1.0, 2: 1.0}
+    for row, place in zip(x, plan.row_index(x.device).tolist(), strict=True):
+        parts = weights[place]
+        update = scales[place] * (row @ parts["linear.A"].T @ parts["linear.B"])
+        (bank.base.linear.get_base_layer()(row) + update).square().sum().backward()
+    bank.gradients.fill_(1.0)
+    with bank.rows(plan):
+        bank.base.linear(x).square().sum().backward()
+    for place, member in enumerate(bank.members):
+        for name, value in bank.unpack(bank.gradients[place], member).items():
+            grad = weights[place][name].grad
+            torch.testing.assert_close(value, torch.ones_like(value) + (0 if grad is None else grad))
+
+
+def test_a_backward_pass_that_broke_leaves_no_gradient() -> None:
+    bank = make_bank({"a": spec(2)})
+    x, plan = torch.randn(1, 6, dtype=torch.float64), RowPlan(places=(0,), counts=(1,))
+
+    def broken() -> None:
+        with bank.rows(plan):
+            bank.base.linear(x).sum().backward()
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        broken()
+    assert not bank.gradients.any()
+    with bank.rows(plan):
+        pass
+    assert not bank.gradients.any(), "nor does it come later"
 
 
 def test_the_alarm_is_heard_where_activations_are_kept_or_in_a_wary_bank() -> None:

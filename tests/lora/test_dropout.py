@@ -32,11 +32,7 @@ def _keys(*ordinals: int, p: float = 0.4, seed: int = 7) -> tuple[DropoutKey, ..
 
 def _drawn(*ordinals: int, p: float = 0.5, seed: int = 7, count: int = 2**18, layer: str = LAYERS[0]) -> Tensor:
     """Which of ``count`` inputs of each of those samples are kept."""
-    return (
-        Dropout(LAYERS, CPU, torch.float64)
-        .begin(_keys(*ordinals, p=p, seed=seed))
-        .keep(layer, torch.empty(len(ordinals), count))
-    )
+    return Dropout(LAYERS, CPU).begin(_keys(*ordinals, p=p, seed=seed)).keep(layer, torch.empty(len(ordinals), count))
 
 
 @pytest.mark.parametrize(("named", "numbers"), GOLDEN)
@@ -44,7 +40,7 @@ def test_golden_numbers_do_not_move(named: tuple[int, int, str], numbers: list[i
     """Found by asking for every share: the least at which an element is dropped is one above its number."""
     assert sixteen_bits(*named, len(numbers)).tolist() == numbers
     seed, ordinal, layer = named
-    source, x = Dropout([layer], CPU, torch.float64), torch.empty(1, len(numbers))
+    source, x = Dropout([layer], CPU), torch.empty(1, len(numbers))
     for index, number in enumerate(numbers):
         for share, kept in ((number + 2**15, True), (number + 2**15 + 1, False)):
             key = DropoutKey(seed=seed, ordinal=ordinal, probability=share / 2**16)
@@ -54,7 +50,7 @@ def test_golden_numbers_do_not_move(named: tuple[int, int, str], numbers: list[i
 @pytest.mark.parametrize("shape", [(7,), (5, 333), (4, 8, 8), (1,)])
 @pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.99])
 def test_masks_are_those_of_unsigned_integers(p: float, shape: tuple[int, ...]) -> None:
-    masks = Dropout(LAYERS, CPU, torch.float64).begin(_keys(3, 4, 2**50, p=p))
+    masks = Dropout(LAYERS, CPU).begin(_keys(3, 4, 2**50, p=p))
     for layer in LAYERS:
         kept = masks.keep(layer, torch.empty(3, *shape))
         assert kept.shape == (3, *shape)
@@ -64,11 +60,11 @@ def test_masks_are_those_of_unsigned_integers(p: float, shape: tuple[int, ...]) 
 
 
 def test_a_mask_is_of_the_sample_and_the_layer_alone() -> None:
-    source, x = Dropout(LAYERS, CPU, torch.float64), torch.empty(3, 50, 6)
+    source, x = Dropout(LAYERS, CPU), torch.empty(3, 50, 6)
     together = source.begin(_keys(4, 5, 6))
     first = together.keep(LAYERS[1], x)
     assert torch.equal(together.keep(LAYERS[1], x), first), "drawn again, it is the same"
-    apart = Dropout(LAYERS[1:2], CPU, torch.float64).begin(_keys(6, 4)).keep(LAYERS[1], x[:2])
+    apart = Dropout(LAYERS[1:2], CPU).begin(_keys(6, 4)).keep(LAYERS[1], x[:2])
     assert torch.equal(first[2], apart[0])
     assert torch.equal(first[0], apart[1])
 
@@ -133,14 +129,15 @@ def test_a_layer_drops_each_rows_own_inputs(layer: str) -> None:
     module = getattr(bank.base, layer)
     with bank.rows(RowPlan(places=(0, 1), counts=(2, 1), dropout=keys)), _NoGenerator():
         got = module(x)
-    source = Dropout([span.name for span in bank.spans], CPU, torch.float64).begin(keys)
-    dropped = x * source.keep(layer, x) * source.strengths.view(3, *[1] * (x.ndim - 1))
+    source = Dropout([span.name for span in bank.spans], CPU).begin(keys)
+    strengths = torch.tensor([key.strength for key in keys], dtype=torch.float64)
+    dropped = x * source.keep(layer, x) * strengths.view(3, *[1] * (x.ndim - 1))
     base = module.get_base_layer()(x)
     for row, place in enumerate((0, 0, 1)):
         with bank.rows(RowPlan(places=(place,), counts=(1,))):
             update = module(dropped[row : row + 1]) - module.get_base_layer()(dropped[row : row + 1])
         torch.testing.assert_close(got[row], base[row] + update[0], rtol=1e-12, atol=1e-12)
-    assert source.strengths.tolist() == pytest.approx([1 / 0.6, 1 / 0.6, 1], rel=1e-4)
+    assert strengths.tolist() == pytest.approx([1 / 0.6, 1 / 0.6, 1], rel=1e-4)
     assert source.keep(layer, x)[2].all()
 
 
@@ -159,7 +156,7 @@ def test_recomputed_activations_are_dropped_alike() -> None:
 
 
 def test_the_table_grows_with_the_layers() -> None:
-    masks = Dropout(LAYERS, CPU, torch.float64).begin(_keys(1))
+    masks = Dropout(LAYERS, CPU).begin(_keys(1))
     small = masks.keep(LAYERS[0], torch.empty(1, 10))
     large = masks.keep(LAYERS[0], torch.empty(1, 1001))
     assert torch.equal(large[:, :10], small)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -15,7 +15,6 @@ from lora_foundry.config.compose import compose_job
 from lora_foundry.config.kinds import shared_text
 from lora_foundry.lora import inject as injecting
 from lora_foundry.lora.bank import AdapterBank, by_layer
-from lora_foundry.lora.dropout import Masks
 from lora_foundry.lora.inject import AdapterSpec, inject
 from lora_foundry.lora.kinds import kind_choice
 from lora_foundry.lora.kinds.lora.layers import PackedLinear
@@ -26,8 +25,6 @@ from tests.lora.small import Layers, make_bank, spec
 class _Scaled(PackedLinear):
     """LoRA with a factor for each output, which has no rank: what DoRA's magnitudes would be to a bank."""
 
-    factors: Tensor
-
     def shapes(self, rank: int) -> dict[str, tuple[int, ...]]:
         return {"m": (self.out_features,), **super().shapes(rank)}
 
@@ -35,23 +32,12 @@ class _Scaled(PackedLinear):
         super().link(adapter, parts)
         parts["m"].fill_(1.0)
 
-    def attach(
-        self,
-        name: str,
-        parts: Mapping[str, Tensor],
-        adapters: Sequence[str],
-        plan: Callable[[], RowPlan | None],
-        masks: Callable[[], Masks | None],
-    ) -> None:
-        super().attach(name, parts, adapters, plan, masks)
-        self.factors = parts["m"]
-
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        plan = self.stack.plan() if self.stack else None
+        now = self.stack.forward() if self.stack else None
         base = self.base_layer(x)
-        if plan is None:
+        if now is None:
             return base
-        return base + (super().forward(x) - base) * self.factors[plan.row_index(x.device)]
+        return base + (super().forward(x) - base) * now.parts[self.stack.name]["m"][now.plan.block_of_row(x.device)]
 
 
 class _ScaledKind(type(kind_choice("lora"))):  # type: ignore[misc]

@@ -49,6 +49,7 @@ def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Dtypes, "scaled", property(lambda _: True))
 
 
+@pytest.mark.slow
 def test_a_scale_moves_as_torchs_own_does() -> None:
     scaler, ours = GradScaler("cpu"), Counters()
     bad = {3, 4, 2100, 4101}
@@ -93,6 +94,7 @@ def test_an_overflow_costs_that_member_a_step_and_its_mate_nothing(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("scaled")
+@pytest.mark.slow
 def test_scales_leave_no_trace_in_the_adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Powers of two round nothing, whatever each member's is, in the middle of an accumulation as well."""
     specs = [Spec("a", ("trainer.accumulate=3",)), Spec("b", ("seed=2", "data.batch_size=1", "lora.dropout=0.2"))]
@@ -212,6 +214,7 @@ def test_a_checkpoint_from_before_there_were_scales_is_read(tmp_path: Path, monk
     assert (part.count.step, part.count.loss_scale, part.count.skipped, complaints) == (1, INITIAL, 0, [])
 
 
+@pytest.mark.slow
 def test_an_fp16_steps_gradients_are_those_of_32_bits_to_fp16s_rounding(tmp_path: Path) -> None:
     """The second depth, and small gradients are there: without a scale most of them would be zeros."""
     specs = [Spec("a", ("lora.target_modules=all",)), Spec("b", ("lora.rank=7", "seed=4", "data.batch_size=3"))]

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from lora_foundry.lora.dropout import Dropout
+from lora_foundry.lora.forward import Forward
 from lora_foundry.lora.inject import eject, handle, packed_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from lora_foundry.lora.dropout import Masks
     from lora_foundry.lora.inject import Networks
     from lora_foundry.lora.packed import PackedLayer
     from lora_foundry.lora.rows import RowPlan
@@ -86,6 +86,40 @@ def _view(block: Tensor, start: int, whole: tuple[int, ...], shape: tuple[int, .
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Work:
+    """What one forward computes with.
+
+    Attributes:
+        block: ``[M, P]``, one row a block of the plan: the bank's weights themselves where they serve as they lie.
+        index: ``[M]`` place of each row; None for all places in order.
+        leaves: Views of it by layer and part, in the order in which they lie.
+    """
+
+    block: Tensor
+    index: Tensor | None
+    leaves: dict[str, dict[str, Tensor]]
+
+    def add_gradients(self, gradients: Tensor) -> None:
+        """Add what a backward pass left in the leaves to ``gradients [K, P]``, in one piece."""
+        leaves = [leaf for parts in self.leaves.values() for leaf in parts.values()]
+        if all(leaf.grad is None for leaf in leaves):
+            return
+        made = [(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).flatten(1) for leaf in leaves]
+        self.forget()
+        whole = torch.cat(made, dim=1)
+        if self.index is None:
+            gradients.add_(whole)
+        else:
+            gradients.index_add_(0, self.index, whole.to(gradients.dtype))
+
+    def forget(self) -> None:
+        """Let the leaves have no gradients."""
+        for parts in self.leaves.values():
+            for leaf in parts.values():
+                leaf.grad = None
+
+
 class AdapterBank:
     """Stacked matrices of ``members`` over ``base``'s packed layers.
 
@@ -107,10 +141,10 @@ class AdapterBank:
         self.members = tuple(members)
         self.alarm: Callable[[], None] | None = None
         self.wary = False
-        self._plan: RowPlan | None = None
-        self._masks: Masks | None = None
+        self._forward: Forward | None = None
+        self._whole: _Work | None = None
         self.spans = tuple(self._lay_out())
-        self._dropout = Dropout([span.name for span in self.spans], device, dtype)
+        self._dropout = Dropout([span.name for span in self.spans], device)
         size = self.spans[-1].end if self.spans else 0
         self.weights = torch.zeros(len(self.members), size, dtype=dtype, device=device)
         self.gradients = torch.zeros_like(self.weights)
@@ -127,19 +161,45 @@ class AdapterBank:
 
         The backward pass belongs inside too: activation checkpointing runs forwards in it.
         """
-        if self._plan is not None:
+        if self._forward is not None:
             msg = "a row plan is set already; plans do not nest"
             raise RuntimeError(msg)
-        self._plan = plan
-        self._masks = self._dropout.begin(plan.dropout) if plan.dropout else None
+        work = self._work(plan)
+        self._forward = Forward(
+            plan=plan,
+            parts=work.leaves,
+            masks=self._dropout.begin(plan.dropout) if plan.dropout else None,
+            dtype=self.weights.dtype,
+            device=self.weights.device,
+        )
         try:
             yield
+            work.add_gradients(self.gradients)
         finally:
-            self._plan = self._masks = None
+            self._forward = None
+            work.forget()
+
+    def _work(self, plan: RowPlan) -> _Work:
+        """The weights of ``plan``'s blocks in the base's dtype: picked and cast once for all layers."""
+        index = None if plan.covers(len(self.members)) else plan.block_index(self.weights.device)
+        if index is None and self._whole is not None:
+            if self._whole.block is not self.weights:
+                self._whole.block.copy_(self.weights)
+            return self._whole
+        picked = self.weights if index is None else self.weights.index_select(0, index)
+        block = picked.to(self.spans[0].layer.get_base_layer().weight.dtype) if self.spans else picked
+        leaves = {
+            span.name: {part: view.detach().requires_grad_() for part, view in span.cut(block).items()}
+            for span in self.spans
+        }
+        work = _Work(block=block, index=index, leaves=leaves)
+        if index is None:
+            self._whole = work
+        return work
 
     def is_zero(self, member: str) -> bool:
         """Whether the member's update is zero, as it is until its first step."""
-        row = self.weights[self.place(member)]
+        row = self.weights[self.place(member)].cpu()  # one copy, so that a card is not waited for in every layer
         return all(span.layer.is_zero(span.own(row, member)) for span in self.spans if span.rank(member))
 
     def unpack(self, row: Tensor, member: str) -> dict[str, Tensor]:
@@ -152,7 +212,8 @@ class AdapterBank:
         Raises:
             ValueError: When names or shapes are not those of ``member``.
         """
-        places = self.unpack(row, member)
+        copied = row.detach().to("cpu", copy=True)
+        places = self.unpack(copied, member)
         if places.keys() != tensors.keys():
             odd = sorted(places.keys() ^ tensors.keys())
             msg = f"adapter {member!r}: got other layers than the base's targets: {', '.join(odd[:5])}"
@@ -163,13 +224,18 @@ class AdapterBank:
                 msg = f"adapter {member!r}, {name}: got shape {got}, allowed is {allowed}"
                 raise ValueError(msg)
             place.copy_(tensors[name])
+        row.copy_(copied)
+
+    def copied(self, row: Tensor, member: str) -> dict[str, Tensor]:
+        """As :meth:`unpack`, copied to the CPU: all of ``row [P]`` at once."""
+        held = row.detach().to("cpu")
+        return {
+            name: view.clone(memory_format=torch.contiguous_format) for name, view in self.unpack(held, member).items()
+        }
 
     def state(self, member: str) -> dict[str, Tensor]:
         """The member's unpadded weights, copied, on the CPU."""
-        row = self.weights[self.place(member)]
-        return {
-            name: value.detach().to("cpu", copy=True).contiguous() for name, value in self.unpack(row, member).items()
-        }
+        return self.copied(self.weights[self.place(member)], member)
 
     def parameters(self, member: str) -> list[nn.Parameter]:
         """Unpadded per-layer views with their gradients attached, for optimizers that look at shapes."""
@@ -195,10 +261,7 @@ class AdapterBank:
         """
         staying = [name for name in self.members if name in members]
         kept = {name: self.state(name) for name in staying}
-        gradients = {
-            name: {key: value.clone() for key, value in self.unpack(self.gradients[self.place(name)], name).items()}
-            for name in staying
-        }
+        gradients = {name: self.copied(self.gradients[self.place(name)], name) for name in staying}
         self.release()
         for name in self.members:
             if name not in staying:
@@ -242,16 +305,12 @@ class AdapterBank:
         for place, member in enumerate(self.members):
             if span.rank(member):
                 span.layer.link(handle(member), span.own(self.weights[place], member))
-        leaves = {part: view.detach().requires_grad_() for part, view in span.cut(self.weights).items()}
-        for part, gradient in span.cut(self.gradients).items():
-            leaves[part].grad = gradient
-        adapters = [handle(member) for member in self.members]
-        span.layer.attach(span.name, leaves, adapters, self._plan_of_now, lambda: self._masks)
+        span.layer.attach(span.name, [handle(member) for member in self.members], self._now)
 
-    def _plan_of_now(self) -> RowPlan | None:
+    def _now(self) -> Forward | None:
         if self.alarm is not None and (self.wary or torch.is_grad_enabled()):
             self.alarm()
-        return self._plan
+        return self._forward
 
 
 def clear(base: nn.Module | Networks, members: Sequence[str]) -> None:

@@ -63,11 +63,10 @@ class Dropout:
     Args:
         layers: Their names.
         device: Where they are drawn.
-        dtype: Of what the kept inputs are scaled by.
     """
 
-    def __init__(self, layers: Sequence[str], device: torch.device, dtype: torch.dtype) -> None:
-        self._device, self._dtype = device, dtype
+    def __init__(self, layers: Sequence[str], device: torch.device) -> None:
+        self._device = device
         self._index = {name: index for index, name in enumerate(layers)}
         keys = [stream_key(0, "dropout layer", name) for name in layers]
         self._layers = torch.tensor(keys, dtype=torch.int64, device=device)[:, None]
@@ -76,17 +75,18 @@ class Dropout:
     def begin(self, rows: Sequence[DropoutKey]) -> Masks:
         """What the rows of one forward drop, drawn layer by layer as they ask for it."""
         keys = [stream_key(row.seed, "dropout", row.ordinal) for row in rows]
-        mixed = _fmix64(torch.tensor(keys, dtype=torch.int64, device=self._device) ^ self._layers)
+        mixed = _fmix64(self._here(keys, torch.int64) ^ self._layers)
         halves = mixed.view(torch.int32).unflatten(-1, (-1, 2, 1))
         limits = [row.dropped - _LEVELS // 2 for row in rows]
-        strengths = [row.strength for row in rows]
         return Masks(
             self,
             offsets=halves[:, :, 0],
             factors=halves[:, :, 1] | 1,
-            limits=torch.tensor(limits, dtype=torch.int16, device=self._device)[:, None],
-            strengths=torch.tensor(strengths, dtype=self._dtype, device=self._device),
+            limits=self._here(limits, torch.int16)[:, None],
         )
+
+    def _here(self, numbers: list[int], dtype: torch.dtype) -> Tensor:
+        return torch.tensor(numbers, dtype=dtype).to(self._device, non_blocking=True)  # nothing waits for the copy
 
     def place(self, layer: str) -> int:
         """Which of the layers that is."""
@@ -95,23 +95,17 @@ class Dropout:
     def words(self, count: int) -> Tensor:
         """``T[0]`` to ``T[count - 1]``, int32; kept for the layers and steps that follow."""
         if len(self._table) < count:
-            # Built on the way to this size, it would be built again for each larger layer, a few in all.
             self._table = _fold(_fold(torch.arange(count, dtype=torch.int32, device=self._device) * _KNUTH) * _MUELLER)
         return self._table[:count]
 
 
 class Masks:
-    """What one forward drops.
+    """What one forward drops."""
 
-    Attributes:
-        strengths: ``[N]``: what each row's kept inputs are multiplied by.
-    """
-
-    def __init__(self, source: Dropout, *, offsets: Tensor, factors: Tensor, limits: Tensor, strengths: Tensor) -> None:
+    def __init__(self, source: Dropout, *, offsets: Tensor, factors: Tensor, limits: Tensor) -> None:
         """Take in ``b`` and ``a [L, N, 1]`` of each layer and row, and ``[N, 1]`` below which 16 bits are dropped."""
         self._source = source
         self._offsets, self._factors, self._limits = offsets, factors, limits
-        self.strengths = strengths
 
     def keep(self, layer: str, x: Tensor) -> Tensor:
         """Which elements of that layer's input ``x [N, ...]`` stay: bool, of its shape."""

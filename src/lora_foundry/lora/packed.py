@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import Tensor
 
-    from lora_foundry.lora.dropout import Masks
-    from lora_foundry.lora.rows import RowPlan
+    from lora_foundry.lora.forward import Forward
 
 
 class PackedLayer(BaseTunerLayer, ABC):
@@ -54,22 +53,13 @@ class PackedLayer(BaseTunerLayer, ABC):
         """Give PEFT's parameters storage of their own again."""
 
     @abstractmethod
-    def attach(
-        self,
-        name: str,
-        parts: Mapping[str, Tensor],
-        adapters: Sequence[str],
-        plan: Callable[[], RowPlan | None],
-        masks: Callable[[], Masks | None],
-    ) -> None:
+    def attach(self, name: str, adapters: Sequence[str], forward: Callable[[], Forward | None]) -> None:
         """Compute with the bank's tensors from now on.
 
         Args:
             name: The layer's dotted name in the base.
-            parts: Leaves ``[K, ...]`` that gradients flow to.
             adapters: Of the places 0 to K-1.
-            plan: Returns the plan of the forward under way, or None.
-            masks: Returns what that forward drops, or None.
+            forward: Returns the forward under way, or None; the layer's parts are in it by name.
         """
 
     @abstractmethod

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from lora_foundry.lora.dropout import DropoutKey
 
@@ -56,20 +56,23 @@ class RowPlan:
 
     def block_index(self, device: torch.device) -> Tensor:
         """``[blocks]`` bank place of each block; made once a plan and device."""
-        return self._made(("blocks", device), lambda: torch.tensor(self.places, device=device))
+        return self._made(("blocks", device), self.places)
 
     def row_index(self, device: torch.device) -> Tensor:
         """``[N]`` bank place of each row; made once a plan and device."""
+        return self._made(("rows", device), self._by_row(self.places))
 
-        def rows() -> Tensor:
-            owners = [place for place, count in zip(self.places, self.counts, strict=True) for _ in range(count)]
-            return torch.tensor(owners, device=device)
+    def block_of_row(self, device: torch.device) -> Tensor:
+        """``[N]`` number of each row's block; made once a plan and device."""
+        return self._made(("block of row", device), self._by_row(range(len(self.places))))
 
-        return self._made(("rows", device), rows)
+    def _by_row(self, of_block: Sequence[int]) -> list[int]:
+        return [one for one, count in zip(of_block, self.counts, strict=True) for _ in range(count)]
 
-    def _made(self, key: tuple[str, torch.device], make: Callable[[], Tensor]) -> Tensor:
+    def _made(self, key: tuple[str, torch.device], numbers: Sequence[int]) -> Tensor:
         if key not in self._index:
-            self._index[key] = make()
+            # Nothing waits for the copy, or a card would stand still for it.
+            self._index[key] = torch.tensor(numbers).to(key[1], non_blocking=True)
         return self._index[key]
 
     def slices(self) -> list[slice]:

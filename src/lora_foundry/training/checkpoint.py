@@ -72,8 +72,8 @@ def save_member(pack: Pack, member: Member, folder: Path) -> Path:
     tensors = {f"weights/{k}": v for k, v in pack.bank.state(member.name).items()}
     tensors |= {f"optimizer/{k}": v for k, v in optimizer.tensors.items()}
     if member.count.micro:
-        partial = pack.bank.unpack(pack.bank.gradients[row], member.name)
-        tensors |= {f"gradients/{k}": v.detach().to("cpu", copy=True).contiguous() for k, v in partial.items()}
+        partial = pack.bank.copied(pack.bank.gradients[row], member.name)
+        tensors |= {f"gradients/{k}": v for k, v in partial.items()}
     header = {
         "format": _FORMAT,
         "counters": json.dumps(dataclasses.asdict(member.count)),

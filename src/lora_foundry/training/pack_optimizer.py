@@ -120,9 +120,9 @@ class _Packed:
         held = self._optimizer.state[row]
         moments = [key for key, value in held.items() if value.shape == row.shape]
         tensors = {
-            f"{moment}.{name}": value.detach().to("cpu", copy=True).contiguous()
+            f"{moment}.{name}": value
             for moment in moments
-            for name, value in self._bank.unpack(held[moment], member).items()
+            for name, value in self._bank.copied(held[moment], member).items()
         }
         return OptimizerState(tensors=tensors, numbers={k: float(v) for k, v in held.items() if k not in moments})
 

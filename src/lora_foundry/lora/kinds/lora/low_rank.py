@@ -1,0 +1,141 @@
+"""The packed layers' arithmetic: ``y = W x + s B A drop(x)`` of all blocks at once, forward and backward.
+
+Written out, since autograd alone would keep the dropped inputs beside the inputs, sum gradients leaf by leaf, and lay
+those of A out so that they have to be copied. Shapes: N rows in M blocks, R padded rank, T positions of a row, C inputs
+and D outputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+
+class LowRank(torch.autograd.Function):
+    """Of a linear layer."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]  # noqa: PLR0917  # torch passes all by place
+        ctx: Any,  # noqa: ANN401
+        result: Tensor,
+        x: Tensor,
+        down: Tensor,
+        up: Tensor,
+        strengths: Tensor | None,
+        keep: Tensor | None,
+    ) -> Tensor:
+        """Add the update to ``result [N, ..., D]``.
+
+        Args:
+            ctx: Torch's.
+            result: What the base's layer made.
+            x: ``[N, ..., C]``.
+            down: ``A [M, R, C]``.
+            up: ``B [M, R, D]``.
+            strengths: ``[N, 1, 1]``, or None for ones.
+            keep: Bool, of x's shape, or None where nothing is dropped.
+        """
+        hidden = _scaled(torch.bmm(_blocks(_dropped(x, keep), down), down.transpose(1, 2)), strengths)
+        ctx.save_for_backward(x, down, up, hidden, strengths, keep)
+        return torch.baddbmm(_blocks(result, up), hidden, up).view(result.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  # type: ignore[override]
+        """Of ``result``, x, A and B."""
+        x, down, up, hidden, strengths, keep = ctx.saved_tensors
+        grad = _blocks(grads[0], up)
+        of_up = torch.bmm(hidden.transpose(1, 2), grad)
+        of_hidden = _scaled(torch.bmm(grad, up.transpose(1, 2)), strengths)
+        of_down = torch.bmm(of_hidden.transpose(1, 2), _blocks(_dropped(x, keep), down))
+        of_x = None
+        if ctx.needs_input_grad[1]:
+            of_x = torch.bmm(of_hidden, down).view(x.shape)
+            if keep is not None:
+                of_x.mul_(keep)
+        return grads[0], of_x, of_down, of_up, None, None
+
+
+class LowRankConvolution(torch.autograd.Function):
+    """Of a convolution: one with the filters of all blocks over all rows, of which each row keeps its own block's."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]  # noqa: PLR0913, PLR0917  # torch passes all by place
+        ctx: Any,  # noqa: ANN401
+        result: Tensor,
+        x: Tensor,
+        down: Tensor,
+        up: Tensor,
+        strengths: Tensor | None,
+        keep: Tensor | None,
+        own: Tensor | None,
+        options: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
+    ) -> Tensor:
+        """Add the update to ``result [N, D, H', W']``.
+
+        Args:
+            ctx: Torch's.
+            result: What the base's layer made.
+            x: ``[N, C, H, W]``.
+            down: ``A [M, R, C, kh, kw]``.
+            up: ``B [N, R, D]``, one a row.
+            strengths: ``[N, 1, 1]``, or None for ones.
+            keep: Bool, of x's shape, or None where nothing is dropped.
+            own: ``[N]``, the place of each row's own block in ``[N M]``; None where M is 1.
+            options: Stride, padding and dilation.
+        """
+        every = functional.conv2d(_dropped(x, keep), down.flatten(0, 1), None, *options)
+        hidden = every.reshape(-1, down.shape[1], every[0, 0].numel())
+        hidden = _scaled(hidden if own is None else hidden.index_select(0, own), strengths)
+        ctx.save_for_backward(x, down, up, hidden, strengths, keep, own)
+        ctx.options, ctx.every = options, every.shape
+        return torch.baddbmm(result.flatten(2), up.transpose(1, 2), hidden).view(result.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  # type: ignore[override]
+        """Of ``result``, x, A and B."""
+        x, down, up, hidden, strengths, keep, own = ctx.saved_tensors
+        grad = grads[0].flatten(2)
+        of_up = torch.bmm(hidden, grad.transpose(1, 2))
+        of_hidden = _scaled(torch.bmm(up, grad), strengths)
+        inputs, filters = _dropped(x, keep), down.flatten(0, 1)
+        if own is not None:
+            of_hidden = of_hidden.new_zeros(len(x) * len(down), *of_hidden.shape[1:]).index_copy_(0, own, of_hidden)
+            # A mate's zeros times what is not finite would be no zeros; whose own it is, is told by the loss.
+            inputs, filters = inputs.nan_to_num(), filters.nan_to_num()
+        wanted = [ctx.needs_input_grad[1], True, False]
+        of_x, of_filters, _ = torch.ops.aten.convolution_backward(
+            of_hidden.reshape(ctx.every),
+            inputs,
+            filters,
+            None,
+            *ctx.options,
+            False,  # noqa: FBT003
+            (0, 0),
+            1,
+            wanted,
+        )
+        if of_x is not None and keep is not None:
+            of_x.mul_(keep)
+        return grads[0], of_x, of_filters.view(down.shape), of_up, None, None, None, None
+
+
+def _dropped(x: Tensor, keep: Tensor | None) -> Tensor:
+    return x if keep is None else x * keep
+
+
+def _blocks(rows: Tensor, matrices: Tensor) -> Tensor:
+    """``[N, ..., C]`` as ``[M, N/M T, C]``."""
+    return rows.reshape(len(matrices), -1, rows.shape[-1])
+
+
+def _scaled(hidden: Tensor, strengths: Tensor | None) -> Tensor:
+    """``hidden``, in place; the products are rounded once, whatever its dtype."""
+    if strengths is not None:
+        hidden.view(len(strengths), -1, hidden.shape[-1]).mul_(strengths)
+    return hidden
