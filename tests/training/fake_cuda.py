@@ -19,30 +19,35 @@ class FakeCuda:
     Attributes:
         init: Raised when CUDA is begun.
         answer: Raised when something is computed, and by whatever else asks the card.
+        failing: Raised once each when something is computed, before ``answer`` is asked.
         free, total: Bytes.
         reserved, allocated: Bytes of this process's allocator.
         peak: Most bytes allocated since that was last begun.
         integrated: Whether it shares the host's memory.
         fraction: What the allocator was told to take at most, of ``total``.
         computed: How often it was tried.
+        cards: How many like it there are.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.init: BaseException | None = None
         self.answer: BaseException | None = None
+        self.failing: list[BaseException] = []
         self.free, self.total = 20 * GIB, 24 * GIB
         self.reserved = self.allocated = self.peak = self.computed = 0
         self.integrated = False
+        self.cards = 1
         self.fraction: float | None = None
         fakes = {
             "init": self._init,
+            "device_count": lambda: self.cards,
             "mem_get_info": lambda _: self._asked((self.free, self.total)),
             "memory_reserved": lambda _: self._asked(self.reserved),
             "memory_allocated": lambda _: self._asked(self.allocated),
             "max_memory_allocated": lambda _: self.peak,
             "reset_peak_memory_stats": lambda _: self.allocate(self.allocated, at_most=0),
             "get_device_properties": lambda _: SimpleNamespace(
-                total_memory=self.total, is_integrated=self.integrated, name="A card"
+                total_memory=self.total, is_integrated=self.integrated, name="A card", major=7, minor=5
             ),
             "set_per_process_memory_fraction": self._set_fraction,
         }
@@ -68,6 +73,8 @@ class FakeCuda:
     def _compute(self, device: torch.device) -> None:
         assert device.type == "cuda"
         self.computed += 1
+        if self.failing:
+            raise self.failing.pop(0)
         if self.answer is not None:
             raise self.answer
 

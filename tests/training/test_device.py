@@ -9,7 +9,7 @@ from lora_foundry.config.compose import compose_job
 from lora_foundry.training.device import DeviceError, own_device, refuse_other
 from lora_foundry.wire.commands import OwnDevice
 from tests.phrases import CARD_IS_GONE, DAMAGED, LETS_ALL_IN, ON_THE_CPU, RESTART
-from tests.training.fake_cuda import CARD, FakeCuda
+from tests.training.fake_cuda import CARD, GIB, FakeCuda
 
 TOLD = OwnDevice(kind="cuda")
 
@@ -83,6 +83,18 @@ def test_a_card_that_begins_and_does_not_compute_is_refused(cuda: FakeCuda, erro
 def test_a_card_that_others_have_filled_just_now_is_not_refused_for_good(cuda: FakeCuda) -> None:
     cuda.answer = torch.OutOfMemoryError("CUDA out of memory")
     with pytest.raises(torch.OutOfMemoryError):
+        own_device(TOLD)
+
+
+def test_a_full_card_is_not_refused_for_good_in_whatever_words_a_library_meets_it(cuda: FakeCuda) -> None:
+    cuda.answer, cuda.free = None, 10 * 2**20
+    full = RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`")
+    cuda.failing = [full]
+    with pytest.raises(RuntimeError, match="CUBLAS_STATUS_NOT_INITIALIZED") as caught:
+        own_device(TOLD)
+    assert caught.value is full
+    cuda.free, cuda.failing = 20 * GIB, [full]
+    with pytest.raises(DeviceError, match="CUBLAS_STATUS_NOT_INITIALIZED"):
         own_device(TOLD)
 
 

@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -143,6 +144,29 @@ def test_a_worker_that_cannot_use_its_card_says_why_trains_nothing_and_ends(
     (said,) = read_events(command.spool)[0]
     assert isinstance(said, NoDevice)
     assert said.reason.startswith("The NVIDIA driver on your system is too old (found version 11040); bring the driver")
+
+
+def test_a_shortage_in_a_librarys_words_is_the_jobs_own_and_no_reason_to_replace_the_process(
+    tmp_path: Path, bases: Bases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a pack at the end of its ladder says quotes the library, which has the same words for a lost card."""
+    command, commands = _command(tmp_path, _job(tmp_path, 0, *QUICK))
+
+    def train(error: Exception) -> list[Event]:
+        spool = Spool(command.spool, tmp_path)
+        monkeypatch.setattr("lora_foundry.worker.run.check_jobs", Mock(side_effect=error))
+        try:
+            with Watch() as watch:
+                run_pack(command, bases, spool, commands, tmp_path, watch)
+        finally:
+            spool.close(commands.stopping)
+        return read_events(command.spool)[0]
+
+    told = "duotone: its adapter and optimizer do not fit beside the base (cuDNN error: CUDNN_STATUS_INTERNAL_ERROR)"
+    states = [event for event in train(OutOfMemoryError(told)) if isinstance(event, StateEvent)]
+    assert [(one.state, one.error) for one in states] == [("FAILED", f"OutOfMemoryError: {told}")]
+    with pytest.raises(RuntimeError, match="CUDNN_STATUS_INTERNAL_ERROR"):
+        train(RuntimeError(told))
 
 
 def test_a_worker_takes_no_second_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

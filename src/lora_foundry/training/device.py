@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lora_foundry.config.mending import unusable
-from lora_foundry.training.probing import compute, reason_of, says_memory
+from lora_foundry.training.probing import compute, is_short, reason_of
 
 if TYPE_CHECKING:
     from lora_foundry.config.schema import TrainerConfig
@@ -23,16 +23,17 @@ def own_device(told: OwnDevice) -> torch.device:
 
     Raises:
         DeviceError: With torch's own reason where it cannot be used.
-        torch.OutOfMemoryError: When others have all of its memory just now.
+        RuntimeError: When others have all of its memory just now, in whatever words.
     """
     if told.kind == "cpu":
         return torch.device("cpu")
-    device = torch.device("cuda", 0)
+    device, begun = torch.device("cuda", 0), False
     try:
         torch.cuda.init()
+        begun = True
         compute(device)
     except (RuntimeError, AssertionError, torch.cuda.DeferredCudaCallError) as error:  # asserts how it is built
-        if says_memory(error):
+        if is_short(error, device if begun else None):  # what cannot be begun can be asked nothing
             raise
         raise DeviceError(unusable(reason_of(error))) from error
     return device

@@ -38,7 +38,7 @@ def asked() -> TorchSays:
 def _card(number: int) -> TorchCard:
     import torch
 
-    from lora_foundry.training.probing import compute, reason_of
+    from lora_foundry.training.probing import compute, is_short, reason_of
 
     device, free, problem = torch.device("cuda", number), None, None
     seen = torch.cuda.get_device_properties(device)
@@ -46,7 +46,7 @@ def _card(number: int) -> TorchCard:
         free = torch.cuda.mem_get_info(device)[0]
         compute(device)
     except RuntimeError as error:
-        problem = reason_of(error)
+        problem = None if is_short(error, device) else reason_of(error)  # others have its memory just now
     return TorchCard(
         name=seen.name,
         total=seen.total_memory,

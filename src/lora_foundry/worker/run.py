@@ -27,6 +27,7 @@ from lora_foundry.training.precision import computing
 from lora_foundry.training.preparing import Checked, Encoders, check_jobs
 from lora_foundry.training.probing import is_lost
 from lora_foundry.training.requests import Arrival, Requests
+from lora_foundry.training.shortage import OutOfMemoryError
 from lora_foundry.training.validation import device_name
 from lora_foundry.wire.events import (
     Joining,
@@ -134,7 +135,7 @@ class _PackRun:
                 spool.emit(StateEvent(job=number, state="KILLED"))
         except Exception as error:  # the last stop before the process: its jobs fail, the worker goes on
             _log.exception("pack %s", command.pack)
-            if is_lost(error, self._bases.device):
+            if not isinstance(error, OutOfMemoryError) and is_lost(error, self._bases.device):
                 raise  # the next pack would meet the same: the process is replaced
             left = self._left()
             what = f"{type(error).__name__}: {error}"
