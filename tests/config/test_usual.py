@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,6 +92,32 @@ def test_the_resolution_of_a_base_is_the_one_that_it_was_made_for(name: str) -> 
     unet, vae = (json.loads((folder / part / "config.json").read_text()) for part in ("unet", "vae"))
     cell = 2 ** (len(vae["block_out_channels"]) - 1)
     assert unet["sample_size"] * cell == PRACTICE[name].resolution
+
+
+README_COMMANDS = re.findall(r"^python -m src.train (.*?)(?: +#.*)?$", (PROJECT_ROOT / "README.md").read_text(), re.M)
+
+
+@pytest.mark.parametrize("command", [line for line in README_COMMANDS if "model=" in line])
+def test_the_readmes_commands_for_a_base_train_as_people_begin(command: str) -> None:
+    """A single file has no defaults of its own: they are those of the base that it was made from."""
+    words = shlex.split(command)
+    (point,) = compose_all(words)
+    job, practice = point.config, PRACTICE[next(word for word in words if word.startswith("model="))[6:]]
+    assert (job.data.resolution, job.lora.target_modules) == (practice.resolution, practice.targets)
+    assert (job.optimizer.lr, job.sample.guidance, job.trainer.precision) == (practice.lr, practice.guidance, "auto")
+
+
+@pytest.mark.parametrize(
+    "command", [line for line in README_COMMANDS if "experiment=" not in line and "-sc" not in line]
+)
+def test_the_readmes_other_commands_compose(command: str) -> None:
+    words = [word for word in shlex.split(command) if word != "-m" and not word.startswith(("hydra.", "sweep="))]
+    assert compose_all(words)
+
+
+def test_there_are_such_commands() -> None:
+    assert sum("model=sd15 model.path=./models/" in line for line in README_COMMANDS) == 1
+    assert len(README_COMMANDS) > 10
 
 
 def test_drawings_are_made_larger_for_a_larger_base() -> None:

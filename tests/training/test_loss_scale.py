@@ -23,6 +23,7 @@ from lora_foundry.training.pack import Pack
 from lora_foundry.training.pack_step import member_losses, run_step, with_scales
 from lora_foundry.training.precision import Dtypes
 from lora_foundry.wire.events import MetricsEvent
+from tests.training.test_joining import joined
 from tests.training.world import Spec, distance, make_member, make_task, train
 
 HALF = ("trainer.precision=16-mixed", "trainer.max_steps=40")
@@ -137,6 +138,22 @@ def test_a_member_that_overflows_ends_as_it_would_alone_and_so_do_its_mates(tmp_
     assert packed.parts["sick"].count.step == 30
     assert packed.parts["mate"].count.skipped == 0
     assert packed.parts["late"].count.skipped > 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("scaled")
+def test_a_member_that_joins_with_a_scale_of_its_own_equals_its_solo_run(tmp_path: Path) -> None:
+    """It comes in the middle of a mate's accumulation, overflows, and leaves before the mate is done."""
+    image = SampleOrder(seed=0, n_images=6).draw(1).image
+    here = Spec("here", ("trainer.accumulate=3", "trainer.max_steps=6", "lora.dropout=0.2"))
+    comes = Spec("comes", ("data.batch_size=1", "data.flip=false", "trainer.max_steps=8"), poisoned=image)
+    joined(tmp_path / "packed", [here], comes, after=3)
+    for spec in (here, comes):
+        packed, solo = load_newest(tmp_path / "packed" / spec.name / "checkpoints")[0], train([spec], tmp_path / "solo")
+        alone = solo.parts[spec.name]
+        assert (packed.count.loss_scale, packed.count.skipped) == (alone.count.loss_scale, alone.count.skipped)
+        assert distance(packed.weights, alone.weights) < 1e-9
+    assert (packed.count.skipped, packed.count.loss_scale) == (1, INITIAL / 2)
 
 
 @pytest.mark.usefixtures("scaled")
