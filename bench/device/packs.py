@@ -13,10 +13,11 @@ from bench.device.processes import Processes
 from bench.device.stage import GIB, Stage
 from bench.device.timing import Measured, is_full, median, step, timed
 from lora_foundry.config.compose import compose_job
+from lora_foundry.memory.libraries import on_card
 from lora_foundry.memory.predict import curve_of
 from lora_foundry.training.precision import computing, exact
 
-_LIMIT = 0.10  # of the prediction's error
+_LIMIT = 0.02  # of the prediction's error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,7 +149,7 @@ def together(
     """
     config = compose_job(*asked)
     rows = count * config.data.batch_size
-    predicted = curve_of(config).needs(rows, [config.optimizer] * count).tensors
+    predicted = curve_of(config).needs(rows, [config.optimizer] * count, on_card()).allocated
     stage.free()
     if not stage.small:
         torch.cuda.reset_peak_memory_stats(stage.device)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from lora_foundry.memory.libraries import GPU_CONTEXT
 from lora_foundry.memory.limit import set_limit
-from lora_foundry.memory.predict import GPU_CONTEXT
 from lora_foundry.memory.watch import GIB, Watch
 from tests.training.fake_cuda import CARD, FakeCuda
 

@@ -23,7 +23,7 @@ from lora_foundry.training.pack import Pack, adapter_spec
 from lora_foundry.training.precision import DTYPES
 
 CURVE = Curve(
-    weights=10**9, floats=10**6, adapter_bytes=4, fixed=0, row=0,
+    weights=10**9, floats=10**6, adapter_bytes=4, copy=0, fixed=0, row=0,
     ops=2000, ops_row=10, flops_fixed=10**6, flops_row=10**10,
 )  # fmt: skip
 

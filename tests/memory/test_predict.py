@@ -16,6 +16,7 @@ from lora_foundry.config.compose import compose_job
 from lora_foundry.lora.inject import inject
 from lora_foundry.memory import predict as prediction
 from lora_foundry.memory.fits import largest_within, most_that_fits
+from lora_foundry.memory.libraries import NOTHING, Beside, cublas_workspace, on_card
 from lora_foundry.memory.predict import GIB, Curve, curve_of, is_known, predict
 from lora_foundry.memory.tally import Tally
 from lora_foundry.memory.trace import GRAIN, placeholder, run_once, trace_step, zeros
@@ -59,6 +60,7 @@ def _really(config: JobConfig, members: int) -> int:
         (1, ("data.batch_size=5", "lora.rank=4", "lora.target_modules=attention")),
         (4, ("data.batch_size=2", "lora.rank=16")),
         (3, ("data.batch_size=1", "trainer.precision=bf16-mixed", "lora.dropout=0.1")),
+        (6, ("data.batch_size=1", "trainer.precision=bf16-mixed", "lora.rank=64", "lora.target_modules=attention")),
         (2, ("data.batch_size=2", "trainer.gradient_checkpointing=true")),
         (1, ("data.batch_size=3", "data.resolution=128", "lora.alpha=0.5x")),
     ],
@@ -71,7 +73,7 @@ def test_predicted_bytes_are_those_of_a_real_step(members: int, overrides: tuple
 @pytest.mark.slow
 def test_the_parts_add_up_and_mean_what_they_say(traces: Path) -> None:
     config = compose_job(f"data.cache_dir={traces}", "data.batch_size=1", "lora.rank=8")
-    needs = predict(config, members=3, context=7)
+    needs = predict(config, members=3, beside=Beside(context=7))
     floats = curve_of(config).floats
     assert needs.adapters == needs.gradients == 3 * 4 * floats
     assert needs.optimizer == 2 * needs.adapters
@@ -140,9 +142,92 @@ def test_a_straight_line_through_two_traces_meets_a_third(cache: Path) -> None:
     assert curve.fixed + 6 * curve.row == pytest.approx(third, rel=0.02)
 
 
+# Of Stable Diffusion 1.5's size at 512 px in bf16, rank 8 on attention, GiB of torch.cuda.max_memory_allocated on an
+# H100 by jobs of a pack and their batch (python -m bench.device, November 2026).
+_ON_A_CARD = {
+    (1, 1): 2.49, (2, 1): 3.28, (4, 1): 4.86, (8, 1): 8.06, (16, 1): 14.42,
+    (1, 2): 3.26, (2, 2): 4.81, (4, 2): 7.96, (8, 2): 14.21,
+    (1, 4): 4.79, (2, 4): 7.91, (4, 4): 14.11, (8, 4): 26.53,
+}  # fmt: skip
+# What its allocator held then.
+_HELD = {
+    (1, 1): 2.51, (2, 1): 3.40, (4, 1): 5.08, (8, 1): 8.23,
+    (1, 2): 3.37, (2, 2): 5.03, (4, 2): 8.12, (8, 2): 14.72,
+    (1, 4): 5.00, (2, 4): 8.07, (4, 4): 14.62, (8, 4): 27.14,
+}  # fmt: skip
+_SD15 = Curve(
+    weights=1719110144,
+    floats=1594368,
+    adapter_bytes=4,
+    copy=3188736,
+    fixed=2870272,
+    row=826373632,
+    ops=2948,
+    ops_row=48,
+    flops_fixed=0,
+    flops_row=1780811311104,
+)
+
+
+def test_what_was_allocated_on_a_card_is_predicted_with_what_libraries_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    card = on_card()
+    for (jobs, batch), measured in _ON_A_CARD.items():
+        needs = _SD15.needs(jobs * batch, [optimizer("adamw")] * jobs, card)
+        assert needs.allocated / GIB == pytest.approx(measured, rel=0.01), (jobs, batch)
+        if (jobs, batch) in _HELD:
+            assert (needs.allocated + needs.kept) / GIB == pytest.approx(_HELD[jobs, batch], rel=0.03), (jobs, batch)
+        assert needs.total == needs.allocated + needs.kept + card.context
+
+
+def test_each_member_beyond_the_first_has_a_copy_in_the_bases_dtype() -> None:
+    needs = [_SD15.needs(8, [optimizer("adamw")] * members).copies for members in (1, 3)]
+    assert needs == [0, 2 * _SD15.copy]
+
+
+def test_the_most_that_fits_a_card_leaves_room_for_its_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    card, adamw = on_card(), optimizer("adamw")
+    for budget in (4 * GIB, 7 * GIB, 24 * GIB):
+        rows, members = _SD15.most_rows(budget, [adamw], card), _SD15.most_members(budget, 1, adamw, card)
+        assert _SD15.needs(rows, [adamw], card).total <= budget < _SD15.needs(rows + 1, [adamw], card).total
+        assert _SD15.needs(members, [adamw] * members, card).total <= budget
+        assert budget < _SD15.needs(members + 1, [adamw] * (members + 1), card).total
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"),
+    [
+        (":4096:8", 32 * 2**20),
+        (":16:8", 128 * 2**10),
+        (":4096:2:16:8", 8 * 2**20 + 128 * 2**10),
+        ("", 0),
+        ("many", 0),
+        (":4096", 0),
+    ],
+)
+def test_cublas_takes_the_workspace_that_the_environment_names(
+    asked: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cublas_workspace(asked) == size
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    few = on_card().workspaces
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", asked)
+    assert on_card().workspaces - few == 2 * (size - 128 * 2**10)
+
+
 def test_the_reverse_question() -> None:
     curve = Curve(
-        weights=1000, floats=10, adapter_bytes=4, fixed=100, row=50, ops=0, ops_row=0, flops_fixed=0, flops_row=0
+        weights=1000,
+        floats=10,
+        adapter_bytes=4,
+        copy=0,
+        fixed=100,
+        row=50,
+        ops=0,
+        ops_row=0,
+        flops_fixed=0,
+        flops_row=0,
     )
     assert curve.needs(3, [optimizer("adamw")]).total == 1000 + 4 * 40 + 100 + 150
     assert curve.most_rows(1000 + 160 + 100 + 149, [optimizer("adamw")]) == 2
@@ -159,7 +244,7 @@ def test_the_reverse_question() -> None:
 def test_the_most_that_fits_does_fit_and_one_more_does_not(traces: Path) -> None:
     config = compose_job(f"data.cache_dir={traces}", "data.batch_size=2", "lora.target_modules=[to_q]")
     budget = predict(config).tensors + GIB // 16
-    most = most_that_fits(config, budget, checkpointing=False, context=0)
+    most = most_that_fits(config, budget, checkpointing=False, beside=NOTHING)
 
     def fits(**data: int) -> bool:
         return predict(dataclasses.replace(config, data=dataclasses.replace(config.data, **data))).tensors <= budget
@@ -170,7 +255,7 @@ def test_the_most_that_fits_does_fit_and_one_more_does_not(traces: Path) -> None
     assert fits(resolution=most.resolution)
     assert not fits(resolution=most.resolution + config.model.stride)
     assert most.members > 1
-    again = most_that_fits(config, budget, checkpointing=True, context=0)
+    again = most_that_fits(config, budget, checkpointing=True, beside=NOTHING)
     assert again.batch > most.batch
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from lora_foundry.config.compose import compose_job
 from lora_foundry.memory import record
+from lora_foundry.memory.libraries import on_card
 from lora_foundry.memory.predict import curve_of
 from lora_foundry.memory.record import correction, note_error
 from tests.config.chosen import optimizer
@@ -18,7 +19,7 @@ from tests.config.chosen import optimizer
 def test_a_correction_is_the_median_of_what_runs_took(own_traces: Path) -> None:
     config = compose_job(f"data.cache_dir={own_traces}")
     curve = curve_of(config)
-    predicted = curve.needs(4, [optimizer("adamw")]).tensors
+    predicted = curve.needs(4, [optimizer("adamw")], on_card()).allocated
     assert correction(config, "card") == (1.0, 0, 0)
     for factor in (1.2, 1.1):
         told = note_error([config], 4, measured=int(predicted * factor), beside=0, device="card")
@@ -36,9 +37,9 @@ def test_a_correction_is_the_median_of_what_runs_took(own_traces: Path) -> None:
 @pytest.mark.slow
 def test_what_was_there_before_has_the_base_in_it(own_traces: Path) -> None:
     config = compose_job(f"data.cache_dir={own_traces}")
-    needs = curve_of(config).needs(2, [optimizer("adamw")] * 2)
+    needs = curve_of(config).needs(2, [optimizer("adamw")] * 2, on_card())
     beside = 10**9
-    without = needs.tensors - needs.weights
+    without = needs.allocated - needs.weights
     assert note_error([config] * 2, 2, measured=beside + without, beside=beside, device="cpu") == beside + without
 
 

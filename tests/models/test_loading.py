@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from lora_foundry.models import open_base
+from lora_foundry.models.families.sd.encoders import LazyModule
 from tests.models.conftest import CPU, TOKENS, WIDTH, model_config
 
 CAPTIONS = ["red heart", "", "a pizza with far more words than the text encoder has room for"]
@@ -120,6 +121,39 @@ def test_weights_in_shards_load(own_folder: Path, folder: Path, inputs: Callable
     whole = open_base(model_config(folder)).load_denoiser(dtype=torch.float64, device=CPU)
     with torch.no_grad():
         assert torch.equal(sharded.denoise(*inputs()), whole.denoise(*inputs()))
+
+
+class _Moved:
+    """A module that says where it is."""
+
+    def __init__(self, places: list[str]) -> None:
+        self._places = places
+
+    def to(self, place: object) -> _Moved:
+        self._places.append(str(place))
+        return self
+
+
+def test_a_module_that_leaves_its_device_waits_on_the_host_and_comes_back_unread() -> None:
+    read: list[torch.dtype] = []
+    places: list[str] = []
+
+    def load(dtype: torch.dtype) -> _Moved:
+        read.append(dtype)
+        return _Moved(places)
+
+    lazy = LazyModule(load, dtype=torch.float32, device=torch.device("cuda", 0))
+    lazy.leave()  # before it was ever there
+    assert not read
+    lazy.module()
+    lazy.module()
+    lazy.leave()
+    lazy.module()
+    assert places == ["cuda:0", "cpu", "cuda:0"]
+    assert read == [torch.float32]
+    lazy.close()
+    lazy.module()
+    assert len(read) == 2
 
 
 def test_weights_are_read_at_the_first_use_and_again_after_close(own_folder: Path) -> None:

@@ -68,26 +68,16 @@ class Waves:
         return 3 * torch.sin(noisy * 2 + timesteps[:, None, None, None] / 100)
 
 
-class Whole:
-    """Shows latents as they are."""
-
-    pixels_per_cell = 8
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return latents
-
-
 def pictures(config: dict[str, Any]) -> Tensor:
     told = {"encoder_hidden_states": torch.zeros(1, 1, 1)}
     return draw(
         Waves(config),  # type: ignore[arg-type]  # what drawing needs of one
-        Whole(),  # type: ignore[arg-type]
         conditioning=told,
         empty_conditioning=told,
         seeds=[3],
         steps=5,
         guidance=1.0,
-        size=64,
+        side=8,
     )
 
 

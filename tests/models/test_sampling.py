@@ -17,13 +17,13 @@ from lora_foundry.config.choices import SAMPLERS
 from lora_foundry.config.streams import stream_key
 from lora_foundry.models import open_base
 from lora_foundry.models.samplers import sampler_choice
-from lora_foundry.models.sampling import draw, first_noise
+from lora_foundry.models.sampling import decoded, draw, first_noise, pictures_at_once
 from lora_foundry.objectives import sample_noise
 from tests.added import Added
 from tests.models.conftest import CPU, model_config
 
 CAPTIONS = ["red heart", "pizza", "red pizza"]
-SETTINGS: dict[str, Any] = {"steps": 4, "guidance": 3.0, "size": 32}
+SETTINGS: dict[str, Any] = {"steps": 4, "guidance": 3.0, "side": 8}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,8 @@ def paint(parts: tuple[Any, Any, Any]) -> Callable[..., torch.Tensor]:
     def make(captions: Sequence[str], seeds: Sequence[int], **changes: Any) -> torch.Tensor:
         told, empty = words.encode(captions), words.encode([""])
         settings = {**SETTINGS, **changes}
-        return draw(denoiser, decoder, conditioning=told, empty_conditioning=empty, seeds=seeds, **settings)
+        latents = draw(denoiser, conditioning=told, empty_conditioning=empty, seeds=seeds, **settings)
+        return decoded(decoder, latents, 2)
 
     return make
 
@@ -221,15 +222,15 @@ def test_no_gradient_is_kept(paint: Callable, parts: tuple[Any, Any, Any]) -> No
 def test_nothing_to_draw_gives_no_pictures(parts: tuple[Any, Any, Any]) -> None:
     denoiser, decoder, words = parts
     told = {name: rows[:0] for name, rows in words.encode([""]).items()}
-    pictures = draw(denoiser, decoder, conditioning=told, empty_conditioning=words.encode([""]), seeds=[], **SETTINGS)
-    assert pictures.shape == (0, 32, 32, 3)
+    latents = draw(denoiser, conditioning=told, empty_conditioning=words.encode([""]), seeds=[], **SETTINGS)
+    assert decoded(decoder, latents, 1).shape == (0, 32, 32, 3)
 
 
 @pytest.mark.parametrize(
     ("captions", "changes", "says"),
     [
         (CAPTIONS, {}, "got 2 seeds and conditioning of"),
-        (CAPTIONS[:2], {"size": 30}, "got size 30"),
+        (CAPTIONS[:2], {"side": 0}, "got 0 cells a side"),
         (CAPTIONS[:2], {"steps": 0}, "0 steps"),
     ],
 )
@@ -239,7 +240,12 @@ def test_what_does_not_fit_is_refused(paint: Callable, captions: list[str], chan
 
 
 def test_an_empty_conditioning_of_several_rows_is_refused(parts: tuple[Any, Any, Any]) -> None:
-    denoiser, decoder, words = parts
+    denoiser, _, words = parts
     two = words.encode(["", ""])
     with pytest.raises(ValueError, match="needs one row"):
-        draw(denoiser, decoder, conditioning=two, empty_conditioning=two, seeds=[1, 2], **SETTINGS)
+        draw(denoiser, conditioning=two, empty_conditioning=two, seeds=[1, 2], **SETTINGS)
+
+
+@pytest.mark.parametrize(("size", "pictures"), [(64, 2), (362, 2), (363, 1), (512, 1), (1024, 1)])
+def test_one_or_two_pictures_are_decoded_at_once(size: int, pictures: int) -> None:
+    assert pictures_at_once(size) == pictures

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lora_foundry.models import open_base
-from lora_foundry.models.sampling import draw
+from lora_foundry.models.sampling import decoded, draw
 from tests.models.conftest import CPU, model_config
 
 
@@ -46,15 +46,15 @@ def test_it_encodes_denoises_and_draws_finite_things(base: Any) -> None:
     assert latents.shape == (1, 4, 16, 16)
     assert torch.isfinite(latents).all()
     denoiser, decoder = base.load_denoiser(**place), base.load_decoder(**place)
-    pictures = draw(
+    latents = draw(
         denoiser,
-        decoder,
         conditioning=told,
         empty_conditioning=empty,
         seeds=[0, 0],
         steps=2,
         guidance=2.0,
-        size=64,
+        side=16,
     )
+    pictures = decoded(decoder, latents, 2)
     assert pictures.shape == (2, 64, 64, 3)
     assert pictures.float().std() > 0

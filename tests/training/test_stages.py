@@ -41,6 +41,9 @@ class Black:
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(latents), 8, 8, 3, dtype=torch.uint8)
 
+    def leave(self) -> None:
+        """Nothing to move."""
+
     def close(self) -> None:
         """Nothing to close."""
 

@@ -180,6 +180,9 @@ class NoDecoder:
         """Never called, since ``sample=none``."""
         raise AssertionError(latents.shape)
 
+    def leave(self) -> None:
+        """Nothing to move."""
+
     def close(self) -> None:
         """Nothing to close."""
 

@@ -11,6 +11,7 @@ from lora_foundry.memory.predict import curve_of
 
 if TYPE_CHECKING:
     from lora_foundry.config import JobConfig
+    from lora_foundry.memory.libraries import Beside
 
 MOST_RANK, MOST_RESOLUTION, MOST_BATCH = 1024, 4096, 4096
 _LOW_RANK, _HIGH_RANK = 4, 16
@@ -36,8 +37,8 @@ class Most:
     members: int
 
 
-def most_that_fits(config: JobConfig, budget: int, *, checkpointing: bool, context: int) -> Most:
-    """What fits into ``budget`` bytes, of which ``context`` are no tensors.
+def most_that_fits(config: JobConfig, budget: int, *, checkpointing: bool, beside: Beside) -> Most:
+    """What fits into ``budget`` bytes, with what the process takes ``beside`` its tensors.
 
     Raises:
         lora_foundry.models.protocol.BaseError: When the base's configs are missing.
@@ -50,23 +51,23 @@ def most_that_fits(config: JobConfig, budget: int, *, checkpointing: bool, conte
     stride = config.model.stride
 
     def total(cells: int) -> int:
-        return curve_of(_at(config, cells * stride)).needs(batch, [optimizer], context).total
+        return curve_of(_at(config, cells * stride)).needs(batch, [optimizer], beside).total
 
     asked = max(1, config.data.resolution // stride)
     return Most(
         checkpointing=checkpointing,
-        batch=min(MOST_BATCH, curve.most_rows(budget, [optimizer], context)),
-        rank=_most_rank(config, budget, context),
+        batch=min(MOST_BATCH, curve.most_rows(budget, [optimizer], beside)),
+        rank=_most_rank(config, budget, beside),
         resolution=stride * largest_within(budget, total, asked, MOST_RESOLUTION // stride),
-        members=curve.most_members(budget, batch, optimizer, context),
+        members=curve.most_members(budget, batch, optimizer, beside),
     )
 
 
-def _most_rank(config: JobConfig, budget: int, context: int) -> int:
+def _most_rank(config: JobConfig, budget: int, beside: Beside) -> int:
     """Everything about a rank is a straight line, so two traces tell of all."""
     optimizer, batch = config.optimizer, config.data.batch_size
     curves = [curve_of(_ranked(config, rank)) for rank in (_LOW_RANK, _HIGH_RANK)]
-    low, high = (curve.needs(batch, [optimizer], context).total for curve in curves)
+    low, high = (curve.needs(batch, [optimizer], beside).total for curve in curves)
     most = _LOW_RANK + (budget - low) * (_HIGH_RANK - _LOW_RANK) // (high - low)
     return max(0, min(MOST_RANK, most))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lora_foundry.memory.predict import GPU_CONTEXT
+from lora_foundry.memory.libraries import GPU_CONTEXT
 from lora_foundry.memory.watch import GIB, Watch
 
 # Of a card, left beside what all its processes may take: what others took since, and what drivers of Windows and WSL2

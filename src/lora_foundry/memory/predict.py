@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_foundry.config.files import write_json
+from lora_foundry.memory.attention import Attention, attention_of
+from lora_foundry.memory.libraries import NOTHING, Beside
 from lora_foundry.memory.scratch import Spot, lines
 from lora_foundry.models.opening import open_sizes
 from lora_foundry.training.optimizers import optimizer_choice
@@ -29,10 +31,9 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 TRACED_ROWS = (1, 2)
-CPU_PROGRAM = int(0.75 * GIB)  # torch, Lightning and diffusers, imported
-GPU_CONTEXT = int(0.75 * GIB)  # of CUDA and its libraries in one process: 757 MiB on an H100 (bench.device)
-_FORMAT = 4  # of kept traces; part of every key
+_FORMAT = 5  # of kept traces; part of every key
 _ADAPTER_BYTES = {"64-true": 8}
+_COPY_BYTES = 2  # of a number; a base that is not the adapters' dtype has 16 bits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,15 +45,21 @@ class Needs:
         adapters: The members' weights.
         gradients: The members' gradients.
         optimizer: The members' optimizer states.
+        copies: The members' weights in the base's dtype, where that is another.
         activations: What one forward pass keeps for its backward pass, and works with; on a CPU, what kernels do too.
-        context: What the program and the device's libraries take besides tensors.
+        workspaces: What a card's libraries take that counts as tensors.
+        kept: What a card's allocator keeps between the blocks in use.
+        context: What the program and the device's libraries take besides.
     """
 
     weights: int
     adapters: int
     gradients: int
     optimizer: int
+    copies: int
     activations: int
+    workspaces: int = 0
+    kept: int = 0
     context: int = 0
 
     @property
@@ -62,13 +69,18 @@ class Needs:
 
     @property
     def tensors(self) -> int:
-        """Bytes of tensors: what ``torch.cuda.max_memory_allocated`` reports."""
-        return self.weights + self.stays + self.activations
+        """Bytes of the training's own tensors."""
+        return self.weights + self.stays + self.copies + self.activations
+
+    @property
+    def allocated(self) -> int:
+        """What ``torch.cuda.max_memory_allocated`` reports."""
+        return self.tensors + self.workspaces
 
     @property
     def total(self) -> int:
         """Everything."""
-        return self.tensors + self.context
+        return self.allocated + self.kept + self.context
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +91,8 @@ class Curve:
         weights: Bytes of the base.
         floats: Numbers of one adapter.
         adapter_bytes: Bytes of one number of an adapter.
-        fixed: Activation bytes of a step of no rows.
+        copy: Bytes of a member's copies in the base's dtype; 0 where that is the adapter's own.
+        fixed: Activation bytes of a step of no rows, with one member's copy.
         row: Activation bytes of each row.
         ops: Kernels of a step of no rows, forward and backward.
         ops_row: Kernels that each row adds.
@@ -91,6 +104,7 @@ class Curve:
     weights: int
     floats: int
     adapter_bytes: int
+    copy: int
     fixed: int
     row: int
     ops: int
@@ -100,68 +114,113 @@ class Curve:
     spots: tuple[Spot, ...] = ()
 
     def needs(
-        self, rows: int, optimizers: Sequence[OptimizerConfig], context: int = 0, *, cpu_threads: int | None = None
+        self,
+        rows: int,
+        optimizers: Sequence[OptimizerConfig],
+        beside: Beside = NOTHING,
+        *,
+        cpu_threads: int | None = None,
     ) -> Needs:
         """A pack of ``len(optimizers)`` members whose forward takes ``rows`` rows.
 
         Args:
             rows: Of all members together.
             optimizers: Their settings, one a member.
-            context: Bytes that are no tensors.
+            beside: What the process takes beside its tensors.
             cpu_threads: Of torch where it trains on a CPU, whose kernels allocate for themselves; null for a GPU.
         """
         one = self.floats * self.adapter_bytes
+        activations = max(self.fixed + self.row * rows, self.inside_kernels(rows, cpu_threads))
         return Needs(
             weights=self.weights,
             adapters=one * len(optimizers),
             gradients=one * len(optimizers),
             optimizer=int(sum(one * optimizer_choice(each.name).state_copies(each) for each in optimizers)),
-            activations=max(self.fixed + self.row * rows, self.inside_kernels(rows, cpu_threads)),
-            context=context,
+            copies=self.copy * max(0, len(optimizers) - 1),  # the trace has had one
+            activations=activations,
+            workspaces=beside.workspaces,
+            kept=int(activations * beside.kept_share),
+            context=beside.context,
         )
 
     def inside_kernels(self, rows: int, cpu_threads: int | None) -> int:
         """Bytes beyond what stays while a CPU kernel of the step has scratch memory of its own; 0 for a GPU (null)."""
         return max((spot.peak(rows, cpu_threads) for spot in self.spots), default=0) if cpu_threads and rows else 0
 
-    def most_rows(self, budget: int, optimizers: Sequence[OptimizerConfig], context: int = 0) -> int:
+    def most_rows(self, budget: int, optimizers: Sequence[OptimizerConfig], beside: Beside = NOTHING) -> int:
         """Most rows of a forward that stay within ``budget`` bytes; 0 where not even one does."""
-        spare = budget - self.needs(0, optimizers, context).total
-        return max(0, spare // self.row)
+        spare = budget - self.needs(0, optimizers, beside).total
+        return max(0, int(spare / (self.row * (1.0 + beside.kept_share))))
 
-    def most_members(self, budget: int, rows_each: int, optimizer: OptimizerConfig, context: int = 0) -> int:
+    def most_members(self, budget: int, rows_each: int, optimizer: OptimizerConfig, beside: Beside = NOTHING) -> int:
         """Most members of ``rows_each`` rows that train in one forward within ``budget`` bytes."""
-        alone = self.needs(rows_each, [optimizer], context).total
-        both = self.needs(2 * rows_each, [optimizer] * 2, context).total
+        alone = self.needs(rows_each, [optimizer], beside).total
+        both = self.needs(2 * rows_each, [optimizer] * 2, beside).total
         return max(0, 1 + (budget - alone) // (both - alone)) if budget >= alone else 0
 
 
-def predict(config: JobConfig, *, members: int = 1, context: int = 0) -> Needs:
-    """What a pack of ``members`` jobs like ``config`` takes, all rows in one forward.
+def together(
+    curves: Sequence[Curve], configs: Sequence[JobConfig], beside: Beside = NOTHING, cpu_threads: int | None = None
+) -> Needs:
+    """What a pack of jobs takes whose adapters differ, all rows in one forward.
+
+    Args:
+        curves: Of each of ``configs``.
+        configs: Of its members.
+        beside: What the process takes beside its tensors.
+        cpu_threads: See :meth:`Curve.needs`.
+    """
+    each = [curve.needs(0, [config.optimizer]) for curve, config in zip(curves, configs, strict=True)]
+    rows = sum(config.data.batch_size for config in configs)
+    own = sum(curve.row * config.data.batch_size for curve, config in zip(curves, configs, strict=True))
+    copies = [curve.copy for curve in curves]
+    activations = max(
+        max(curve.fixed for curve in curves) + own, *(curve.inside_kernels(rows, cpu_threads) for curve in curves)
+    )
+    return Needs(
+        weights=max(needs.weights for needs in each),
+        adapters=sum(needs.adapters for needs in each),
+        gradients=sum(needs.gradients for needs in each),
+        optimizer=sum(needs.optimizer for needs in each),
+        copies=sum(copies) - max(copies),
+        activations=activations,
+        workspaces=beside.workspaces,
+        kept=int(activations * beside.kept_share),
+        context=beside.context,
+    )
+
+
+def predict(config: JobConfig, *, members: int = 1, beside: Beside = NOTHING) -> Needs:
+    """What a pack of ``members`` jobs like ``config`` takes, all rows in one forward, on a card of today.
 
     Raises:
         lora_foundry.models.protocol.BaseError: When the base's configs are missing.
         ValueError: When a target is not in the base.
     """
     curve = curve_of(config)
-    return curve.needs(members * config.data.batch_size, [config.optimizer] * members, context)
+    return curve.needs(members * config.data.batch_size, [config.optimizer] * members, beside)
 
 
-def curve_of(config: JobConfig) -> Curve:
+def curve_of(config: JobConfig, attention: Attention | None = None) -> Curve:
     """The curve of ``config``'s kind of step, from the cache or traced now (seconds).
+
+    Args:
+        config: One of its jobs.
+        attention: What computes it where the job trains; null is what a card of today has.
 
     Raises:
         lora_foundry.models.protocol.BaseError: When the base's configs are missing.
         ValueError: When a target is not in the base.
     """
     sizes = open_sizes(config.model)
-    path = _path(config, sizes)
+    attention = attention or attention_of(config.trainer.precision, card=True)
+    path = _path(config, sizes, attention)
     known = _read(path)
     if known is not None:
         return known
     from lora_foundry.memory.trace import trace_step  # a kept trace is served without torch
 
-    traced = trace_step(sizes, config, TRACED_ROWS)
+    traced = trace_step(sizes, config, TRACED_ROWS, attention)
     fixed, row = _line({rows: step.peak for rows, step in traced.steps.items()})
     ops, ops_row = _line({rows: step.ops for rows, step in traced.steps.items()})
     flops_fixed, flops_row = _line({rows: step.flops for rows, step in traced.steps.items()})
@@ -169,6 +228,7 @@ def curve_of(config: JobConfig) -> Curve:
         weights=traced.weights,
         floats=traced.floats,
         adapter_bytes=_ADAPTER_BYTES.get(config.trainer.precision, 4),
+        copy=_COPY_BYTES * traced.copied,
         fixed=fixed,
         row=row,
         ops=ops,
@@ -188,12 +248,12 @@ def _line(values: Mapping[int, int]) -> tuple[int, int]:
     return low - few * slope, slope
 
 
-def is_known(config: JobConfig) -> bool:
+def is_known(config: JobConfig, attention: Attention | None = None) -> bool:
     """Whether :func:`curve_of` answers at once."""
-    return _read(_path(config, open_sizes(config.model))) is not None
+    return _read(_path(config, open_sizes(config.model), attention)) is not None
 
 
-def _path(config: JobConfig, sizes: BaseSizes) -> Path:
+def _path(config: JobConfig, sizes: BaseSizes, attention: Attention | None = None) -> Path:
     """Where the trace is kept: named by everything that decides it."""
     decides = {
         "format": _FORMAT,
@@ -205,6 +265,7 @@ def _path(config: JobConfig, sizes: BaseSizes) -> Path:
         "dropout": config.lora.dropout > 0,
         "resolution": config.data.resolution,
         "precision": config.trainer.precision,
+        "attention": attention or attention_of(config.trainer.precision, card=True),
         "checkpointing": config.trainer.gradient_checkpointing,
         "versions": [version(name) for name in ("torch", "diffusers", "peft")],
     }

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lora_foundry.memory.attention import attention_of
+from lora_foundry.memory.libraries import CPU, on_card
 from lora_foundry.memory.predict import curve_of, is_known
 from lora_foundry.wire.fields import Form, Loose
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 _FILE = "errors.jsonl"
 _LAST = 21  # records that a correction is taken from
 _LEAST = 3  # below that nothing is corrected
-_FORMAT = 2  # raised where what is predicted, or what is held against it, becomes another thing
+_FORMAT = 3  # raised where what is predicted, or what is held against it, becomes another thing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +71,7 @@ def note_error(  # what is known of a run
     beside: int,
     device: str,
     cpu_threads: int | None = None,
+    capability: tuple[int, ...] | None = None,
 ) -> int | None:
     """Record what a pack's steps really took beside what was predicted for one.
 
@@ -78,17 +81,20 @@ def note_error(  # what is known of a run
         measured: Bytes at the peak of its steps: what is done between them was not predicted with them.
         beside: Bytes of it that were there before; where there are any, the base's weights are among them.
         device: Name of the device.
-        cpu_threads: Of torch where that is a CPU.
+        cpu_threads: Of torch where that is a CPU; null for a card.
+        capability: Compute capability of the card, where it is one of NVIDIA's.
 
     Returns:
         The predicted bytes at the peak, or None where nothing was predicted for this kind of step.
     """
     largest = max(configs, key=lambda config: config.lora.rank)
-    if not is_known(largest):
+    card = cpu_threads is None
+    attention = attention_of(largest.trainer.precision, card=card, capability=capability)
+    if not is_known(largest, attention):
         return None
     optimizers = [config.optimizer for config in configs]
-    needs = curve_of(largest).needs(rows, optimizers, cpu_threads=cpu_threads)
-    predicted = needs.tensors - (needs.weights if beside else 0)
+    needs = curve_of(largest, attention).needs(rows, optimizers, on_card() if card else CPU, cpu_threads=cpu_threads)
+    predicted = needs.allocated - (needs.weights if beside else 0)
     noted = NotedError(
         t=time.time(),
         base=largest.model.name,

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lora_foundry.memory.fits import MOST_BATCH, MOST_RANK, MOST_RESOLUTION, Most, most_that_fits
-from lora_foundry.memory.predict import GIB, GPU_CONTEXT, is_known, predict
+from lora_foundry.memory.libraries import on_card
+from lora_foundry.memory.predict import GIB, is_known, predict
 from lora_foundry.memory.record import correction
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Row(Protocol):
 def print_needs(points: Sequence[Row], members: int, console: Console | None = None) -> None:
     """A row a point: its peak in GiB, and what it is made of."""
     console = console or Console()
-    heads = ["base", "adapter" if members == 1 else "adapters", "gradients", "optimizer", "activations"]
+    beside = on_card()
+    heads = ["base", "adapter" if members == 1 else "adapters", "gradients", "optimizer", "activations", "on a card"]
     table = Table(title=_title(points, members), title_justify="left", title_style="bold", box=None, pad_edge=False)
     keys = _swept(points)
     for key in keys:
@@ -56,8 +58,9 @@ def print_needs(points: Sequence[Row], members: int, console: Console | None = N
     with _patience(console, points) as tell:
         for point in points:
             tell(point)
-            needs = predict(point.config, members=members)
-            parts = (needs.weights, needs.adapters, needs.gradients, needs.optimizer, needs.activations)
+            needs = predict(point.config, members=members, beside=beside)
+            worked_with = needs.copies + needs.activations
+            parts = (needs.weights, needs.adapters, needs.gradients, needs.optimizer, worked_with, needs.total)
             table.add_row(*_values(point, keys), _gib(needs.tensors), *map(_gib, parts))
     console.print(table)
     told = correction(points[0].config, "cpu")
@@ -73,8 +76,9 @@ def print_needs(points: Sequence[Row], members: int, console: Console | None = N
             style="dim",
         )
     console.print(
-        f"Tensors of a step, in GiB. On a GPU add its context (about {GPU_CONTEXT / GIB:g} GiB a process) and what "
-        "the allocator keeps in reserve; on a CPU the program itself (about 0.7 GiB).",
+        f"Tensors of a step, in GiB. A process on a card takes {beside.workspaces / GIB:.2f} GiB of workspaces and "
+        f"{beside.context / GIB:.2f} of CUDA more, and {beside.kept_share:.0%} of the activations that its allocator "
+        "keeps; on a CPU it is the program itself (about 0.7 GiB).",
         style="dim",
     )
 
@@ -83,7 +87,8 @@ def print_fits(points: Sequence[Row], card_gib: float, console: Console | None =
     """Two rows a point, without and with gradient checkpointing: the most that fits ``card_gib``."""
     console = console or Console()
     budget = int(card_gib * GIB)
-    context = f"{GPU_CONTEXT / GIB:g} GiB of it is the GPU's context"
+    beside = on_card()
+    context = f"{(beside.context + beside.workspaces) / GIB:.2f} GiB of it is CUDA's and its libraries'"
     title = f"What fits {card_gib:g} GiB, one value raised at a time ({context})"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     keys = _swept(points)
@@ -96,7 +101,7 @@ def print_fits(points: Sequence[Row], card_gib: float, console: Console | None =
         for point in points:
             for checkpointing in (False, True):
                 tell(point)
-                most = most_that_fits(point.config, budget, checkpointing=checkpointing, context=GPU_CONTEXT)
+                most = most_that_fits(point.config, budget, checkpointing=checkpointing, beside=beside)
                 table.add_row(*_values(point, keys), "on" if checkpointing else "off", *_most(most))
                 told.extend(_most(most))
     console.print(table)

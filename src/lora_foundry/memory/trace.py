@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lora_foundry.lora.dropout import DropoutKey
 from lora_foundry.lora.inject import inject
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lora_foundry.config import JobConfig
+    from lora_foundry.memory.attention import Attention
     from lora_foundry.models.protocol import Base, BaseSizes
 
 GRAIN = 512  # bytes that CUDA's caching allocator rounds every allocation to
@@ -47,11 +49,14 @@ class Traced:
     Attributes:
         weights: Bytes of the base.
         floats: Numbers that the adapter has.
+        copied: How many of them lie in linear layers, whose copies in the base's dtype are a member's; those of
+            convolutions are a row's.
         steps: Rows of a step to what it took.
     """
 
     weights: int
     floats: int
+    copied: int
     steps: dict[int, TracedStep]
 
 
@@ -72,8 +77,15 @@ class TracedStep:
     spots: Spots
 
 
-def trace_step(sizes: BaseSizes, config: JobConfig, rows: Sequence[int]) -> Traced:
+def trace_step(sizes: BaseSizes, config: JobConfig, rows: Sequence[int], attention: Attention = "fused") -> Traced:
     """Trace a step of ``config``'s adapter, once for each number of ``rows``.
+
+    Args:
+        sizes: Of the base.
+        config: The adapter's.
+        rows: Of the steps.
+        attention: What computes it. Fused kernels keep what the CPU's does: queries, keys, values, the result and a
+            number for each query.
 
     Raises:
         ValueError: When a layer that ``lora.target_modules`` names is not in the base.
@@ -86,12 +98,13 @@ def trace_step(sizes: BaseSizes, config: JobConfig, rows: Sequence[int]) -> Trac
         denoiser.set_gradient_checkpointing(enabled=config.trainer.gradient_checkpointing)
         member = placeholder(config)
         inject(denoiser.components, member.name, adapter_spec(member, denoiser))
-        with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        kernels = [SDPBackend.MATH] if attention == "scores" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
+        with FakeTensorMode(allow_non_fake_inputs=True) as fake, sdpa_kernel(kernels):
             pack = Pack(Denoising(denoiser), [member], injected=True)
             held = [fake.fake_tensor_converter.from_real_tensor(fake, tensor) for tensor in _tensors(denoiser)]
             steps = {count: _step(pack, sizes, count, [*held, *_adapters(pack)]) for count in rows}
         weights = sum(_rounded(tensor.nbytes) for tensor in held)
-        return Traced(weights=weights, floats=pack.bank.weights.shape[1], steps=steps)
+        return Traced(weights=weights, floats=pack.bank.weights.shape[1], copied=_copied(pack), steps=steps)
     finally:
         if collecting:
             gc.enable()
@@ -154,6 +167,13 @@ def _tensors(base: Base) -> list[Tensor]:
     networks = base.components.values()
     named = [one for network in networks for one in (*network.named_parameters(), *network.named_buffers())]
     return [tensor for name, tensor in named if ".lora_" not in name]
+
+
+def _copied(pack: Pack) -> int:
+    if pack.dtypes.base == pack.dtypes.adapter:
+        return 0
+    linear = [span for span in pack.bank.spans if all(len(shape) == 2 for shape in span.shapes.values())]
+    return sum(span.end - span.start for span in linear)
 
 
 def _adapters(pack: Pack) -> list[Tensor]:

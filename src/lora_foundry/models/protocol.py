@@ -69,6 +69,9 @@ class Decoder(Protocol):
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [N, C, h, w] to pictures [N, H, W, 3], uint8 on the CPU."""
 
+    def leave(self) -> None:
+        """Make room on the device: the weights wait on the host for a later :meth:`decode`."""
+
     def close(self) -> None:
         """Let go of the weights; a later :meth:`decode` reads them again."""
 

@@ -25,7 +25,7 @@ from lora_foundry.training.job_config import read_config
 from lora_foundry.training.member import Member, Provenance
 from lora_foundry.training.pack import StoppedError, never
 from lora_foundry.training.precision import DTYPES, cannot_repeat, exact
-from lora_foundry.training.shortage import in_fewer_rows
+from lora_foundry.training.shortage import give_back, in_fewer_rows
 from lora_foundry.training.sink import warn, warn_all
 from lora_foundry.wire.events import LogEvent, StateEvent
 
@@ -197,6 +197,7 @@ class _Patient:
         self._encoder = encoder
         self._stop = stop
         self._device = device
+        self._used = False
         self.fingerprint: str = encoder.fingerprint
 
     def encode(self, batch: Any) -> Any:  # noqa: ANN401
@@ -217,9 +218,12 @@ class _Patient:
     def _part(self, batch: Any) -> Any:  # noqa: ANN401
         if self._stop():
             raise StoppedError
+        self._used = True
         with exact():  # what is encoded is kept for every device and precision
             return self._encoder.encode(batch)
 
     def close(self) -> None:
-        """Let the weights go."""
+        """Let the weights go, and their share of the device."""
         self._encoder.close()
+        if self._used:
+            give_back(self._device)

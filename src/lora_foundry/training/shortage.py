@@ -63,8 +63,13 @@ def is_out_of_memory(error: BaseException, device: torch.device | None = None) -
 
 
 def let_go(device: torch.device) -> None:
-    """Return what was freed: to the GPU's other users, or to the operating system."""
+    """Return what was freed, and what nothing refers to but itself."""
     gc.collect()
+    give_back(device)
+
+
+def give_back(device: torch.device) -> None:
+    """Return what was freed: to the GPU's other users, or to the operating system."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     else:

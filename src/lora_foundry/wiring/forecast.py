@@ -23,7 +23,7 @@ class TracedForecast:
     """Implements :class:`lora_foundry.launch.plan.budget.Forecast`; what earlier runs were off by corrects it."""
 
     def __init__(self) -> None:
-        self._curves: dict[JobConfig, Curve | None] = {}  # a plan asks for the same jobs again and again
+        self._curves: dict[tuple[JobConfig, str], Curve | None] = {}  # a plan asks for the same jobs again and again
         self._factors: dict[tuple[str, str], float] = {}
         self._paces: Paces | None = None
         self._rates: dict[object, Rate] = {}
@@ -31,23 +31,17 @@ class TracedForecast:
 
     def bytes_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> int | None:
         """See the protocol."""
-        from lora_foundry.memory.predict import CPU_PROGRAM, GPU_CONTEXT
+        from lora_foundry.memory.libraries import CPU, on_card
+        from lora_foundry.memory.predict import together
 
         on_cpu = slot.device == "cpu"
-        threads = (slot.threads or cores()) if on_cpu else None
-        rows = rows_of(configs)
-        weights = stays = fixed = activations = kernels = 0
-        for config in configs:
-            curve = self._curve(config, trace=trace)
-            if curve is None:
-                return None
-            weights, fixed = max(weights, curve.weights), max(fixed, curve.fixed)
-            stays += curve.needs(0, [config.optimizer]).stays
-            activations += curve.row * config.data.batch_size
-            kernels = max(kernels, curve.inside_kernels(rows, threads))
+        curves = [self._curve(config, slot, trace=trace) for config in configs]
+        known = [curve for curve in curves if curve is not None]
+        if len(known) < len(configs):
+            return None
+        needs = together(known, configs, CPU if on_cpu else on_card(), (slot.threads or cores()) if on_cpu else None)
         factor = self._factor(configs[0], slot.model) if corrected else 1.0
-        tensors = weights + stays + max(fixed + activations, kernels)
-        return int(tensors * factor) + (CPU_PROGRAM if on_cpu else GPU_CONTEXT)
+        return needs.total + int(needs.allocated * (factor - 1.0))
 
     def step_s(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool) -> tuple[float, Basis] | None:
         """See the protocol: measured, or carried over from what was, or estimated from the base's operations."""
@@ -65,7 +59,7 @@ class TracedForecast:
         from lora_foundry.memory.pace import rate_of, seconds_of_step
 
         config = configs[0]
-        curve = self._curve(config, trace=True)
+        curve = self._curve(config, slot, trace=True)
         if curve is None:
             return None
         key = slot.model, slot.threads, config.trainer.precision
@@ -87,16 +81,20 @@ class TracedForecast:
             self._images[key] = trained_on(data)
         return total_steps(config, self._images[key]) if self._images[key] else None
 
-    def _curve(self, config: JobConfig, *, trace: bool) -> Curve | None:
+    def _curve(self, config: JobConfig, slot: Slot, *, trace: bool) -> Curve | None:
+        from lora_foundry.memory.attention import attention_of
         from lora_foundry.memory.predict import curve_of, is_known
         from lora_foundry.models.protocol import BaseError
 
-        if config not in self._curves:
+        precision = config.trainer.precision
+        attention = attention_of(precision, card=slot.device != "cpu", capability=slot.capability)
+        key = config, attention
+        if key not in self._curves:
             try:
-                self._curves[config] = curve_of(config) if trace or is_known(config) else None
+                self._curves[key] = curve_of(config, attention) if trace or is_known(config, attention) else None
             except (BaseError, ValueError):
-                self._curves[config] = None  # the worker says what is wrong with this base
-        return self._curves[config]
+                self._curves[key] = None  # the worker says what is wrong with this base
+        return self._curves[key]
 
     def _factor(self, config: JobConfig, model: str) -> float:
         """What earlier runs took more than predicted; less is no reason to take more."""

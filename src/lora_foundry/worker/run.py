@@ -229,15 +229,17 @@ class _PackRun:
             return  # nothing is known of its steps, or they were cut on the way, which no prediction was made for
         rows = rows_of(member.config for member in members)
         self._spool.emit(LogEvent(level="info", message="noting what memory was taken"))
-        configs = [member.config for member in members]
+        configs, device = [member.config for member in members], self._bases.device
+        on_cpu = device.type == "cpu"
         try:
             predicted = note_error(
                 configs,
                 rows,
                 measured=measured,
                 beside=peaks.beside,
-                device=device_name(self._bases.device),
-                cpu_threads=torch.get_num_threads() if self._bases.device.type == "cpu" else None,
+                device=device_name(device),
+                cpu_threads=torch.get_num_threads() if on_cpu else None,
+                capability=None if on_cpu or torch.version.hip else torch.cuda.get_device_capability(device),
             )
         except OSError as error:
             _log.warning("what the prediction was off by was not kept: %s", error)

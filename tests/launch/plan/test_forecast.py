@@ -14,7 +14,8 @@ from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.plan.budget import budget_for
 from lora_foundry.launch.plan.packing import make_plan
 from lora_foundry.memory import predict
-from lora_foundry.memory.predict import GPU_CONTEXT, Curve, curve_of
+from lora_foundry.memory.libraries import on_card
+from lora_foundry.memory.predict import Curve, curve_of, together
 from lora_foundry.models.opening import open_sizes
 from lora_foundry.wiring.forecast import TracedForecast
 from tests.config.chosen import optimizer
@@ -51,10 +52,9 @@ def test_a_pack_on_a_cpu_takes_what_its_kernels_take_too(traces: Path, precision
 def test_a_card_has_no_such_kernels(traces: Path) -> None:
     config = _config(traces, "trainer.precision=bf16-mixed")
     alone, pack = (_bytes([config] * members, CARD) for members in (1, 3))
-    curve = curve_of(config)
-    assert (
-        pack - alone == curve.needs(12, [optimizer("adamw")] * 3).tensors - curve.needs(4, [optimizer("adamw")]).tensors
-    )
+    curve, card = curve_of(config), on_card()
+    needs = [curve.needs(4 * n, [optimizer("adamw")] * n, card).total for n in (1, 3)]
+    assert pack - alone == needs[1] - needs[0]
 
 
 @pytest.mark.slow
@@ -63,7 +63,10 @@ def test_members_of_several_ranks_share_the_base(traces: Path) -> None:
     one, other = curve_of(small), curve_of(large)
     rows = (one.row + other.row) * 4 + max(one.fixed, other.fixed)
     stays = one.needs(0, [optimizer("adamw")]).stays + other.needs(0, [optimizer("adamw")]).stays
-    assert _bytes([small, large], CARD) == one.weights + stays + rows + GPU_CONTEXT
+    card = on_card()
+    beside = card.context + card.workspaces + int(rows * card.kept_share)
+    assert _bytes([small, large], CARD) == one.weights + stays + rows + beside
+    assert together([one, one], [small, small], card) == one.needs(8, [optimizer("adamw")] * 2, card)
 
 
 def test_what_drawing_took_in_earlier_runs_makes_no_three_packs_of_one(tmp_path: Path) -> None:
@@ -74,6 +77,7 @@ def test_what_drawing_took_in_earlier_runs_makes_no_three_packs_of_one(tmp_path:
         weights=1719110144,
         floats=1594368,
         adapter_bytes=4,
+        copy=3188736,
         fixed=2869760,
         row=826373632,
         ops=2948,

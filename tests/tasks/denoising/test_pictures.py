@@ -38,6 +38,9 @@ class ShowLatents:
     def decode(self, latents: Tensor) -> Tensor:
         return latents[:, :3].permute(0, 2, 3, 1).clone()
 
+    def leave(self) -> None:
+        """Nothing to move."""
+
     def close(self) -> None:
         """Nothing to close."""
 
@@ -95,6 +98,58 @@ def test_a_base_in_fp16_draws_what_it_draws_in_fp32(tmp_path: Path) -> None:
         drawn.append(_by_label(Painter(pack, pack.task.denoiser, ShowLatents()).draw(pack.members)["a"]))
     for label, pixels in drawn[0].items():
         assert float((pixels - drawn[1][label]).norm() / drawn[1][label].norm()) < 2e-2
+
+
+class Small(ShowLatents):
+    """Has room for one picture."""
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+        self.left = 0
+
+    def decode(self, latents: Tensor) -> Tensor:
+        self.taken.append(len(latents))
+        if len(latents) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().decode(latents)
+
+    def leave(self) -> None:
+        self.left += 1
+
+
+def test_a_decoder_that_runs_short_takes_pictures_one_by_one_and_nothing_is_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    denoise = SdDenoiser.denoise
+
+    def counted(self: SdDenoiser, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        rows.append(len(noisy))
+        return denoise(self, noisy, timesteps, conditioning)
+
+    monkeypatch.setattr(SdDenoiser, "denoise", counted)
+    member = _member("a", tmp_path, "sample.prompts=[one,two,three]")
+    pack = Pack(make_task(torch.float32), [member])
+    small = Small()
+    drawn = _by_label(Painter(pack, pack.task.denoiser, small).draw(pack.members)["a"])
+    assert sum(rows) == 2 * (3 * 2) * 2  # steps x pictures x guidance, once
+    assert small.taken == [2, 1, 1, 1, 1, 1, 1]
+    assert small.left == 1
+    asked = _by_label(Painter(pack, pack.task.denoiser, ShowLatents()).draw(pack.members)["a"])
+    assert all(torch.equal(drawn[label], pixels) for label, pixels in asked.items())
+
+
+def test_a_decoder_that_fails_leaves_the_device_too(tmp_path: Path) -> None:
+    pack = Pack(make_task(torch.float32), [_member("a", tmp_path)])
+
+    class Broken(Small):
+        def decode(self, latents: Tensor) -> Tensor:
+            raise ValueError(f"{len(latents)} pictures too many")
+
+    broken = Broken()
+    with pytest.raises(ValueError, match="2 pictures too many"):
+        Painter(pack, pack.task.denoiser, broken).draw(pack.members)
+    assert broken.left == 1
 
 
 def test_the_base_is_drawn_once_and_serves_adapters_that_are_still_zero(

@@ -22,6 +22,7 @@ class Slot:
         visible: What CUDA_VISIBLE_DEVICES names the device by, where that is not its number.
         model: ``cpu``, or the card's name, which measurements are kept by.
         precision: What ``trainer.precision=auto`` is on it.
+        capability: Compute capability of one of NVIDIA's cards; null where it is not known.
         threads: Of the worker; null leaves it to torch.
         memory: Bytes that packs on it may take; null where it was not asked.
         most: Bytes that its worker may take at all, with what is left alone of ``memory``; null as there.
@@ -35,6 +36,7 @@ class Slot:
     visible: str | None = None
     model: str = "cpu"
     precision: Precision = "32-true"
+    capability: tuple[int, ...] | None = None
     threads: int | None = None
     memory: int | None = None
     most: int | None = None

@@ -15,7 +15,7 @@ from PIL import Image
 
 from lora_foundry.data.cache import device_name, digest_of, key_of
 from lora_foundry.lora.rows import RowPlan
-from lora_foundry.models.sampling import draw, rows_of_a_forward
+from lora_foundry.models.sampling import decoded, draw, pictures_at_once, rows_of_a_forward
 from lora_foundry.tasks.denoising.material import material_of
 from lora_foundry.tasks.protocol import Shown
 
@@ -60,6 +60,7 @@ class Painter:
         self._decoder = decoder
         self._base: dict[tuple[object, ...], list[Tensor]] = {}
         self._rows: int | None = None  # of a forward; fewer once memory ran out
+        self._at_once: int | None = None  # pictures that are decoded together; one once memory ran out
 
     def show(self, members: Sequence[Trainee]) -> dict[str, list[Shown]]:
         """Every picture of :meth:`draw` as a PNG file."""
@@ -92,13 +93,17 @@ class Painter:
         """The base's own pictures, from the cache where another pack has drawn them."""
         if member.cache is None:
             return self._paint([member], 0.0)[0]
-        rows = self._most_rows(member.config.data.resolution)
-        key = key_of({"kind": "base pictures", "rows": rows, **_decides(self._pack, self._denoiser, member)})
+        size = member.config.data.resolution
+        most = self._most_rows(size), self._most_at_once(size)
+        key = key_of({"kind": "base pictures", "rows": list(most), **_decides(self._pack, self._denoiser, member)})
         kept = member.cache.get(key)
         if kept is not None:
             return list(kept["pictures"])
         pictures = self._paint([member], 0.0)[0]
-        if rows == self._rows:  # else memory ran out, and kernels round differently at other row counts
+        if most == (
+            self._rows,
+            self._at_once,
+        ):  # else memory ran out, and kernels round differently
             try:
                 member.cache.put(key, {"pictures": torch.stack(pictures)})
             except OSError as error:  # nothing is lost but time: the next pack draws them again
@@ -107,6 +112,9 @@ class Painter:
 
     def _most_rows(self, size: int) -> int:
         return self._rows or rows_of_a_forward((size // self._decoder.pixels_per_cell) ** 2)
+
+    def _most_at_once(self, size: int) -> int:
+        return self._at_once or pictures_at_once(size)
 
     def _paint(self, group: Sequence[Trainee], scale: float) -> list[list[Tensor]]:
         first = group[0]
@@ -123,21 +131,30 @@ class Painter:
             with self._pack.wary(unless=rows == 1):
                 return draw(
                     self._denoiser,
-                    self._decoder,
                     conditioning=conditioning,
                     empty_conditioning=prompts.empty,
                     seeds=list(sample.seeds) * len(prompts.texts) * len(group),
                     steps=sample.steps,
                     guidance=sample.guidance,
-                    size=size,
+                    side=size // self._decoder.pixels_per_cell,
                     sampler=sample.sampler,
                     around=lambda pictures: self._around(pictures, group, each, scale),
                     denoise=self._denoise,
                     max_rows=rows,
                 )
 
-        pictures, self._rows = self._pack.in_fewer_rows(with_most, self._most_rows(size))
-        return [list(part) for part in pictures.split(each)]
+        latents, self._rows = self._pack.in_fewer_rows(with_most, self._most_rows(size))
+        return [list(part) for part in self._decoded(latents, size).split(each)]
+
+    def _decoded(self, latents: Tensor, size: int) -> Tensor:
+        """Pictures of ``latents``, which stay when memory runs out here; the decoder is on the device no longer."""
+        try:
+            pictures, self._at_once = self._pack.in_fewer_rows(
+                lambda most: decoded(self._decoder, latents, most), self._most_at_once(size)
+            )
+        finally:
+            self._decoder.leave()
+        return pictures
 
     def _denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         self._pack.end_if_stopped()

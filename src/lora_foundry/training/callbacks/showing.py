@@ -8,6 +8,7 @@ from lightning.pytorch import Callback
 
 from lora_foundry.config.besides import is_drawn
 from lora_foundry.config.files import write_all
+from lora_foundry.training.shortage import give_back
 from lora_foundry.training.sink import stage
 from lora_foundry.wire.events import ImageEvent, LogEvent
 
@@ -58,6 +59,7 @@ class Shows(Callback):
             return
         with self._pack.peaks.during("drawing"):
             made = self._showing.show(drawing)
+        give_back(self._pack.device)  # what the decoder took
         for name, shown in made.items():
             member = next(m for m in drawing if m.name == name)
             try:

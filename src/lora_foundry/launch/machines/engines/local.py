@@ -87,6 +87,7 @@ class LocalEngine:
                 visible=card.uuid,
                 model=card.name,
                 precision=precision_of(card),
+                capability=card.capability,
                 memory=self._part(room, share),
                 most=None if room is None else room // share,
                 lock=lock,

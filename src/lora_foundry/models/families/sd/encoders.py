@@ -20,12 +20,20 @@ class LazyModule:
         self._dtype = dtype
         self._device = device
         self._module: Any = None
+        self._away = False
 
     def module(self) -> Any:  # noqa: ANN401  # diffusers and transformers are untyped
-        """The module, read now unless it was before."""
+        """The module on its device, read now unless it was before."""
         if self._module is None:
-            self._module = self._load(self._dtype).to(self._device)
+            self._module, self._away = self._load(self._dtype), True
+        if self._away:
+            self._module, self._away = self._module.to(self._device), False
         return self._module
+
+    def leave(self) -> None:
+        """Have it wait on the host, where it need not be read again."""
+        if self._module is not None:
+            self._module, self._away = self._module.to("cpu"), True
 
     def place(self, tensor: Tensor) -> Tensor:
         """``tensor`` on the module's device in its dtype."""
@@ -93,6 +101,10 @@ class SdDecoder:
         pictures = vae.decode(unscaled).sample.float()
         bytes_ = ((pictures / 2 + 0.5).clamp(0, 1) * 255).round()
         return bytes_.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
+
+    def leave(self) -> None:
+        """Have the VAE wait on the host."""
+        self._vae.leave()
 
     def close(self) -> None:
         """Let go of the VAE."""
