@@ -2,7 +2,9 @@
 
 Other rooms use of it:
 
+- ``attention``: which kernels compute attention on a device;
 - ``ladder``: what gives way when memory runs out, and in which order;
+- ``libraries``: what a card's libraries take beside a training's own tensors;
 - ``limit``: ``memory.limit_gib`` on the CPU and on a GPU;
 - ``pace``: how long a step will take, before any was measured;
 - ``paces``: how long steps took;
