@@ -21,7 +21,7 @@ from lora_foundry.wire.events import MemoryEvent
 
 _MEMBERS = _BATCH = 4
 _LIMITS_GIB = (8.0, 4.5, 3.0, 2.4)
-_PICTURES = (1, 4, 8)
+_PICTURES = (1, 2, 4, 8)  # one or two are what drawing decodes at once
 
 
 def ladder(stage: Stage) -> None:
