@@ -13,7 +13,8 @@ import torch
 
 from lora_foundry.tasks.denoising import Denoising
 from lora_foundry.training import module
-from lora_foundry.training.callbacks import checkpointing, exporting
+from lora_foundry.training import peaks as module_of_peaks
+from lora_foundry.training.callbacks import checkpointing, exporting, showing
 from lora_foundry.training.peaks import Doing, Peaks
 from lora_foundry.training.validation import Validator
 from tests.training.fake_cuda import CARD, GIB, FakeCuda
@@ -72,6 +73,18 @@ def test_what_drawing_takes_of_a_host_is_not_said_of_a_step() -> None:
     assert peaks.highest_gib >= drawing / GIB
 
 
+def test_the_heap_is_trimmed_behind_what_is_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's heap keeps what is freed; a step that follows would begin at its height."""
+    trimmed: list[str] = []
+    monkeypatch.setattr(module_of_peaks, "trim_heap", lambda: trimmed.append(now))
+    now = "before"
+    told = Peaks(CPU)
+    for now in get_args(Doing):
+        with told.during(now):
+            pass
+    assert trimmed == ["before", *(doing for doing in get_args(Doing) if doing != "step")]
+
+
 def test_where_no_peak_can_be_begun_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(path: Path, text: str) -> None:
         raise PermissionError(13, f"{path}: no {text}")
@@ -102,6 +115,7 @@ def test_whatever_a_pack_does_has_a_peak_of_its_own(monkeypatch: pytest.MonkeyPa
         (checkpointing, "save_member"),
     ):
         monkeypatch.setattr(owner, name, spied(name, getattr(owner, name)))
+    monkeypatch.setattr(showing, "give_back", spied("give_back", showing.give_back))
     show = spied("show", lambda members: {member.name: [] for member in members})
     monkeypatch.setattr(Denoising, "shows", lambda *_: True)
     monkeypatch.setattr(Denoising, "showing", lambda *_: SimpleNamespace(show=show))
@@ -110,6 +124,7 @@ def test_whatever_a_pack_does_has_a_peak_of_its_own(monkeypatch: pytest.MonkeyPa
         "run_step": {"step"},
         "score": {"validation"},
         "show": {"drawing"},
+        "give_back": {None},
         "live_outputs": {"exporting"},
         "export": {"exporting"},
         "save_member": {"saving"},

@@ -12,7 +12,9 @@ from PIL import Image
 
 from lora_foundry.config.compose import compose_job
 from lora_foundry.config.length import total_steps
+from lora_foundry.training import preparing
 from lora_foundry.training.bases import Bases
+from lora_foundry.training.pack import never
 from lora_foundry.training.preparing import Checked, Encoders, check_jobs
 from lora_foundry.training.sink import ListSink
 from lora_foundry.wire.commands import PackedJob
@@ -113,3 +115,26 @@ def test_a_job_of_an_earlier_version_takes_each_image_once(check: Check, tmp_pat
     (new,), _ = check(())
     assert new.data.data_hash != one.data.data_hash
     assert compose_job("data=folder", "data.path=x").data.repeats == "auto"
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_an_encoders_share_of_the_device_is_given_back_once_it_is_done(
+    used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    class Encoder:
+        fingerprint = ""
+
+        def encode(self, batch: torch.Tensor) -> torch.Tensor:
+            return batch
+
+        def close(self) -> None:
+            told.append("closed")
+
+    monkeypatch.setattr(preparing, "give_back", lambda device: told.append(f"given back: {device}"))
+    patient = preparing._Patient(Encoder(), never, torch.device("cpu"))
+    if used:
+        patient.encode(torch.zeros(2, 1))
+    patient.close()
+    assert told == ["closed", *(["given back: cpu"] if used else [])]
