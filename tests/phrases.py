@@ -1,6 +1,7 @@
 """What the program says and tests of several files look for, once each."""
 
 ALLOWED_UP_TO = "allowed is up to"
+BESIDE_THE_STEPS = "Beside the steps: scoring at most"
 BUSY = "in use by another process"
 CARD_IS_GONE = "the card is gone"
 COPIES_INTO_NOTHING = "where there is nothing"

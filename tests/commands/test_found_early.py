@@ -19,7 +19,7 @@ from PIL import Image
 from lora_foundry.commands import resume
 from tests.commands.ran import Command, Ran
 from tests.launch.seeds import Seed, seeds
-from tests.phrases import NOT_STARTED, NOT_WRITABLE
+from tests.phrases import BESIDE_THE_STEPS, NOT_STARTED, NOT_WRITABLE
 from tests.root import PROJECT_ROOT
 
 LONG = "n" * 300
@@ -241,6 +241,6 @@ def test_a_plan_warns_of_what_its_data_will_be_warned_of(command: Command, tmp_p
     assert plan.code == 0, plan.err
     assert "warning: data.path: images count as often as their folder's name says (10_anna woman: 4 x 10)" in plan.out
     assert "warning: scheduler.warmup_steps=500 with 8 optimizer steps in all" in plan.out
-    assert "Beside the steps: scoring at most " in plan.out
+    assert BESIDE_THE_STEPS in plan.out
     quiet = command(*words, "trainer.epochs=1", "data.repeats=none")
     assert "warning" not in quiet.out

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.phrases import BESIDE_THE_STEPS
 from tests.root import PROJECT_ROOT
 
 
@@ -41,7 +42,7 @@ def test_a_row_a_combination(cache: str) -> None:
         assert total == pytest.approx(sum(parts), abs=0.03)
         assert on_card > total + 0.8  # CUDA, its libraries, and what the allocator keeps
     assert "Tensors of a step" in told.stdout
-    beside = [line for line in told.stdout.splitlines() if line.startswith("Beside the steps: scoring at most ")]
+    beside = [line for line in told.stdout.splitlines() if line.startswith(BESIDE_THE_STEPS)]
     assert 2 <= len(beside) <= 4, "the same for any rank but for the time"
     assert all(line.endswith(" in all.") for line in beside)
 
