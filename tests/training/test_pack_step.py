@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lora_foundry.data.order import SampleOrder
 from lora_foundry.lora.inject import inject
 from lora_foundry.tasks.denoising import Denoising
+from lora_foundry.training import pack_step
 from lora_foundry.training.batch import assemble
 from lora_foundry.training.pack import Pack, adapter_spec, never
 from lora_foundry.training.pack_step import member_losses, run_step
@@ -295,3 +297,31 @@ def test_another_error_is_raised(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         run_step(_pack(tmp_path, Spec("a", LONG), relief=Broken()))
+
+
+class _NoWaiting(TorchDispatchMode):
+    """Ends what reads a number from a device, for which its host has to wait: ``.item()``, ``bool()``, ``nonzero``."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        aten = torch.ops.aten
+        waits = {aten._local_scalar_dense, aten.is_nonzero, aten.nonzero, aten.equal}
+        assert func.overloadpacket not in waits, func
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.slow
+def test_a_step_waits_for_no_device_but_to_read_losses_and_norms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``tolist``, which a dispatch mode does not see on a CPU, is what reads those: once of each."""
+    said = ("lora.dropout=0.2", "lora.alpha=3x")
+    specs = [Spec("a", said), Spec("b", ("seed=2", "data.batch_size=1"))]
+    pack = Pack(make_task(), [make_member(spec, tmp_path, job) for job, spec in enumerate(specs)])
+    read, whole = [], torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: read.append(tuple(self.shape)) or whole(self))
+    batch = assemble(pack.task, pack.members, pack.bank, dtype=pack.dtypes.adapter)
+    read.clear()
+    monkeypatch.setattr(pack_step, "assemble", lambda *_, **__: batch)  # data is read on the CPU, where it lies
+    with _NoWaiting():
+        assert len(run_step(pack).stepped) == 2
+    assert read == [(2,), (2,)]
