@@ -11,6 +11,7 @@ from bench.device.stage import Stage
 from bench.toy import Shape, make_member, random_data
 from lora_foundry.config.compose import compose_job
 from lora_foundry.config.schema import Precision
+from lora_foundry.lora.dropout import Dropout, DropoutKey
 from lora_foundry.models.opening import open_base
 from lora_foundry.tasks.denoising import Denoising
 from lora_foundry.training.pack import Pack
@@ -24,6 +25,7 @@ _EXACT = 1e-9  # of whole trajectories in 64 bit: rounding is far below, a wrong
 _ACROSS = 1e-5
 _DROPOUT = "lora.dropout=0.1"
 _BITWISE = 1e-300
+_INPUTS = ((4096, 320), (77, 769), (640, 33, 31))
 _REPEATS = "trainer.deterministic=true"
 _CHECKPOINTING = "trainer.gradient_checkpointing=true"
 
@@ -53,6 +55,9 @@ def correctness(stage: Stage) -> None:
     compare("fp64, dropout: pack against solo", dropped, alone(card, "64-true", _DROPOUT), _EXACT)
     if not stage.small:
         compare("fp64, dropout: card against CPU", dropped, train(cpu, "64-true", _DROPOUT), _ACROSS)
+        differing = sum(int((one != other).sum()) for one, other in zip(masks(card), masks(cpu), strict=True))
+        stage.row(table, "inputs that dropout drops on one device alone", str(differing), "none")
+        stage.claim("dropout: masks of card and CPU", f"{differing} differ", "none", holds=differing == 0)
     coarse: tuple[Precision, ...] = ("32-true", "16-mixed", "bf16-mixed")
     for precision in coarse:
         here = train(card, precision)
@@ -87,6 +92,16 @@ def trained(
     adapters = {name: adapter.double().cpu() for name, adapter in adapters.items()}
     pack.close()
     return adapters
+
+
+def masks(device: torch.device) -> list[Tensor]:
+    """What some rows of two layers keep, drawn on ``device``; of an odd number of inputs, too. On the CPU."""
+    keys = [DropoutKey(seed=seed, ordinal=seed * 10**6, probability=0.1 + 0.2 * seed) for seed in range(4)]
+    drawn = Dropout(["down", "up"], device).begin(keys)
+    kept = [
+        drawn.keep(layer, torch.empty(len(keys), *rest, device=device)) for layer in ("down", "up") for rest in _INPUTS
+    ]
+    return [one.cpu() for one in kept]
 
 
 def apart(one: Adapters, other: Adapters) -> float:
