@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 TRACED_ROWS = (1, 2)
-_FORMAT = 5  # of kept traces; part of every key
+_FORMAT = 6  # of kept traces; part of every key
 _ADAPTER_BYTES = {"64-true": 8}
-_COPY_BYTES = 2  # of a number; a base that is not the adapters' dtype has 16 bits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +90,7 @@ class Curve:
         weights: Bytes of the base.
         floats: Numbers of one adapter.
         adapter_bytes: Bytes of one number of an adapter.
-        copy: Bytes of a member's copies in the base's dtype; 0 where that is the adapter's own.
+        copy: Bytes that each member beyond the first adds beside its rows.
         fixed: Activation bytes of a step of no rows, with one member's copy.
         row: Activation bytes of each row.
         ops: Kernels of a step of no rows, forward and backward.
@@ -99,6 +98,7 @@ class Curve:
         flops_fixed: Floating-point operations of a step of no rows.
         flops_row: Those of each row; what checkpointing computes again is in them.
         spots: Kernels that allocate for themselves on a CPU, where the step may peak.
+        row_more: Activation bytes that a row takes beyond ``row`` where several members train.
     """
 
     weights: int
@@ -112,6 +112,7 @@ class Curve:
     flops_fixed: int
     flops_row: int
     spots: tuple[Spot, ...] = ()
+    row_more: int = 0
 
     def needs(
         self,
@@ -130,7 +131,7 @@ class Curve:
             cpu_threads: Of torch where it trains on a CPU, whose kernels allocate for themselves; null for a GPU.
         """
         one = self.floats * self.adapter_bytes
-        activations = max(self.fixed + self.row * rows, self.inside_kernels(rows, cpu_threads))
+        activations = max(self.fixed + self.row_of(len(optimizers)) * rows, self.inside_kernels(rows, cpu_threads))
         return Needs(
             weights=self.weights,
             adapters=one * len(optimizers),
@@ -143,6 +144,10 @@ class Curve:
             context=beside.context,
         )
 
+    def row_of(self, members: int) -> int:
+        """Activation bytes of each row where so many members train."""
+        return self.row + (self.row_more if members > 1 else 0)
+
     def inside_kernels(self, rows: int, cpu_threads: int | None) -> int:
         """Bytes beyond what stays while a CPU kernel of the step has scratch memory of its own; 0 for a GPU (null)."""
         return max((spot.peak(rows, cpu_threads) for spot in self.spots), default=0) if cpu_threads and rows else 0
@@ -150,13 +155,14 @@ class Curve:
     def most_rows(self, budget: int, optimizers: Sequence[OptimizerConfig], beside: Beside = NOTHING) -> int:
         """Most rows of a forward that stay within ``budget`` bytes; 0 where not even one does."""
         spare = budget - self.needs(0, optimizers, beside).total
-        return max(0, int(spare / (self.row * (1.0 + beside.kept_share))))
+        return max(0, int(spare / (self.row_of(len(optimizers)) * (1.0 + beside.kept_share))))
 
     def most_members(self, budget: int, rows_each: int, optimizer: OptimizerConfig, beside: Beside = NOTHING) -> int:
         """Most members of ``rows_each`` rows that train in one forward within ``budget`` bytes."""
-        alone = self.needs(rows_each, [optimizer], beside).total
-        both = self.needs(2 * rows_each, [optimizer] * 2, beside).total
-        return max(0, 1 + (budget - alone) // (both - alone)) if budget >= alone else 0
+        alone, both, three = (self.needs(count * rows_each, [optimizer] * count, beside).total for count in (1, 2, 3))
+        if budget < both:
+            return int(budget >= alone)
+        return 2 + (budget - both) // (three - both)
 
 
 def together(
@@ -172,7 +178,9 @@ def together(
     """
     each = [curve.needs(0, [config.optimizer]) for curve, config in zip(curves, configs, strict=True)]
     rows = sum(config.data.batch_size for config in configs)
-    own = sum(curve.row * config.data.batch_size for curve, config in zip(curves, configs, strict=True))
+    own = sum(
+        curve.row_of(len(configs)) * config.data.batch_size for curve, config in zip(curves, configs, strict=True)
+    )
     copies = [curve.copy for curve in curves]
     activations = max(
         max(curve.fixed for curve in curves) + own, *(curve.inside_kernels(rows, cpu_threads) for curve in curves)
@@ -228,7 +236,8 @@ def curve_of(config: JobConfig, attention: Attention | None = None) -> Curve:
         weights=traced.weights,
         floats=traced.floats,
         adapter_bytes=_ADAPTER_BYTES.get(config.trainer.precision, 4),
-        copy=_COPY_BYTES * traced.copied,
+        copy=traced.copies,
+        row_more=traced.row_more,
         fixed=fixed,
         row=row,
         ops=ops,

@@ -44,19 +44,21 @@ GRAIN = 512  # bytes that CUDA's caching allocator rounds every allocation to
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Traced:
-    """What a step of one member was found to take.
+    """What steps of one kind were found to take.
 
     Attributes:
         weights: Bytes of the base.
         floats: Numbers that the adapter has.
-        copied: How many of them lie in linear layers, whose copies in the base's dtype are a member's; those of
-            convolutions are a row's.
+        copies: Bytes that a second member adds beside its rows: its copies in the base's dtype, and what its layers'
+            gradients take before they are joined.
+        row_more: Bytes that a row takes beyond a row of one member alone: convolutions pick each row's filters.
         steps: Rows of a step to what it took.
     """
 
     weights: int
     floats: int
-    copied: int
+    copies: int
+    row_more: int
     steps: dict[int, TracedStep]
 
 
@@ -90,24 +92,40 @@ def trace_step(sizes: BaseSizes, config: JobConfig, rows: Sequence[int], attenti
     Raises:
         ValueError: When a layer that ``lora.target_modules`` names is not in the base.
     """
-    dtypes = DTYPES[config.trainer.precision]
     collecting = gc.isenabled()
     gc.disable()  # tens of thousands of small objects, none of them garbage
     try:
-        denoiser = sizes.build(dtypes.base)
-        denoiser.set_gradient_checkpointing(enabled=config.trainer.gradient_checkpointing)
-        member = placeholder(config)
-        inject(denoiser.components, member.name, adapter_spec(member, denoiser))
-        kernels = [SDPBackend.MATH] if attention == "scores" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
-        with FakeTensorMode(allow_non_fake_inputs=True) as fake, sdpa_kernel(kernels):
-            pack = Pack(Denoising(denoiser), [member], injected=True)
-            held = [fake.fake_tensor_converter.from_real_tensor(fake, tensor) for tensor in _tensors(denoiser)]
-            steps = {count: _step(pack, sizes, count, [*held, *_adapters(pack)]) for count in rows}
-        weights = sum(_rounded(tensor.nbytes) for tensor in held)
-        return Traced(weights=weights, floats=pack.bank.weights.shape[1], copied=_copied(pack), steps=steps)
+        alone = _steps(sizes, config, attention, [[count] for count in sorted({*rows, 1, 2})])
+        joined = _steps(sizes, config, attention, [[1, 1], [2, 2]])
+        row = alone.steps[2].peak - alone.steps[1].peak
+        packed_row = (joined.steps[4].peak - joined.steps[2].peak) // 2
+        fixed = alone.steps[1].peak - row  # of no rows, with one member's copies: the same in a pack
+        return Traced(
+            weights=alone.weights,
+            floats=alone.floats,
+            copies=max(0, joined.steps[2].peak - 2 * packed_row - fixed),
+            row_more=max(0, packed_row - row),
+            steps={count: alone.steps[count] for count in rows},
+        )
     finally:
         if collecting:
             gc.enable()
+
+
+def _steps(sizes: BaseSizes, config: JobConfig, attention: Attention, batches: Sequence[Sequence[int]]) -> Traced:
+    """Steps of members like ``config``, ``batch[k]`` rows of member k; what a member adds is not known here."""
+    denoiser = sizes.build(DTYPES[config.trainer.precision].base)
+    denoiser.set_gradient_checkpointing(enabled=config.trainer.gradient_checkpointing)
+    members = [placeholder(config, number) for number in range(len(batches[0]))]
+    for member in members:
+        inject(denoiser.components, member.name, adapter_spec(member, denoiser))
+    kernels = [SDPBackend.MATH] if attention == "scores" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake, sdpa_kernel(kernels):
+        pack = Pack(Denoising(denoiser), members, injected=True)
+        held = [fake.fake_tensor_converter.from_real_tensor(fake, tensor) for tensor in _tensors(denoiser)]
+        steps = {sum(batch): _step(pack, sizes, batch, [*held, *_adapters(pack)]) for batch in batches}
+    weights = sum(_rounded(tensor.nbytes) for tensor in held)
+    return Traced(weights=weights, floats=pack.bank.weights.shape[1], copies=0, row_more=0, steps=steps)
 
 
 def run_once(pack: Pack, batch: PackBatch) -> None:
@@ -152,13 +170,13 @@ def placeholder(config: JobConfig, number: int = 0) -> Member:
     )
 
 
-def _step(pack: Pack, sizes: BaseSizes, rows: int, held: list[Tensor]) -> TracedStep:
-    work, spots = Work(), Spots(rows)
+def _step(pack: Pack, sizes: BaseSizes, rows: Sequence[int], held: Sequence[Tensor]) -> TracedStep:
+    work, spots = Work(), Spots(sum(rows))
     tally = Tally(grain=GRAIN, work=work, spots=spots)
     tally.add(held)
     start = tally.mark()
     with tally:
-        run_once(pack, zeros(pack, sizes, [rows]))
+        run_once(pack, zeros(pack, sizes, rows))
     return TracedStep(peak=tally.peak - start, ops=work.ops, flops=work.flops, spots=spots)
 
 
@@ -167,13 +185,6 @@ def _tensors(base: Base) -> list[Tensor]:
     networks = base.components.values()
     named = [one for network in networks for one in (*network.named_parameters(), *network.named_buffers())]
     return [tensor for name, tensor in named if ".lora_" not in name]
-
-
-def _copied(pack: Pack) -> int:
-    if pack.dtypes.base == pack.dtypes.adapter:
-        return 0
-    linear = [span for span in pack.bank.spans if all(len(shape) == 2 for shape in span.shapes.values())]
-    return sum(span.end - span.start for span in linear)
 
 
 def _adapters(pack: Pack) -> list[Tensor]:
