@@ -51,7 +51,7 @@ def main() -> int:
         sys.stderr.write("torch sees no card here; --cpu runs small on the CPU\n")
         return NO_CARD
     os.environ.setdefault(CUBLAS, CUBLAS_REPEATS[0])  # as workers have it, before CUDA starts
-    device = torch.device("cpu" if options.cpu else "cuda")
+    device = torch.device("cpu") if options.cpu else torch.device("cuda", 0)
     name = "the CPU (a small look)" if options.cpu else torch.cuda.get_device_name(device)
     with tempfile.TemporaryDirectory() as folder:
         stage = Stage(

@@ -49,7 +49,9 @@ class Forward:
             places = [place for place, count in zip(plan.places, plan.counts, strict=True) for _ in range(count)]
             kept = [key.strength for key in plan.dropout] or [1.0] * plan.n_rows
             rows = [scales[place] * plan.scale * one for place, one in zip(places, kept, strict=True)]
-            # Nothing waits for the copy, or a card would stand still for it.
-            made = torch.tensor(rows, dtype=self.dtype)[:, None, None].to(self.device, non_blocking=True)
-            self._strengths[scales] = None if all(one == 1.0 for one in rows) else made
+            self._strengths[scales] = None if all(one == 1.0 for one in rows) else self._of_rows(rows)
         return self._strengths[scales]
+
+    def _of_rows(self, numbers: list[float]) -> Tensor:
+        # Nothing waits for the copy, or a card would stand still for it.
+        return torch.tensor(numbers, dtype=self.dtype)[:, None, None].to(self.device, non_blocking=True)
