@@ -28,8 +28,9 @@ _FEW_LAYERS = "lora.target_modules=[to_q]"
 
 
 def _rows(text: str) -> list[list[str]]:
-    """The cells of every line that begins with a number."""
-    return [line.split() for line in text.splitlines() if line.strip()[:1].isdigit()]
+    """The cells of every line that begins with two numbers."""
+    lines = [line.split() for line in text.splitlines()]
+    return [cells for cells in lines if len(cells) > 1 and all(cell[0].isdigit() for cell in cells[:2])]
 
 
 def test_a_row_a_combination(cache: str) -> None:
