@@ -21,6 +21,7 @@ from mlflow.exceptions import MlflowException
 
 from lora_foundry.config.schema import TrackingConfig
 from lora_foundry.launch.points.writable import store_problems
+from lora_foundry.tracking import checking
 from lora_foundry.tracking.addresses import address_of
 from lora_foundry.tracking.checking import _schema, database_problems, unanswered
 from lora_foundry.tracking.store import open_store
@@ -126,6 +127,16 @@ def test_a_server_is_not_asked_but_its_address_is_read(uri: str, told: str) -> N
     assert told in line
     assert problems("http://127.0.0.1:9") == []
     assert "got a name of 501 letters" in problems("http://127.0.0.1:9", "e" * 501)[0]
+
+
+@pytest.mark.parametrize("name", ["mlflow", "sqlalchemy"])
+def test_a_database_without_what_writes_it_is_a_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = checking.find_spec
+    monkeypatch.setattr(checking, "find_spec", lambda asked: None if asked == name else there(asked))
+    tracking = TrackingConfig(enabled=True, uri=None, root="mlruns", experiment="e", flush_s=1.0)
+    (line,) = store_problems(tracking)
+    assert line.startswith("tracking.root: sqlite:///")
+    assert f"needs {name}, not installed here; pip install mlflow, or tracking=none" in line
 
 
 class _Answers(BaseHTTPRequestHandler):

@@ -25,7 +25,9 @@ _PATIENCE_S = 5.0
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _BROKEN = 500  # from here on an HTTP status says that a server is
 _REVISION = re.compile(r'^(down_)?revision\s*=\s*"(\w+)"', re.MULTILINE)
-_ELSEWHERE = "give another place (tracking.root), or tracking=none to record nothing"
+_NONE = "tracking=none to record nothing"
+_ELSEWHERE = f"give another place (tracking.root), or {_NONE}"
+_NEEDED = ("mlflow", "sqlalchemy")  # of a store that is a database
 
 
 def address_problems(tracking: TrackingConfig) -> list[str]:
@@ -157,6 +159,10 @@ def _driver_problems(uri: str, key: str) -> list[str]:
     """What a database needs besides MLflow, and whether SQLAlchemy understands the address."""
     if scheme_of(uri) not in DATABASES:
         return []
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        return [
+            f"{key}: {shown(uri)} needs {' and '.join(missing)}, not installed here; pip install mlflow, or {_NONE}"
+        ]
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
