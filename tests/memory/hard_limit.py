@@ -49,8 +49,7 @@ root, share = Path(sys.argv[1]), float(sys.argv[2])
 train(SPECS[2:], root / "warm-up")
 let_go(torch.device("cpu"))
 peaks = Peaks(torch.device("cpu"))
-with peaks.during("step"):
-    asked = train(SPECS, root / "asked")
+asked = train(SPECS, root / "asked", peaks=peaks)
 grown = (peaks.of("step") or 0) - peaks.beside
 let_go(torch.device("cpu"))
 

@@ -163,7 +163,6 @@ _SD15 = Curve(
     fixed=2870272,
     row=826373632,
     ops=2948,
-    ops_row=48,
     flops_fixed=0,
     flops_row=1780811311104,
 )
@@ -225,7 +224,6 @@ def test_the_reverse_question() -> None:
         fixed=100,
         row=50,
         ops=0,
-        ops_row=0,
         flops_fixed=0,
         flops_row=0,
     )

@@ -88,7 +88,7 @@ def seconds_of_step(curve: Curve, rows: int, members: int, rate: Rate) -> float:
         members: How many train in it; each steps its optimizer.
         rate: Of the device that it runs on.
     """
-    ops = curve.ops + curve.ops_row * rows + _OPS_OF_MEMBER * members
+    ops = curve.ops + _OPS_OF_MEMBER * members
     flops = curve.flops_fixed + curve.flops_row * rows
     moved = 2 * curve.weights + _PASSES * curve.floats * curve.adapter_bytes * members
     return ops * rate.per_op_s + flops / rate.flops_per_s + moved / rate.bytes_per_s

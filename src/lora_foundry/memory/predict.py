@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 TRACED_ROWS = (1, 2)
-_FORMAT = 6  # of kept traces; part of every key
+_FORMAT = 7  # of kept traces; part of every key
 _ADAPTER_BYTES = {"64-true": 8}
 
 
@@ -93,8 +93,7 @@ class Curve:
         copy: Bytes that each member beyond the first adds beside its rows.
         fixed: Activation bytes of a step of no rows, with one member's copy.
         row: Activation bytes of each row.
-        ops: Kernels of a step of no rows, forward and backward.
-        ops_row: Kernels that each row adds.
+        ops: Kernels of a step, forward and backward, whatever its rows.
         flops_fixed: Floating-point operations of a step of no rows.
         flops_row: Those of each row; what checkpointing computes again is in them.
         spots: Kernels that allocate for themselves on a CPU, where the step may peak.
@@ -108,7 +107,6 @@ class Curve:
     fixed: int
     row: int
     ops: int
-    ops_row: int
     flops_fixed: int
     flops_row: int
     spots: tuple[Spot, ...] = ()
@@ -230,7 +228,6 @@ def curve_of(config: JobConfig, attention: Attention | None = None) -> Curve:
 
     traced = trace_step(sizes, config, TRACED_ROWS, attention)
     fixed, row = _line({rows: step.peak for rows, step in traced.steps.items()})
-    ops, ops_row = _line({rows: step.ops for rows, step in traced.steps.items()})
     flops_fixed, flops_row = _line({rows: step.flops for rows, step in traced.steps.items()})
     curve = Curve(
         weights=traced.weights,
@@ -240,8 +237,7 @@ def curve_of(config: JobConfig, attention: Attention | None = None) -> Curve:
         row_more=traced.row_more,
         fixed=fixed,
         row=row,
-        ops=ops,
-        ops_row=ops_row,
+        ops=traced.steps[TRACED_ROWS[-1]].ops,  # a single row spares some, and no row adds any
         flops_fixed=flops_fixed,
         flops_row=flops_row,
         spots=tuple(lines(*(traced.steps[rows].spots for rows in TRACED_ROWS))),
