@@ -167,7 +167,7 @@ def test_members_share_fewer_forwards_where_memory_is_short(tmp_path: Path) -> N
     refused: list[int] = []
 
     def alarm() -> None:
-        if (members := len(pack.bank._plan.places)) > 1:  # type: ignore[union-attr]
+        if (members := len(pack.bank._forward.plan.places)) > 1:  # type: ignore[union-attr]
             refused.append(members)
             raise OutOfMemoryError("short")
 
