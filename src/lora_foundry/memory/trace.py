@@ -1,20 +1,21 @@
 """One training step without weights and without arithmetic: its tensors' bytes, and what it would compute.
 
-The base is built from its configs in memory that is never touched; the adapters, the batch and every activation are
-torch's fake tensors, which have shapes and no content. The step is the very code that trains (the bank, the packed
-layers, the loss, the backward pass), so what that code keeps alive is what is counted.
+The base is built from its configs; it, the adapters, the batch and every activation are tensors of torch's meta
+device, which have shapes and no content. The step is the very code that trains (the bank, the packed layers, the loss,
+the backward pass), so what that code keeps alive is what is counted. ``FakeTensorMode`` says the same in four times the
+time.
 """
 
 from __future__ import annotations
 
 import gc
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn import functional
 
 from lora_foundry.lora.dropout import DropoutKey
 from lora_foundry.lora.inject import inject
@@ -31,7 +32,7 @@ from lora_foundry.training.pack_step import member_losses
 from lora_foundry.training.precision import DTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from lora_foundry.memory.attention import Attention
     from lora_foundry.models.protocol import Base, BaseSizes
 
+META = torch.device("meta")
 GRAIN = 512  # bytes that CUDA's caching allocator rounds every allocation to
 
 
@@ -119,13 +121,45 @@ def _steps(sizes: BaseSizes, config: JobConfig, attention: Attention, batches: S
     members = [placeholder(config, number) for number in range(len(batches[0]))]
     for member in members:
         inject(denoiser.components, member.name, adapter_spec(member, denoiser))
-    kernels = [SDPBackend.MATH] if attention == "scores" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
-    with FakeTensorMode(allow_non_fake_inputs=True) as fake, sdpa_kernel(kernels):
+    for network in denoiser.components.values():
+        network.to(META)  # from memory that was never touched
+    with META, _attention_by(attention):
         pack = Pack(Denoising(denoiser), members, injected=True)
-        held = [fake.fake_tensor_converter.from_real_tensor(fake, tensor) for tensor in _tensors(denoiser)]
+        held = _tensors(denoiser)
         steps = {sum(batch): _step(pack, sizes, batch, [*held, *_adapters(pack)]) for batch in batches}
     weights = sum(_rounded(tensor.nbytes) for tensor in held)
     return Traced(weights=weights, floats=pack.bank.weights.shape[1], copies=0, row_more=0, steps=steps)
+
+
+@contextmanager
+def _attention_by(attention: Attention) -> Iterator[None]:
+    """What computes attention of tensors without a device, for which torch itself takes what keeps the scores.
+
+    A mode of torch's would not do: the backward pass, where checkpointing runs a forward pass again, has none.
+    """
+    before = functional.scaled_dot_product_attention
+    if attention == "fused":
+        functional.scaled_dot_product_attention = _fused_attention  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = before
+
+
+def _fused_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,  # noqa: FBT001, FBT002 - torch's signature
+    *,
+    scale: float | None = None,
+) -> Tensor:
+    """Keeps what a card's fused kernels keep: queries, keys, values, the result and a number for each query."""
+    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    result: Tensor = fused(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
+    return result
 
 
 def run_once(pack: Pack, batch: PackBatch) -> None:
