@@ -20,6 +20,7 @@ from lora_foundry.training.precision import DTYPES, computing
 
 _STEPS = 3
 _SHAPES = ((0, Shape(batch=1, rank=4)), (1, Shape(batch=2, rank=8)), (2, Shape(batch=4, rank=16)), (3, Shape(batch=1)))
+_FEW_SHAPES = _SHAPES[:2]  # a CPU takes fp16 slowly
 _EXACT = 1e-9  # of whole trajectories in 64 bit: rounding is far below, a wrong computation far above
 # Diffusers embeds timesteps in 32 bits whatever the base has, and a card's sine is up to 6e-5 from its host's.
 _ACROSS = 1e-5
@@ -30,6 +31,7 @@ _REPEATS = "trainer.deterministic=true"
 _CHECKPOINTING = "trainer.gradient_checkpointing=true"
 
 Adapters = dict[str, Tensor]
+Shapes = tuple[tuple[int, Shape], ...]
 
 
 def correctness(stage: Stage) -> None:
@@ -37,7 +39,8 @@ def correctness(stage: Stage) -> None:
     steps = 1 if stage.small else _STEPS
     table = stage.table(f"Correctness on the embedded base, {steps} steps", "what", "relative distance", "wanted")
     cpu, card = torch.device("cpu"), stage.device
-    train, alone = partial(trained, steps=steps), partial(_alone, steps=steps)
+    shapes = _FEW_SHAPES if stage.small else _SHAPES
+    train, alone = partial(trained, steps=steps, shapes=shapes), partial(_alone, steps=steps, shapes=shapes)
     packed = train(card, "64-true")
 
     def compare(what: str, one: Adapters, other: Adapters, limit: float | None) -> None:
@@ -49,7 +52,7 @@ def correctness(stage: Stage) -> None:
     if not stage.small:
         compare("fp64: card against CPU", packed, train(cpu, "64-true"), _ACROSS)
     compare("fp64: pack against solo", packed, alone(card, "64-true"), _EXACT)
-    compare("fp64: forwards of three rows against one", train(card, "64-true", rows=3), packed, _EXACT)
+    compare("fp64: forwards of two rows against one", train(card, "64-true", rows=2), packed, _EXACT)
     compare("fp64: checkpointed against not", train(card, "64-true", _CHECKPOINTING), packed, _EXACT)
     dropped = train(card, "64-true", _DROPOUT)
     compare("fp64, dropout: pack against solo", dropped, alone(card, "64-true", _DROPOUT), _EXACT)
@@ -73,7 +76,7 @@ def trained(
     *overrides: str,
     steps: int,
     rows: int | None = None,
-    shapes: tuple[tuple[int, Shape], ...] = _SHAPES,
+    shapes: Shapes,
 ) -> Adapters:
     """Each member's adapter after some steps, as one vector."""
     base = open_base(compose_job().model).load_denoiser(dtype=DTYPES[precision].base, device=device)
@@ -109,8 +112,8 @@ def apart(one: Adapters, other: Adapters) -> float:
     return max(float((one[name] - other[name]).norm() / other[name].norm()) for name in one)
 
 
-def _alone(device: torch.device, precision: Precision, *overrides: str, steps: int) -> Adapters:
+def _alone(device: torch.device, precision: Precision, *overrides: str, steps: int, shapes: Shapes) -> Adapters:
     found: Adapters = {}
-    for shape in _SHAPES:
+    for shape in shapes:
         found |= trained(device, precision, *overrides, steps=steps, shapes=(shape,))
     return found

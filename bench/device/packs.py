@@ -117,6 +117,8 @@ def variants(stage: Stage) -> None:
         if stage.seconds_left() < _VARIANT_S:
             stage.note("other settings", f"{what}: no time left")
             continue
+        if stage.small:
+            count, batch = min(count, 2), 1  # a CPU takes fp16 slowly  # noqa: PLW2901
         asked = words(stage.folder, f"data.batch_size={batch}", *overrides, small=stage.small)
         seconds, around = (_SMALL if stage.small else _FULL).seconds, _SWITCHED.get(what, nullcontext)
         predicted, one = together(stage, asked, count, seconds, around)
