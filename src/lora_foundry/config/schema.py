@@ -236,8 +236,8 @@ class SampleConfig:
         with_prefix: Put ``data.caption_prefix`` before each of ``prompts``, as it is before each caption.
         seeds: One picture a prompt and seed.
         scales: Adapter scales; 0 is the base.
-        every: Optimizer steps between drawings; ``auto`` leaves ten samples of training to each row that is drawn with,
-            whatever the batch (1,600 by default); null draws at the start and the end only.
+        every: Optimizer steps between drawings; ``auto`` leaves twelve samples of training to each row that is drawn
+            with, whatever the batch (1,920 by default); null draws at the start and the end only.
         sampler: How noise becomes a picture, a file in ``src/lora_foundry/models/samplers``; null takes the one that
             suits the base's noise.
         steps: Denoising steps.

@@ -17,8 +17,8 @@ class ValidationConfig:
     """The fixed held-out loss, the same for every run.
 
     Attributes:
-        every: Optimizer steps between validations; ``auto`` leaves ten samples of training to each row that is scored,
-            whatever the batch (640 by default); null validates at the start and the end only.
+        every: Optimizer steps between validations; ``auto`` leaves twelve samples of training to each row that is
+            scored, whatever the batch (768 by default); null validates at the start and the end only.
         timesteps: Stratified timesteps an image is scored at.
         max_images: Most held-out images used (the first by content hash).
         batch_rows: Most rows of one validation forward; null takes as many as suit the resolution.
