@@ -80,6 +80,7 @@ def test_the_page_says_not_measured_until_there_are_figures() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # two minutes on a quiet core
 def test_every_section_runs_small_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "RESULTS", tmp_path)
     monkeypatch.setattr(measure, "PROJECT_ROOT", tmp_path)
