@@ -72,10 +72,10 @@ def test_pictures_are_told_of_where_they_are_drawn(every: str, tmp_path: Path) -
     assert (("stage", "drawing pictures of x") in said) == (every == "2")
 
 
-def test_by_themselves_scores_and_pictures_come_every_ten_samples_of_a_row(tmp_path: Path) -> None:
-    """A score of one row comes every 10 samples, a drawing of two every 20."""
+def test_by_themselves_scores_and_pictures_come_every_twelve_samples_of_a_row(tmp_path: Path) -> None:
+    """A score of one row comes every 12 samples, a drawing of two every 24."""
     rare = ("validation.every=auto", "validation.timesteps=1", "validation.max_images=1")
-    events = _drawn((*rare, "sample.every=auto", "sample.steps=1", "data.batch_size=10"), tmp_path)
+    events = _drawn((*rare, "sample.every=auto", "sample.steps=1", "data.batch_size=12"), tmp_path)
     scored = [one.step for one in events if isinstance(one, MetricsEvent) and "val/loss" in one.values]
     assert scored == [0, 1, 2, 3, 4]
     assert {one.step for one in events if isinstance(one, ImageEvent)} == {0, 2, 4}
