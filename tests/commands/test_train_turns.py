@@ -17,6 +17,7 @@ import pytest
 
 from lora_foundry.commands import status
 from lora_foundry.launch.machines.turns import holder_of
+from lora_foundry.launch.plan.budget import Peak
 from lora_foundry.launch.records.journal import is_held, read_journal
 from lora_foundry.launch.records.ledger import sweep_at
 from lora_foundry.wire.journal import BeganLine, JournalLine, WaitingLine, WorkerLine
@@ -250,7 +251,7 @@ def test_a_pack_that_no_longer_fits_when_its_device_was_got_is_cut(
 ) -> None:
     free = iter([100, 11])  # GiB: for the plan, and when it is its turn
     monkeypatch.setattr("lora_foundry.launch.machines.engines.local.memory_left", lambda: next(free) * 2**30)
-    monkeypatch.setattr(TracedForecast, "bytes_of", lambda _, configs, *__, **___: len(configs) * 2**32)
+    monkeypatch.setattr(TracedForecast, "peak_of", lambda _, configs, *__, **___: Peak(len(configs) * 2**32))
     ran = command("seed=0,1,2,3", "data.batch_size=1", "hydra.launcher.pack_size=4", "-m")
     assert ran.code == 0
     assert "pack-0: there is memory for 2 of 4 together" in ran.out  # 4 GiB each, 8.8 without the reserve

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lora_foundry.config import JobConfig
 from lora_foundry.config.compose import compose_job
 from lora_foundry.memory import record
+from lora_foundry.memory.between import pictures_of
 from lora_foundry.memory.libraries import on_card
 from lora_foundry.memory.predict import curve_of
 from lora_foundry.memory.record import correction, note_error
@@ -76,7 +79,29 @@ def test_records_of_other_formats_are_counted_and_not_learned_from(older: dict[s
 def test_what_kernels_of_a_cpu_take_is_no_error_of_the_prediction(own_traces: Path) -> None:
     words = ("data.batch_size=8", "trainer.precision=bf16-mixed", "trainer.gradient_checkpointing=true")
     config = compose_job(f"data.cache_dir={own_traces}", "lora.target_modules=all", *words)
+    pictures_of(config)
     needs = curve_of(config).needs(8, [optimizer("adamw")], cpu_threads=2)
     assert needs.tensors > curve_of(config).needs(8, [optimizer("adamw")]).tensors
+    config = replace(config, sample=replace(config.sample, enabled=False))
     told = note_error([config], 8, measured=needs.tensors, beside=0, device="cpu", cpu_threads=2)
     assert told == needs.tensors
+
+
+@pytest.mark.slow
+def test_what_decodes_pictures_waits_beside_the_steps_of_a_cpu(own_traces: Path) -> None:
+    config = compose_job(f"data.cache_dir={own_traces}")
+    curve, pictures = curve_of(config), pictures_of(config)
+
+    def noted(config: JobConfig, cpu_threads: int | None) -> int | None:
+        return note_error([config], 4, measured=1, beside=0, device="cpu", cpu_threads=cpu_threads)
+
+    taken = curve.needs(4, [optimizer("adamw")], cpu_threads=1).tensors
+    without = replace(config, sample=replace(config.sample, enabled=False))
+    assert noted(config, 1) == taken + pictures.decoder
+    assert noted(without, 1) == taken
+    assert noted(config, None) == curve.needs(4, [optimizer("adamw")], on_card()).allocated
+    for kept in (own_traces / "memory").glob("*.json"):
+        if "decoder" in kept.read_text():
+            kept.unlink()
+    assert noted(config, 1) is None, "what was not predicted corrects nothing"
+    assert noted(without, 1) == taken

@@ -25,7 +25,7 @@ def _arguments(rows: int, channels: int, rank: int, side: int, dtype: torch.dtyp
 
 def _spot(rows: int, channels: int, rank: int, side: int, dtype: torch.dtype) -> Spot:
     spots = Spots(rows)
-    spots.see(BACKWARD, _arguments(rows, channels, rank, side, dtype), live=0)
+    spots.see(BACKWARD, _arguments(rows, channels, rank, side, dtype), None, live=0)
     return spots.found[0]
 
 
@@ -55,8 +55,8 @@ def test_it_is_what_the_kernel_was_seen_to_take(
 
 def test_two_traces_make_a_line_of_what_is_alive_behind_the_kernel() -> None:
     few, many = Spots(1), Spots(2)
-    few.see(BACKWARD, _arguments(1, 64, 8, 16, torch.bfloat16), live=1000)
-    many.see(BACKWARD, _arguments(2, 64, 8, 16, torch.bfloat16), live=1700)
+    few.see(BACKWARD, _arguments(1, 64, 8, 16, torch.bfloat16), None, live=1000)
+    many.see(BACKWARD, _arguments(2, 64, 8, 16, torch.bfloat16), None, live=1700)
     (spot,) = lines(few, many)
     assert (spot.fixed, spot.row) == (300, 700)
     weights, columns = 8 * 64 * 9, 64 * 9 * 16 * 16 * 2
@@ -66,8 +66,8 @@ def test_two_traces_make_a_line_of_what_is_alive_behind_the_kernel() -> None:
 
 def test_only_gradients_of_weights_are_looked_at() -> None:
     spots, arguments = Spots(4), _arguments(4, 64, 8, 16, torch.bfloat16)
-    spots.see(BACKWARD, [*arguments[:10], [True, False, False]], live=0)
-    spots.see(torch.ops.aten.convolution.default, arguments[1:], live=0)
+    spots.see(BACKWARD, [*arguments[:10], [True, False, False]], None, live=0)
+    spots.see(torch.ops.aten.convolution.default, arguments[1:], None, live=0)
     assert not spots.found
 
 

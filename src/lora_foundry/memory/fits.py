@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from lora_foundry.memory.between import most_of, peaks_of, pictures_of
 from lora_foundry.memory.predict import curve_of
 
 if TYPE_CHECKING:
     from lora_foundry.config import JobConfig
+    from lora_foundry.config.doing import Doing
     from lora_foundry.memory.libraries import Beside
+    from lora_foundry.memory.predict import Needs
 
 MOST_RANK, MOST_RESOLUTION, MOST_BATCH = 1024, 4096, 4096
 _LOW_RANK, _HIGH_RANK = 4, 16
@@ -28,6 +31,7 @@ class Most:
         rank: Of one member's adapter.
         resolution: Side of the picture, pixels.
         members: How many such members train in one forward.
+        too_much: What else than a step takes more than there is as asked, where a step of one row does not.
     """
 
     checkpointing: bool
@@ -35,6 +39,7 @@ class Most:
     rank: int
     resolution: int
     members: int
+    too_much: Doing | None = None
 
 
 def most_that_fits(config: JobConfig, budget: int, *, checkpointing: bool, beside: Beside) -> Most:
@@ -47,29 +52,57 @@ def most_that_fits(config: JobConfig, budget: int, *, checkpointing: bool, besid
     config = replace(config, trainer=replace(config.trainer, gradient_checkpointing=checkpointing))
     optimizer, batch = config.optimizer, config.data.batch_size
     curve = curve_of(config)
-
     stride = config.model.stride
 
     def total(cells: int) -> int:
-        return curve_of(_at(config, cells * stride)).needs(batch, [optimizer], beside).total
+        return most_of(_at(config, cells * stride), beside=beside).total
 
     asked = max(1, config.data.resolution // stride)
+    other = _largest_other(config, 1, beside)
+    beyond = other.total > budget
+    rows, members = (
+        curve.most_rows(budget, [optimizer], beside),
+        curve.most_members(budget, batch, optimizer, beside),
+    )
     return Most(
         checkpointing=checkpointing,
-        batch=min(MOST_BATCH, curve.most_rows(budget, [optimizer], beside)),
+        batch=0 if beyond else min(MOST_BATCH, rows),
         rank=_most_rank(config, budget, beside),
         resolution=stride * largest_within(budget, total, asked, MOST_RESOLUTION // stride),
-        members=curve.most_members(budget, batch, optimizer, beside),
+        members=_most_beside(budget, lambda count: _largest_other(config, count, beside).total, members),
+        too_much=other.doing if beyond and rows else None,
     )
+
+
+def _largest_other(config: JobConfig, members: int, beside: Beside) -> Needs:
+    """The largest of what so many members do that is no step."""
+    _, *others = peaks_of([curve_of(config)] * members, pictures_of(config), [config] * members, beside)
+    return max(others, key=lambda needs: needs.total)
+
+
+def _most_beside(budget: int, total: Callable[[int], int], high: int) -> int:
+    """The most members, up to ``high``, whose ``total`` is within ``budget``; it grows with them."""
+    low = 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if total(middle) <= budget else (low, middle - 1)
+    return low
 
 
 def _most_rank(config: JobConfig, budget: int, beside: Beside) -> int:
     """Everything about a rank is a straight line, so two traces tell of all."""
-    optimizer, batch = config.optimizer, config.data.batch_size
-    curves = [curve_of(_ranked(config, rank)) for rank in (_LOW_RANK, _HIGH_RANK)]
-    low, high = (curve.needs(batch, [optimizer], beside).total for curve in curves)
-    most = _LOW_RANK + (budget - low) * (_HIGH_RANK - _LOW_RANK) // (high - low)
-    return max(0, min(MOST_RANK, most))
+    lines = []
+    for rank in (_LOW_RANK, _HIGH_RANK):
+        ranked = _ranked(config, rank)
+        peaks = peaks_of([curve_of(ranked)], pictures_of(ranked), [ranked], beside)
+        lines.append([needs.total for needs in peaks])
+    most = MOST_RANK
+    for low, high in zip(*lines, strict=True):
+        if high > low:
+            most = min(most, _LOW_RANK + (budget - low) * (_HIGH_RANK - _LOW_RANK) // (high - low))
+        elif low > budget:
+            most = 0
+    return max(0, most)
 
 
 def _ranked(config: JobConfig, rank: int) -> JobConfig:

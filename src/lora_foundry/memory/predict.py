@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from lora_foundry.config.files import write_json
 from lora_foundry.memory.attention import Attention, attention_of
 from lora_foundry.memory.libraries import NOTHING, Beside
-from lora_foundry.memory.scratch import Spot, lines
+from lora_foundry.memory.scratch import Alive, Spot, lines
 from lora_foundry.models.opening import open_sizes
 from lora_foundry.training.optimizers import optimizer_choice
 
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lora_foundry.config import JobConfig
+    from lora_foundry.config.doing import Doing
     from lora_foundry.config.schema import OptimizerConfig
     from lora_foundry.models.protocol import BaseSizes
 
 GIB = 2**30
 TRACED_ROWS = (1, 2)
-_FORMAT = 7  # of kept traces; part of every key
+_FORMAT = 8  # of kept traces; part of every key
 _ADAPTER_BYTES = {"64-true": 8}
+_NOTHING_ALIVE = Alive(tensors=0, inside=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +48,8 @@ class Needs:
         optimizer: The members' optimizer states.
         copies: The members' weights in the base's dtype, where that is another.
         activations: What one forward pass keeps for its backward pass, and works with; on a CPU, what kernels do too.
+        others: Networks beside the base.
+        doing: What is done at the peak.
         workspaces: What a card's libraries take that counts as tensors.
         kept: What a card's allocator keeps between the blocks in use.
         context: What the program and the device's libraries take besides.
@@ -57,6 +61,8 @@ class Needs:
     optimizer: int
     copies: int
     activations: int
+    others: int = 0
+    doing: Doing = "step"
     workspaces: int = 0
     kept: int = 0
     context: int = 0
@@ -69,7 +75,7 @@ class Needs:
     @property
     def tensors(self) -> int:
         """Bytes of the training's own tensors."""
-        return self.weights + self.stays + self.copies + self.activations
+        return self.weights + self.stays + self.copies + self.others + self.activations
 
     @property
     def allocated(self) -> int:
@@ -98,6 +104,8 @@ class Curve:
         flops_row: Those of each row; what checkpointing computes again is in them.
         spots: Kernels that allocate for themselves on a CPU, where the step may peak.
         row_more: Activation bytes that a row takes beyond ``row`` where several members train.
+        forward: Alive in a forward pass of one row that keeps nothing.
+        guided: The same of two rows, which a picture with guidance has.
     """
 
     weights: int
@@ -111,6 +119,8 @@ class Curve:
     flops_row: int
     spots: tuple[Spot, ...] = ()
     row_more: int = 0
+    forward: Alive = _NOTHING_ALIVE
+    guided: Alive = _NOTHING_ALIVE
 
     def needs(
         self,
@@ -241,6 +251,8 @@ def curve_of(config: JobConfig, attention: Attention | None = None) -> Curve:
         flops_fixed=flops_fixed,
         flops_row=flops_row,
         spots=tuple(lines(*(traced.steps[rows].spots for rows in TRACED_ROWS))),
+        forward=traced.forwards[1],
+        guided=traced.forwards[2],
     )
     write_json(path, dataclasses.asdict(curve))
     return curve
@@ -261,7 +273,6 @@ def is_known(config: JobConfig, attention: Attention | None = None) -> bool:
 def _path(config: JobConfig, sizes: BaseSizes, attention: Attention | None = None) -> Path:
     """Where the trace is kept: named by everything that decides it."""
     decides = {
-        "format": _FORMAT,
         "base": sizes.fingerprint,
         "kind": config.lora.kind,
         "targets": config.lora.target_modules,
@@ -272,15 +283,26 @@ def _path(config: JobConfig, sizes: BaseSizes, attention: Attention | None = Non
         "precision": config.trainer.precision,
         "attention": attention or attention_of(config.trainer.precision, card=True),
         "checkpointing": config.trainer.gradient_checkpointing,
-        "versions": [version(name) for name in ("torch", "diffusers", "peft")],
     }
-    name = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    return kept_at(config, decides)
+
+
+def kept_at(config: JobConfig, decides: Mapping[str, object]) -> Path:
+    """Where a trace is kept that ``decides`` alone decide, of this form of trace and these versions of libraries."""
+    whole = {
+        **decides,
+        "format": _FORMAT,
+        "versions": [version(name) for name in ("torch", "diffusers", "peft", "transformers")],
+    }
+    name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
     return Path(config.data.cache_dir) / "memory" / f"{name[:32]}.json"
 
 
 def _read(path: Path) -> Curve | None:
     try:
         values = json.loads(path.read_text())
-        return Curve(**values | {"spots": tuple(Spot(**spot) for spot in values["spots"])})
+        spots = tuple(Spot(**spot) for spot in values["spots"])
+        alive = {name: Alive(**values[name]) for name in ("forward", "guided")}
+        return Curve(**values | {"spots": spots, **alive})
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lora_foundry.memory.attention import attention_of
+from lora_foundry.memory.between import are_known, pictures_of, waits
 from lora_foundry.memory.libraries import CPU, on_card
 from lora_foundry.memory.predict import curve_of, is_known
 from lora_foundry.wire.fields import Form, Loose
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _FILE = "errors.jsonl"
 _LAST = 21  # records that a correction is taken from
 _LEAST = 3  # below that nothing is corrected
-_FORMAT = 3  # raised where what is predicted, or what is held against it, becomes another thing
+_FORMAT = 4  # raised where what is predicted, or what is held against it, becomes another thing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,11 +91,12 @@ def note_error(  # what is known of a run
     largest = max(configs, key=lambda config: config.lora.rank)
     card = cpu_threads is None
     attention = attention_of(largest.trainer.precision, card=card, capability=capability)
-    if not is_known(largest, attention):
+    waiting = 0 if card else _waiting(configs)
+    if waiting is None or not is_known(largest, attention):
         return None
     optimizers = [config.optimizer for config in configs]
     needs = curve_of(largest, attention).needs(rows, optimizers, on_card() if card else CPU, cpu_threads=cpu_threads)
-    predicted = needs.allocated - (needs.weights if beside else 0)
+    predicted = needs.allocated + waiting - (needs.weights if beside else 0)
     noted = NotedError(
         t=time.time(),
         base=largest.model.name,
@@ -130,6 +132,14 @@ def correction(config: JobConfig, device: str) -> Correction:
     ratios = ratios[-_LAST:]
     factor = statistics.median(ratios) if len(ratios) >= _LEAST else 1.0
     return Correction(factor=factor, runs=len(ratios), older=older)
+
+
+def _waiting(configs: Sequence[JobConfig]) -> int | None:
+    """Bytes of what decodes pictures, which waits beside a CPU's steps; None where it was not predicted."""
+    drawing = [config for config in configs if config.sample.enabled]
+    if not drawing:
+        return 0
+    return waits(pictures_of(drawing[0]), drawing, on_cpu=True) if are_known(drawing[0]) else None
 
 
 def _path(config: JobConfig) -> Path:

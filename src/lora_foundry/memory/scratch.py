@@ -1,6 +1,6 @@
-"""What CPU kernels allocate inside themselves while an adapter's convolution gets its weights' gradient.
+"""What kernels allocate inside themselves, which no trace of tensors shows.
 
-A trace sees operations, and a GPU has none of this; on a CPU the profiler sees it, and in bf16 a step can peak there.
+On a CPU it is while an adapter's convolution gets its weights' gradient. A trace sees operations, and a GPU has none of this; on a CPU the profiler sees it, and in bf16 a step can peak there.
 The adapters' convolutions are one convolution in as many groups as rows (``lora/kinds/lora/layers.py``). Where the
 channels of a group do not fill a vector (16 numbers in bf16, 8 in fp32) oneDNN takes its ``gemm`` implementation, which
 books
@@ -11,6 +11,11 @@ books
 ``key_conv_int_dat_in_acc_dt``; the weights' size in bytes is booked as so many floats). Its threads are one where a
 row's pixels a thread are 256 or more, and where there are at most two groups. Otherwise bf16 goes to
 ``jit_bf16:avx512_core_bf16``, which keeps the weights in fp32, and inputs and gradients twice: blocked and transposed.
+
+A forward convolution has its input and its output once more, in the library's own order: oneDNN's blocks of channels, and
+cuDNN's channels last. In a step that is little beside what the backward pass keeps; where nothing is kept, a VAE peaks
+there. An H100 took 1.66 GiB for a picture of 512 pixels that was decoded in fp32 (``docs/benchmarks.md``), a VAE's
+weights and workspaces included, where tensors alone are 1.15 and with this it is 1.65.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
 
     from torch._ops import OpOverload
 
-_BACKWARD = "aten::convolution_backward"
+_FORWARD, _BACKWARD = "aten::convolution", "aten::convolution_backward"
 _PIXELS_OF_A_THREAD = 256
 _VECTOR = {2: 16, 4: 8}  # numbers, by bytes of one
 
@@ -81,10 +86,39 @@ class Spots:
         self.rows = rows
         self.found: list[Spot] = []
 
-    def see(self, func: OpOverload, args: Sequence[Any], live: int) -> None:
-        """Look at one operation, behind which ``live`` bytes are alive."""
+    def see(self, func: OpOverload, args: Sequence[Any], made: object, live: int) -> None:  # noqa: ARG002
+        """Look at one operation and what it ``made``, behind which ``live`` bytes are alive."""
         if func.name() == _BACKWARD and args[10][1]:
             self.found.append(_spot(args, self.rows, live))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alive:
+    """Bytes at the height of what keeps nothing for a backward pass, beyond what stays.
+
+    Attributes:
+        tensors: Its tensors.
+        inside: With what a convolution has for itself, where that is more; else the same.
+    """
+
+    tensors: int
+    inside: int
+
+
+class Convolutions:
+    """Finds where forward convolutions take the most.
+
+    Attributes:
+        most: Bytes alive inside one, with what it has for itself.
+    """
+
+    def __init__(self) -> None:
+        self.most = 0
+
+    def see(self, func: OpOverload, args: Sequence[Any], made: Any, live: int) -> None:  # noqa: ANN401
+        """Look at one operation and what it ``made``, behind which ``live`` bytes are alive."""
+        if func.name() == _FORWARD:
+            self.most = max(self.most, live + args[0].nbytes + made.nbytes)
 
 
 def lines(few: Spots, many: Spots) -> list[Spot]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 from rich.console import Console
 from rich.table import Table
 
+from lora_foundry.config.doing import WHILE, most_is_taken, spared_by
+from lora_foundry.memory.between import are_known, most_of
 from lora_foundry.memory.fits import MOST_BATCH, MOST_RANK, MOST_RESOLUTION, Most, most_that_fits
 from lora_foundry.memory.libraries import on_card
 from lora_foundry.memory.predict import GIB, is_known, predict
@@ -16,7 +18,9 @@ from lora_foundry.memory.record import correction
 
 if TYPE_CHECKING:
     from lora_foundry.config import JobConfig
+    from lora_foundry.config.doing import Doing
 
+_MOST = "at most"
 _SHORT = {
     "data.batch_size": "batch",
     "lora.rank": "rank",
@@ -48,21 +52,28 @@ def print_needs(points: Sequence[Row], members: int, console: Console | None = N
     console = console or Console()
     beside = on_card()
     heads = ["base", "adapter" if members == 1 else "adapters", "gradients", "optimizer", "activations", "on a card"]
+    with _patience(console, points) as tell:
+        steps, most = [], []
+        for point in points:
+            tell(point)
+            steps.append(predict(point.config, members=members, beside=beside))
+            most.append(most_of(point.config, members=members, beside=beside))
+    others = list(dict.fromkeys(needs.doing for needs in most if needs.doing != "step"))
     table = Table(title=_title(points, members), title_justify="left", title_style="bold", box=None, pad_edge=False)
     keys = _swept(points)
     for key in keys:
         table.add_column(_SHORT.get(key, key.rpartition(".")[2]), justify="right", no_wrap=True)
     table.add_column("GiB", justify="right", style="bold", no_wrap=True)
-    for head in heads:
+    for head in [*heads, *([_MOST] if others else [])]:
         table.add_column(head, justify="right", no_wrap=True)
-    with _patience(console, points) as tell:
-        for point in points:
-            tell(point)
-            needs = predict(point.config, members=members, beside=beside)
-            worked_with = needs.copies + needs.activations
-            parts = (needs.weights, needs.adapters, needs.gradients, needs.optimizer, worked_with, needs.total)
-            table.add_row(*_values(point, keys), _gib(needs.tensors), *map(_gib, parts))
+    for point, needs, all_in_all in zip(points, steps, most, strict=True):
+        worked_with = needs.copies + needs.activations
+        parts = [needs.weights, needs.adapters, needs.gradients, needs.optimizer, worked_with, needs.total]
+        parts += [all_in_all.total] if others else []
+        table.add_row(*_values(point, keys), _gib(needs.tensors), *map(_gib, parts))
     console.print(table)
+    for doing in others:
+        console.print(f"{_MOST}: on a card, {most_is_taken(doing)}", highlight=False)
     told = correction(points[0].config, "cpu")
     if told.runs and told.factor != 1.0:
         console.print(
@@ -71,8 +82,7 @@ def print_needs(points: Sequence[Row], members: int, console: Console | None = N
         )
     if told.older:
         console.print(
-            f"{told.older} older records of this machine's CPU, which have drawing and validation in them, "
-            "correct nothing.",
+            f"{told.older} older records of this machine's CPU, noted beside other predictions, correct nothing.",
             style="dim",
         )
     console.print(
@@ -97,6 +107,7 @@ def print_fits(points: Sequence[Row], card_gib: float, console: Console | None =
     for head in ("most batch", "most rank", "most px", "most members"):
         table.add_column(head, justify="right", no_wrap=True)
     told: list[str] = []
+    others: list[Doing] = []
     with _patience(console, points) as tell:
         for point in points:
             for checkpointing in (False, True):
@@ -104,7 +115,10 @@ def print_fits(points: Sequence[Row], card_gib: float, console: Console | None =
                 most = most_that_fits(point.config, budget, checkpointing=checkpointing, beside=beside)
                 table.add_row(*_values(point, keys), "on" if checkpointing else "off", *_most(most))
                 told.extend(_most(most))
+                others += [most.too_much] if most.too_much is not None else []
     console.print(table)
+    for doing in dict.fromkeys(others):
+        console.print(f"a step would fit, but it is too much {WHILE[doing]}{spared_by(doing)}", highlight=False)
     for sign, meaning in _SIGNS.items():
         if any(cell.endswith(sign) for cell in told):
             console.print(f"{sign}: {meaning}", style="dim", highlight=False)
@@ -146,7 +160,7 @@ def _gib(size: int) -> str:
 @contextmanager
 def _patience(console: Console, points: Sequence[Row]) -> Iterator[Callable[[Row], None]]:
     """A line while traces are taken, which is seconds each; nothing where all are known."""
-    unknown = [point for point in points if not is_known(point.config)]
+    unknown = [point for point in points if not is_known(point.config) or not are_known(point.config)]
     if not unknown:
         yield lambda _: None
         return

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lora_foundry.memory.scratch import Spots
+    from lora_foundry.memory.scratch import Convolutions, Spots
     from lora_foundry.memory.work import Work
 
 _NO_BYTES_OF_ITS_OWN = "meta"
@@ -27,18 +27,21 @@ class Tally(TorchDispatchMode):
     Args:
         grain: Bytes that every allocation is a multiple of (512 for CUDA's caching allocator, 64 on the CPU).
         work: Told of every operation too.
-        spots: Told of every operation, and what is alive behind it beyond what was at the last :meth:`mark`.
+        inside: Told of every operation, what it made, and what is alive behind it beyond what was at the last
+            :meth:`mark`.
 
     Attributes:
         live: Bytes alive now.
         peak: Most bytes alive since the last :meth:`mark`.
     """
 
-    def __init__(self, *, grain: int, work: Work | None = None, spots: Spots | None = None) -> None:
+    def __init__(
+        self, *, grain: int, work: Work | None = None, inside: Spots | Convolutions | None = None
+    ) -> None:
         super().__init__()
         self._grain = grain
         self._work = work
-        self._spots = spots
+        self._inside = inside
         self._start = 0
         self._known: dict[int, int] = {}
         self.live = 0
@@ -63,8 +66,8 @@ class Tally(TorchDispatchMode):
                 self._see(leaf)
         if self._work is not None:
             self._work.see(func, args, kwargs, result)
-        if self._spots is not None:
-            self._spots.see(func, args, self.live - self._start)
+        if self._inside is not None:
+            self._inside.see(func, args, result, self.live - self._start)
         return result
 
     def _see(self, tensor: Tensor) -> None:

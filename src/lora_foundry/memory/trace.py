@@ -1,5 +1,7 @@
 """One training step without weights and without arithmetic: its tensors' bytes, and what it would compute.
 
+So are a forward pass that keeps nothing, and the networks that encode and decode (:mod:`.trace_pictures`).
+
 The base is built from its configs; it, the adapters, the batch and every activation are tensors of torch's meta
 device, which have shapes and no content. The step is the very code that trains (the bank, the packed layers, the loss,
 the backward pass), so what that code keeps alive is what is counted. ``FakeTensorMode`` says the same in four times the
@@ -20,7 +22,7 @@ from torch.nn import functional
 from lora_foundry.lora.dropout import DropoutKey
 from lora_foundry.lora.inject import inject
 from lora_foundry.lora.rows import RowPlan
-from lora_foundry.memory.scratch import Spots
+from lora_foundry.memory.scratch import Alive, Convolutions, Spots
 from lora_foundry.memory.tally import Tally
 from lora_foundry.memory.work import Work
 from lora_foundry.tasks.denoising.task import Denoising, blank_inputs
@@ -55,6 +57,7 @@ class Traced:
             gradients take before they are joined.
         row_more: Bytes that a row takes beyond a row of one member alone: convolutions pick each row's filters.
         steps: Rows of a step to what it took.
+        forwards: Rows of a forward pass without gradients to what was alive in it: of one row, and of two.
     """
 
     weights: int
@@ -62,6 +65,7 @@ class Traced:
     copies: int
     row_more: int
     steps: dict[int, TracedStep]
+    forwards: dict[int, Alive]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +112,7 @@ def trace_step(sizes: BaseSizes, config: JobConfig, rows: Sequence[int], attenti
             copies=max(0, joined.steps[2].peak - 2 * packed_row - fixed),
             row_more=max(0, packed_row - row),
             steps={count: alone.steps[count] for count in rows},
+            forwards=alone.forwards,
         )
     finally:
         if collecting:
@@ -123,16 +128,20 @@ def _steps(sizes: BaseSizes, config: JobConfig, attention: Attention, batches: S
         inject(denoiser.components, member.name, adapter_spec(member, denoiser))
     for network in denoiser.components.values():
         network.to(META)  # from memory that was never touched
-    with META, _attention_by(attention):
+    with META, attention_by(attention):
         pack = Pack(Denoising(denoiser), members, injected=True)
         held = _tensors(denoiser)
-        steps = {sum(batch): _step(pack, sizes, batch, [*held, *_adapters(pack)]) for batch in batches}
+        stays = [*held, *_adapters(pack)]
+        steps = {sum(batch): _step(pack, sizes, batch, stays) for batch in batches}
+        alone = len(members) == 1
+        forwards = {rows: _forward(pack, sizes, rows, stays) for rows in (1, 2)} if alone else {}
     weights = sum(_rounded(tensor.nbytes) for tensor in held)
-    return Traced(weights=weights, floats=pack.bank.weights.shape[1], copies=0, row_more=0, steps=steps)
+    floats = pack.bank.weights.shape[1]
+    return Traced(weights=weights, floats=floats, copies=0, row_more=0, steps=steps, forwards=forwards)
 
 
 @contextmanager
-def _attention_by(attention: Attention) -> Iterator[None]:
+def attention_by(attention: Attention) -> Iterator[None]:
     """What computes attention of tensors without a device, for which torch itself takes what keeps the scores.
 
     A mode of torch's would not do: the backward pass, where checkpointing runs a forward pass again, has none.
@@ -166,6 +175,13 @@ def run_once(pack: Pack, batch: PackBatch) -> None:
     """The forward and the backward pass of ``batch``: where a step's memory peaks."""
     with pack.bank.rows(batch.plan):
         member_losses(pack, batch).sum().backward()
+
+
+def run_forward(pack: Pack, sizes: BaseSizes, rows: int) -> None:
+    """A forward pass of the first member that keeps nothing, as members are scored and draw."""
+    batch = zeros(pack, sizes, [rows])
+    with torch.no_grad(), pack.bank.rows(RowPlan(places=(0,), counts=(rows,))):
+        pack.task.judged(batch.rows.inputs)
 
 
 def zeros(pack: Pack, sizes: BaseSizes, rows: Sequence[int]) -> PackBatch:
@@ -206,12 +222,22 @@ def placeholder(config: JobConfig, number: int = 0) -> Member:
 
 def _step(pack: Pack, sizes: BaseSizes, rows: Sequence[int], held: Sequence[Tensor]) -> TracedStep:
     work, spots = Work(), Spots(sum(rows))
-    tally = Tally(grain=GRAIN, work=work, spots=spots)
+    tally = Tally(grain=GRAIN, work=work, inside=spots)
     tally.add(held)
     start = tally.mark()
     with tally:
         run_once(pack, zeros(pack, sizes, rows))
     return TracedStep(peak=tally.peak - start, ops=work.ops, flops=work.flops, spots=spots)
+
+
+def _forward(pack: Pack, sizes: BaseSizes, rows: int, held: Sequence[Tensor]) -> Alive:
+    inside = Convolutions()
+    tally = Tally(grain=GRAIN, inside=inside)
+    tally.add(held)
+    start = tally.mark()
+    with tally:
+        run_forward(pack, sizes, rows)
+    return Alive(tensors=tally.peak - start, inside=max(tally.peak - start, inside.most))
 
 
 def _tensors(base: Base) -> list[Tensor]:

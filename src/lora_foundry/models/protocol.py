@@ -145,6 +145,15 @@ class BaseSizes(Protocol):
     def conditioning(self, rows: int, dtype: torch.dtype) -> Conditioning:
         """Conditioning of the right shapes, one row a picture."""
 
+    def image_encoder(self, *, dtype: torch.dtype, device: torch.device) -> ImageEncoder:
+        """As the files' own, with weights of no particular value; they are made at the first picture."""
+
+    def caption_encoder(self, *, dtype: torch.dtype, device: torch.device) -> CaptionEncoder | None:
+        """As the files' own, with weights of no particular value; None where no config tells its size."""
+
+    def load_decoder(self, *, dtype: torch.dtype, device: torch.device) -> Decoder:
+        """As the files' own, with weights of no particular value; they are made at the first picture."""
+
 
 class BaseFiles(Protocol):
     """A base that was found and found complete; nothing of its weights is in memory."""

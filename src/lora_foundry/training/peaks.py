@@ -6,15 +6,15 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import torch
 
 from lora_foundry.config.allowance import memory_taken
 from lora_foundry.training.shortage import trim_heap
 
-Doing = Literal["step", "validation", "drawing", "exporting", "saving"]
-"""What a pack does, one thing at a time."""
+if TYPE_CHECKING:
+    from lora_foundry.config.doing import Doing
 
 _BEGIN_A_NEW_PEAK = "5"  # of proc(5), /proc/pid/clear_refs
 

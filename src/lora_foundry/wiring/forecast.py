@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from lora_foundry.config.allowance import cores
 from lora_foundry.config.length import known_steps, rows_of, total_steps
+from lora_foundry.launch.plan.budget import Peak
 from lora_foundry.launch.plan.clock import shape
 
 if TYPE_CHECKING:
     from lora_foundry.config.schema import JobConfig
     from lora_foundry.launch.machines.engine import Slot
     from lora_foundry.launch.plan.clock import Basis
+    from lora_foundry.memory.between import Pictures
     from lora_foundry.memory.pace import Rate
     from lora_foundry.memory.paces import Paces
     from lora_foundry.memory.predict import Curve
@@ -24,24 +26,28 @@ class TracedForecast:
 
     def __init__(self) -> None:
         self._curves: dict[tuple[JobConfig, str], Curve | None] = {}  # a plan asks for the same jobs again and again
+        self._pictures: dict[object, Pictures | None] = {}
         self._factors: dict[tuple[str, str], float] = {}
         self._paces: Paces | None = None
         self._rates: dict[object, Rate] = {}
         self._images: dict[object, int] = {}
 
-    def bytes_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> int | None:
+    def peak_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> Peak | None:
         """See the protocol."""
+        from lora_foundry.memory.between import peaks_of
         from lora_foundry.memory.libraries import CPU, on_card
-        from lora_foundry.memory.predict import together
 
         on_cpu = slot.device == "cpu"
         curves = [self._curve(config, slot, trace=trace) for config in configs]
         known = [curve for curve in curves if curve is not None]
-        if len(known) < len(configs):
+        pictures = self._pictures_of(configs[0], trace=trace)
+        if len(known) < len(configs) or pictures is None:
             return None
-        needs = together(known, configs, CPU if on_cpu else on_card(), (slot.threads or cores()) if on_cpu else None)
+        threads = (slot.threads or cores()) if on_cpu else None
+        step, *others = peaks_of(known, pictures, configs, CPU if on_cpu else on_card(), threads)
         factor = self._factor(configs[0], slot.model) if corrected else 1.0
-        return needs.total + int(needs.allocated * (factor - 1.0))
+        peaks = [Peak(step.total + int(step.allocated * (factor - 1.0))), *(Peak(n.total, n.doing) for n in others)]
+        return max(peaks, key=lambda peak: peak.size)  # the first of equals, which is the step
 
     def step_s(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool) -> tuple[float, Basis] | None:
         """See the protocol: measured, or carried over from what was, or estimated from the base's operations."""
@@ -95,6 +101,18 @@ class TracedForecast:
             except (BaseError, ValueError):
                 self._curves[key] = None  # the worker says what is wrong with this base
         return self._curves[key]
+
+    def _pictures_of(self, config: JobConfig, *, trace: bool) -> Pictures | None:
+        from lora_foundry.memory.between import are_known, pictures_of
+        from lora_foundry.models.protocol import BaseError
+
+        key = config.model, config.data.resolution, config.data.cache_dir
+        if key not in self._pictures:
+            try:
+                self._pictures[key] = pictures_of(config) if trace or are_known(config) else None
+            except (BaseError, ValueError):
+                self._pictures[key] = None
+        return self._pictures[key]
 
     def _factor(self, config: JobConfig, model: str) -> float:
         """What earlier runs took more than predicted; less is no reason to take more."""

@@ -12,7 +12,7 @@ from lora_foundry.config.schema import JobConfig
 from lora_foundry.launch.machines.devices import Gpu
 from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.machines.engines.local import LocalEngine
-from lora_foundry.launch.plan.budget import GIB, NoForecast, budget_for
+from lora_foundry.launch.plan.budget import GIB, NoForecast, Peak, budget_for
 from lora_foundry.launch.plan.clock import NoPace
 from lora_foundry.launch.plan.packing import Plan, make_plan
 from tests.launch.fake_nvml import see
@@ -27,10 +27,10 @@ class ARowAGib(NoPace):
     def __init__(self) -> None:
         self.traced: list[bool] = []
 
-    def bytes_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool) -> int | None:
+    def peak_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool) -> Peak | None:
         assert slot.model in ("A card", "cpu")
         self.traced.append(trace)
-        return GIB * (2 + sum(config.data.batch_size for config in configs))
+        return Peak(GIB * (2 + sum(config.data.batch_size for config in configs)))
 
 
 def _plan(jobs: dict[int, JobConfig], *slots: Slot) -> Plan:

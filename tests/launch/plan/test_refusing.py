@@ -7,14 +7,18 @@ from dataclasses import replace
 
 import pytest
 
+from lora_foundry.config.doing import NO_DRAWING, WHILE
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.launcher import Settings
 from lora_foundry.config.schema import JobConfig
 from lora_foundry.launch.machines.engine import Slot
-from lora_foundry.launch.plan.budget import GIB, Budget, NoForecast, budget_for
+from lora_foundry.launch.plan.budget import GIB, Budget, NoForecast, Peak, budget_for
 from lora_foundry.launch.plan.clock import NoPace
 from lora_foundry.launch.plan.refusing import refuse_hopeless
 from tests.launch.jobs import job
+
+
+_NO_PICTURES = replace(job().sample, enabled=False)
 
 
 class SquareGib(NoPace):
@@ -23,17 +27,28 @@ class SquareGib(NoPace):
     def __init__(self) -> None:
         self.asked: list[tuple[int, bool]] = []
 
-    def bytes_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> int | None:
+    def peak_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> Peak | None:
         (config,) = configs
         assert not corrected, "what ran before is no reason to refuse"
         self.asked.append((config.data.batch_size, config.trainer.gradient_checkpointing))
-        base = 2.0 if config.trainer.precision.startswith("bf16") else 4.0
         row = (config.data.resolution / 512) ** 2 * (0.5 if config.trainer.gradient_checkpointing else 1.0)
-        return (
-            int(GIB * (base + config.lora.rank / 32 + config.data.batch_size * row))
-            if trace or slot.model == "x"
-            else None
-        )
+        if not trace and slot.model != "x":
+            return None
+        return Peak(int(GIB * (_stays(config) + config.data.batch_size * row)))
+
+
+class DrawsMore(SquareGib):
+    """Beside that, drawing takes three times the square of px / 512."""
+
+    def peak_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> Peak | None:
+        (config,) = configs
+        step = super().peak_of(configs, slot, trace=trace, corrected=corrected)
+        drawing = Peak(int(GIB * (_stays(config) + 3 * (config.data.resolution / 512) ** 2)), "drawing")
+        return max(step, drawing) if step and config.sample.enabled else step
+
+
+def _stays(config: JobConfig) -> float:
+    return (2.0 if config.trainer.precision.startswith("bf16") else 4.0) + config.lora.rank / 32
 
 
 def _card(gib: float | None, name: str = "cuda-0") -> Slot:
@@ -44,15 +59,17 @@ def _job(**values: object) -> JobConfig:
     return job(data__resolution=512, data__batch_size=8, lora__rank=32, **values)
 
 
-def _refused(config: JobConfig, *slots: Slot, settings: Settings | None = None) -> list[str]:
+def _refused(
+    config: JobConfig, *slots: Slot, settings: Settings | None = None, forecast: SquareGib | None = None
+) -> list[str]:
     with pytest.raises(SweepError) as error:
-        refuse_hopeless({0: config}, _budget(config, *slots), settings or Settings())
+        refuse_hopeless({0: config}, _budget(config, *slots, forecast=forecast), settings or Settings())
     (problem,) = error.value.problems
     return [" ".join(line.split()) for line in problem.splitlines()]
 
 
-def _budget(config: JobConfig, *slots: Slot) -> Budget:
-    return budget_for(SquareGib(), slots, [config], shown=False)
+def _budget(config: JobConfig, *slots: Slot, forecast: SquareGib | None = None) -> Budget:
+    return budget_for(forecast or SquareGib(), slots, [config], shown=False)
 
 
 def test_what_is_needed_what_there_is_and_what_would_fit_are_told() -> None:
@@ -162,3 +179,25 @@ def test_a_job_that_the_worker_would_bring_down_to_what_fits_is_not_refused() ->
     """The ladder of a base of stride 64 ends at 64 px, not at the 512 that were asked for."""
     config = _job(model__stride=64, memory__may_change=("resolution",))
     refuse_hopeless({0: config}, _budget(config, _card(4.6)), Settings())
+
+
+def test_a_job_that_has_the_memory_to_step_and_not_to_draw_is_refused_with_what_helps() -> None:
+    config = _job()  # 4 + 1 + 0.5 at the last rung, 4 + 1 + 3 while it draws
+    first, *rows = _refused(config, _card(6.0), forecast=DrawsMore())
+    assert f"takes 8.00 GiB when it trains alone, {WHILE['drawing']}, but may take 6.00 GiB" in first
+    assert f"{NO_DRAWING} 5.50 GiB" in rows
+    assert "trainer.precision=bf16-mixed 6.00 GiB" in rows
+    assert "data.resolution=256 5.75 GiB" in rows
+    refuse_hopeless({0: replace(config, sample=_NO_PICTURES)}, _budget(config, _card(6.0), forecast=DrawsMore()), Settings())
+
+
+def test_drawing_is_not_proposed_away_where_steps_are_too_large() -> None:
+    assert not any(NO_DRAWING in row for row in _refused(_job(), _card(4.6)))
+
+
+def test_what_may_change_when_steps_run_out_saves_no_drawing() -> None:
+    """Pictures are drawn before the first step, at the resolution that was asked for."""
+    config = _job(memory__may_change=("resolution",))
+    rows = _refused(config, _card(6.0), forecast=DrawsMore())
+    assert WHILE["drawing"] in rows[0]
+    assert not any(row.startswith("lora.rank=1") for row in rows), "4.03 + 3 is too much, too"

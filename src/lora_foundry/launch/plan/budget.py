@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from lora_foundry.config.doing import Doing
 from lora_foundry.config.schema import JobConfig
 from lora_foundry.launch.machines.engine import Slot
 from lora_foundry.launch.plan.clock import Clock, NoPace, Pace
@@ -13,31 +14,43 @@ from lora_foundry.launch.plan.clock import Clock, NoPace, Pace
 GIB = 2**30
 
 
+class Peak(NamedTuple):
+    """The most memory that a pack takes at a time.
+
+    Attributes:
+        size: Bytes, context included.
+        doing: What the pack does then: a step with all rows in one forward, or another thing at its least.
+    """
+
+    size: int
+    doing: Doing = "step"
+
+
 class Forecast(Pace, Protocol):
     """What packs will take, in memory and in time. The launcher is given one: predictions are made in another room."""
 
-    def bytes_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> int | None:
-        """Bytes at the peak of a pack, context included; null where nothing is known.
+    def peak_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> Peak | None:
+        """The largest of what a pack does; null where nothing is known.
 
         Args:
             configs: Of its members.
             slot: Where they train.
             trace: Whether to take the seconds that an unknown kind of step costs.
-            corrected: Whether what earlier runs took beyond what was predicted for them is expected again.
+            corrected: Whether what earlier steps took beyond what was predicted for them is expected again.
         """
 
 
 class NoForecast(NoPace):
     """Knows nothing."""
 
-    def bytes_of(
+    def peak_of(
         self,
         configs: Sequence[JobConfig],  # noqa: ARG002
         slot: Slot,  # noqa: ARG002
         *,
         trace: bool,  # noqa: ARG002
         corrected: bool = True,  # noqa: ARG002
-    ) -> int | None:
+    ) -> Peak | None:
         """Null."""
         return None
 
@@ -67,9 +80,9 @@ class Budget:
         limits += [int(config.memory.limit_gib * GIB)] if config.memory.limit_gib is not None else []
         return min(limits, default=None)
 
-    def needs(self, configs: Sequence[JobConfig]) -> int | None:
-        """Bytes that they take together; null where it is not known."""
-        return self.forecast.bytes_of(configs, self.slots[0], trace=self.trace)
+    def peak(self, configs: Sequence[JobConfig]) -> Peak | None:
+        """The most that they take together; null where it is not known."""
+        return self.forecast.peak_of(configs, self.slots[0], trace=self.trace)
 
     def clock(self) -> Clock:
         """Times of packs here."""
@@ -82,8 +95,8 @@ class Budget:
     def fits(self, configs: Sequence[JobConfig]) -> bool:
         """Whether they stay within the budget, as far as is known."""
         budget = self.of(configs[0])
-        needs = None if budget is None else self.needs(configs)
-        return budget is None or needs is None or needs <= budget
+        peak = None if budget is None else self.peak(configs)
+        return budget is None or peak is None or peak.size <= budget
 
 
 def budget_for(forecast: Forecast, slots: Sequence[Slot], configs: Sequence[JobConfig], *, shown: bool) -> Budget:

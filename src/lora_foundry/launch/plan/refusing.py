@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from lora_foundry.config.doing import NO_DRAWING, WHILE
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.giving_way import last_rung
 from lora_foundry.config.launcher import Settings
 from lora_foundry.config.schema import JobConfig, Precision
 from lora_foundry.launch.machines.engine import Slot
-from lora_foundry.launch.plan.budget import GIB, Budget
+from lora_foundry.launch.plan.budget import GIB, Budget, Peak
 
 _SHOWN_KINDS, _SHOWN_JOBS = 3, 4
 _SMALLER = (0.75, 0.5, 0.25)  # resolutions to look at, of what was asked for
@@ -25,11 +26,15 @@ _CERTAIN, _PROGRAM = 1.15, int(0.25 * GIB)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Place:
-    """A slot as a job sees it: what it may take there, and what it takes at the ladder's end."""
+    """A slot as a job sees it: what it may take there, and what it takes at least."""
 
     slot: Slot
     room: int
-    needs: int
+    peak: Peak
+
+    @property
+    def missing(self) -> int:
+        return self.peak.size - self.room
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +61,7 @@ def refuse_hopeless(configs: Mapping[int, JobConfig], budget: Budget, settings: 
     for number, config in configs.items():
         hopeless = _hopeless(config, budget)
         if hopeless is not None:
-            key = (*_kind(config), hopeless.place.needs)
+            key = (*_kind(config), hopeless.place.peak)
             kinds.setdefault(key, []).append(number)
             found.setdefault(key, hopeless)
     if found:
@@ -71,11 +76,11 @@ def _hopeless(config: JobConfig, budget: Budget) -> _Hopeless | None:
     places = []
     for slot in budget.slots:
         room = _room(slot, config)
-        needs = None if room is None else _least(config, slot, room, budget)
-        if room is None or needs is None or not _is_hopeless(needs, room, slot):
+        peak = None if room is None else _least(config, slot, room, budget)
+        if room is None or peak is None or not _is_hopeless(peak.size, room, slot):
             return None
-        places.append(_Place(slot=slot, room=room, needs=needs))
-    return _Hopeless(config=config, place=min(places, key=lambda place: place.needs - place.room)) if places else None
+        places.append(_Place(slot=slot, room=room, peak=peak))
+    return _Hopeless(config=config, place=min(places, key=lambda place: place.missing)) if places else None
 
 
 def _is_hopeless(needs: int, room: int, slot: Slot) -> bool:
@@ -88,18 +93,26 @@ def _room(slot: Slot, config: JobConfig) -> int | None:
     return min((bound for bound in bounds if bound is not None), default=None)
 
 
-def _least(config: JobConfig, slot: Slot, room: int, budget: Budget) -> int | None:
-    """Bytes at the first rung that fits, else at the last; a trace is not made before it is needed."""
-    needs = None
+def _least(config: JobConfig, slot: Slot, room: int, budget: Budget) -> Peak | None:
+    """The peak at the first rung that fits, else at the last; a trace is not made before it is needed.
+
+    Rungs are for steps: what else a job does is at its least from the start, before any step has run out of memory.
+    """
+    peak = None
     for rung in (config, _one_row(config), last_rung(config)):
-        needs = budget.forecast.bytes_of([rung], slot, trace=budget.trace, corrected=False)
-        if needs is None or needs <= room:
-            return needs
-    return needs
+        peak = budget.forecast.peak_of([rung], slot, trace=budget.trace, corrected=False)
+        if peak is None or peak.size <= room or peak.doing != "step":
+            return peak
+    return peak
 
 
 def _one_row(config: JobConfig) -> JobConfig:
     return replace(config, data=replace(config.data, batch_size=1))
+
+
+def _unchanging(config: JobConfig) -> JobConfig:
+    """``config`` where nothing that was asked for gives way, as it is where no step has run out of memory."""
+    return replace(config, memory=replace(config.memory, mode="exact", may_change=()))
 
 
 def _sized(config: JobConfig, resolution: int) -> JobConfig:
@@ -122,10 +135,12 @@ def _told(numbers: Sequence[int], hopeless: _Hopeless, budget: Budget, settings:
     limit = config.memory.limit_gib
     limited = limit is not None and (place.slot.memory is None or limit * GIB <= place.slot.memory)
     there = "memory.limit_gib" if limited else f"{place.slot.name}, less hydra.launcher.reserve={settings.reserve:g}"
+    at_least = "one row a forward, with gradient checkpointing"
+    doing = at_least if place.peak.doing == "step" else WHILE[place.peak.doing]
     text = (
         f"{_jobs(numbers)}: {config.model.name} at {config.data.resolution} px, rank {config.lora.rank}, "
-        f"{config.trainer.precision}, takes {place.needs / GIB:.2f} GiB when it trains alone, one row a forward, with "
-        f"gradient checkpointing, but may take {place.room / GIB:.2f} GiB ({there})"
+        f"{config.trainer.precision}, takes {place.peak.size / GIB:.2f} GiB when it trains alone, {doing}, but may take "
+        f"{place.room / GIB:.2f} GiB ({there})"
     )
     rows = [*_more_room(config, place, settings), *_smaller(config, place, budget)]
     if not rows:
@@ -137,17 +152,17 @@ def _told(numbers: Sequence[int], hopeless: _Hopeless, budget: Budget, settings:
 
 def _more_room(config: JobConfig, place: _Place, settings: Settings) -> Iterator[tuple[str, int]]:
     """Settings that leave the job more room, with what it needs then."""
-    memory, limit = place.slot.memory, config.memory.limit_gib
-    if limit is not None and limit * GIB < place.needs and (memory is None or place.needs <= memory):
-        yield f"memory.limit_gib={math.ceil((place.needs / GIB + _SPARE_GIB) * 10) / 10:g}", place.needs
-    if memory is None or place.needs <= memory or (limit is not None and limit * GIB < place.needs):
+    memory, limit, needs = place.slot.memory, config.memory.limit_gib, place.peak.size
+    if limit is not None and limit * GIB < needs and (memory is None or needs <= memory):
+        yield f"memory.limit_gib={math.ceil((needs / GIB + _SPARE_GIB) * 10) / 10:g}", needs
+    if memory is None or needs <= memory or (limit is not None and limit * GIB < needs):
         return
     free = memory * settings.slots_each / (1.0 - settings.reserve)
-    if settings.slots_each > 1 and place.needs <= memory * settings.slots_each:
-        yield "hydra.launcher.slots=1", place.needs
-    reserve = math.floor((1.0 - place.needs * settings.slots_each / free) * 100) / 100
+    if settings.slots_each > 1 and needs <= memory * settings.slots_each:
+        yield "hydra.launcher.slots=1", needs
+    reserve = math.floor((1.0 - needs * settings.slots_each / free) * 100) / 100
     if 0.0 <= reserve < settings.reserve:
-        yield f"hydra.launcher.reserve={reserve:g}", place.needs
+        yield f"hydra.launcher.reserve={reserve:g}", needs
 
 
 def _smaller(config: JobConfig, place: _Place, budget: Budget) -> Iterator[tuple[str, int]]:
@@ -159,11 +174,15 @@ def _smaller(config: JobConfig, place: _Place, budget: Budget) -> Iterator[tuple
     coarse = [(f"trainer.precision={half}", replace(config.trainer, precision=half))] if precise else []
 
     def needed(words: Sequence[str], changed: JobConfig) -> Iterator[tuple[str, int]]:
-        needs = budget.forecast.bytes_of([last_rung(changed)], place.slot, trace=budget.trace, corrected=False)
-        if needs is not None and needs <= place.room:
-            yield " ".join(words), needs
+        rung = last_rung(changed if place.peak.doing == "step" else _unchanging(changed))
+        peak = budget.forecast.peak_of([rung], place.slot, trace=budget.trace, corrected=False)
+        if peak is not None and peak.size <= place.room:
+            yield " ".join(words), peak.size
 
-    found = [row for word, trainer in coarse for row in needed([word], replace(config, trainer=trainer))]
+    found: list[tuple[str, int]] = []
+    if place.peak.doing == "drawing":
+        found += needed([NO_DRAWING], replace(config, sample=replace(config.sample, enabled=False)))
+    found += [row for word, trainer in coarse for row in needed([word], replace(config, trainer=trainer))]
     if lowest := [row for size in sizes[-1:] for row in needed([f"data.resolution={size}"], _sized(config, size))]:
         larger = (row for size in sizes[:-1] for row in needed([f"data.resolution={size}"], _sized(config, size)))
         found.append(next(larger, lowest[0]))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Latents and text states are made and kept in fp32 whatever the base trains in: they are made once, the
 # fp16 VAEs of this field overflow, and jobs of different precision then share one cache.
-_CACHE_DTYPE = torch.float32
+CACHE_DTYPE = torch.float32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +68,8 @@ class DenoisingPreparation:
         log: Callable[[str], None],
     ) -> Made:
         """Latents and text states of the images and prompts."""
-        images = patience(files.image_encoder(dtype=_CACHE_DTYPE, device=device), device)
-        captions = patience(files.caption_encoder(dtype=_CACHE_DTYPE, device=device), device)
+        images = patience(files.image_encoder(dtype=CACHE_DTYPE, device=device), device)
+        captions = patience(files.caption_encoder(dtype=CACHE_DTYPE, device=device), device)
         key = (self.key(config), data.data_hash)
         try:
             if key not in self._shared:
@@ -97,10 +97,10 @@ def _encode(  # what it is made of
     held_out = validation_view(config)
     return _Shared(
         train=encode_data(
-            data.train, config, images=images, captions=captions, cache=cache, dtype=_CACHE_DTYPE, log=log
+            data.train, config, images=images, captions=captions, cache=cache, dtype=CACHE_DTYPE, log=log
         ),
         validation=encode_data(
-            data.val, held_out, images=images, captions=captions, cache=cache, dtype=_CACHE_DTYPE, log=log
+            data.val, held_out, images=images, captions=captions, cache=cache, dtype=CACHE_DTYPE, log=log
         ),
         inventory=take_inventory(config, [*data.train, *data.val]),
     )
@@ -112,7 +112,7 @@ def _prompts(
     if not config.sample.enabled:
         return None
     texts = prompts_of(config, [record.caption for record in data.val])
-    states = encode_captions([*texts, ""], captions=captions, cache=cache, dtype=_CACHE_DTYPE, log=log)
+    states = encode_captions([*texts, ""], captions=captions, cache=cache, dtype=CACHE_DTYPE, log=log)
     return Prompts(
         texts=texts,
         conditioning={name: rows[:-1] for name, rows in states.items()},

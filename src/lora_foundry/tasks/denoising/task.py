@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # The inputs besides the denoiser's own conditioning. Their names are in the keys of base losses that are kept.
 _LATENTS, _NOISE, _LEVELS = "latents", "noise", "timesteps"
+DECODED_IN = torch.float32  # whatever the base computes in: fp16 VAEs of this field overflow
 _FIXED_SEED = 0  # not the job's: every job of every sweep is judged on the same noise
 _PROBE_ROWS = 2
 
@@ -170,7 +171,7 @@ class Denoising:
 def open_task(files: BaseFiles, *, dtype: torch.dtype, device: torch.device) -> Denoising:
     """See :func:`lora_foundry.tasks.opening.open_task`; the decoder's weights are read at the first picture."""
     denoiser = files.load_denoiser(dtype=dtype, device=device)
-    return Denoising(denoiser, files.load_decoder(dtype=torch.float32, device=device))
+    return Denoising(denoiser, files.load_decoder(dtype=DECODED_IN, device=device))
 
 
 def fixed_rows(data: EncodedData, config: ValidationConfig, process: NoiseProcess, dtype: torch.dtype) -> FixedRows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,16 @@ from lora_foundry.models.families.sd.layout import CONFIGS, read_config
 from lora_foundry.models.protocol import BaseError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import torch
 
     from lora_foundry.models.families.sd.denoiser import SdDenoiser
+    from lora_foundry.models.families.sd.encoders import LazyModule, SdCaptionEncoder, SdDecoder, SdImageEncoder
     from lora_foundry.models.protocol import Conditioning
 
 _PARTS = ("unet", "vae", "scheduler")
+_TEXTS = "text_encoder"  # of a folder that a base is trained from; what is predicted alone may have none
 _TOKENS = 77  # of CLIP's text encoders
 _SIZES_GIVEN = 6  # original height and width, crop's top and left, target height and width (Podell et al. 2023)
 
@@ -37,7 +41,8 @@ def open_sizes(model: DenoisingModel) -> SdSizes:
             f"with {', '.join(CONFIGS[part] for part in _PARTS)} as model.config (model=sd15 has one)"
         )
         raise BaseError(msg)
-    return SdSizes(root, {part: read_config(root / CONFIGS[part]) for part in _PARTS}, model.prediction_type)
+    parts = [*_PARTS, *([_TEXTS] if (root / CONFIGS[_TEXTS]).is_file() else [])]
+    return SdSizes(root, {part: read_config(root / CONFIGS[part]) for part in parts}, model.prediction_type)
 
 
 class SdSizes:
@@ -56,16 +61,11 @@ class SdSizes:
 
     def build(self, dtype: torch.dtype) -> SdDenoiser:
         """The denoiser with weights of no particular value, in memory that was never touched and so takes none."""
-        import torch  # a fingerprint is served without torch
-        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel  # not for a fingerprint
 
         from lora_foundry.models.families.sd.denoiser import SdDenoiser
 
-        with torch.device("meta"):
-            unet = UNet2DConditionModel.from_config(self._configs["unet"])
-        for tensor in (*unet.parameters(), *unet.buffers()):
-            tensor.data = tensor.data.to(dtype)
-        unet.to_empty(device="cpu").requires_grad_(requires_grad=False).eval()
+        unet = _untouched(lambda: UNet2DConditionModel.from_config(self._configs["unet"]), dtype)
         return SdDenoiser(unet, self._configs["scheduler"], self._prediction_type, gradient_checkpointing=False)
 
     def conditioning(self, rows: int, dtype: torch.dtype) -> Conditioning:
@@ -80,3 +80,62 @@ class SdSizes:
             states["text_embeds"] = torch.zeros(rows, pooled, dtype=dtype)
             states["time_ids"] = torch.zeros(rows, _SIZES_GIVEN, dtype=dtype)
         return states
+
+    def image_encoder(self, *, dtype: torch.dtype, device: torch.device) -> SdImageEncoder:
+        """Encoder of pictures; its VAE is made at the first one."""
+        from lora_foundry.models.families.sd.encoders import SdImageEncoder
+
+        return SdImageEncoder(self._vae(dtype, device), self.fingerprint)
+
+    def caption_encoder(self, *, dtype: torch.dtype, device: torch.device) -> SdCaptionEncoder | None:
+        """Encoder of captions, which are all empty; None where its config is not there."""
+        from lora_foundry.models.families.sd.encoders import LazyModule, SdCaptionEncoder
+
+        if _TEXTS not in self._configs:
+            return None
+        length = self._configs[_TEXTS]["max_position_embeddings"]
+        texts = LazyModule(self._made_texts, dtype=dtype, device=device)
+        return SdCaptionEncoder(texts, _Padding(length), self.fingerprint)
+
+    def load_decoder(self, *, dtype: torch.dtype, device: torch.device) -> SdDecoder:
+        """Decoder of latents; its VAE is made at the first picture."""
+        from lora_foundry.models.families.sd.encoders import SdDecoder
+
+        return SdDecoder(self._vae(dtype, device), self.pixels_per_cell)
+
+    def _vae(self, dtype: torch.dtype, device: torch.device) -> LazyModule:
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+        from lora_foundry.models.families.sd.encoders import LazyModule
+
+        build = partial(AutoencoderKL.from_config, self._configs["vae"])
+        return LazyModule(partial(_untouched, build), dtype=dtype, device=device)
+
+    def _made_texts(self, dtype: torch.dtype) -> Any:  # noqa: ANN401  # transformers is untyped
+        from transformers.models.clip.configuration_clip import CLIPTextConfig
+        from transformers.models.clip.modeling_clip import CLIPTextModel
+
+        return _untouched(lambda: CLIPTextModel(CLIPTextConfig.from_dict(self._configs[_TEXTS])), dtype)
+
+
+class _Padding:
+    """What a tokenizer makes of empty captions."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+
+    def encode(self, captions: Sequence[str]) -> list[list[int]]:
+        """The first token, as often as a caption has tokens."""
+        return [[0] * self._length for _ in captions]
+
+
+def _untouched(build: Callable[[], Any], dtype: torch.dtype) -> Any:  # noqa: ANN401  # diffusers is untyped
+    """A frozen network in memory that was never touched, and so takes none."""
+    import torch
+
+    with torch.device("meta"):
+        network = build()
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtype)
+    return network.to_empty(device="cpu").requires_grad_(requires_grad=False).eval()
