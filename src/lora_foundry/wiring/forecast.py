@@ -46,8 +46,8 @@ class TracedForecast:
         threads = (slot.threads or cores()) if on_cpu else None
         step, *others = peaks_of(known, pictures, configs, CPU if on_cpu else on_card(), threads)
         factor = self._factor(configs[0], slot.model) if corrected else 1.0
-        peaks = [Peak(step.total + int(step.allocated * (factor - 1.0))), *(Peak(n.total, n.doing) for n in others)]
-        return max(peaks, key=lambda peak: peak.size)  # the first of equals, which is the step
+        other = max(others, key=lambda needs: needs.total)
+        return Peak(step.total + int(step.allocated * (factor - 1.0)), other.total, other.doing)
 
     def step_s(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool) -> tuple[float, Basis] | None:
         """See the protocol: measured, or carried over from what was, or estimated from the base's operations."""

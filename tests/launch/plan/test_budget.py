@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,33 @@ def test_packs_are_as_large_as_fits() -> None:
     plan = _plan({number: job(seed=number, data__batch_size=3) for number in range(4)}, CARD)
     assert [len(pack.jobs) for pack in plan.packs] == [2, 2], "2 + 3 + 3 GiB fit into 10, 2 + 9 do not"
     assert "what fits in memory" in plan.reasons[0]
+
+
+class DrawsMore(ARowAGib):
+    """Drawing takes so many GiB, and half of one for each member."""
+
+    def __init__(self, gib: float) -> None:
+        super().__init__()
+        self._gib = gib
+
+    def peak_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool) -> Peak | None:
+        steps = super().peak_of(configs, slot, trace=trace)
+        return steps and replace(steps, other=int(GIB * (self._gib + len(configs) / 2)))
+
+
+@pytest.mark.parametrize(
+    ("gib", "packs"),
+    [
+        (2.0, [4, 4]),  # steps of 2 + 8 GiB fit into 10
+        (9.0, [2, 2, 2, 2]),  # 9 + 1 do, 9 + 1.5 do not
+        (9.6, [4, 4]),  # 10.1 alone: to train apart would save nothing
+    ],
+)
+def test_packs_are_as_large_as_has_room_to_draw_too(gib: float, packs: list[int]) -> None:
+    jobs = {number: job(seed=number, data__batch_size=2) for number in range(8)}
+    budget = budget_for(DrawsMore(gib), [CARD], list(jobs.values()), shown=False)
+    plan = make_plan(jobs, pack_size=8, fits=budget.fits)
+    assert [len(pack.jobs) for pack in plan.packs] == packs
 
 
 def test_a_job_that_fits_nowhere_is_alone() -> None:

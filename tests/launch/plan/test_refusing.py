@@ -43,8 +43,8 @@ class DrawsMore(SquareGib):
     def peak_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> Peak | None:
         (config,) = configs
         step = super().peak_of(configs, slot, trace=trace, corrected=corrected)
-        drawing = Peak(int(GIB * (_stays(config) + 3 * (config.data.resolution / 512) ** 2)), "drawing")
-        return max(step, drawing) if step and config.sample.enabled else step
+        drawing = int(GIB * (_stays(config) + 3 * (config.data.resolution / 512) ** 2))
+        return replace(step, other=drawing, beside="drawing") if step and config.sample.enabled else step
 
 
 def _stays(config: JobConfig) -> float:

@@ -24,8 +24,7 @@ class ARowAGib(NoPace):
     """A GiB a row of a step, and five of drawing."""
 
     def peak_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> Peak | None:
-        step = Peak(GIB * sum(config.data.batch_size for config in configs))
-        return max(step, Peak(5 * GIB, "drawing")) if configs[0].sample.enabled else step
+        return Peak(GIB * sum(config.data.batch_size for config in configs), 5 * GIB, "drawing")
 
 
 def _shown(jobs: dict[int, JobConfig], pack_size: int = 1) -> list[str]:

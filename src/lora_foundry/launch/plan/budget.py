@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from lora_foundry.config.doing import Doing
 from lora_foundry.config.schema import JobConfig
@@ -14,16 +14,29 @@ from lora_foundry.launch.plan.clock import Clock, NoPace, Pace
 GIB = 2**30
 
 
-class Peak(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Peak:
     """The most memory that a pack takes at a time.
 
     Attributes:
-        size: Bytes, context included.
-        doing: What the pack does then: a step with all rows in one forward, or another thing at its least.
+        step: Bytes of a step with all rows in one forward, context included.
+        other: Those of the largest of what else the pack does, each at its least.
+        beside: What that is.
     """
 
-    size: int
-    doing: Doing = "step"
+    step: int
+    other: int = 0
+    beside: Doing = "drawing"
+
+    @property
+    def size(self) -> int:
+        """Bytes at the height of all that the pack does."""
+        return max(self.step, self.other)
+
+    @property
+    def doing(self) -> Doing:
+        """What is done then."""
+        return "step" if self.step >= self.other else self.beside
 
 
 class Forecast(Pace, Protocol):
@@ -93,10 +106,13 @@ class Budget:
         return Clock(self.forecast, self.slots[0], trace=False)
 
     def fits(self, configs: Sequence[JobConfig]) -> bool:
-        """Whether they stay within the budget, as far as is known."""
+        """Whether they stay within the budget, as far as is known: steps alone where the rest is too much apart, too."""
         budget = self.of(configs[0])
         peak = None if budget is None else self.peak(configs)
-        return budget is None or peak is None or peak.size <= budget
+        if budget is None or peak is None or peak.size <= budget:
+            return True
+        apart = [self.peak([config]) for config in configs] if len(configs) > 1 else []
+        return peak.step <= budget and any(one is not None and one.other > budget for one in apart)
 
 
 def budget_for(forecast: Forecast, slots: Sequence[Slot], configs: Sequence[JobConfig], *, shown: bool) -> Budget:
