@@ -9,7 +9,7 @@ import torch
 
 from lora_foundry.config.compose import compose_job
 from lora_foundry.memory.predict import curve_of
-from lora_foundry.memory.scratch import Spot, Spots, lines
+from lora_foundry.memory.scratch import Convolutions, Spot, Spots, lines
 from tests.config.chosen import optimizer
 
 BACKWARD = torch.ops.aten.convolution_backward.default
@@ -69,6 +69,17 @@ def test_only_gradients_of_weights_are_looked_at() -> None:
     spots.see(BACKWARD, [*arguments[:10], [True, False, False]], None, live=0)
     spots.see(torch.ops.aten.convolution.default, arguments[1:], None, live=0)
     assert not spots.found
+
+
+def test_a_forward_convolution_has_its_input_and_its_output_once_more() -> None:
+    forward, inside = torch.ops.aten.convolution.default, Convolutions()
+    small, large = torch.ones(1, 2, 4, 4), torch.ones(1, 8, 4, 4)
+    inside.see(forward, [small], large, live=1000)
+    assert inside.most == 1000 + small.nbytes + large.nbytes
+    inside.see(forward, [small], small, live=1000)
+    inside.see(torch.ops.aten.relu.default, [large], large, live=1300)
+    inside.see(BACKWARD, [large], large, live=1300)
+    assert inside.most == 1000 + small.nbytes + large.nbytes, "the most of such, and of nothing else"
 
 
 @pytest.mark.slow

@@ -1,9 +1,9 @@
 """What is taken between the steps: by encoding, validation and drawing, each at its least.
 
 None of it keeps anything for a backward pass, and each takes fewer rows when memory runs out, down to one row or one
-picture. What is alive then, beside what stays, is traced as a step is: a forward pass of the base, and the networks that
-encode and decode, which are in fp32. A card has those only while they are used, and no base yet when the first pack's
-images are encoded. On a CPU the one that decodes waits in the same memory.
+picture. What is alive then, beside what stays, is traced as a step is: a forward pass of the base, and the networks
+that encode and decode, which are in fp32. A card has those only while they are used, and no base yet when the first
+pack's images are encoded. On a CPU the one that decodes waits in the same memory.
 """
 
 from __future__ import annotations

@@ -35,9 +35,7 @@ class Tally(TorchDispatchMode):
         peak: Most bytes alive since the last :meth:`mark`.
     """
 
-    def __init__(
-        self, *, grain: int, work: Work | None = None, inside: Spots | Convolutions | None = None
-    ) -> None:
+    def __init__(self, *, grain: int, work: Work | None = None, inside: Spots | Convolutions | None = None) -> None:
         super().__init__()
         self._grain = grain
         self._work = work

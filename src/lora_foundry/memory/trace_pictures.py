@@ -54,7 +54,7 @@ class _NoContent(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Any,  # noqa: ANN401
-        types: Sequence[Any],  # noqa: ARG002
+        types: Sequence[Any],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401

@@ -19,7 +19,7 @@ from lora_foundry.launch.plan.budget import Budget, Peak, budget_for
 from lora_foundry.launch.plan.packing import make_plan
 from lora_foundry.launch.plan.refusing import refuse_hopeless
 from lora_foundry.memory import between, predict
-from lora_foundry.memory.between import Pictures, pictures_of
+from lora_foundry.memory.between import Pictures
 from lora_foundry.memory.libraries import on_card
 from lora_foundry.memory.predict import Curve, curve_of, together
 from lora_foundry.memory.record import note_error

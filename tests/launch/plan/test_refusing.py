@@ -17,7 +17,6 @@ from lora_foundry.launch.plan.clock import NoPace
 from lora_foundry.launch.plan.refusing import refuse_hopeless
 from tests.launch.jobs import job
 
-
 _NO_PICTURES = replace(job().sample, enabled=False)
 
 
@@ -188,7 +187,8 @@ def test_a_job_that_has_the_memory_to_step_and_not_to_draw_is_refused_with_what_
     assert f"{NO_DRAWING} 5.50 GiB" in rows
     assert "trainer.precision=bf16-mixed 6.00 GiB" in rows
     assert "data.resolution=256 5.75 GiB" in rows
-    refuse_hopeless({0: replace(config, sample=_NO_PICTURES)}, _budget(config, _card(6.0), forecast=DrawsMore()), Settings())
+    budget = _budget(config, _card(6.0), forecast=DrawsMore())
+    refuse_hopeless({0: replace(config, sample=_NO_PICTURES)}, budget, Settings())
 
 
 def test_drawing_is_not_proposed_away_where_steps_are_too_large() -> None:

@@ -23,7 +23,14 @@ FEWER_ROWS = "(takes fewer rows a forward)"
 class ARowAGib(NoPace):
     """A GiB a row of a step, and five of drawing."""
 
-    def peak_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool, corrected: bool = True) -> Peak | None:
+    def peak_of(
+        self,
+        configs: Sequence[JobConfig],
+        slot: Slot,  # noqa: ARG002
+        *,
+        trace: bool,  # noqa: ARG002
+        corrected: bool = True,  # noqa: ARG002
+    ) -> Peak | None:
         return Peak(GIB * sum(config.data.batch_size for config in configs), 5 * GIB, "drawing")
 
 
@@ -31,9 +38,7 @@ def _shown(jobs: dict[int, JobConfig], pack_size: int = 1) -> list[str]:
     budget = Budget(forecast=ARowAGib(), slots=(CARD,), trace=True)
     plan = make_plan(jobs, pack_size, fits=budget.fits, clock=budget.clock())
     screen = io.StringIO()
-    print_plan(
-        Console(file=screen, width=120), plan, jobs, {n: f"j{n}" for n in jobs}, budget, "guessed"
-    )
+    print_plan(Console(file=screen, width=120), plan, jobs, {n: f"j{n}" for n in jobs}, budget, "guessed")
     return screen.getvalue().splitlines()
 
 

@@ -106,7 +106,10 @@ class Budget:
         return Clock(self.forecast, self.slots[0], trace=False)
 
     def fits(self, configs: Sequence[JobConfig]) -> bool:
-        """Whether they stay within the budget, as far as is known: steps alone where the rest is too much apart, too."""
+        """Whether they stay within the budget, as far as is known.
+
+        What is too much for one of them alone, and no step, is no reason to train them apart.
+        """
         budget = self.of(configs[0])
         peak = None if budget is None else self.peak(configs)
         if budget is None or peak is None or peak.size <= budget:

@@ -139,8 +139,8 @@ def _told(numbers: Sequence[int], hopeless: _Hopeless, budget: Budget, settings:
     doing = at_least if place.peak.doing == "step" else WHILE[place.peak.doing]
     text = (
         f"{_jobs(numbers)}: {config.model.name} at {config.data.resolution} px, rank {config.lora.rank}, "
-        f"{config.trainer.precision}, takes {place.peak.size / GIB:.2f} GiB when it trains alone, {doing}, but may take "
-        f"{place.room / GIB:.2f} GiB ({there})"
+        f"{config.trainer.precision}, takes {place.peak.size / GIB:.2f} GiB when it trains alone, {doing}, but may "
+        f"take {place.room / GIB:.2f} GiB ({there})"
     )
     rows = [*_more_room(config, place, settings), *_smaller(config, place, budget)]
     if not rows:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from lora_foundry.models.protocol import Conditioning
-from lora_foundry.models.tokens import CaptionTokenizer
+
+
+class Tokenizer(Protocol):
+    """Captions to token ids."""
+
+    def encode(self, captions: Sequence[str]) -> list[list[int]]:
+        """One list of ids a caption, all of one length."""
 
 
 class LazyModule:
@@ -69,7 +75,7 @@ class SdImageEncoder:
 class SdCaptionEncoder:
     """Captions to the text encoder's last hidden states, padded to the full length as the pipeline does."""
 
-    def __init__(self, text_encoder: LazyModule, tokenizer: CaptionTokenizer, fingerprint: str) -> None:
+    def __init__(self, text_encoder: LazyModule, tokenizer: Tokenizer, fingerprint: str) -> None:
         self.fingerprint = fingerprint
         self._text_encoder = text_encoder
         self._tokenizer = tokenizer
