@@ -25,6 +25,8 @@ from lora_foundry.lora.rows import RowPlan
 from lora_foundry.memory.watch import Watch
 from lora_foundry.training.bases import Bases
 from lora_foundry.training.checkpoint import load_newest
+from lora_foundry.training.member import Member
+from lora_foundry.training.preparing import Encoders
 from lora_foundry.training.shortage import OutOfMemoryError
 from lora_foundry.wire.commands import COMMANDS, JoinCommand, OwnDevice, PackCommand, PackedJob
 from lora_foundry.wire.events import (
@@ -193,6 +195,27 @@ def test_a_warmup_that_outlasts_the_epochs_is_told_and_tagged(tmp_path: Path, ba
     assert said[0].message.startswith("scheduler.warmup_steps=8 with 2 optimizer steps in all")
     tagged = [e for e in events if isinstance(e, TagsEvent) and "warning.warmup" in e.values]
     assert {e.job: e.values["warning.warmup"] for e in tagged} == {0: said[0].message}
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_an_earlier_packs_base_makes_room_for_what_is_encoded(
+    loaded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No base is predicted to be there while images are encoded; a worker keeps the last one for the next pack."""
+    bases, there = Bases(torch.device("cpu")), []
+    if loaded:
+        bases._loaded = object()  # type: ignore[assignment]
+
+    def encode(*_: object) -> list[Member]:
+        there.append(bases.loaded)
+        if len(there) == 1:
+            raise OutOfMemoryError("no room for a picture")
+        return []
+
+    monkeypatch.setattr(Encoders, "members", encode)
+    events = _run(tmp_path, bases, _job(tmp_path, 0))
+    assert there == ([True, False] if loaded else [False])
+    assert _ends(events) == ({} if loaded else {0: "FAILED"})
 
 
 @pytest.mark.slow

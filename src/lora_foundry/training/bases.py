@@ -41,6 +41,11 @@ class Bases:
             self._files[config.model] = open_base(config.model)
         return self._files[config.model]
 
+    @property
+    def loaded(self) -> bool:
+        """Whether any base is in memory."""
+        return self._loaded is not None
+
     def has(self, config: JobConfig) -> bool:
         """Whether the base is in memory already."""
         return self._loaded is not None and self._key == _key(config)

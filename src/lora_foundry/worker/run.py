@@ -27,7 +27,7 @@ from lora_foundry.training.precision import computing
 from lora_foundry.training.preparing import Checked, Encoders, check_jobs
 from lora_foundry.training.probing import is_lost
 from lora_foundry.training.requests import Arrival, Requests
-from lora_foundry.training.shortage import OutOfMemoryError
+from lora_foundry.training.shortage import OutOfMemoryError, is_out_of_memory
 from lora_foundry.training.validation import device_name
 from lora_foundry.wire.events import (
     Joining,
@@ -169,6 +169,17 @@ class _PackRun:
             self._spool.emit(TagsEvent(job=member.job, values=values))
         return members
 
+    def _first_members(self, checked: list[Checked]) -> list[Member]:
+        """The members that a pack begins with; an earlier pack's base makes room where encoding runs out of memory."""
+        try:
+            return self._members(checked)
+        except Exception as error:
+            if not self._bases.loaded or not is_out_of_memory(error, self._bases.device):
+                raise
+        self._spool.emit(LogEvent(level="info", message="out of memory for encoding: letting the base go until then"))
+        self._bases.forget()
+        return self._members(checked)
+
     def _arriving(self) -> list[Arrival]:
         """Members of the jobs that are to join."""
         arrivals: list[Arrival] = []
@@ -189,7 +200,7 @@ class _PackRun:
         spool, commands = self._spool, self._commands
         device = self._bases.device
         set_limit(checked[0].config.memory.limit_gib, device, self._watch, self._command.device.memory)
-        members = self._members(checked)
+        members = self._first_members(checked)
         if not members:
             return {}
         if commands.stopping():
