@@ -16,7 +16,8 @@ A forward convolution has its input and its output once more, in the library's o
 and cuDNN's channels last. In a step that is little beside what the backward pass keeps; where nothing is kept, a VAE
 peaks there. An H100 took 1.66 GiB to decode a picture of 512 pixels in fp32, the VAE's weights and the libraries'
 workspaces included (``docs/benchmarks.md``): with this it is 1.59 that are predicted, without it 1.15. On a CPU the
-process grew by 363 MiB for one of 256 pixels, where tensors are 196 and this makes it 304.
+process grew by 363 and 1002 MiB for pictures of 256 and 512 pixels, where tensors are 196 and 768, and 304 and 1216
+are predicted.
 """
 
 from __future__ import annotations
