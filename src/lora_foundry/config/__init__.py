@@ -11,6 +11,7 @@ Other rooms use of it:
 - ``components``: how the layers of a base of several networks are called;
 - ``constraints``: limits of single fields, written in their annotations;
 - ``digest``: one number for everything of a configuration that decides the adapter;
+- ``doing``: what a training does, and how people are told what takes the most memory of it;
 - ``elsewhere``: what other trainers call things;
 - ``ending``: how a command ends;
 - ``errors``: why a sweep cannot start or go on;

@@ -3,6 +3,7 @@
 Other rooms use of it:
 
 - ``attention``: which kernels compute attention on a device;
+- ``between``: what encoding, validation and drawing will take, beside a step;
 - ``ladder``: what gives way when memory runs out, and in which order;
 - ``libraries``: what a card's libraries take beside a training's own tensors;
 - ``limit``: ``memory.limit_gib`` on the CPU and on a GPU;

@@ -12,8 +12,7 @@ from torch.overrides import TorchFunctionMode
 from lora_foundry.memory.scratch import Alive, Convolutions
 from lora_foundry.memory.tally import Tally
 from lora_foundry.memory.trace import GRAIN, META, attention_by
-from lora_foundry.tasks.denoising.preparing import CACHE_DTYPE
-from lora_foundry.tasks.denoising.task import DECODED_IN
+from lora_foundry.tasks.denoising.task import DECODED_IN, ENCODED_IN
 
 if TYPE_CHECKING:
     from lora_foundry.models.protocol import BaseSizes
@@ -35,8 +34,8 @@ class TracedPictures:
 
     def __init__(self, sizes: BaseSizes, side: int) -> None:
         with _NoContent(), META, attention_by("fused"):  # in 32 bits it is fused on every device
-            images = sizes.image_encoder(dtype=CACHE_DTYPE, device=META)
-            captions = sizes.caption_encoder(dtype=CACHE_DTYPE, device=META)
+            images = sizes.image_encoder(dtype=ENCODED_IN, device=META)
+            captions = sizes.caption_encoder(dtype=ENCODED_IN, device=META)
             pixels = torch.zeros(1, 3, side, side)
             calls: list[Callable[[], object]] = [lambda: images.encode(pixels)]
             if captions is not None:

@@ -14,6 +14,7 @@ from lora_foundry.data.encoding import EncodedData, encode_captions, encode_data
 from lora_foundry.data.inventory import Inventory, take_inventory
 from lora_foundry.tasks.denoising.material import Material, Prompts
 from lora_foundry.tasks.denoising.prompts import prompt_warnings, prompts_of
+from lora_foundry.tasks.denoising.task import ENCODED_IN
 from lora_foundry.tasks.protocol import Made, Patience
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from lora_foundry.config.warned import Warned
     from lora_foundry.data.cache import TensorCache
     from lora_foundry.models.protocol import BaseFiles, CaptionEncoder, ImageEncoder
-
-# Latents and text states are made and kept in fp32 whatever the base trains in: they are made once, the
-# fp16 VAEs of this field overflow, and jobs of different precision then share one cache.
-CACHE_DTYPE = torch.float32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +65,8 @@ class DenoisingPreparation:
         log: Callable[[str], None],
     ) -> Made:
         """Latents and text states of the images and prompts."""
-        images = patience(files.image_encoder(dtype=CACHE_DTYPE, device=device), device)
-        captions = patience(files.caption_encoder(dtype=CACHE_DTYPE, device=device), device)
+        images = patience(files.image_encoder(dtype=ENCODED_IN, device=device), device)
+        captions = patience(files.caption_encoder(dtype=ENCODED_IN, device=device), device)
         key = (self.key(config), data.data_hash)
         try:
             if key not in self._shared:
@@ -96,11 +93,9 @@ def _encode(  # what it is made of
 ) -> _Shared:
     held_out = validation_view(config)
     return _Shared(
-        train=encode_data(
-            data.train, config, images=images, captions=captions, cache=cache, dtype=CACHE_DTYPE, log=log
-        ),
+        train=encode_data(data.train, config, images=images, captions=captions, cache=cache, dtype=ENCODED_IN, log=log),
         validation=encode_data(
-            data.val, held_out, images=images, captions=captions, cache=cache, dtype=CACHE_DTYPE, log=log
+            data.val, held_out, images=images, captions=captions, cache=cache, dtype=ENCODED_IN, log=log
         ),
         inventory=take_inventory(config, [*data.train, *data.val]),
     )
@@ -112,7 +107,7 @@ def _prompts(
     if not config.sample.enabled:
         return None
     texts = prompts_of(config, [record.caption for record in data.val])
-    states = encode_captions([*texts, ""], captions=captions, cache=cache, dtype=CACHE_DTYPE, log=log)
+    states = encode_captions([*texts, ""], captions=captions, cache=cache, dtype=ENCODED_IN, log=log)
     return Prompts(
         texts=texts,
         conditioning={name: rows[:-1] for name, rows in states.items()},

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 # The inputs besides the denoiser's own conditioning. Their names are in the keys of base losses that are kept.
 _LATENTS, _NOISE, _LEVELS = "latents", "noise", "timesteps"
-DECODED_IN = torch.float32  # whatever the base computes in: fp16 VAEs of this field overflow
+# Latents and text states are made and kept in fp32 whatever the base trains in: they are made once, the fp16 VAEs of
+# this field overflow, and jobs of different precision then share one cache.
+ENCODED_IN = DECODED_IN = torch.float32
 _FIXED_SEED = 0  # not the job's: every job of every sweep is judged on the same noise
 _PROBE_ROWS = 2
 
