@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any, Self
+
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lora_foundry.lora.bank import AdapterBank, clear
-from lora_foundry.lora.inject import handle, inject
+from lora_foundry.lora.inject import AdapterSpec, handle, inject
+from lora_foundry.lora.layout import relaid
 from lora_foundry.lora.rows import RowPlan
 from tests.lora.counted import Counted
 from tests.lora.small import Layers, make_bank, spec
@@ -136,7 +143,7 @@ def test_weights_are_cast_once_and_gradients_come_in_one_piece() -> None:
         with Counted() as counted, bank.rows(RowPlan(places=(0, 1), counts=(1, 1))):
             (bank.base.linear(x).sum() + bank.base.conv(picture).sum() + bank.base.point(picture).sum()).backward()
     casts, sums = counted.of(torch.ops.aten._to_copy), counted.of(torch.ops.aten.cat)
-    assert casts == 0, "the second time they are copied to where they lay"
+    assert casts == 0, "they are copied to where they lay before"
     assert counted.of(torch.ops.aten.copy_) == sums == 1
     assert counted.of(torch.ops.aten.add_) == 1
 
@@ -195,41 +202,234 @@ def test_the_alarm_is_heard_where_activations_are_kept_or_in_a_wary_bank() -> No
         assert len(heard) == times, (wary, grad)
 
 
-def test_regrouped_keeps_weights_gradients_and_alarm() -> None:
-    bank = make_bank({"a": spec(3), "b": spec(2), "c": spec(1)})
-    bank.gradients.normal_(generator=torch.Generator().manual_seed(6))
+def _numbers(bank: AdapterBank, member: str) -> list[Tensor]:
+    """A copy of the member's row and gradient, padding and all."""
+    place = bank.place(member)
+    return [bank.weights[place].clone(), bank.gradients[place].clone()]
+
+
+def _addresses(bank: AdapterBank, member: str) -> list[int]:
+    place = bank.place(member)
+    views = [bank.weights[place], bank.gradients[place], *bank.parameters(member)]
+    held = [bank.base.linear.lora_A[handle(member)].weight, bank.base.linear.lora_B[handle(member)].weight]
+    return [one.data_ptr() for one in (*views, *held)]
+
+
+def _is_linked(bank: AdapterBank, member: str) -> bool:
+    part = bank.unpack(bank.weights[bank.place(member)], member)["linear.A"]
+    return bank.base.linear.lora_A[handle(member)].weight.data_ptr() == part.data_ptr()
+
+
+def _with_gradients(specs: dict[str, AdapterSpec]) -> AdapterBank:
+    bank = make_bank(specs)
+    drawn = torch.Generator().manual_seed(6)
+    for place, name in enumerate(bank.members):
+        for value in bank.unpack(bank.gradients[place], name).values():
+            value.copy_(torch.randn(value.shape, generator=drawn, dtype=torch.float64))
+    return bank
+
+
+def _values(bank: AdapterBank, member: str) -> dict[str, Tensor]:
+    place = bank.place(member)
+    gradients = bank.copied(bank.gradients[place], member)
+    return {**bank.state(member), **{f"gradient {name}": value for name, value in gradients.items()}}
+
+
+def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_who_leaves_leaves_nothing_and_nothing_else_moves() -> None:
+    bank = _with_gradients({"a": spec(3), "b": spec(2, "linear", "twin"), "c": spec(1)})
+    before, where = {name: _numbers(bank, name) for name in "ac"}, {name: _addresses(bank, name) for name in "ac"}
+    bank.leave(["b"])
+    assert bank.places == ("a", None, "c")
+    assert bank.members == ("a", "c")
+    assert not bank.weights[1].any()
+    assert not bank.gradients[1].any()
+    assert handle("b") not in bank.base.linear.lora_A
+    for name in "ac":
+        assert _addresses(bank, name) == where[name]
+        assert all(map(torch.equal, _numbers(bank, name), before[name]))
+
+
+def test_who_comes_takes_the_free_place_and_nothing_else_moves() -> None:
+    bank = _with_gradients({"a": spec(3), "b": spec(3), "c": spec(1)})
+    bank.leave(["b"])
+    before, where = {name: _numbers(bank, name) for name in "ac"}, {name: _addresses(bank, name) for name in "ac"}
+    inject(bank.base, "d", spec(2, "linear", "conv", alpha=6.0, seed=9))
+    assert bank.admits(["d"])
+    bank.enter("d")
+    assert bank.places == ("a", "d", "c")
+    alone = Layers()
+    inject(alone, "d", spec(2, "linear", "conv", alpha=6.0, seed=9))
+    fresh = AdapterBank(alone, ["d"], dtype=torch.float64, device=torch.device("cpu"))
+    assert _same(bank.state("d"), fresh.state("d"))
+    assert not bank.gradients[1].any()
+    assert bank.base.linear.stack.scales == (1.0, 3.0, 1.0)
+    assert _is_linked(bank, "d")
+    assert not bank.base.linear.lora_A[handle("a")].weight.requires_grad, "PEFT made it the active adapter"
+    for name in "ac":
+        assert _addresses(bank, name) == where[name]
+        assert all(map(torch.equal, _numbers(bank, name), before[name]))
+
+
+def test_what_has_no_room_is_not_admitted() -> None:
+    bank = make_bank({"a": spec(3, "linear", "conv"), "b": spec(2, "linear", "conv")})
+    for name, one in {"larger": spec(4, "linear"), "elsewhere": spec(1, "twin"), "fits": spec(3, "conv")}.items():
+        inject(bank.base, name, one)
+    assert not bank.admits(["fits"]), "there is no free place"
+    bank.leave(["b"])
+    assert bank.admits(["fits"])
+    assert not bank.admits(["larger"])
+    assert not bank.admits(["elsewhere"])
+    assert not bank.admits(["fits", "fits"])
+
+
+def test_layers_that_nobody_targets_any_more_are_the_base_until_somebody_does() -> None:
+    bank = make_bank({"a": spec(2, "linear"), "b": spec(2, "linear", "conv")})
+    image = torch.randn(1, 4, 9, 9, dtype=torch.float64)
+    bank.leave(["b"])
+    with bank.rows(RowPlan(places=(0,), counts=(1,))), Counted() as counted:
+        assert torch.equal(bank.base.conv(image), bank.base.conv.get_base_layer()(image))
+    assert counted.of(torch.ops.aten.convolution) == 2, "no zeros are multiplied"
+    inject(bank.base, "c", spec(1, "conv"))
+    bank.enter("c")
+    bank.unpack(bank.weights[1], "c")["conv.B"].fill_(1.0)
+    with bank.rows(RowPlan(places=(1,), counts=(1,))):
+        assert not torch.equal(bank.base.conv(image), bank.base.conv.get_base_layer()(image))
+
+
+def test_a_bank_is_sparse_where_its_members_would_take_half_of_it() -> None:
+    bank = make_bank({"a": spec(2), "b": spec(2), "c": spec(2), "d": spec(2)})
+    bank.leave(["b"])
+    assert not bank.is_sparse
+    bank.leave(["c"])
+    assert bank.is_sparse
+    mixed = make_bank({"a": spec(4), "b": spec(1), "c": spec(2)})
+    assert not mixed.is_sparse
+    mixed.leave(["a"])
+    assert mixed.is_sparse, "two of rank 2 in three of rank 4"
+
+
+@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("joining", [None, spec(4, "twin", "conv"), spec(1, "linear")])
+def test_another_bank_takes_weights_gradients_and_alarm_along(joining: AdapterSpec | None, aside: bool) -> None:
+    bank = _with_gradients({"a": spec(3), "b": spec(2), "c": spec(1, "linear", "conv")})
     bank.alarm = lambda: None
-    kept = bank.state("b"), {k: v.clone() for k, v in bank.unpack(bank.gradients[1], "b").items()}
-
-    def enter() -> None:
-        inject(bank.base, "d", spec(4, "twin"))
-
-    made = bank.regrouped(["d", "b"], enter)
-    assert made is not None
-    assert made.members == ("d", "b")
+    bank.leave(["a"])
+    kept = {name: _values(bank, name) for name in "bc"}
+    names = ["b", "c"]
+    if joining:
+        inject(bank.base, "d", joining)
+        names = ["d", "c", "b"]
+    if aside:
+        bank.put_aside()
+    made = bank.relaid(names)
+    assert made.members == tuple(names)
     assert made.alarm is bank.alarm
-    assert all(torch.equal(value, kept[0][name]) for name, value in made.state("b").items())
-    got = made.unpack(made.gradients[1], "b")
-    assert all(torch.equal(value, kept[1][name]) for name, value in got.items())
-    assert not made.gradients[0].any()
-    assert not any(handle(name) in bank.base.linear.lora_A for name in "ac")
-    assert made.regrouped([]) is None
+    for name, values in kept.items():
+        assert _same(_values(made, name), values)
+        used = sum(value.numel() for value in made.state(name).values())
+        assert int(made.weights[made.place(name)].count_nonzero()) == used, "the rest is padding"
+        assert _is_linked(made, name)
+    assert not joining or not made.gradients[0].any()
+    assert made.relaid([]).weights.shape == (0, 0)
 
 
-def test_a_bank_whose_mates_could_not_enter_is_taken_back() -> None:
-    bank = make_bank({"a": spec(2), "b": spec(3)})
+def test_a_row_moves_in_one_piece_where_it_lies_alike() -> None:
+    bank = make_bank({"a": spec(3), "b": spec(2)})
+    with Counted() as counted:
+        same = relaid(bank.weights[1], bank.spans, bank.spans)
+    assert torch.equal(same, bank.weights[1])
+    assert counted.of(torch.ops.aten.slice) == counted.of(torch.ops.aten.cat) == 1
+
+
+def test_joining_and_leaving_are_a_copy_a_member() -> None:
+    """Of what is on the bank's device, however many layers there are; others' numbers are not even looked at."""
+    specs = {name: spec(2, "linear", "conv", "point", "twin") for name in "abc"}
+    bank = make_bank(specs)
+    device = _OnDevice(bank)
+    with device:
+        bank.leave(["b"])
+    assert device.names == ["zero_", "zero_"], "its weights and its gradient"
+    inject(bank.base, "d", specs["b"])
+    with device:
+        bank.enter("d")
+    assert device.names == ["copy_"]
+
+
+class _OnDevice(TorchDispatchMode):
+    """Names of what is computed with the bank's memory; what only looks at it differently is no work."""
+
+    def __init__(self, bank: AdapterBank) -> None:
+        super().__init__()
+        self._held = {block.untyped_storage().data_ptr() for block in (bank.weights, bank.gradients)}
+        self.names: list[str] = []
+
+    def __enter__(self) -> Self:
+        self.names.clear()
+        return super().__enter__()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        tensors = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
+        looks = func.is_view or func.overloadpacket is torch.ops.aten.detach
+        if not looks and any(one.untyped_storage().data_ptr() in self._held for one in tensors):
+            self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_rows_that_lie_evenly_apart_are_computed_with_as_they_lie() -> None:
+    bank = make_bank({name: spec(2) for name in "abcd"})
+    x = torch.randn(3, 6, dtype=torch.float64)
+    for places, copies in {(0, 1, 2): 0, (1, 3): 0, (3,): 0, (0, 1, 3): 2, (2, 0): 2, (1, 1): 2}.items():
+        with Counted() as counted, bank.rows(RowPlan(places=places, counts=(1,) * len(places))):
+            got = bank.base.linear(x[: len(places)])
+        assert counted.of(torch.ops.aten.copy_) == copies, places
+        for row, place in enumerate(places):
+            parts = bank.state("abcd"[place])
+            update = x[row] @ parts["linear.A"].T @ parts["linear.B"]
+            torch.testing.assert_close(got[row], bank.base.linear.get_base_layer()(x[row]) + update)
+
+
+def test_steps_of_the_same_members_see_weights_that_moved() -> None:
+    bank = make_bank({name: spec(2) for name in "abc"}, base=torch.float32)
+    x, plan = torch.randn(2, 6), RowPlan(places=(2, 0), counts=(1, 1))
+    with bank.rows(plan):
+        before = bank.base.linear(x)
+    with Counted() as counted, bank.rows(plan):
+        assert torch.equal(bank.base.linear(x), before)
+    assert counted.of(torch.ops.aten.as_strided) == 0, "views are made once"
+    bank.weights[2].mul_(2.0)
+    with bank.rows(plan):
+        after = bank.base.linear(x)
+    assert not torch.equal(after[0], before[0])
+    assert torch.equal(after[1], before[1])
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_a_bank_whose_mates_could_not_enter_is_taken_back(free: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank = _with_gradients({"a": spec(2), "b": spec(3), "c": spec(3)})
+    bank.leave(["c"])
     x, plan = torch.randn(2, 6, dtype=torch.float64), RowPlan(places=(0, 1), counts=(1, 1))
     with bank.rows(plan):
         before = bank.base.linear(x)
+    numbers = {name: _numbers(bank, name) for name in "ab"}
+    inject(bank.base, "late", spec(2))
 
-    def enter() -> None:
-        inject(bank.base, "late", spec(2))
+    def scarce(*_: object) -> None:
         raise MemoryError
 
-    with pytest.raises(MemoryError):
-        bank.regrouped(["a", "b", "late"], enter)
+    with monkeypatch.context() as short:
+        short.setattr(AdapterBank, "_attach", scarce)  # the last that is done
+        comes = partial(bank.enter, "late") if free else partial(bank.relaid, ["a", "b", "late"])
+        with pytest.raises(MemoryError):
+            comes()
     bank.take_back(["late"])
+    assert bank.places == ("a", "b", None)
     assert handle("late") not in bank.base.linear.lora_A
+    assert not bank.weights[2].any()
+    assert all(torch.equal(*pair) for name in "ab" for pair in zip(_numbers(bank, name), numbers[name], strict=True))
     with bank.rows(plan):
         assert torch.equal(bank.base.linear(x), before)
     with torch.no_grad():
@@ -237,17 +437,13 @@ def test_a_bank_whose_mates_could_not_enter_is_taken_back() -> None:
     assert not bank.base.linear.lora_A[handle("a")].weight.any(), "its parameters are views again"
 
 
-def test_released_layers_are_pefts_own_again() -> None:
+def test_pefts_own_layers_compute_what_the_bank_holds() -> None:
     bank = make_bank({"a": spec(2, alpha=3.0)})
     x, image = torch.randn(2, 6, dtype=torch.float64), torch.randn(2, 4, 9, 9, dtype=torch.float64)
     plan = RowPlan(places=(0,), counts=(2,))
     with bank.rows(plan):
         packed = bank.base.linear(x), bank.base.conv(image)
-    bank.release()
-    bank.weights.zero_()
-    assert bank.base.linear.stack is None
-    held = bank.base.linear.lora_B[handle("a")].weight
-    assert held.is_contiguous()
+    bank.base.linear.stack = bank.base.conv.stack = None
     for got, expected in zip((bank.base.linear(x), bank.base.conv(image)), packed, strict=True):
         torch.testing.assert_close(got, expected)
 

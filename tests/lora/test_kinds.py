@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import pytest
 import torch
@@ -28,9 +27,8 @@ class _Scaled(PackedLinear):
     def shapes(self, rank: int) -> dict[str, tuple[int, ...]]:
         return {"m": (self.out_features,), **super().shapes(rank)}
 
-    def link(self, adapter: str, parts: Mapping[str, Tensor]) -> None:
-        super().link(adapter, parts)
-        parts["m"].fill_(1.0)
+    def values(self, adapter: str) -> dict[str, Tensor]:
+        return {"m": torch.ones(self.out_features), **super().values(adapter)}
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         now = self.stack.forward() if self.stack else None
@@ -67,8 +65,8 @@ def test_a_bank_holds_whatever_parts_a_layer_has(monkeypatch: pytest.MonkeyPatch
     update = x[0] @ state["linear.A"].T @ state["linear.B"]
     torch.testing.assert_close(got[0], base.linear.base_layer(x[0]) + 3.0 * update)
     torch.testing.assert_close(bank.unpack(bank.gradients[0], "a")["linear.m"], update)
-    alone = bank.regrouped(["a"])
-    assert alone is not None
+    bank.leave(["b"])
+    alone = bank.relaid(["a"])
     assert all(torch.equal(value, state[key]) for key, value in alone.state("a").items())
 
 

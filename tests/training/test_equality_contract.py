@@ -107,7 +107,7 @@ def test_a_mate_that_turns_nan_half_way_fails_alone_and_is_not_noticed(plain: Tr
 
 @pytest.mark.slow
 def test_a_mate_that_leaves_takes_no_half_accumulated_gradient_along(tmp_path: Path) -> None:
-    """The bank is rebuilt when a member leaves; who is in the middle of an accumulation must not notice."""
+    """A place is freed when a member leaves; who is in the middle of an accumulation must not notice."""
     half_way = SampleOrder(seed=0, n_images=6).draw(4).image
     sick = Spec("sick", ("data.batch_size=1", "data.flip=false"), poisoned=half_way)
     patient = Spec("patient", ("trainer.accumulate=3", "lora.rank=3"))

@@ -315,13 +315,14 @@ def test_a_step_waits_for_no_device_but_to_read_losses_and_norms(
 ) -> None:
     """``tolist``, which a dispatch mode does not see on a CPU, is what reads those: once of each."""
     said = ("lora.dropout=0.2", "lora.alpha=3x")
-    specs = [Spec("a", said), Spec("b", ("seed=2", "data.batch_size=1"))]
+    specs = [Spec("a", said), Spec("gone"), Spec("b", ("seed=2", "data.batch_size=1")), Spec("c", ("seed=3",))]
     pack = Pack(make_task(), [make_member(spec, tmp_path, job) for job, spec in enumerate(specs)])
+    pack.leave([pack.members[1]])  # places that do not lie evenly apart are picked
     read, whole = [], torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda self: read.append(tuple(self.shape)) or whole(self))
     batch = assemble(pack.task, pack.members, pack.bank, dtype=pack.dtypes.adapter)
     read.clear()
     monkeypatch.setattr(pack_step, "assemble", lambda *_, **__: batch)  # data is read on the CPU, where it lies
     with _NoWaiting():
-        assert len(run_step(pack).stepped) == 2
-    assert read == [(2,), (2,)]
+        assert len(run_step(pack).stepped) == 3
+    assert read == [(3,), (3,)]

@@ -7,11 +7,13 @@ gradient norm, and PEFT's state dict is live. Which parts a layer has, its kind 
 
 Smaller ranks are padded with zeros and absent targets are zeros. That is exact: where A's and B's
 padding is zero so are their gradients, and Adam leaves zeros with zero gradients where they are.
+
+A row is a **place**. A member keeps its own while others leave theirs and come into free ones: of a bank that has room,
+nothing moves but the row of who comes, in one copy. What has no room needs another bank, into which rows are moved.
 """
 
 from __future__ import annotations
 
-import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,83 +24,37 @@ from torch import Tensor, nn
 from lora_foundry.lora.dropout import Dropout
 from lora_foundry.lora.forward import Forward
 from lora_foundry.lora.inject import eject, handle, packed_layers
+from lora_foundry.lora.layout import has_room, lay_out, length, relaid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lora_foundry.lora.inject import Networks
-    from lora_foundry.lora.packed import PackedLayer
     from lora_foundry.lora.rows import RowPlan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Span:
-    """Where one layer lies in a bank row: its parts one behind the other, each as large as the largest member's.
-
-    Attributes:
-        name: The layer's dotted name.
-        layer: That layer.
-        start: Where its first part begins.
-        shapes: Its parts.
-    """
-
-    name: str
-    layer: PackedLayer
-    start: int
-    shapes: Mapping[str, tuple[int, ...]]
-
-    @property
-    def end(self) -> int:
-        """Behind the last part."""
-        return self.start + sum(math.prod(shape) for shape in self.shapes.values())
-
-    def rank(self, member: str) -> int:
-        """The member's own rank here; 0 where it has no such target."""
-        return self.layer.rank(handle(member))
-
-    def cut(self, block: Tensor) -> dict[str, Tensor]:
-        """The parts as views of ``block [..., P]``, whose rows are whole."""
-        return self._views(block, self.shapes)
-
-    def own(self, row: Tensor, member: str) -> dict[str, Tensor]:
-        """The member's parts without padding, as views of ``row [P]``; none where it has no such target."""
-        rank = self.rank(member)
-        return self._views(row, self.layer.shapes(rank)) if rank else {}
-
-    def _views(self, block: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-        views, start = {}, self.start
-        for part, whole in self.shapes.items():
-            views[part] = _view(block, start, whole, shapes[part])
-            start += math.prod(whole)
-        return views
-
-
-def _view(block: Tensor, start: int, whole: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
-    """The corner of ``shape`` in what lies ``whole`` at ``start`` of each row of ``block [..., P]``.
-
-    It is one operation: a trace (``memory/trace.py``) pays for each.
-    """
-    strides = [block.stride(-1)]
-    for size in reversed(whole[1:]):
-        strides.insert(0, strides[0] * size)
-    return block.as_strided(
-        (*block.shape[:-1], *shape), (*block.stride()[:-1], *strides), block.storage_offset() + start
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Work:
-    """What one forward computes with.
+    """What forwards of one plan compute with.
 
     Attributes:
-        block: ``[M, P]``, one row a block of the plan: the bank's weights themselves where they serve as they lie.
-        index: ``[M]`` place of each row; None for all places in order.
+        places: Of the plan's M blocks.
+        pieces: Rows of ``block`` and the places that they stand for, as few slices as can be.
+        block: ``[M, P]`` in the base's dtype.
+        is_copy: False where the bank's weights serve themselves: they lie evenly apart and need no cast.
         leaves: Views of it by layer and part, in the order in which they lie.
     """
 
+    places: tuple[int, ...]
+    pieces: tuple[tuple[slice, slice], ...]
     block: Tensor
-    index: Tensor | None
+    is_copy: bool
     leaves: dict[str, dict[str, Tensor]]
+
+    def refresh(self, weights: Tensor) -> None:
+        """Take over ``weights [K, P]`` as they are now: picked and cast in one copy a piece."""
+        for rows, places in self.pieces if self.is_copy else ():
+            self.block[rows].copy_(weights[places])
 
     def add_gradients(self, gradients: Tensor) -> None:
         """Add what a backward pass left in the leaves to ``gradients [K, P]``, in one piece."""
@@ -108,10 +64,8 @@ class _Work:
         made = [(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).flatten(1) for leaf in leaves]
         self.forget()
         whole = torch.cat(made, dim=1)
-        if self.index is None:
-            gradients.add_(whole)
-        else:
-            gradients.index_add_(0, self.index, whole.to(gradients.dtype))
+        for rows, places in self.pieces:
+            gradients[places].add_(whole[rows])
 
     def forget(self) -> None:
         """Let the leaves have no gradients."""
@@ -125,35 +79,84 @@ class AdapterBank:
 
     Args:
         base: The networks that the adapters were injected into.
-        members: Adapter names; their order is the order of places.
+        members: Adapter names, in the order of places.
         dtype: Dtype of weights, gradients and optimizer state (fp32, or fp64 under ``64-true``).
         device: Where they live.
+        before: A bank of which some are members: their rows are moved here. Only :meth:`take_back` makes it the base's
+            bank again.
 
     Attributes:
+        places: Who is in each place; None in a free one, whose row and gradient are zeros.
+        spans: How a row is laid out.
         alarm: Called in every layer of a forward that keeps activations; ends it by raising.
         wary: Whether it is called in forwards that keep none as well.
     """
 
     def __init__(
-        self, base: nn.Module | Networks, members: Sequence[str], *, dtype: torch.dtype, device: torch.device
+        self,
+        base: nn.Module | Networks,
+        members: Sequence[str],
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        before: AdapterBank | None = None,
     ) -> None:
         self.base = base
-        self.members = tuple(members)
-        self.alarm: Callable[[], None] | None = None
+        self.device = device
+        self.places: tuple[str | None, ...] = tuple(members)
+        self.alarm: Callable[[], None] | None = None if before is None else before.alarm
         self.wary = False
         self._forward: Forward | None = None
-        self._whole: _Work | None = None
-        self.spans = tuple(self._lay_out())
+        self._held: _Work | None = None
+        self.spans = lay_out(base, members)
         self._dropout = Dropout([span.name for span in self.spans], device)
-        size = self.spans[-1].end if self.spans else 0
-        self.weights = torch.zeros(len(self.members), size, dtype=dtype, device=device)
+        self.weights = torch.zeros(len(members), length(self.spans), dtype=dtype, device=device)
         self.gradients = torch.zeros_like(self.weights)
-        for span in self.spans:
-            self._adopt(span)
+        staying = () if before is None else before.members
+        for place, member in enumerate(members):
+            if before is not None and member in staying:
+                self._move(before, member)
+            else:
+                self._take_values(place, member)
+        self._link(self.members)
+        self._attach()
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Who is here, in the order of places."""
+        return tuple(member for member in self.places if member is not None)
 
     def place(self, member: str) -> int:
         """The row of ``member``."""
-        return self.members.index(member)
+        return self.places.index(member)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether those who are here would take at most half of it in a bank of their own."""
+        return 2 * len(self.members) * length(lay_out(self.base, self.members)) <= self.weights.numel()
+
+    def admits(self, members: Sequence[str]) -> bool:
+        """Whether adapters that are in the base, and not here, find a place each that is large enough for them."""
+        free = self.places.count(None)
+        return len(members) <= free and has_room(self.spans, lay_out(self.base, members))
+
+    def enter(self, member: str) -> None:
+        """Give a free place to an adapter that :meth:`admits` let in; its weights come in one copy.
+
+        Where there is no memory for it, :meth:`take_back` undoes the rest.
+        """
+        place = self.places.index(None)
+        self._seat(place, member)
+        self._take_values(place, member)
+        self._link([member])
+        self._attach()
+
+    def leave(self, members: Sequence[str]) -> None:
+        """Take ``members`` out of bank and base: nothing of them is left, and nothing of the others is touched."""
+        for member in members:
+            eject(self.base, member)
+            self._free(member)
+        self._attach()
 
     @contextmanager
     def rows(self, plan: RowPlan) -> Iterator[None]:
@@ -180,22 +183,29 @@ class AdapterBank:
             work.forget()
 
     def _work(self, plan: RowPlan) -> _Work:
-        """The weights of ``plan``'s blocks in the base's dtype: picked and cast once for all layers."""
-        index = None if plan.covers(len(self.members)) else plan.block_index(self.weights.device)
-        if index is None and self._whole is not None:
-            if self._whole.block is not self.weights:
-                self._whole.block.copy_(self.weights)
-            return self._whole
-        picked = self.weights if index is None else self.weights.index_select(0, index)
-        block = picked.to(self.spans[0].layer.get_base_layer().weight.dtype) if self.spans else picked
+        """The weights of ``plan``'s blocks in the base's dtype: picked and cast once for all layers.
+
+        The last plan's are kept, since most steps are of the same members.
+        """
+        if self._held is None or self._held.places != plan.places:
+            self._held = None  # its memory may serve the next
+            self._held = self._made(plan.places)
+        self._held.refresh(self.weights)
+        return self._held
+
+    def _made(self, places: tuple[int, ...]) -> _Work:
+        pieces = tuple(_slices(places))
+        dtype = self.spans[0].layer.get_base_layer().weight.dtype if self.spans else self.weights.dtype
+        is_copy = len(pieces) > 1 or dtype != self.weights.dtype
+        if is_copy:
+            block = self.weights.new_empty(len(places), self.weights.shape[1], dtype=dtype)
+        else:
+            block = self.weights[pieces[0][1]]
         leaves = {
             span.name: {part: view.detach().requires_grad_() for part, view in span.cut(block).items()}
             for span in self.spans
         }
-        work = _Work(block=block, index=index, leaves=leaves)
-        if index is None:
-            self._whole = work
-        return work
+        return _Work(places=places, pieces=pieces, block=block, is_copy=is_copy, leaves=leaves)
 
     def is_zero(self, member: str) -> bool:
         """Whether the member's update is zero, as it is until its first step."""
@@ -212,8 +222,9 @@ class AdapterBank:
         Raises:
             ValueError: When names or shapes are not those of ``member``.
         """
-        copied = row.detach().to("cpu", copy=True)
-        places = self.unpack(copied, member)
+        # Assembled aside, so that it comes in one copy whatever the layers are.
+        whole = torch.zeros(len(row), dtype=row.dtype, device=row.device if row.is_meta else "cpu")
+        places = self.unpack(whole, member)
         if places.keys() != tensors.keys():
             odd = sorted(places.keys() ^ tensors.keys())
             msg = f"adapter {member!r}: got other layers than the base's targets: {', '.join(odd[:5])}"
@@ -224,7 +235,7 @@ class AdapterBank:
                 msg = f"adapter {member!r}, {name}: got shape {got}, allowed is {allowed}"
                 raise ValueError(msg)
             place.copy_(tensors[name])
-        row.copy_(copied)
+        row.copy_(whole)
 
     def copied(self, row: Tensor, member: str) -> dict[str, Tensor]:
         """As :meth:`unpack`, copied to the CPU: all of ``row [P]`` at once."""
@@ -249,68 +260,89 @@ class AdapterBank:
             views.append(view)
         return views
 
-    def regrouped(self, members: Sequence[str], enter: Callable[[], None] = lambda: None) -> AdapterBank | None:
-        """A bank of ``members``: those that are here keep weights and gradients; None when there are none.
+    def relaid(self, members: Sequence[str]) -> AdapterBank:
+        """A bank of ``members``, of whom those that are here keep weights and gradients; this one stays as it is.
 
-        Adapters that are no longer named are taken out of the base.
-
-        Args:
-            members: Names, in the order of the new places.
-            enter: Puts the adapters of new members into the base, once nothing in it is a view of this bank. When it
-                raises, or there is no memory for the new bank, :meth:`take_back` undoes the rest.
+        Where there is no memory for it, :meth:`take_back` undoes the rest.
         """
-        staying = [name for name in self.members if name in members]
-        kept = {name: self.state(name) for name in staying}
-        gradients = {name: self.copied(self.gradients[self.place(name)], name) for name in staying}
-        self.release()
-        for name in self.members:
-            if name not in staying:
-                eject(self.base, name)
-        if not members:
-            return None
-        enter()
-        bank = AdapterBank(self.base, members, dtype=self.weights.dtype, device=self.weights.device)
-        bank.alarm = self.alarm
-        for name in staying:
-            bank.fill(bank.weights[bank.place(name)], kept[name], name)
-            bank.fill(bank.gradients[bank.place(name)], gradients[name], name)
-        return bank
+        return AdapterBank(self.base, members, dtype=self.weights.dtype, device=self.device, before=self)
+
+    def moved(self, row: Tensor, before: AdapterBank) -> Tensor:
+        """What lies as a row of ``before`` does, as a row of this bank lies: a copy ``[P]`` where ``row`` is."""
+        return relaid(row, before.spans, self.spans)
+
+    def put_aside(self) -> None:
+        """Wait on the CPU, so that the device has room for the bank that :meth:`relaid` makes of this."""
+        self._held = None
+        self.weights, self.gradients = self.weights.to("cpu"), self.gradients.to("cpu")
+        self._link(self.members)
 
     def take_back(self, others: Sequence[str]) -> None:
-        """Be the base's bank again after a :meth:`regrouped` that failed; ``others`` are taken out."""
+        """Be the base's bank again after a :meth:`relaid` or :meth:`enter` that failed; ``others`` are taken out."""
         clear(self.base, others)
-        for span in self.spans:
-            self._adopt(span)
+        for member in set(others) & set(self.members):
+            self._free(member)
+        self._link(self.members)
+        self._attach()
 
-    def release(self) -> None:
-        """Give PEFT's parameters storage of their own again, so that the block can be freed."""
-        for span in self.spans:
-            span.layer.stack = None
-            for name in self.members:
-                if span.rank(name):
-                    span.layer.unlink(handle(name))
+    def _seat(self, place: int, member: str | None) -> None:
+        self.places = (*self.places[:place], member, *self.places[place + 1 :])
 
-    def _lay_out(self) -> Iterator[Span]:
-        start = 0
+    def _free(self, member: str) -> None:
+        place = self.place(member)
+        self.weights[place].zero_()
+        self.gradients[place].zero_()
+        self._seat(place, None)
+
+    def _move(self, before: AdapterBank, member: str) -> None:
+        old, new = before.place(member), self.place(member)
+        self.weights[new].copy_(self.moved(before.weights[old], before))
+        self.gradients[new].copy_(self.moved(before.gradients[old], before))
+
+    @torch.no_grad()
+    def _take_values(self, place: int, member: str) -> None:
+        values = {
+            f"{span.name}.{part}": value
+            for span in self.spans
+            if span.rank(member)
+            for part, value in span.layer.values(handle(member)).items()
+        }
+        self.fill(self.weights[place], values, member)
+
+    def _link(self, members: Sequence[str]) -> None:
+        for member in members:
+            row = self.weights[self.place(member)]
+            for span in self.spans:
+                if span.rank(member):
+                    span.layer.link(handle(member), span.own(row, member))
+
+    def _attach(self) -> None:
+        """Let layers compute with the bank where somebody targets them, and be the base where nobody does any more."""
+        adapters = [None if member is None else handle(member) for member in self.places]
+        used = {span.name for span in self.spans if any(map(span.rank, self.members))}
         for name, layer in packed_layers(self.base).items():
-            rank = max((layer.rank(handle(member)) for member in self.members), default=0)
-            if not rank:
+            if name in used:
+                layer.attach(name, adapters, self._now)
+            else:
                 layer.stack = None
-                continue
-            span = Span(name=name, layer=layer, start=start, shapes=layer.shapes(rank))
-            start = span.end
-            yield span
-
-    def _adopt(self, span: Span) -> None:
-        for place, member in enumerate(self.members):
-            if span.rank(member):
-                span.layer.link(handle(member), span.own(self.weights[place], member))
-        span.layer.attach(span.name, [handle(member) for member in self.members], self._now)
 
     def _now(self) -> Forward | None:
         if self.alarm is not None and (self.wary or torch.is_grad_enabled()):
             self.alarm()
         return self._forward
+
+
+def _slices(places: Sequence[int]) -> Iterator[tuple[slice, slice]]:
+    """``places`` as slices with the rows that they become: as many at once as lie evenly apart."""
+    first = 0
+    while first < len(places):
+        last, step = first + 1, 1
+        if last < len(places) and places[last] > places[first]:
+            step = places[last] - places[first]
+            while last < len(places) and places[last] - places[last - 1] == step:
+                last += 1
+        yield slice(first, last), slice(places[first], places[last - 1] + 1, step)
+        first = last
 
 
 def clear(base: nn.Module | Networks, members: Sequence[str]) -> None:

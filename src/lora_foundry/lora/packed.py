@@ -34,7 +34,10 @@ class PackedLayer(BaseTunerLayer, ABC):
 
     @abstractmethod
     def shapes(self, rank: int) -> dict[str, tuple[int, ...]]:
-        """The parts of an adapter of that rank, in the order in which they lie in the bank."""
+        """The parts of an adapter of that rank, in the order in which they lie in the bank.
+
+        Of a part whose shape depends on the rank, the first dimension alone does.
+        """
 
     @abstractmethod
     def enter(self, adapter: str, config: PeftConfig) -> None:
@@ -45,20 +48,20 @@ class PackedLayer(BaseTunerLayer, ABC):
         """Initialise the adapter as PEFT does, on the CPU in fp32, from torch's own generator."""
 
     @abstractmethod
+    def values(self, adapter: str) -> dict[str, Tensor]:
+        """What PEFT's parameters of the adapter hold, in the shapes of its parts."""
+
+    @abstractmethod
     def link(self, adapter: str, parts: Mapping[str, Tensor]) -> None:
-        """Copy the adapter's values into ``parts``, views of the bank, and let PEFT's parameters be those views."""
+        """Let PEFT's parameters of the adapter be ``parts``, views of the bank that hold its values."""
 
     @abstractmethod
-    def unlink(self, adapter: str) -> None:
-        """Give PEFT's parameters storage of their own again."""
-
-    @abstractmethod
-    def attach(self, name: str, adapters: Sequence[str], forward: Callable[[], Forward | None]) -> None:
+    def attach(self, name: str, adapters: Sequence[str | None], forward: Callable[[], Forward | None]) -> None:
         """Compute with the bank's tensors from now on.
 
         Args:
             name: The layer's dotted name in the base.
-            adapters: Of the places 0 to K-1.
+            adapters: Of the places 0 to K-1; None of a free one.
             forward: Returns the forward under way, or None; the layer's parts are in it by name.
         """
 

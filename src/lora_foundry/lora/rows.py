@@ -50,14 +50,6 @@ class RowPlan:
         """Whether every block has the same number of rows, so that they stack into one batch of blocks."""
         return len(set(self.counts)) == 1
 
-    def covers(self, n_places: int) -> bool:
-        """Whether the blocks are all K members in order, so that the stacked matrices are used as they lie."""
-        return self.places == tuple(range(n_places))
-
-    def block_index(self, device: torch.device) -> Tensor:
-        """``[blocks]`` bank place of each block; made once a plan and device."""
-        return self._made(("blocks", device), self.places)
-
     def row_index(self, device: torch.device) -> Tensor:
         """``[N]`` bank place of each row; made once a plan and device."""
         return self._made(("rows", device), self._by_row(self.places))

@@ -11,7 +11,7 @@ from lora_foundry.training.checkpoint import save_member
 from lora_foundry.training.pack_optimizer import PackOptimizer
 from lora_foundry.training.peaks import Peaks
 from lora_foundry.training.precision import DTYPES
-from lora_foundry.training.shortage import NoRelief, in_fewer_rows
+from lora_foundry.training.shortage import NoRelief, in_fewer_rows, is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -133,47 +133,86 @@ class Pack:
         """See :func:`lora_foundry.training.shortage.in_fewer_rows`."""
         return in_fewer_rows(call, rows, self.device)
 
-    def leave(self, leaving: Sequence[Member]) -> None:
-        """Take ``leaving`` out of base, bank and optimizer; the others go on with their own state untouched."""
+    def leave(self, leaving: Sequence[Member], *, short: bool = False) -> None:
+        """Take ``leaving`` out of base, bank and optimizer; the others go on with their own state untouched.
+
+        Their places stay, for members that join. A free place costs no time, since a step computes with the rows of
+        who is there, but its weights and gradients take memory, and what pads smaller ranks takes time, too. So those
+        who stay move into a bank of their own where that is at most half as large: all moves together then copy less
+        than the first bank held. Where memory is short they move at once.
+
+        Args:
+            leaving: Members of this pack.
+            short: Whether they leave for want of memory.
+        """
         if not leaving:
             return
-        names = {member.name for member in leaving}
+        names = [member.name for member in leaving]
         self.members = [member for member in self.members if member.name not in names]
+        self.optimizer.forget(names)
+        self.bank.leave(names)
+        if short:
+            self._lay_out_over_cpu()
+        elif self.bank.is_sparse:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        bank = self.bank
+        try:
+            self._lay_out(self.members)
+        except Exception as error:
+            if not is_out_of_memory(error, self.device):
+                raise
+            bank.take_back(())  # all is well in the larger one, too
+
+    def _lay_out_over_cpu(self) -> None:
+        """Move into a bank of those who are here, beside which the device never holds the old one."""
         states = {member.name: self.optimizer.state(member.name) for member in self.members}
-        bank = self.bank.regrouped([member.name for member in self.members])
-        if bank is None:
-            return
-        self.bank = bank
+        del self.optimizer  # its parameters are views of the bank
+        self.bank.put_aside()
+        self.bank = self.bank.relaid([member.name for member in self.members])
         self.optimizer = self._optimizer()
         for name, state in states.items():
             self.optimizer.load(name, state)
 
+    def _lay_out(self, members: Sequence[Member]) -> None:
+        """Move into a bank of ``members``; where that fails, bank and optimizer are the old ones."""
+        before = self.members, self.bank, self.optimizer
+        try:
+            self.members, self.bank = list(members), self.bank.relaid([member.name for member in members])
+            self.optimizer = self._optimizer()
+            self.optimizer.take_over(before[2], lambda row: self.bank.moved(row, before[1]))
+        except Exception:
+            self.members, self.bank, self.optimizer = before
+            raise
+
     def join(self, joining: Sequence[Member]) -> None:
         """Take ``joining`` in between two steps; those that are here go on with their own state untouched.
+
+        Free places that are large enough are taken, and nothing else moves. Else all move into another bank.
 
         Raises:
             RuntimeError: When there is too little memory for them; the pack is as it was then.
         """
-        here, bank, optimizer = self.members, self.bank, self.optimizer
         names = [member.name for member in joining]
-        states = {member.name: optimizer.state(member.name) for member in here}
-
-        def enter() -> None:
+        try:
             for member in joining:
                 inject(self.base.components, member.name, adapter_spec(member, self.base))
-
-        try:
-            made = bank.regrouped([*(member.name for member in here), *names], enter)
-            if made is None:
-                return
-            self.members, self.bank = [*here, *joining], made
-            self.optimizer = self._optimizer()
-            for name, state in states.items():
-                self.optimizer.load(name, state)
+            if self.bank.admits(names):
+                self._take_places(joining)
+            else:
+                self._lay_out([*self.members, *joining])
         except Exception:
-            self.members, self.bank, self.optimizer = here, bank, optimizer
-            bank.take_back(names)
+            self.optimizer.forget(names)
+            self.bank.take_back(names)
             raise
+
+    def _take_places(self, joining: Sequence[Member]) -> None:
+        for member in joining:
+            self.bank.enter(member.name)
+            self.optimizer.add(member.name, member.config.optimizer)
+        # In the order of places, in which a step needs no copy of their rows.
+        self.members = sorted([*self.members, *joining], key=lambda member: self.bank.place(member.name))
 
     def set_members_aside(self, members: Sequence[Member]) -> None:
         """Take ``members`` out for later, as they are at the end of their last optimizer step.
@@ -181,7 +220,7 @@ class Pack:
         Raises:
             OSError: When their state cannot be written.
         """
-        self.hand_back(members)
+        self._hand_back(members, short=True)
         self.set_aside.extend(members)
 
     def hand_back(self, members: Sequence[Member]) -> None:
@@ -190,14 +229,17 @@ class Pack:
         Raises:
             OSError: When their state cannot be written.
         """
+        self._hand_back(members, short=False)
+
+    def _hand_back(self, members: Sequence[Member], *, short: bool) -> None:
         for member in members:
             save_member(self, member, member.folder / "checkpoints")
-        self.leave(members)
+        self.leave(members, short=short)
 
     def give_up(self, member: Member, changes: Changes) -> None:
         """Take ``member`` out: it starts anew with ``changes``."""
         self.changed[member.job] = changes
-        self.leave([member])
+        self.leave([member], short=True)
 
     def close(self) -> None:
         """Take every adapter out, so that the base can serve the next pack."""

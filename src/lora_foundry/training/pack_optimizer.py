@@ -19,7 +19,7 @@ from lora_foundry.training.optimizers import OptimizerChoice, optimizer_choice
 from lora_foundry.training.shortage import is_out_of_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from lora_foundry.config.schema import OptimizerConfig
     from lora_foundry.lora.bank import AdapterBank
@@ -42,14 +42,49 @@ class PackOptimizer:
     """
 
     def __init__(self, bank: AdapterBank, configs: Mapping[str, OptimizerConfig]) -> None:
+        self._bank = bank
         self._own: dict[str, _OwnOptimizer] = {}
         self._packed: list[_Packed] = []
-        for name in dict.fromkeys(config.name for config in configs.values()):
-            choice, chosen = optimizer_choice(name), {m: c for m, c in configs.items() if c.name == name}
-            if choice.packed:
-                self._packed.append(_Packed(bank, choice, chosen))
-            else:
-                self._own |= {member: _OwnOptimizer(bank, member, choice, c) for member, c in chosen.items()}
+        for member, config in configs.items():
+            self.add(member, config)
+
+    def add(self, member: str, config: OptimizerConfig) -> None:
+        """Take in one more, whose optimizer begins; the others' stay as they are.
+
+        Raises:
+            RuntimeError: When there is too little memory for its state; nothing has changed then.
+        """
+        choice = optimizer_choice(config.name)
+        if not choice.packed:
+            self._own[member] = _OwnOptimizer(self._bank, member, choice, config)
+            return
+        for packed in self._packed:
+            if packed.choice is choice:
+                packed.add(member, config)
+                return
+        self._packed.append(_Packed(self._bank, choice, member, config))
+
+    def forget(self, members: Collection[str]) -> None:
+        """Let go of the optimizers of those of ``members`` that have one here; the others' stay as they are."""
+        for member in members:
+            self._own.pop(member, None)
+            for packed in self._packed:
+                packed.forget(member)
+        self._packed = [packed for packed in self._packed if packed.members]
+
+    def take_over(self, before: PackOptimizer, moved: Callable[[Tensor], Tensor]) -> None:
+        """Go on with the states of those that are in ``before``, over another bank.
+
+        Args:
+            before: What stepped them until now; it steps nobody any more, unless this one is given up.
+            moved: Lays out what lies as a row of its bank as one of this bank, as a copy.
+        """
+        for member, own in self._own.items():
+            if member in before._own:
+                own.take_over(before._own[member])
+        for packed in self._packed:
+            for old in before._packed:
+                packed.take_over(old, moved)
 
     def step(self, rates: Mapping[str, float]) -> None:
         """One optimizer step of the members named in ``rates``, at those learning rates."""
@@ -95,14 +130,37 @@ class PackOptimizer:
 class _Packed:
     """Members of one choice behind one optimizer over rows of the bank; its state is there from the beginning."""
 
-    def __init__(self, bank: AdapterBank, choice: OptimizerChoice, configs: Mapping[str, OptimizerConfig]) -> None:
+    def __init__(self, bank: AdapterBank, choice: OptimizerChoice, member: str, config: OptimizerConfig) -> None:
+        self.choice = choice
         self._bank = bank
-        self._rows = {name: nn.Parameter(bank.weights[bank.place(name)], requires_grad=True) for name in configs}
-        self._optimizer, *others = [choice.build([self._rows[name]], config) for name, config in configs.items()]
-        for other in others:
-            self._optimizer.add_param_group(other.param_groups[0])
-            self._optimizer.state.update(other.state)
-        self._groups = dict(zip(configs, self._optimizer.param_groups, strict=True))
+        row = self._row(member)
+        self._optimizer = choice.build([row], config)
+        self._rows = {member: row}
+        self._groups = {member: self._optimizer.param_groups[0]}
+
+    def add(self, member: str, config: OptimizerConfig) -> None:
+        row = self._row(member)
+        built = self.choice.build([row], config)
+        self._optimizer.add_param_group(built.param_groups[0])
+        self._optimizer.state.update(built.state)
+        self._rows[member] = row
+        self._groups[member] = self._optimizer.param_groups[-1]
+
+    def forget(self, member: str) -> None:
+        if member in self._rows:
+            self._optimizer.state.pop(self._rows.pop(member))
+            del self._groups[member]
+            self._optimizer.param_groups[:] = self._groups.values()
+
+    def take_over(self, before: _Packed, moved: Callable[[Tensor], Tensor]) -> None:
+        for member in self._rows.keys() & before._rows.keys():
+            old = before._rows[member]
+            for key, value in self._optimizer.state[self._rows[member]].items():
+                held = before._optimizer.state[old][key]
+                value.copy_(moved(held) if held.shape == old.shape else held)
+
+    def _row(self, member: str) -> nn.Parameter:
+        return nn.Parameter(self._bank.weights[self._bank.place(member)], requires_grad=True)
 
     @property
     def members(self) -> Collection[str]:
@@ -145,6 +203,10 @@ class _OwnOptimizer:
         self._choice = choice
         self._optimizer = choice.build(self._views, config)
         self.scale: float | None = None
+
+    def take_over(self, before: _OwnOptimizer) -> None:
+        self._optimizer.load_state_dict(before._optimizer.state_dict())  # the same tensors: they do not depend on rows
+        self.scale = before.scale
 
     def step(self, rate: float) -> None:
         for group in self._optimizer.param_groups:

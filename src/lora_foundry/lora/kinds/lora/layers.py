@@ -79,27 +79,23 @@ class _PackedLora(PackedLayer):
             holder.to("cpu", torch.float32)
         self.reset_lora_parameters(adapter, init)  # type: ignore[attr-defined]
 
-    def link(self, adapter: str, parts: Mapping[str, Tensor]) -> None:
+    def values(self, adapter: str) -> dict[str, Tensor]:
         """See the protocol; PEFT keeps B transposed."""
-        down, up = parts["A"], parts["B"]
+        return {"A": self.lora_A[adapter].weight, "B": self.lora_B[adapter].weight.flatten(1).transpose(0, 1)}
+
+    def link(self, adapter: str, parts: Mapping[str, Tensor]) -> None:
+        """See the protocol."""
         held_down, held_up = self.lora_A[adapter].weight, self.lora_B[adapter].weight
-        target_up = up.transpose(0, 1) if held_up.dim() == 2 else up.transpose(0, 1)[..., None, None]
-        with torch.no_grad():
-            down.copy_(held_down.to(down.dtype))
-            target_up.copy_(held_up.to(up.dtype))
-        for held in (held_down, held_up):
-            held.requires_grad_(False)  # noqa: FBT003  # the stacked leaves are trained, not the views
-        held_down.data, held_up.data = down, target_up
+        up = parts["B"].transpose(0, 1)
+        held_down.data, held_up.data = parts["A"], up if held_up.dim() == 2 else up[..., None, None]
 
-    def unlink(self, adapter: str) -> None:
+    def attach(self, name: str, adapters: Sequence[str | None], forward: Callable[[], Forward | None]) -> None:
         """See the protocol."""
-        for holder in (self.lora_A[adapter], self.lora_B[adapter]):
-            holder.weight.data = holder.weight.data.clone(memory_format=torch.contiguous_format)
-
-    def attach(self, name: str, adapters: Sequence[str], forward: Callable[[], Forward | None]) -> None:
-        """See the protocol."""
+        for holder in (self.lora_A, self.lora_B):
+            # The stacked leaves are trained, not the views; PEFT wants gradients of whichever adapter it calls active.
+            holder.requires_grad_(False)  # noqa: FBT003
         # An absent target is zeros, so its scale is of no consequence; 1 multiplies nothing for its sake.
-        scales = tuple(float(self.scaling.get(adapter, 1.0)) for adapter in adapters)
+        scales = tuple(1.0 if one is None else float(self.scaling.get(one, 1.0)) for one in adapters)
         self.stack = Stack(name=name, scales=scales, forward=forward)
 
     def is_zero(self, parts: Mapping[str, Tensor]) -> bool:
