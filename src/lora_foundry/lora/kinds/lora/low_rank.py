@@ -41,7 +41,7 @@ class LowRank(torch.autograd.Function):
         """
         hidden = _scaled(torch.bmm(_blocks(_dropped(x, keep), down), down.transpose(1, 2)), strengths)
         ctx.save_for_backward(x, down, up, hidden, strengths, keep)
-        return torch.baddbmm(_blocks(result, up), hidden, up).view(result.shape)
+        return _added(ctx, result, _blocks(result, up), hidden, up)
 
     @staticmethod
     @once_differentiable
@@ -93,7 +93,7 @@ class LowRankConvolution(torch.autograd.Function):
         hidden = _scaled(hidden if own is None else hidden.index_select(0, own), strengths)
         ctx.save_for_backward(x, down, up, hidden, strengths, keep, own)
         ctx.options, ctx.every = options, every.shape
-        return torch.baddbmm(result.flatten(2), up.transpose(1, 2), hidden).view(result.shape)
+        return _added(ctx, result, result.flatten(2), up.transpose(1, 2), hidden)
 
     @staticmethod
     @once_differentiable
@@ -123,6 +123,15 @@ class LowRankConvolution(torch.autograd.Function):
         if of_x is not None and keep is not None:
             of_x.mul_(keep)
         return grads[0], of_x, of_filters.view(down.shape), of_up, None, None, None, None
+
+
+def _added(ctx: Any, result: Tensor, blocks: Tensor, left: Tensor, right: Tensor) -> Tensor:  # noqa: ANN401
+    """``result + left right``, in place where ``result`` is no view: nobody keeps what a base's layer made."""
+    if result._is_view() or not result.is_contiguous():
+        return torch.baddbmm(blocks, left, right).view(result.shape)
+    ctx.mark_dirty(result)
+    blocks.baddbmm_(left, right)
+    return result
 
 
 def _dropped(x: Tensor, keep: Tensor | None) -> Tensor:
