@@ -41,7 +41,7 @@ settings.load_profile("repeatable")
 
 _TESTS = Path(__file__).parent
 _WHOLE_PROGRAMS = ("commands", "faults")  # command lines from end to end, most in processes of their own
-_QUICK_S = 2.0  # four times what ``slow`` says, for a machine that is slower
+_QUICK_S = 2.0  # several times what ``slow`` says, for a machine that is slower
 _QUIET_S = 0.08  # what :func:`_slowness` does takes so long on a core that has its caches for itself
 
 

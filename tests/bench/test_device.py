@@ -38,6 +38,7 @@ def test_a_section_that_falls_over_is_told_and_the_next_one_runs(stage: Stage) -
     assert tables["Sound"] == [["1"]]
 
 
+@pytest.mark.slow
 def test_what_was_found_is_on_the_disk_after_each_section(stage: Stage, tmp_path: Path) -> None:
     stage.run("first", lambda at: at.row(at.table("First", "figure"), "1"), 0.0)
     kept = json.loads((tmp_path / "results" / "device-quick.json").read_text())

@@ -39,6 +39,7 @@ def test_kohyas_own_progress_bar_is_read(said: str, speed: float, tmp_path: Path
     assert Kohya(tmp_path, tmp_path, tmp_path / "base", tmp_path, None).steps_per_s() == pytest.approx(speed)
 
 
+@pytest.mark.slow
 def test_the_images_have_captions_and_a_folder_named_as_kohya_wants_it(tmp_path: Path) -> None:
     folder = write_images(tmp_path)
     assert folder.name == "1_x"

@@ -68,6 +68,7 @@ def steps(config: JobConfig, total: int, due: Any = is_scored) -> list[int]:
     return [step for step in range(1, total + 1) if due(config, step, total)]
 
 
+@pytest.mark.slow
 def test_a_default_job_is_scored_every_768_samples_and_draws_every_1920() -> None:
     assert steps(job(), 400) == [192, 400]
     assert steps(job("data.batch_size=1"), 2304) == [768, 1536, 2304]
@@ -76,6 +77,7 @@ def test_a_default_job_is_scored_every_768_samples_and_draws_every_1920() -> Non
     assert steps(job("data.batch_size=5"), 600) == [154, 308, 462, 600], "no more often where it does not divide"
 
 
+@pytest.mark.slow
 def test_what_would_come_just_before_the_end_is_left_to_the_end() -> None:
     assert steps(job(), 479) == [192, 479]
     assert steps(job(), 480) == [192, 384, 480]
@@ -83,6 +85,7 @@ def test_what_would_come_just_before_the_end_is_left_to_the_end() -> None:
     assert steps(job("validation.every=192"), 400) == [192, 384, 400], "what was asked for is done"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "scored", "drawn"),
     [
@@ -96,6 +99,7 @@ def test_who_says_how_often_is_heard(words: tuple[str, ...], scored: list[int], 
     assert (steps(config, 400), steps(config, 400, is_drawn)) == (scored, drawn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("total", [1, 159, 400, 401, 777])
 @pytest.mark.parametrize(
     "words", [(), ("trainer.save_every=50",), ("validation.every=7", "sample.every=null"), ("sample.every=1",)]
@@ -106,6 +110,7 @@ def test_what_is_counted_is_what_is_done(words: tuple[str, ...], total: int) -> 
     assert beside.drawing == len(steps(config, total, is_drawn)) * rows_drawn(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "rows"),
     [
@@ -121,11 +126,13 @@ def test_rows_of_a_drawing(words: tuple[str, ...], rows: int) -> None:
     assert (steps(job(*words), 10_000, is_drawn) == [10_000]) == (rows == 0)
 
 
+@pytest.mark.slow
 def test_more_rows_are_taken_less_often() -> None:
     many = job("validation.max_images=64", "sample.prompts=[a,b,c,d,e,f,g,h]", "sample.steps=50")
     assert share(many, LONG // 4) < 0.1
 
 
+@pytest.mark.slow
 def test_the_plan_tells_what_it_costs() -> None:
     asked = job("validation.every=100", "sample.every=200", "data.batch_size=1", "sample.scales=[0,0.8,1]")
     said = str(cost_of([asked], lambda _: LONG, 600.0))
@@ -135,6 +142,7 @@ def test_the_plan_tells_what_it_costs() -> None:
     assert cost_of([asked], lambda _: None, 1.0) is None
 
 
+@pytest.mark.slow
 def test_jobs_of_a_sweep_are_counted_together() -> None:
     short, long = job("trainer.max_steps=1"), job("trainer.max_steps=10000")
     assert str(cost_of([short, long], lambda config: config.trainer.max_steps, 100.0)) == (

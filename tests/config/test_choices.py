@@ -61,6 +61,7 @@ def test_each_file_brings_a_choice_whose_options_are_frozen_and_can_be_left_out(
         options.other = 1  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_no_choice_imports_what_it_is_built_with() -> None:
     done = subprocess.run([sys.executable, "-c", _LOADS_ALL], capture_output=True, text=True, check=True)
     assert not _HEAVY & set(done.stdout.split())

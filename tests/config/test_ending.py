@@ -24,6 +24,7 @@ _LATE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", _LATE)
 def test_an_interrupt_that_comes_late_leaves_the_exit_code_and_says_nothing(when: str) -> None:
     code = f"{_HEAD}\n{_LATE[when]}\nrun(main)\n"

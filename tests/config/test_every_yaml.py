@@ -53,10 +53,12 @@ def sweep_points(name: str) -> list[list[str]]:
     return [list(point) for point in batch]
 
 
+@pytest.mark.slow
 def test_the_primary_config_composes_and_parses() -> None:
     assert compose_job().model.path == "assets/tiny-sd"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", GROUP_FILES, ids=str)
 def test_every_group_file_composes_and_parses(file: Path) -> None:
     group, name = file.parts
@@ -96,6 +98,7 @@ def test_every_experiment_says_its_command_its_cost_and_what_to_expect(file: Pat
         assert said in text
 
 
+@pytest.mark.slow
 def test_what_the_command_line_says_comes_after_an_experiment() -> None:
     job = compose_job("experiment=my_style", "lora.rank=16", "data=emoji-duotone", "data.name=other")
     assert (job.lora.rank, job.lora.alpha, job.data.path) == (16, 8.0, "assets/emoji-duotone/train")
@@ -108,6 +111,7 @@ def test_there_are_named_sweeps_and_a_wrong_name_is_an_error() -> None:
         compose_job("sweep=rank_batc")
 
 
+@pytest.mark.slow
 def test_a_folder_of_ones_own_must_say_where_it_is() -> None:
     with pytest.raises(ValueError, match=r"data\.path: no value; give one with data\.path="):
         compose_job("data=folder")
@@ -119,6 +123,7 @@ def test_values_are_given_on_the_command_line_as_the_readme_shows(value: str) ->
     assert compose_job(value) != compose_job("lora.rank=5")
 
 
+@pytest.mark.slow
 def test_composing_twice_gives_equal_jobs_that_differ_where_an_override_differs() -> None:
     assert compose_job("lora.rank=4") == compose_job("lora.rank=4")
     assert compose_job("lora.rank=4").lora.alpha == 4.0
@@ -129,6 +134,7 @@ def test_no_yaml_holds_code() -> None:
         assert "_target_" not in file.read_text(), f"{file}: configs are data"
 
 
+@pytest.mark.slow
 def test_hydras_own_node_is_not_part_of_a_job() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train")

@@ -100,6 +100,7 @@ def test_content_is_synced_before_the_rename_and_the_folder_after_it(
     assert order == ["file", "rename", "folder"]
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     with subprocess.Popen(
@@ -114,6 +115,7 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
     assert seen <= {b"a" * 300_000, b"b" * 500_000}
 
 
+@pytest.mark.slow
 def test_what_a_killed_writer_left_half_written_is_removed(tmp_path: Path) -> None:
     kill = "import os; os.fsync = lambda _: os.kill(os.getpid(), 9); from lora_foundry.config.files import write_atomic"
     line = f"{kill}; from pathlib import Path; write_atomic(Path({str(tmp_path / 'a' / 'file')!r}), 'half')"

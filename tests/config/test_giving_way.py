@@ -52,6 +52,7 @@ def test_the_plans_last_rung_is_where_the_workers_ladder_ends(name: str, resolut
     assert (end.data.batch_size, end.trainer.gradient_checkpointing) == (rows, checkpointing) == (1, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "resolution", "rank"),
     [
@@ -65,6 +66,7 @@ def test_the_end_by_hand(words: tuple[str, ...], resolution: int, rank: int) -> 
     assert (end.data.resolution, end.lora.rank) == (resolution, rank)
 
 
+@pytest.mark.slow
 def test_alpha_keeps_its_ratio() -> None:
     config = compose_job("memory.may_change=[rank]", "lora.rank=16", "lora.alpha=0.5x")
     end = last_rung(config)

@@ -241,6 +241,7 @@ def outcome(raw: Any) -> JobConfig | list[str]:
         return error.problems
 
 
+@pytest.mark.slow
 @given(key=st.sampled_from(LEAVES), value=anything)
 def test_any_value_anywhere_parses_or_gives_a_config_error(with_values: Change, key: str, value: Any) -> None:
     raw = with_values({key: value})
@@ -253,12 +254,14 @@ def test_any_value_anywhere_parses_or_gives_a_config_error(with_values: Change, 
     assert repr(raw) == repr(before), "parse must not change its argument"
 
 
+@pytest.mark.slow
 @given(raw=anything)
 def test_any_tree_parses_or_gives_a_config_error(raw: Any) -> None:
     with pytest.raises(ConfigError):
         parse(raw)
 
 
+@pytest.mark.slow
 @given(
     rank=st.integers(1, 1024),
     lr=st.floats(1e-8, 1.0),

@@ -76,11 +76,13 @@ def test_auto_is_what_suits_the_device() -> None:
     assert {one.trainer.precision for one in possible(AUTO)} == {"32-true", "16-mixed", "bf16-mixed"}
 
 
+@pytest.mark.slow
 def test_auto_is_the_default_and_composing_without_a_device_is_for_the_cpu() -> None:
     assert compose_job().trainer.precision == "32-true"
     assert compose_job("trainer.precision=bf16-true").trainer.precision == "bf16-true"
 
 
+@pytest.mark.slow
 def test_16_true_is_nobodys_and_the_error_says_what_is(raw: Raw) -> None:
     assert parse(raw).trainer.precision == "auto"
     raw["trainer"]["precision"] = "16-true"

@@ -65,6 +65,7 @@ def read_by_bash(line: str) -> list[str]:
     return ran.stdout.split("\0")[:-1]
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_hydra_reads_the_very_value_again(value: Any) -> None:
     assert read_by_hydra(override("key", value)) == value

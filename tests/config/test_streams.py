@@ -29,6 +29,7 @@ def test_golden_numbers_do_not_move(key: tuple[int, str, int], number: int) -> N
     assert stream_key(*key) == number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hash_seed", ["0", "1", "4242"])
 def test_keys_do_not_depend_on_pythonhashseed(hash_seed: str) -> None:
     program = "from lora_foundry.config.streams import stream_key; print(stream_key(5, 'flip', 'a', 3))"
@@ -53,6 +54,7 @@ def test_nearby_draws_get_unlike_keys() -> None:
     assert len(keys) == 20 * 4 * 8
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**63 - 1), st.text(max_size=10), st.lists(st.integers(0, 10**9) | st.text(max_size=5)))
 def test_keys_fit_a_torch_generator(seed: int, purpose: str, index: list[int | str]) -> None:
     assert 0 <= stream_key(seed, purpose, *index) < 2**63

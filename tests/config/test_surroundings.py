@@ -59,6 +59,7 @@ def _settled(then: str, *, closed: str = "", **environment: str) -> subprocess.C
     )
 
 
+@pytest.mark.slow
 def test_without_standard_streams_the_next_file_is_not_one_of_them(tmp_path: Path) -> None:
     told = tmp_path / "told"
     then = f"import sys; f = open({str(told)!r}, 'w'); f.write(f'{{f.fileno()}} {{sys.stdin.read()!r}}'); print(1)"
@@ -76,6 +77,7 @@ def test_no_library_dies_of_its_own_warning(wish: str) -> None:
     assert done.stderr == "", "as where nobody asks for anything"
 
 
+@pytest.mark.slow
 def test_what_a_user_wishes_to_see_is_shown() -> None:
     done = _settled("import warnings; warnings.warn('old', DeprecationWarning)", PYTHONWARNINGS="default")
     assert "DeprecationWarning: old" in done.stderr

@@ -37,6 +37,7 @@ def test_a_text_of_the_configuration_that_no_file_could_hold_is_refused_in_one_l
     str(caught.value).encode()
 
 
+@pytest.mark.slow
 def test_no_key_of_the_schema_takes_one(with_values: Change) -> None:
     for key in known_keys():
         for value in (HALF, [HALF]):

@@ -72,6 +72,7 @@ PRACTICE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_what_a_base_is_trained_with_by_default_is_what_people_begin_with(name: str) -> None:
     job, practice = compose_job(f"model={name}", "data=folder", "data.path=photos"), PRACTICE[name]
@@ -85,6 +86,7 @@ def test_what_a_base_is_trained_with_by_default_is_what_people_begin_with(name: 
         assert job.trainer.max_steps * job.data.batch_size == practice.samples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_resolution_of_a_base_is_the_one_that_it_was_made_for(name: str) -> None:
     model = compose_job(f"model={name}", "data=folder", "data.path=photos").model
@@ -97,6 +99,7 @@ def test_the_resolution_of_a_base_is_the_one_that_it_was_made_for(name: str) -> 
 README_COMMANDS = re.findall(r"^python -m src.train (.*?)(?: +#.*)?$", (PROJECT_ROOT / "README.md").read_text(), re.M)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [line for line in README_COMMANDS if "model=" in line])
 def test_the_readmes_commands_for_a_base_train_as_people_begin(command: str) -> None:
     """A single file has no defaults of its own: they are those of the base that it was made from."""
@@ -107,6 +110,7 @@ def test_the_readmes_commands_for_a_base_train_as_people_begin(command: str) -> 
     assert (job.optimizer.lr, job.sample.guidance, job.trainer.precision) == (practice.lr, practice.guidance, "auto")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [line for line in README_COMMANDS if "experiment=" not in line and "-sc" not in line]
 )
@@ -120,11 +124,13 @@ def test_there_are_such_commands() -> None:
     assert len(README_COMMANDS) > 10
 
 
+@pytest.mark.slow
 def test_drawings_are_made_larger_for_a_larger_base() -> None:
     assert [compose_job(f"data=emoji-{style}").data.resolution for style in ("flat", "duotone")] == [64, 64]
     assert compose_job("model=sd15").data.resolution == 512
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "rate"), [("prodigy", 1.0), ("adafactor", 1e-2), ("adamw", 1e-4)])
 def test_the_rate_of_a_base_is_for_optimizers_that_have_none_of_their_own(optimizer: str, rate: float) -> None:
     assert compose_job("model=sd15", f"optimizer={optimizer}").optimizer.lr == rate
@@ -154,6 +160,7 @@ def test_every_key_that_bases_decide_is_looked_at_here() -> None:
     assert PRACTICE.keys() == set(MODELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["said", "base"])
 def test_the_command_line_wins(first: str) -> None:
     said = [f"{key}={value}" for key, value in SAID.items()]
@@ -161,6 +168,7 @@ def test_the_command_line_wins(first: str) -> None:
     assert told(compose_job(*words)) == SAID
 
 
+@pytest.mark.slow
 def test_an_experiment_wins(tmp_path: Path) -> None:
     groups = "".join(f"{key.split('.')[0]}:\n  {key.split('.')[1]}: {value}\n" for key, value in SAID.items())
     own(tmp_path, "experiment/mine.yaml", f"# @package _global_\ndefaults:\n  - override /model: sd15\n{groups}")
@@ -176,10 +184,12 @@ def own_groups(folder: Path) -> list[str]:
     return [f"{group}=mine" for group in parents]
 
 
+@pytest.mark.slow
 def test_a_file_of_ones_own_in_a_group_wins(tmp_path: Path) -> None:
     assert told(composed(tmp_path, *own_groups(tmp_path), "model=sd15")) == SAID
 
 
+@pytest.mark.slow
 def test_it_wins_where_the_base_comes_last(tmp_path: Path) -> None:
     """A primary config of one's own may list the groups in any order."""
     chosen = [word.replace("=", ": ") for word in own_groups(tmp_path)]
@@ -193,6 +203,7 @@ def test_it_wins_where_the_base_comes_last(tmp_path: Path) -> None:
     assert (told(job), job.model.name) == (SAID, "sd15")
 
 
+@pytest.mark.slow
 def test_a_sweep_over_bases_has_each_ones_own_and_what_was_said_for_all() -> None:
     points = compose_all(["model=tiny-sd,sd15", "optimizer.lr=1e-3,1e-4", "data.resolution=64"])
     rows = [(p.config.model.name, p.config.optimizer.lr, p.config.lora.target_modules) for p in points]
@@ -204,6 +215,7 @@ def test_a_sweep_over_bases_has_each_ones_own_and_what_was_said_for_all() -> Non
     assert {p.config.sample.guidance for p in compose_all(["model=tiny-sd,sd15"])} == {3.0, 7.5}
 
 
+@pytest.mark.slow
 def test_a_base_of_ones_own_begins_with_another_ones_file(tmp_path: Path) -> None:
     text = "defaults: [sd15, _self_]\nname: mine\npath: ./mine.safetensors\nusual:\n  lr: 5.0e-5\n"
     own(tmp_path, "model/mine.yaml", text)
@@ -215,6 +227,7 @@ def test_a_base_of_ones_own_begins_with_another_ones_file(tmp_path: Path) -> Non
 LONELY = "name: mine\nfamily: sd\npath: ./mine\nconfig: null\nrevision: null\nversion: sd_v1\nstride: 64\n"
 
 
+@pytest.mark.slow
 def test_what_a_base_does_not_tell_has_to_be_said(tmp_path: Path) -> None:
     own(tmp_path, "model/mine.yaml", f"{LONELY}prediction_type: auto\n")
     with pytest.raises(ConfigError) as error:
@@ -227,6 +240,7 @@ def test_what_a_base_does_not_tell_has_to_be_said(tmp_path: Path) -> None:
     assert told(composed(tmp_path, "model=mine", *said, "data.resolution=128")) == SAID
 
 
+@pytest.mark.slow
 def test_a_key_that_no_base_is_asked_for_is_refused(tmp_path: Path) -> None:
     own(tmp_path, "model/mine.yaml", "defaults: [sd15, _self_]\nusual:\n  learning_rate: 1.0\n")
     with pytest.raises(
@@ -238,6 +252,7 @@ def test_a_key_that_no_base_is_asked_for_is_refused(tmp_path: Path) -> None:
         composed(tmp_path, "model=mine")
 
 
+@pytest.mark.slow
 def test_a_job_is_stored_with_the_values_and_without_where_they_came_from() -> None:
     (point,) = compose_all(["model=sd15"])
     assert NODE not in point.values["model"]
@@ -246,6 +261,7 @@ def test_a_job_is_stored_with_the_values_and_without_where_they_came_from() -> N
     assert "usual" not in OmegaConf.to_yaml(point.cfg)
 
 
+@pytest.mark.slow
 def test_the_digest_of_a_job_is_of_its_values_alone() -> None:
     said = ["optimizer.lr=1e-4", "data.resolution=512", "lora.target_modules=attention-mlp", "sample.guidance=7.5"]
     assert config_digest(compose_job("model=sd15")) == config_digest(compose_job("model=sd15", *said))

@@ -238,6 +238,7 @@ def test_held_out_images_are_seen_unmirrored_and_from_the_middle(config: MakeCon
     assert validation_view(config(crop="none")).crop == "none"
 
 
+@pytest.mark.slow
 def test_checking_imports_no_torch() -> None:
     code = "import sys, lora_foundry.data.checks; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT_ROOT, env={**os.environ, "PYTHONPATH": "."})

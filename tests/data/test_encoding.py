@@ -78,6 +78,7 @@ def encode(checked: CheckedData, data: DataConfig, cache: TensorCache, **changes
     return encode_data(checked.train, data, cache=cache, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_every_image_and_variant_has_its_own_latents(
     config: MakeConfig, checked: CheckedData, cache: TensorCache
 ) -> None:
@@ -186,6 +187,7 @@ def test_processes_that_encode_the_same_data_at_once_share_the_work(
     assert 30 <= sum(len(images.calls) for images, _ in workers) < 60  # 90 where each does all
 
 
+@pytest.mark.slow
 def test_large_images_go_in_small_batches(config: MakeConfig, checked: CheckedData, cache: TensorCache) -> None:
     images = Pool()
     encode(checked, config(resolution=1024), cache, images=images)

@@ -224,6 +224,7 @@ def test_images_that_a_table_leaves_out_and_further_columns_are_noted(images: Pa
     assert any("b.png" in note.text and "c.png" in note.text for note in findings.notes)
 
 
+@pytest.mark.slow
 @given(
     rows=st.lists(
         st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40), max_size=5

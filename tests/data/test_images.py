@@ -222,6 +222,7 @@ def test_variants_are_counted_by_flip_and_crop(config: MakeConfig) -> None:
     assert [(v.crop, v.flip) for v in both] == [(0, False), (0, True), (1, False), (1, True), (2, False), (2, True)]
 
 
+@pytest.mark.slow
 @given(
     size=st.tuples(st.integers(1, 5000), st.integers(1, 5000)),
     crop=st.sampled_from(["center", "random"]),

@@ -57,11 +57,13 @@ def _captions(photos: Path) -> dict[str, str]:
     return {name: f"photo {name}" for name in sorted(p.name for p in photos.glob("*.png"))}
 
 
+@pytest.mark.slow
 def test_nothing_changed_and_no_image_is_read(before: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inventory, "_digest", lambda image: pytest.fail(f"{image} was read"))
     assert changed_since(before, Path.cwd()) == []
 
 
+@pytest.mark.slow
 def test_touched_files_are_read_and_found_the_same(before: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     real = inventory._digest
@@ -71,6 +73,7 @@ def test_touched_files_are_read_and_found_the_same(before: Path, photos: Path, m
     assert read == ["b.png"], "and no other"
 
 
+@pytest.mark.slow
 def test_everything_that_changed_is_named_and_the_rest_counted(before: Path, photos: Path) -> None:
     (photos / "a.png").unlink()
     _write(photos, {"b.png": b"other", "x.png": b"new"}, {})
@@ -89,6 +92,7 @@ def test_an_image_replaced_by_one_of_its_size_and_time_is_noticed(before: Path, 
     assert changed_since(before, Path.cwd()) == [f"data.path ({photos}): 1 file altered (c.png)"]
 
 
+@pytest.mark.slow
 def test_other_names_are_no_change_since_order_goes_by_content(before: Path, photos: Path) -> None:
     captions = _captions(photos)
     (photos / "a.png").rename(photos / "z.png")
@@ -99,6 +103,7 @@ def test_other_names_are_no_change_since_order_goes_by_content(before: Path, pho
     assert changed_since(before, Path.cwd()) == [f"data.path ({photos}): 1 file altered (b.png)"], "the move is no news"
 
 
+@pytest.mark.slow
 def test_an_image_given_twice_is_one_more(before: Path, photos: Path) -> None:
     _write(photos, {"z.png": (photos / "a.png").read_bytes()}, _captions(photos) | {"z.png": "photo a.png"})
     assert changed_since(before, Path.cwd()) == [f"data.path ({photos}): 1 file added (z.png)"]
@@ -125,6 +130,7 @@ def test_both_folders_are_looked_at_from_where_the_sweep_began(
     assert len(changed_since(tmp_path / name, tmp_path / "held") or []) == 2, "from elsewhere nothing is there"
 
 
+@pytest.mark.slow
 def test_what_the_checks_read_counts_and_a_file_altered_meanwhile_is_not_trusted(
     data: DataConfig, photos: Path, tmp_path: Path
 ) -> None:
@@ -207,6 +213,7 @@ def test_a_damaged_or_foreign_inventory_says_nothing(tmp_path: Path, content: st
     assert changed_since(tmp_path / "nowhere.json", Path.cwd()) is None
 
 
+@pytest.mark.slow
 def test_the_name_tells_the_content_and_not_the_times(data: DataConfig, photos: Path, tmp_path: Path) -> None:
     first = _store(data, tmp_path)
     (photos / "a.png").touch()
@@ -215,6 +222,7 @@ def test_the_name_tells_the_content_and_not_the_times(data: DataConfig, photos: 
     assert _store(data, tmp_path) != first
 
 
+@pytest.mark.slow
 def test_looking_imports_neither_torch_nor_pillow() -> None:
     probe = "import sys, lora_foundry.data.inventory; print([m for m in ('torch', 'PIL', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "[]\n"

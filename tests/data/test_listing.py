@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from lora_foundry.config.schema import DataConfig
 from lora_foundry.data.listing import list_data
 
@@ -33,6 +35,7 @@ def test_relative_folders_start_where_they_are_told_to(config: MakeConfig, tmp_p
     assert "photos is missing" in list_data(config(path="photos", val_path=None), tmp_path / "photos").refused[0]
 
 
+@pytest.mark.slow
 def test_listing_imports_neither_torch_nor_pillow() -> None:
     heavy = "('torch', 'PIL', 'numpy', 'mlflow')"
     probe = f"import sys, lora_foundry.data.listing; print([m for m in {heavy} if m in sys.modules])"

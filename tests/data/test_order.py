@@ -17,6 +17,7 @@ from lora_foundry.data.transform import variants
 GOLDEN = [(2, 0, True), (6, 2, True), (0, 1, False), (1, 0, False), (1, 0, True), (5, 3, False)]
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**63 - 1), n=st.integers(1, 40), epoch=st.integers(0, 10**6))
 def test_every_epoch_is_a_permutation_of_all_images(seed: int, n: int, epoch: int) -> None:
     order = SampleOrder(seed=seed, n_images=n)
@@ -25,6 +26,7 @@ def test_every_epoch_is_a_permutation_of_all_images(seed: int, n: int, epoch: in
     assert {draw.epoch for draw in draws} == {epoch}
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 99), shuffle=st.randoms(use_true_random=False))
 def test_a_draw_does_not_depend_on_the_draws_before_it(seed: int, shuffle: random.Random) -> None:
     settings = {"seed": seed, "n_images": 7, "flip": True, "crops": 3, "caption_dropout": 0.5}

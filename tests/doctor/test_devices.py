@@ -67,6 +67,7 @@ def _wrong(*given: object, **more: object) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_cards_that_compute_are_trained_on_each_in_what_it_does_well() -> None:
     found = _examined(_driver(ADA, TURING), _says(_sees(), _sees()))
     assert (found.wrong, found.notes, found.trains_on) == ((), (), ("GPU 0", "GPU 1"))
@@ -84,6 +85,7 @@ def test_a_machine_without_a_card_trains_on_the_cpu() -> None:
     assert "got gpu, but the driver (NVML) shows none" in _wrong(NOTHING, _says(), "trainer.accelerator=gpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("told", "said", "build", "words"),
     [
@@ -168,6 +170,7 @@ def test_a_driver_that_is_not_used_is_worth_knowing(monkeypatch: pytest.MonkeyPa
     assert "install the driver" in note
 
 
+@pytest.mark.slow
 def test_a_precision_that_the_card_emulates_is_worth_knowing() -> None:
     (note,) = _examined(_driver(TURING), _says(_sees()), "trainer.precision=bf16-mixed").notes
     assert EMULATED in note

@@ -20,6 +20,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "hub"
 
 
+@pytest.mark.slow
 def test_a_cache_is_counted_as_its_disk_does_and_links_are_not(hub: Path, tmp_path: Path) -> None:
     (hub / "blob").write_bytes(os.urandom(20_000))
     (hub / "snapshot").symlink_to(hub / "blob")

@@ -98,6 +98,7 @@ def test_a_missing_file_is_one_problem(tmp_path: Path) -> None:
     assert NO_ADAPTER_FILE in problem
 
 
+@pytest.mark.slow
 def test_looking_imports_no_torch(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save_file(tensors(), path)

@@ -70,6 +70,7 @@ def test_a_bank_holds_whatever_parts_a_layer_has(monkeypatch: pytest.MonkeyPatch
     assert all(torch.equal(value, state[key]) for key, value in alone.state("a").items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADAPTER_KINDS.names())
 def test_what_is_written_begins_as_it_was(name: str) -> None:
     """At the same rank and scale, for a linear layer and for convolutions."""
@@ -82,6 +83,7 @@ def test_what_is_written_begins_as_it_was(name: str) -> None:
             torch.testing.assert_close(value, parts[part])
 
 
+@pytest.mark.slow
 def test_members_of_one_pack_are_of_one_kind() -> None:
     job = compose_job()
     other = dataclasses.replace(job, lora=dataclasses.replace(job.lora, kind="another"))

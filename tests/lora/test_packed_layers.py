@@ -161,6 +161,7 @@ def test_a_wrong_target_is_named() -> None:
         inject(Layers(), "x", spec)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(ranks=st.lists(st.integers(1, 6), min_size=1, max_size=4))
 def test_fill_is_the_reverse_of_unpack(ranks: list[int]) -> None:

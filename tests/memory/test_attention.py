@@ -57,6 +57,7 @@ def test_where_scores_are_kept_a_trace_has_them() -> None:
     assert kept - fused > least
 
 
+@pytest.mark.slow
 def test_the_kernel_is_in_the_key_of_a_trace(tmp_path: Path) -> None:
     config = compose_job(f"data.cache_dir={tmp_path}", "trainer.precision=bf16-mixed")
     sizes = open_sizes(config.model)

@@ -31,6 +31,7 @@ def _rungs(sink: ListSink, job: int = 0) -> list[str]:
     return [event.rung for event in sink.events if isinstance(event, MemoryEvent) and event.job == job]
 
 
+@pytest.mark.slow
 def test_exact_goes_down_without_changing_what_was_asked_for(tmp_path: Path) -> None:
     pack, ladder, sink = _pack(tmp_path, *(Spec(name, ("data.batch_size=4", "trainer.accumulate=2")) for name in "abc"))
     seen = []
@@ -51,6 +52,7 @@ def test_exact_goes_down_without_changing_what_was_asked_for(tmp_path: Path) -> 
     assert "out of memory (short)" in next(e.message for e in sink.events if isinstance(e, LogEvent))
 
 
+@pytest.mark.slow
 def test_then_half_of_the_adapters_wait_and_the_rest_begins_at_the_top(tmp_path: Path) -> None:
     pack, ladder, sink = _pack(tmp_path, *(Spec(name, ("data.batch_size=1",)) for name in "abc"))
     pack.rows, pack.checkpointing = 1, True
@@ -62,6 +64,7 @@ def test_then_half_of_the_adapters_wait_and_the_rest_begins_at_the_top(tmp_path:
     assert (tmp_path / "c" / "checkpoints").is_dir()
 
 
+@pytest.mark.slow
 def test_at_the_end_the_message_says_what_to_do(tmp_path: Path) -> None:
     pack, ladder, _ = _pack(tmp_path, Spec("a", ("data.batch_size=1",)))
     pack.checkpointing = True
@@ -69,6 +72,7 @@ def test_at_the_end_the_message_says_what_to_do(tmp_path: Path) -> None:
         ladder.give_way(pack, "short")
 
 
+@pytest.mark.slow
 def test_what_may_change_changes_last(tmp_path: Path) -> None:
     pack, ladder, sink = _pack(tmp_path, Spec("a", ("data.batch_size=1", "memory.may_change=[rank]", "lora.alpha=2x")))
     ladder.give_way(pack, "short")
@@ -79,6 +83,7 @@ def test_what_may_change_changes_last(tmp_path: Path) -> None:
     assert not pack.members
 
 
+@pytest.mark.slow
 def test_resolution_changes_before_rank_in_steps_of_the_stride() -> None:
     config = compose_job("memory.may_change=[rank,resolution]", "data.resolution=64", "lora.rank=2")
     assert next_change(config, config) == {"data.resolution": 48}

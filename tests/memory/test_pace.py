@@ -95,6 +95,7 @@ def test_what_decides_a_cpus_rate_is_in_its_key(tmp_path: Path, monkeypatch: pyt
     assert rate_of("cpu", tmp_path, threads=1).per_op_s == 4.0
 
 
+@pytest.mark.slow
 def test_measuring_leaves_threads_and_random_numbers_as_they_were() -> None:
     threads, state = torch.get_num_threads(), torch.random.get_rng_state()
     torch.set_num_threads(2)

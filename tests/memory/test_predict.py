@@ -118,6 +118,7 @@ def test_what_decides_a_trace_is_in_its_key(changed: str, traces: Path) -> None:
     assert known
 
 
+@pytest.mark.slow
 def test_what_does_not_decide_it_is_not(traces: Path) -> None:
     plain = compose_job(f"data.cache_dir={traces}")
     other = compose_job(f"data.cache_dir={traces}", "data.batch_size=7", "optimizer.lr=0.1", "seed=4")
@@ -302,6 +303,7 @@ def test_a_base_without_configs_is_an_error() -> None:
         predict(config)
 
 
+@pytest.mark.slow
 def test_a_target_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     config = compose_job(f"data.cache_dir={tmp_path}", "lora.target_modules=[to_nothing]")
     with pytest.raises(ValueError, match="to_nothing"):

@@ -46,6 +46,7 @@ def test_what_was_there_before_has_the_base_in_it(own_traces: Path) -> None:
     assert note_error([config] * 2, 2, measured=beside + without, beside=beside, device="cpu") == beside + without
 
 
+@pytest.mark.slow
 def test_a_kind_that_was_never_predicted_is_passed_over(tmp_path: Path) -> None:
     config = compose_job(f"data.cache_dir={tmp_path}")
     assert note_error([config], 1, measured=1, beside=0, device="cpu") is None
@@ -63,6 +64,7 @@ def test_a_torn_line_is_passed_over(own_traces: Path) -> None:
     assert correction(config, "cpu")[1] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("older", [{}, {"format": 1}], ids=["without a format", "of another format"])
 def test_records_of_other_formats_are_counted_and_not_learned_from(older: dict[str, int], tmp_path: Path) -> None:
     config = compose_job(f"data.cache_dir={tmp_path}")

@@ -45,6 +45,7 @@ def trained_gradients(folder: Path, inputs: Any, *, checkpointing: bool, train: 
     return [layer.weight.grad for layer in layers], sum(layer.calls for layer in layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [True, False])
 def test_checkpointing_recomputes_and_gives_the_same_gradients(folder: Path, inputs: Callable, train: bool) -> None:
     plain, calls = trained_gradients(folder, inputs(), checkpointing=False, train=train)

@@ -52,6 +52,7 @@ def change(folder: Path, part: str, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_base_that_the_forward_would_stumble_over_is_refused_when_it_is_opened(fault: str, own_folder: Path) -> None:
     part, values, says = FAULTS[fault]
@@ -96,6 +97,7 @@ def test_a_single_file_of_other_sizes_is_refused_with_both_paths(single: Path, f
     assert str(folder) in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("marker", "snr"), [(("v_pred",), False), (("v_pred", "ztsnr"), True)])
 def test_a_single_files_marker_of_its_noise_is_heeded(
     marker: tuple[str, ...], snr: bool, single: Path, folder: Path, tmp_path: Path
@@ -160,6 +162,7 @@ def test_a_tokenizer_that_ends_earlier_than_the_encoder_decides(own_folder: Path
     assert open_base(model_config(own_folder)).max_tokens == TOKENS
 
 
+@pytest.mark.slow
 def test_a_pickled_checkpoint_of_an_old_torch_is_opened_as_a_new_one_is(
     single: Path, folder: Path, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_family_says_of_its_noise_what_its_bases_say() -> None:
     assert make_denoiser().process.kind == family_choice("sd").noise
 
 
+@pytest.mark.slow
 def test_a_family_without_a_task_is_refused_where_it_would_be_trained() -> None:
     model = compose_job("model=sdxl", "data.resolution=1024").model
     with pytest.raises(BaseError, match=r"model\.family: got sdxl, allowed is one of sd"):
@@ -79,6 +80,7 @@ def _problems(*words: str) -> list[str]:
     return caught.value.problems
 
 
+@pytest.mark.slow
 def test_a_sampler_that_does_not_undo_the_bases_noise_is_refused_before_anything_starts(added: Added) -> None:
     assert _problems("model.family=flow") == ["model.family: got 'flow' (str), allowed is one of sd, sdxl"]
     added(FAMILIES, "flow", FLOW)

@@ -22,6 +22,7 @@ def pixels(rows: int = 2) -> torch.Tensor:
     return torch.rand(rows, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
+@pytest.mark.slow
 def test_a_single_file_denoises_exactly_as_the_folder(folder: Path, single: Path, inputs: Callable) -> None:
     whole = open_base(model_config(folder)).load_denoiser(dtype=torch.float32, device=CPU)
     one = open_base(model_config(single, config=str(folder))).load_denoiser(dtype=torch.float32, device=CPU)
@@ -33,6 +34,7 @@ def test_a_single_file_denoises_exactly_as_the_folder(folder: Path, single: Path
     assert torch.equal(one.process.alphas_cumprod, whole.process.alphas_cumprod)
 
 
+@pytest.mark.slow
 def test_a_single_file_encodes_exactly_as_the_folder(folder: Path, single: Path) -> None:
     bases = [open_base(model_config(folder)), open_base(model_config(single, config=str(folder)))]
     texts = [b.caption_encoder(dtype=torch.float32, device=CPU).encode(CAPTIONS) for b in bases]
@@ -43,6 +45,7 @@ def test_a_single_file_encodes_exactly_as_the_folder(folder: Path, single: Path)
     assert torch.equal(pictures[0], pictures[1])
 
 
+@pytest.mark.slow
 def test_a_pickled_checkpoint_of_tensors_alone_loads(single: Path, configs: Path, tmp_path: Path) -> None:
     path = tmp_path / "small.ckpt"
     torch.save({"state_dict": load_file(single)}, path)
@@ -52,6 +55,7 @@ def test_a_pickled_checkpoint_of_tensors_alone_loads(single: Path, configs: Path
     assert torch.equal(*states)
 
 
+@pytest.mark.slow
 def test_latents_are_the_posteriors_mode_scaled(folder: Path) -> None:
     vae = AutoencoderKL.from_pretrained(folder, subfolder="vae")
     with torch.no_grad():
@@ -61,6 +65,7 @@ def test_latents_are_the_posteriors_mode_scaled(folder: Path) -> None:
     assert torch.allclose(got, mean * 0.5)  # the scaling factor in conftest
 
 
+@pytest.mark.slow
 def test_decoding_undoes_the_scale_and_gives_bytes(folder: Path) -> None:
     vae = AutoencoderKL.from_pretrained(folder, subfolder="vae")
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3)) * 0.5
@@ -84,6 +89,7 @@ def test_captions_are_padded_and_encoded_as_by_transformers(folder: Path) -> Non
     assert torch.equal(got["encoder_hidden_states"], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 def test_every_part_computes_in_the_dtype_that_was_asked_for(
     folder: Path, single: Path, dtype: torch.dtype, inputs: Callable
@@ -98,6 +104,7 @@ def test_every_part_computes_in_the_dtype_that_was_asked_for(
             assert denoiser.denoise(*inputs(dtype=torch.float32)).dtype == dtype
 
 
+@pytest.mark.slow
 def test_a_half_precision_variant_is_found(own_folder: Path, folder: Path) -> None:
     for part, stem in (("unet", "diffusion_pytorch_model"), ("text_encoder", "model")):
         path = own_folder / part / f"{stem}.safetensors"
@@ -112,6 +119,7 @@ def test_a_half_precision_variant_is_found(own_folder: Path, folder: Path) -> No
     assert states.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_weights_in_shards_load(own_folder: Path, folder: Path, inputs: Callable) -> None:
     unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
     (own_folder / "unet/diffusion_pytorch_model.safetensors").unlink()

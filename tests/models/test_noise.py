@@ -88,6 +88,7 @@ def test_there_are_many_classes() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_BETAS)
 def test_alphas_and_pictures_are_those_of_the_class_that_saved_the_config(name: str, tmp_path: Path) -> None:
     scheduler, config = saved(name, tmp_path)
@@ -108,6 +109,7 @@ def test_alphas_and_pictures_are_those_of_the_class_that_saved_the_config(name: 
     assert expected.abs().max() > 1.5, "clipping would show"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_BETAS)
 def test_what_an_old_config_does_not_say_is_its_own_class_default(name: str, tmp_path: Path) -> None:
     scheduler, config = saved(name, tmp_path)
@@ -136,6 +138,7 @@ def test_every_argument_of_ddim_is_set() -> None:
     assert set(ddim_config({"_class_name": "Unknown", "beta_schedule": "linear"})) == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

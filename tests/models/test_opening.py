@@ -174,6 +174,7 @@ def test_a_prediction_that_cannot_be_trained_is_refused(own_folder: Path) -> Non
         open_base(model_config(own_folder))
 
 
+@pytest.mark.slow
 def test_opening_hashing_and_counting_import_no_torch(folder: Path) -> None:
     program = f"""
 import sys

@@ -48,6 +48,7 @@ def paint(parts: tuple[Any, Any, Any]) -> Callable[..., torch.Tensor]:
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "scheduler"),
     [(None, DDIMScheduler), ("ddim", DDIMScheduler), ("dpmpp_2m", DPMSolverMultistepScheduler)],
@@ -82,6 +83,7 @@ def test_pictures_are_those_of_diffusers_pipeline(
     assert got.double().std() > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS.names())
 def test_every_sampler_undoes_the_bases_process_within_its_steps_and_repeats_itself(
     sampler: str, paint: Callable, parts: tuple[Any, Any, Any]
@@ -131,6 +133,7 @@ def test_the_first_noise_is_a_function_of_the_rows_seed(parts: tuple[Any, Any, A
     assert torch.equal(noise[1], sample_noise((4, 8, 8), stream_key(8, "picture")))
 
 
+@pytest.mark.slow
 def test_a_picture_does_not_depend_on_what_is_drawn_beside_it(paint: Callable) -> None:
     together = paint(CAPTIONS, [1, 2, 3])
     alone = torch.cat([paint([caption], [seed]) for caption, seed in zip(CAPTIONS, [1, 2, 3], strict=True)])
@@ -139,6 +142,7 @@ def test_a_picture_does_not_depend_on_what_is_drawn_beside_it(paint: Callable) -
     assert (together.int() - turned.int()).abs().max() <= 1
 
 
+@pytest.mark.slow
 def test_a_limit_of_rows_changes_nothing_but_the_rows(paint: Callable) -> None:
     seen: list[list[int]] = []
 
@@ -156,6 +160,7 @@ def test_a_limit_of_rows_changes_nothing_but_the_rows(paint: Callable) -> None:
     assert seen == [[0, 1], [2]]
 
 
+@pytest.mark.slow
 def test_unconditional_rows_come_first_in_one_block(parts: tuple[Any, Any, Any], paint: Callable) -> None:
     denoiser, _, words = parts
     inside: list[int] = []
@@ -181,6 +186,7 @@ def test_unconditional_rows_come_first_in_one_block(parts: tuple[Any, Any, Any],
     assert not inside
 
 
+@pytest.mark.slow
 def test_guidance_moves_away_from_the_empty_caption(paint: Callable) -> None:
     one, three = paint(["red heart"], [1], guidance=1.0), paint(["red heart"], [1], guidance=20.0)
     assert not torch.equal(one, three)

@@ -22,6 +22,7 @@ def parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_stable_diffusion_15() -> None:
     """859.5 M (FACTS of the UNet), 83.65 M and 123.06 M parameters are SD 1.5's published sizes."""
     with torch.device("meta"):

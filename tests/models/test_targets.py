@@ -18,6 +18,7 @@ from tests.models.conftest import CPU, model_config
 BLOCK = "down_blocks.0.attentions.0.transformer_blocks.0"
 
 
+@pytest.mark.slow
 def test_attention_names_queries_keys_values_and_outputs(denoiser: Any) -> None:
     names = denoiser.target_names("attention")
     # two levels down with one transformer, two up with two, one in the middle; two attentions of four layers each

@@ -37,6 +37,7 @@ def test_it_is_under_the_promised_size(tiny_sd: Path) -> None:
     assert sum(path.stat().st_size for path in tiny_sd.rglob("*") if path.is_file()) < 36_000_000
 
 
+@pytest.mark.slow
 def test_it_encodes_denoises_and_draws_finite_things(base: Any) -> None:
     place = {"dtype": torch.float32, "device": CPU}
     words = base.caption_encoder(**place)

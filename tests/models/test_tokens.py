@@ -23,6 +23,7 @@ TEXTS = [
 ]
 
 
+@pytest.mark.slow
 def test_the_vocabulary_of_sd15_gives_clips_ids() -> None:
     tokenizer = read_tokenizer(SD15, 77)
     ids = tokenizer.encode(["a photo of a cat"])[0]
@@ -31,18 +32,21 @@ def test_the_vocabulary_of_sd15_gives_clips_ids() -> None:
     assert ids[7:] == [49407] * 70
 
 
+@pytest.mark.slow
 def test_ids_are_those_of_transformers_for_odd_texts() -> None:
     reference = CLIPTokenizer.from_pretrained(SD15)
     expected = reference(TEXTS, padding="max_length", max_length=77, truncation=True).input_ids
     assert read_tokenizer(SD15, 77).encode(TEXTS) == expected
 
 
+@pytest.mark.slow
 def test_a_tokenizer_json_gives_the_ids_of_its_vocabulary(tmp_path: Path) -> None:
     CLIPTokenizer.from_pretrained(SD15).save_pretrained(tmp_path)
     assert (tmp_path / "tokenizer.json").is_file()
     assert read_tokenizer(tmp_path, 77).encode(TEXTS) == read_tokenizer(SD15, 77).encode(TEXTS)
 
 
+@pytest.mark.slow
 def test_counting_includes_the_marks_and_is_not_cut() -> None:
     tokenizer = read_tokenizer(SD15, 77)
     assert tokenizer.count("") == 2
@@ -50,11 +54,13 @@ def test_counting_includes_the_marks_and_is_not_cut() -> None:
     assert tokenizer.count("word " * 200) == 202
 
 
+@pytest.mark.slow
 def test_a_long_caption_is_cut_and_keeps_its_end_mark() -> None:
     row = read_tokenizer(SD15, 8).encode(["a photo of a cat on a red sofa"])[0]
     assert row == [49406, 320, 1125, 539, 320, 2368, 525, 49407]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pad", ["!", {"content": "!", "lstrip": False}])
 def test_the_padding_token_is_read_in_either_spelling(tmp_path: Path, pad: object) -> None:
     for name in ("vocab.json", "merges.txt"):
@@ -64,6 +70,7 @@ def test_the_padding_token_is_read_in_either_spelling(tmp_path: Path, pad: objec
     assert row == [49406, 2368, 49407, 0, 0]  # "!" is the vocabulary's first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "content", "says"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from lora_foundry.objectives import add_noise, min_snr_weight, mse_per_sample, p
 sizes = st.tuples(*[st.integers(1, 4)] * 4)
 
 
+@pytest.mark.slow
 @given(sizes, st.sampled_from([torch.float32, torch.float64]), st.sampled_from(["epsilon", "v_prediction"]))
 def test_a_loss_is_one_weighted_number_a_row(size: tuple[int, ...], dtype: torch.dtype, kind: str) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -27,6 +29,7 @@ def test_a_loss_is_one_weighted_number_a_row(size: tuple[int, ...], dtype: torch
     assert torch.isfinite(loss).all()
 
 
+@pytest.mark.slow
 @given(sizes)
 def test_a_row_is_what_it_would_be_alone(size: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)

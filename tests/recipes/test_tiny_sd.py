@@ -47,6 +47,7 @@ def pipeline() -> StableDiffusionPipeline:
 # ------------------------------------------------------------------------------------------------ the base
 
 
+@pytest.mark.slow
 def test_base_loads_with_no_arguments_and_every_part_is_fp32(pipeline: StableDiffusionPipeline) -> None:
     parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
     assert {part.dtype for part in parts} == {torch.float32}
@@ -64,6 +65,7 @@ def test_base_keeps_the_sizes_that_adapters_rely_on(pipeline: StableDiffusionPip
     assert pipeline.tokenizer.model_max_length == pipeline.text_encoder.config.max_position_embeddings == 32
 
 
+@pytest.mark.slow
 def test_base_draws_a_red_thing_for_a_red_heart(pipeline: StableDiffusionPipeline) -> None:
     stream = torch.Generator().manual_seed(0)
     drawn = pipeline("red heart", num_inference_steps=10, guidance_scale=4.0, generator=stream).images[0]
@@ -266,6 +268,7 @@ def test_the_rate_warms_up_and_ends_at_zero() -> None:
         Schedule(learning_rate=1.0).progress(0, 0.0)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_centred_latents_have_unit_variance_and_the_same_copies(pipeline: StableDiffusionPipeline) -> None:
     vae = type(pipeline.vae).from_config(pipeline.vae.config).eval()

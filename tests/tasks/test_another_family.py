@@ -46,6 +46,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Part], l
     return *train(SPECS, root), root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS)
 def test_a_packed_member_of_another_family_equals_its_solo_run(name: str, packed: Any, tmp_path: Path) -> None:
     solo, _ = train({name: SPECS[name]}, tmp_path)
@@ -79,6 +80,7 @@ def test_adapters_are_in_all_of_its_networks_and_in_their_files_under_the_names_
         assert any(key.startswith("unet.") for key in keys)
 
 
+@pytest.mark.slow
 def test_its_keys_are_its_own_and_those_of_others_are_refused_by_name() -> None:
     assert (composed().model.width, composed().objective.third) == (6, 2.0)  # type: ignore[attr-defined]
     raw = raw_job()
@@ -93,6 +95,7 @@ def test_its_keys_are_its_own_and_those_of_others_are_refused_by_name() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_nobody_elses_bases_have_its_keys() -> None:
     with pytest.raises(ConfigError) as caught:
         compose_job("+objective.third=2.0")
@@ -102,6 +105,7 @@ def test_nobody_elses_bases_have_its_keys() -> None:
     assert {"objective.third", "objective.snr_gamma", "model.width"} <= set(known_keys())
 
 
+@pytest.mark.slow
 def test_its_data_is_looked_at_and_its_members_are_made_as_those_of_pictures_are(tmp_path: Path) -> None:
     sink = ListSink(tmp_path)
     jobs = {"one": ("data.name=numbers1",), "few": ("data.name=numbers4",), "many": ("data.name=numbers40",)}

@@ -75,6 +75,7 @@ def _scored(tmp_path: Path, *options: str, cache: TensorCache | None = None) -> 
     return Validator(pack).score([member])["a"], forwards
 
 
+@pytest.mark.slow
 def test_another_metric_costs_no_forward_and_changes_no_loss(tmp_path: Path) -> None:
     alone, forwards = _scored(tmp_path)
     both, same = _scored(tmp_path, "validation.metrics=[loss,cosine]")
@@ -89,6 +90,7 @@ def test_another_metric_costs_no_forward_and_changes_no_loss(tmp_path: Path) -> 
     assert alone.others() == {}
 
 
+@pytest.mark.slow
 def test_one_more_metric_is_one_more_file_and_may_be_more_than_a_mean(tmp_path: Path, added: Added) -> None:
     added(METRICS, "worst", WORST)
     score, _ = _scored(tmp_path, "validation.metrics=[loss,worst]")
@@ -97,6 +99,7 @@ def test_one_more_metric_is_one_more_file_and_may_be_more_than_a_mean(tmp_path: 
     assert worst.relative != score.relative
 
 
+@pytest.mark.slow
 def test_what_no_key_describes_is_not_kept(tmp_path: Path) -> None:
     cache = TensorCache(tmp_path / "cache")
     kept = _scored(tmp_path, cache=cache)[0]
@@ -108,6 +111,7 @@ def test_what_no_key_describes_is_not_kept(tmp_path: Path) -> None:
     assert len([*cache.root.rglob("*.safetensors")]) == 1
 
 
+@pytest.mark.slow
 def test_members_with_other_metrics_are_scored_apart(tmp_path: Path) -> None:
     members: list[Any] = [
         make_member(Spec(name, (*OPTIONS, *words)), tmp_path)

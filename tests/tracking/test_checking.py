@@ -186,6 +186,7 @@ def test_the_environment_is_named_where_the_address_is_from(monkeypatch: pytest.
     assert store_problems(tracking)[0].startswith("tracking.uri (MLFLOW_TRACKING_URI): got './mlruns', a folder")
 
 
+@pytest.mark.slow
 def test_looking_imports_neither_mlflow_nor_torch(database: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom lora_foundry.tracking.checking import database_problems\n"

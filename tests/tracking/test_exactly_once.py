@@ -22,6 +22,7 @@ Record = Callable[..., SweepWriter]
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_steps_that_a_resumed_job_repeats_are_logged_once(make_sweep: MakeSweep, record: Record) -> None:
     sweep = make_sweep(jobs=2)
     for step in range(13):
@@ -53,6 +54,7 @@ def test_steps_that_a_resumed_job_repeats_are_logged_once(make_sweep: MakeSweep,
     assert again.images(0) == [f"{name}+48", f"{name}+48 small", f"{name}+60", f"{name}+60 small"]
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_back_costs_no_step(make_sweep: MakeSweep, record: Record) -> None:
     """In the middle of a spool, and between a spool and its successor."""
     sweep = make_sweep(jobs=1)
@@ -108,6 +110,7 @@ def test_a_call_that_fails_is_done_once(
         ]
 
 
+@pytest.mark.slow
 def test_a_lost_tracking_file_costs_nothing_but_reading(make_sweep: MakeSweep, record: Record) -> None:
     sweep = make_sweep(jobs=1)
     sweep.metrics(0, 1)
@@ -123,6 +126,7 @@ def test_a_lost_tracking_file_costs_nothing_but_reading(make_sweep: MakeSweep, r
     assert len(again.images(0)) == 2
 
 
+@pytest.mark.slow
 def test_a_lost_database_is_filled_again(make_sweep: MakeSweep, record: Record, tracking: TrackingConfig) -> None:
     sweep = make_sweep(jobs=2)
     for job in range(2):

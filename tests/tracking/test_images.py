@@ -14,6 +14,7 @@ MakeSweep = Callable[..., Sweep]
 Record = Callable[..., SweepWriter]
 
 
+@pytest.mark.slow
 def test_pictures_stand_under_the_same_keys_in_each_run(make_sweep: MakeSweep, record: Record) -> None:
     sweep = make_sweep(jobs=2)
     for job in range(2):
@@ -42,6 +43,7 @@ def test_other_keys_are_cleaned_shortened_and_kept_apart() -> None:
     assert cleaned == [clean_key(key) for key in keys]
 
 
+@pytest.mark.slow
 def test_a_picture_whose_thumbnail_is_missing_gets_it_and_no_twin(make_sweep: MakeSweep, record: Record) -> None:
     sweep = make_sweep(jobs=1)
     sweep.picture(0, 5)

@@ -34,6 +34,7 @@ def _tags(sweep: Sweep, name: str) -> dict[str, str]:
     return {run.data.tags.get("job", ""): run.data.tags[name] for run in Recorded(sweep).runs if name in run.data.tags}
 
 
+@pytest.mark.slow
 def test_tags_follow_a_sweep_that_was_moved(sweep: Sweep) -> None:
     before = _tags(sweep, "sweep_dir")
     assert set(before.values()) == {str(sweep.dir)}
@@ -70,6 +71,7 @@ def test_a_damaged_file_is_put_aside_and_the_store_says_what_it_holds(
     assert recorded.steps(1, "train/loss") == [4, 8], "nothing twice"
 
 
+@pytest.mark.slow
 def test_any_value_may_be_of_another_kind(sweep: Sweep) -> None:
     text = (sweep.dir / FILE).read_text()
     whole = json.loads(text)
@@ -81,6 +83,7 @@ def test_any_value_may_be_of_another_kind(sweep: Sweep) -> None:
                     read_track_file(sweep.dir)
 
 
+@pytest.mark.slow
 def test_what_another_version_wrote_is_left_as_it_is_and_training_goes_on(sweep: Sweep) -> None:
     newer = json.dumps(json.loads((sweep.dir / FILE).read_text()) | {"version": 2})
     (sweep.dir / FILE).write_text(newer)

@@ -46,6 +46,7 @@ def crash(make_sweep: MakeSweep, tracking: TrackingConfig, monkeypatch: pytest.M
     return make
 
 
+@pytest.mark.slow
 def test_the_next_sweep_sets_a_dead_sweeps_runs_right(
     crash: Callable[[str], Sweep], make_sweep: MakeSweep, tracking: TrackingConfig
 ) -> None:
@@ -61,6 +62,7 @@ def test_the_next_sweep_sets_a_dead_sweeps_runs_right(
     assert statuses == {"FAILED"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["alive", "other machine"])
 def test_sweeps_of_living_launchers_and_of_other_machines_are_left_alone(
     crash: Callable[[str], Sweep], make_sweep: MakeSweep, tracking: TrackingConfig, change: str
@@ -74,6 +76,7 @@ def test_sweeps_of_living_launchers_and_of_other_machines_are_left_alone(
     assert Recorded(sweep).statuses() == {-1: "RUNNING", 0: "RUNNING", 1: "RUNNING"}
 
 
+@pytest.mark.slow
 def test_a_reused_process_id_does_not_keep_a_sweep_running(
     crash: Callable[[str], Sweep], make_sweep: MakeSweep, tracking: TrackingConfig
 ) -> None:
@@ -83,6 +86,7 @@ def test_a_reused_process_id_does_not_keep_a_sweep_running(
     assert Recorded(sweep).statuses()[-1] == "FAILED"
 
 
+@pytest.mark.slow
 def test_the_command_logs_a_dead_sweep_and_may_be_repeated(
     crash: Callable[[str], Sweep], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +101,7 @@ def test_the_command_logs_a_dead_sweep_and_may_be_repeated(
     assert (recorded.steps(0, "train/loss"), recorded.steps(1, "train/loss")) == ([4, 8], [4, 8])
 
 
+@pytest.mark.slow
 def test_the_command_leaves_a_running_sweep_to_its_launcher(
     crash: Callable[[str], Sweep], capsys: pytest.CaptureFixture[str]
 ) -> None:

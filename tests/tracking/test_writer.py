@@ -19,6 +19,7 @@ MakeSweep = Callable[..., Sweep]
 Record = Callable[..., SweepWriter]
 
 
+@pytest.mark.slow
 def test_a_sweep_is_a_parent_run_with_a_child_for_each_job(make_sweep: MakeSweep, record: Record) -> None:
     sweep = make_sweep()
     for job in range(3):
@@ -48,6 +49,7 @@ def test_a_sweep_is_a_parent_run_with_a_child_for_each_job(make_sweep: MakeSweep
     assert [item.path for item in config] == ["config/config.yaml"]
 
 
+@pytest.mark.slow
 def test_what_a_job_is_warned_of_is_a_tag_on_its_run(make_sweep: MakeSweep, record: Record) -> None:
     sweep = make_sweep(jobs=2)
     sweep.records[0].warnings["warning.warmup"] = "the peak is never reached"
@@ -58,6 +60,7 @@ def test_what_a_job_is_warned_of_is_a_tag_on_its_run(make_sweep: MakeSweep, reco
     assert sorted(tags, key=str) == [None, "the peak is never reached"]
 
 
+@pytest.mark.slow
 def test_curves_have_samples_seen_as_steps_and_the_events_times(make_sweep: MakeSweep, record: Record) -> None:
     sweep = make_sweep(jobs=1)
     for step in range(3):
@@ -72,6 +75,7 @@ def test_curves_have_samples_seen_as_steps_and_the_events_times(make_sweep: Make
     assert [metric.timestamp for metric in history] == [int((started + second) * 1000) for second in range(3)]
 
 
+@pytest.mark.slow
 def test_more_metrics_than_a_batch_holds_are_all_logged(make_sweep: MakeSweep, record: Record) -> None:
     sweep = make_sweep(jobs=1)
     for step in range(700):
@@ -82,6 +86,7 @@ def test_more_metrics_than_a_batch_holds_are_all_logged(make_sweep: MakeSweep, r
         assert recorded.steps(0, key) == [4 * step for step in range(700)]
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_not_finite_is_kept(make_sweep: MakeSweep, record: Record) -> None:
     sweep = make_sweep(jobs=1)
     sweep.metrics(0, 1, train__loss=float("nan"))
@@ -92,6 +97,7 @@ def test_a_metric_that_is_not_finite_is_kept(make_sweep: MakeSweep, record: Reco
     assert recorded.children[0].data.tags["error"] == "loss is not finite at step 1"
 
 
+@pytest.mark.slow
 def test_files_and_results_of_a_job_are_artifacts_and_metrics_of_its_run(make_sweep: MakeSweep, record: Record) -> None:
     sweep = make_sweep(jobs=1)
     (sweep.dir / "0" / "adapter").mkdir()
@@ -114,6 +120,7 @@ def test_files_and_results_of_a_job_are_artifacts_and_metrics_of_its_run(make_sw
     assert [item.path for item in recorded.client.list_artifacts(recorded.parent.info.run_id)] == ["results.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ends", "parent"),
     [
@@ -131,6 +138,7 @@ def test_runs_end_as_the_launcher_says_also_those_that_never_started(
     assert Recorded(sweep).statuses() == {-1: parent} | dict(enumerate(ends))
 
 
+@pytest.mark.slow
 def test_a_pruned_run_is_finished_with_a_tag_and_makes_no_sweep_killed(
     make_sweep: MakeSweep, record: Record, tracking: TrackingConfig
 ) -> None:
@@ -149,6 +157,7 @@ def test_a_pruned_run_is_finished_with_a_tag_and_makes_no_sweep_killed(
     assert "state" not in Recorded(sweep).children[0].data.tags, "somebody went on with it"
 
 
+@pytest.mark.slow
 def test_events_are_recorded_while_the_sweep_runs(make_sweep: MakeSweep, tracking: TrackingConfig) -> None:
     sweep = make_sweep(jobs=1)
     writer = SweepWriter(sweep.dir, sweep.records, tracking, sweep.id, COMMAND)
@@ -164,6 +173,7 @@ def test_events_are_recorded_while_the_sweep_runs(make_sweep: MakeSweep, trackin
     assert Recorded(sweep).statuses() == {-1: "KILLED", 0: "KILLED"}
 
 
+@pytest.mark.slow
 def test_jobs_that_come_while_the_sweep_runs_have_runs_too(make_sweep: MakeSweep, tracking: TrackingConfig) -> None:
     sweep = make_sweep(jobs=2)
     writer = SweepWriter(sweep.dir, sweep.records[:1], tracking, sweep.id, COMMAND)
@@ -181,6 +191,7 @@ def test_jobs_that_come_while_the_sweep_runs_have_runs_too(make_sweep: MakeSweep
     assert recorded.steps(1, "train/loss") == [4]
 
 
+@pytest.mark.slow
 def test_a_job_that_goes_on_is_running_again_until_it_ends(
     make_sweep: MakeSweep, record: Record, tracking: TrackingConfig
 ) -> None:
@@ -196,6 +207,7 @@ def test_a_job_that_goes_on_is_running_again_until_it_ends(
     assert Recorded(sweep).statuses() == {-1: "FINISHED", 0: "FINISHED", 1: "FINISHED"}
 
 
+@pytest.mark.slow
 def test_a_torn_line_waits_for_its_rest_and_damage_is_passed_over(make_sweep: MakeSweep, record: Record) -> None:
     sweep = make_sweep(jobs=1)
     sweep.metrics(0, 1)
@@ -214,6 +226,7 @@ def test_a_torn_line_waits_for_its_rest_and_damage_is_passed_over(make_sweep: Ma
     assert Recorded(sweep).steps(0, "train/loss") == [4, 8, 12]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_logged_is_told_and_the_rest_is_logged(make_sweep: MakeSweep, record: Record) -> None:
     sweep = make_sweep(jobs=1)
     sweep.picture(0, 1)
@@ -228,6 +241,7 @@ def test_what_cannot_be_logged_is_told_and_the_rest_is_logged(make_sweep: MakeSw
     assert Recorded(sweep).steps(0, "train/loss") == [8]
 
 
+@pytest.mark.slow
 def test_two_sweeps_share_a_database_at_the_same_time(make_sweep: MakeSweep, tracking: TrackingConfig) -> None:
     sweeps = [make_sweep("one", jobs=2), make_sweep("two", jobs=2)]
     writers = [SweepWriter(sweep.dir, sweep.records, tracking, sweep.id, COMMAND) for sweep in sweeps]
@@ -267,6 +281,7 @@ def test_a_folder_as_store_is_refused_before_anything_starts(make_sweep: MakeSwe
         SweepWriter(sweep.dir, sweep.records, config, sweep.id, COMMAND)
 
 
+@pytest.mark.slow
 def test_the_launcher_imports_neither_mlflow_nor_torch_with_the_writer() -> None:
     loads = "lora_foundry.tracking, lora_foundry.report, lora_foundry.commands.track"
     code = f"import sys, {loads}; print(sorted({{'mlflow', 'torch', 'PIL'}} & set(sys.modules)))"

@@ -53,6 +53,7 @@ def test_without_dropout_a_plan_has_no_keys(tmp_path: Path) -> None:
     assert batch.plan.dropout == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_everything_has_the_adapters_dtype(dtype: torch.dtype, tmp_path: Path) -> None:
     _, batch = _assembled(tmp_path, *SPECS, dtype=dtype)

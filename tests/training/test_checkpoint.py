@@ -178,6 +178,7 @@ def test_dropout_of_earlier_streams_is_refused_and_mates_go_on(tmp_path: Path, m
     assert "start anew" in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [0, 1, 3])
 def test_a_stop_before_the_first_step_ends_at_once(asked: int, tmp_path: Path) -> None:
     asks = count()

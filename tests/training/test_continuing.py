@@ -87,12 +87,14 @@ def test_a_file_of_another_width_is_an_error_of_that_member_alone(file: Path, tm
     assert trained.states(1)[-1] == "FINISHED"
 
 
+@pytest.mark.slow
 def test_other_targets_are_refused_with_the_preset_that_fits(file: Path, tmp_path: Path) -> None:
     other = make_pack(tmp_path, "lora.target_modules=[to_q]")
     with pytest.raises(StartError, match=r"give lora\.target_modules=attention-mlp"):
         begin(other, file)
 
 
+@pytest.mark.slow
 def test_the_update_is_kept_when_alpha_changes(tmp_path: Path) -> None:
     pack = make_pack(tmp_path, "lora.alpha=4")
     path = export(pack, pack.members[0], tmp_path, "x").file
@@ -151,6 +153,7 @@ def with_magnitudes(content: dict[str, torch.Tensor]) -> None:
         content[key.replace("lora_up.weight", "dora_scale")] = torch.ones(content[key].shape[0], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
@@ -176,6 +179,7 @@ def test_an_embedding_in_the_file_is_told_and_the_rest_is_used(file: Path, tmp_p
     assert "its embedding (bundle_emb.tok.string_to_param.*) is not used" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "refused"), [(["optimizer.lr=1"], True), (["lora.rank=8"], False)])
 def test_another_rank_is_refused_where_the_rank_is_only_the_default(
     words: list[str], refused: bool, file: Path, tmp_path: Path
@@ -199,6 +203,7 @@ class Bases:
         return Files()
 
 
+@pytest.mark.slow
 def test_a_job_with_a_wrong_file_or_wrong_targets_fails_before_its_base_is_loaded(tmp_path: Path) -> None:
     sink = ListSink(tmp_path)
     for number, key in enumerate(("lora.init_from=none.safetensors", "lora.target_modules=[to_x]")):

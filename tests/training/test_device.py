@@ -98,6 +98,7 @@ def test_a_full_card_is_not_refused_for_good_in_whatever_words_a_library_meets_i
         own_device(TOLD)
 
 
+@pytest.mark.slow
 def test_a_job_that_asks_for_another_device_is_refused() -> None:
     cpu, gpu = (compose_job(f"trainer.accelerator={kind}").trainer for kind in ("cpu", "gpu"))
     refuse_other(compose_job().trainer, CARD)

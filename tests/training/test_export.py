@@ -76,6 +76,7 @@ def test_a_base_in_fp16_is_given_the_same_files(name: str, tmp_path: Path) -> No
     assert _as_read(files.file) == _as_read(other.file)
 
 
+@pytest.mark.slow
 def test_a_wrong_file_of_a_base_in_fp16_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pack = _pack(tmp_path, "lora.alpha=9", "trainer.precision=16-mixed")
     monkeypatch.setattr(adapter_form, "effective_alpha", lambda _alpha, rank, **_: rank * 1.05)
@@ -100,6 +101,7 @@ def test_a_file_says_how_often_the_images_of_kohyas_folders_counted(tmp_path: Pa
     assert meta.train_images == 42
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
@@ -127,6 +129,7 @@ def test_a_wrong_file_does_not_count(fault: str, message: str, tmp_path: Path, m
         export(pack, pack.members[0], tmp_path, "x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", ["write_kohya", "write_diffusers"])
 def test_each_file_is_tried_on_the_base(written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One trial stands for both files only where both hold the same numbers."""
@@ -178,6 +181,7 @@ def test_members_share_fewer_forwards_where_memory_is_short(tmp_path: Path) -> N
         assert torch.allclose(short[name].rounded, outputs.rounded, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_strong_adapter_is_exported_although_fp16_rounds_it(tmp_path: Path) -> None:
     """Rounding is no fault of the file: it is told, and does not fail the job."""
     pack = _pack(tmp_path)
@@ -267,6 +271,7 @@ def test_files_of_a_training_are_made_as_the_umask_says(tmp_path: Path) -> None:
     assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o640"}
 
 
+@pytest.mark.slow
 def test_what_an_earlier_version_put_beside_the_file_goes_when_it_is_exported_again(tmp_path: Path) -> None:
     pack = _pack(tmp_path)
     old, others = tmp_path / "x.diffusers.safetensors", tmp_path / "y.diffusers.safetensors"

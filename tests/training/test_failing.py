@@ -42,6 +42,7 @@ def test_its_last_good_weights_are_a_file_that_its_error_names(tmp_path: Path) -
     assert not (tmp_path / "sick" / "adapter" / "sick.safetensors").exists(), "it did not finish"
 
 
+@pytest.mark.slow
 def test_one_that_never_made_a_step_leaves_none_and_its_rate_is_not_blamed(tmp_path: Path) -> None:
     end = _end(train([_failing_at(1)], tmp_path))
     assert "at step 1, allowed are finite numbers; no update was made before" in end.error
@@ -50,6 +51,7 @@ def test_one_that_never_made_a_step_leaves_none_and_its_rate_is_not_blamed(tmp_p
     assert not (tmp_path / "sick" / "adapter").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "advice"),
     [
@@ -62,6 +64,7 @@ def test_the_advice_names_what_is_set(limit: str, advice: str, tmp_path: Path) -
     assert advice in _end(train([spec], tmp_path)).error
 
 
+@pytest.mark.slow
 def test_weights_that_fit_no_file_are_said_to(tmp_path: Path) -> None:
     """At a rate of 1e9 the first update is finite, and beyond what fp16 holds."""
     huge = ("optimizer.lr=1e9", "trainer.max_grad_norm=null", "scheduler.warmup_steps=0")

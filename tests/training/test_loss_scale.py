@@ -51,6 +51,7 @@ def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Dtypes, "scaled", property(lambda _: True))
 
 
+@pytest.mark.slow
 def test_a_scale_moves_as_torchs_own_does() -> None:
     scaler, ours = GradScaler("cpu"), Counters()
     bad = {3, 4, 2100, 4101}
@@ -76,6 +77,7 @@ def test_fp16_is_given_up_when_nothing_is_left_to_halve_or_no_step_to_take(
     assert is_hopeless(Counters(loss_scale=scale, skipped=skipped), 40) is hopeless
 
 
+@pytest.mark.slow
 def test_an_overflow_costs_that_member_a_step_and_its_mate_nothing(tmp_path: Path) -> None:
     sick, well = Spec("sick", HALF), Spec("well", (*HALF, "seed=4", "data.batch_size=1"))
     pack, calm = _pack(tmp_path, sick, well), _pack(tmp_path / "calm", sick, well)
@@ -94,6 +96,7 @@ def test_an_overflow_costs_that_member_a_step_and_its_mate_nothing(tmp_path: Pat
     assert float(next(iter(pack.optimizer.state("sick").numbers.values()))) == 0.0, "its optimizer took no step"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("scaled")
 def test_scales_leave_no_trace_in_the_adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Powers of two round nothing, whatever each member's is, in the middle of an accumulation as well."""
@@ -156,6 +159,7 @@ def test_a_member_that_joins_with_a_scale_of_its_own_equals_its_solo_run(tmp_pat
     assert (packed.count.skipped, packed.count.loss_scale) == (1, INITIAL / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("scaled")
 def test_an_overflow_anywhere_in_an_accumulation_costs_all_of_it(tmp_path: Path) -> None:
     order = SampleOrder(seed=0, n_images=6)
@@ -199,6 +203,7 @@ def test_a_checkpoint_holds_scale_and_counters_and_a_resume_ends_bitwise_alike(t
             assert torch.equal(value, resumed.weights(spec.name)[key]), (spec.name, key)
 
 
+@pytest.mark.slow
 def test_a_scale_is_kept_in_the_middle_of_an_accumulation(tmp_path: Path) -> None:
     spec = Spec("a", (*HALF, "trainer.accumulate=2"))
     pack = _pack(tmp_path, spec)
@@ -213,6 +218,7 @@ def test_a_scale_is_kept_in_the_middle_of_an_accumulation(tmp_path: Path) -> Non
     assert torch.equal(_weights(pack, "a"), _weights(again, "a"))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_from_before_there_were_scales_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pack = Pack(make_task(), [make_member(Spec("a"), tmp_path)])
     run_step(pack)
@@ -231,6 +237,7 @@ def test_a_checkpoint_from_before_there_were_scales_is_read(tmp_path: Path, monk
     assert (part.count.step, part.count.loss_scale, part.count.skipped, complaints) == (1, INITIAL, 0, [])
 
 
+@pytest.mark.slow
 def test_an_fp16_steps_gradients_are_those_of_32_bits_to_fp16s_rounding(tmp_path: Path) -> None:
     """The second depth, and small gradients are there: without a scale most of them would be zeros."""
     specs = [Spec("a", (FEW_LAYERS,)), Spec("b", (FEW_LAYERS, "lora.rank=7", "seed=4", "data.batch_size=3"))]

@@ -71,6 +71,7 @@ def test_what_is_kept_is_encoded_without_tf32_whatever_trains() -> None:
     assert seen == [("highest", False)]
 
 
+@pytest.mark.slow
 def test_files_are_tried_without_tf32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     member = make_member(Spec("a", ("trainer.precision=32-true",)), tmp_path)
     pack, seen = Pack(make_task(torch.float32), [member]), []

@@ -58,6 +58,7 @@ def _watched(pack: Pack) -> list[tuple[Tensor, Tensor, dict[str, Tensor]]]:
     return given
 
 
+@pytest.mark.slow
 def test_counters_of_an_accumulation(tmp_path: Path) -> None:
     pack = _pack(tmp_path, Spec("a", (*LONG, "trainer.accumulate=3", "data.batch_size=2")))
     (member,) = pack.members
@@ -101,6 +102,7 @@ def test_a_base_in_bf16_predicts_in_it_and_the_loss_is_taken_in_fp32(tmp_path: P
     assert losses.tolist() == pytest.approx(expected, rel=2e-3)
 
 
+@pytest.mark.slow
 def test_what_a_base_is_given_lies_on_its_device_in_its_type(tmp_path: Path) -> None:
     """Batches are drawn on the CPU in the adapters' type; a base on another device sees nothing of either."""
     members = [make_member(Spec("a", (*LONG, "trainer.precision=bf16-true")), tmp_path)]
@@ -132,6 +134,7 @@ def test_parts_of_a_batch_add_up_to_it(rows: int, forwards: list[int], tmp_path:
         assert (other.count.step, other.count.ordinal) == (1, one.count.ordinal)
 
 
+@pytest.mark.slow
 def test_who_rests_or_is_done_takes_no_part(tmp_path: Path) -> None:
     pack = _pack(
         tmp_path, Spec("a", LONG), Spec("b", LONG), Spec("c", ("trainer.max_steps=1", "scheduler.warmup_steps=0"))
@@ -142,6 +145,7 @@ def test_who_rests_or_is_done_takes_no_part(tmp_path: Path) -> None:
     assert [m.count.step for m in pack.members] == [2, 0, 1]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_is_no_step(tmp_path: Path) -> None:
     second = SampleOrder(seed=0, n_images=6).draw(1).image
     one_by_one = (*LONG, "data.batch_size=1", "data.flip=false", "trainer.accumulate=2")
@@ -157,6 +161,7 @@ def test_a_loss_that_is_not_finite_is_no_step(tmp_path: Path) -> None:
     assert not pack.bank.gradients.any()
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_not_finite_is_no_step_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss may be a number where its gradient is none."""
     pack = _pack(tmp_path, Spec("a", LONG))

@@ -11,11 +11,12 @@ from typing import Any, get_args
 import pytest
 import torch
 
+from lora_foundry.config.doing import Doing
 from lora_foundry.tasks.denoising import Denoising
 from lora_foundry.training import module
 from lora_foundry.training import peaks as module_of_peaks
 from lora_foundry.training.callbacks import checkpointing, exporting, showing
-from lora_foundry.training.peaks import Doing, Peaks
+from lora_foundry.training.peaks import Peaks
 from lora_foundry.training.validation import Validator
 from tests.training.fake_cuda import CARD, GIB, FakeCuda
 from tests.training.world import Spec, train
@@ -97,6 +98,7 @@ def test_where_no_peak_can_be_begun_none_is_told(monkeypatch: pytest.MonkeyPatch
     assert peaks.highest_gib > 0
 
 
+@pytest.mark.slow
 def test_whatever_a_pack_does_has_a_peak_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     peaks, seen = Told(), dict[str, set[Doing | None]]()
 

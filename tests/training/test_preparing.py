@@ -65,6 +65,7 @@ def tags(events: list[Event], job: int) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_what_data_is_warned_of_is_said_once_and_tagged_on_each_run(check: Check, photos: Path) -> None:
     checked, events = check((), ("lora.rank=4",))
     assert len(checked) == 2
@@ -74,6 +75,7 @@ def test_what_data_is_warned_of_is_said_once_and_tagged_on_each_run(check: Check
     assert photos.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("photos")
 def test_long_prompts_are_said_once_and_tagged_on_each_run(check: Check) -> None:
     long = f"sample.prompts=[{'word ' * 100}]"
@@ -82,6 +84,7 @@ def test_long_prompts_are_said_once_and_tagged_on_each_run(check: Check) -> None
     assert ["warning.prompts" in tags(events, job) for job in range(3)] == [True, True, False]
 
 
+@pytest.mark.slow
 def test_half_an_emoji_fails_its_job_alone_with_file_and_line_and_can_be_skipped(check: Check, photos: Path) -> None:
     rows = [f'{{"file_name":"10_anna/{n}.png","text":"card {n}{tail}"}}' for n, tail in enumerate(("\\ud83d", "", ""))]
     (photos / "metadata.jsonl").write_text("\n".join(rows))
@@ -92,6 +95,7 @@ def test_half_an_emoji_fails_its_job_alone_with_file_and_line_and_can_be_skipped
     assert "metadata.jsonl line 1: the caption of 10_anna/0.png is no valid Unicode" in error
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("photos")
 def test_a_member_draws_images_as_often_as_they_repeat_and_counts_them_in_epochs(check: Check, tmp_path: Path) -> None:
     checked, _ = check(("trainer.epochs=2", "sample=none"), ("trainer.epochs=2", "sample=none", "data.repeats=none"))
@@ -101,6 +105,7 @@ def test_a_member_draws_images_as_often_as_they_repeat_and_counts_them_in_epochs
     assert members[0].total_steps == total_steps(members[0].config, 30)
 
 
+@pytest.mark.slow
 def test_a_job_of_an_earlier_version_takes_each_image_once(check: Check, tmp_path: Path, photos: Path) -> None:
     stored = store(tmp_path / "old", "data=folder", f"data.path={photos}", "data.resolution=64", "data.val_fraction=0")
     file = stored / ".hydra" / "config.yaml"

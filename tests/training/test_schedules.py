@@ -27,6 +27,7 @@ def test_every_rate_is_the_references(name: str, total: int, warmup: int, low: f
     assert got == pytest.approx(reference_rates(config, total), rel=1e-12, abs=1e-17)
 
 
+@pytest.mark.slow
 def test_beyond_the_end_the_rate_stays_where_it_ended() -> None:
     config = compose_job("scheduler=cosine", "scheduler.min_lr_ratio=0.1", "optimizer.lr=2.0")
     rates = [learning_rate(config.optimizer, config.scheduler, step=step, total=20) for step in (20, 21, 90)]
@@ -35,12 +36,14 @@ def test_beyond_the_end_the_rate_stays_where_it_ended() -> None:
     assert [learning_rate(short.optimizer, short.scheduler, step=step, total=2) for step in (1, 2)] == [1.0, 0.0]
 
 
+@pytest.mark.slow
 def test_a_warmup_beyond_the_end_climbs_to_it() -> None:
     config = compose_job("scheduler=constant", "scheduler.warmup_steps=10", "optimizer.lr=1.0")
     rates = [learning_rate(config.optimizer, config.scheduler, step=step, total=3) for step in range(3)]
     assert rates == pytest.approx([0.1, 0.2, 0.3])
 
 
+@pytest.mark.slow
 def test_the_default_warmup_shrinks_with_the_training() -> None:
     config = compose_job("scheduler=constant", "optimizer.lr=1.0")
     rates = [learning_rate(config.optimizer, config.scheduler, step=step, total=30) for step in range(4)]

@@ -108,6 +108,7 @@ def test_without_relief_the_members_fail_and_say_why(tmp_path: Path) -> None:
     assert "can't allocate memory" in ends[0].error
 
 
+@pytest.mark.slow
 def test_another_error_is_no_shortage(tmp_path: Path) -> None:
     class Broken(FailsOnce):
         def check(self) -> None:

@@ -21,6 +21,7 @@ def _said(specs: list[Spec], folder: Path) -> list[tuple[str, str]]:
     return [(one.level, one.message) for one in train(specs, folder).events if isinstance(one, LogEvent)]
 
 
+@pytest.mark.slow
 def test_everything_between_steps_is_told_and_nothing_that_is_not_done(tmp_path: Path) -> None:
     said = _said([Spec("x", (*_SHORT, "sample=none"))], tmp_path)
     assert said == [
@@ -63,6 +64,7 @@ def _drawn(words: tuple[str, ...], tmp_path: Path) -> list[Event]:
     return sink.events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", ["null", "2"])
 def test_pictures_are_told_of_where_they_are_drawn(every: str, tmp_path: Path) -> None:
     events = _drawn((f"sample.every={every}",), tmp_path)

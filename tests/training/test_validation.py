@@ -56,6 +56,7 @@ def test_rows_per_forward_and_company_change_nothing(tmp_path: Path) -> None:
     assert score(64, "b", "c") == pytest.approx(alone, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_rows_do_not_depend_on_the_order_of_files() -> None:
     config = Spec("a", OPTIONS).config().validation
     data = make_data(5, variants=1)
@@ -74,6 +75,7 @@ def test_the_rows_do_not_depend_on_the_order_of_files() -> None:
     assert one.inputs["timesteps"][:8].tolist() == [62, 187, 312, 437, 562, 687, 812, 937]
 
 
+@pytest.mark.slow
 def test_bands_average_to_the_whole(tmp_path: Path) -> None:
     pack = _pack(tmp_path, Spec("a", OPTIONS))
     score = Validator(pack).score(pack.members)["a"]
@@ -172,6 +174,7 @@ def test_a_score_is_the_plain_loss_on_the_fixed_rows(predicts: str, count: int, 
     assert got["a"].loss != got["b"].loss
 
 
+@pytest.mark.slow
 def test_a_band_begins_at_its_own_first_timestep(tmp_path: Path) -> None:
     """Two bins of a thousand have their mid-points at 250 and 750, the edges of bands."""
     pack = _pack(tmp_path, Spec("a", ("validation.timesteps=2", "validation.max_images=1")))
@@ -190,6 +193,7 @@ def test_members_that_do_not_fit_one_forward_are_scored_in_groups(rows: int, tmp
         assert together[member.name].loss == pytest.approx(alone.loss, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_members_are_scored_on_their_own_held_out_images(tmp_path: Path) -> None:
     members = [make_member(Spec(name, OPTIONS), tmp_path) for name in "ab"]
     members[1].material = replace(members[1].material, validation=make_data(3, seed=9, variants=1))
@@ -200,6 +204,7 @@ def test_members_are_scored_on_their_own_held_out_images(tmp_path: Path) -> None
     assert scores["a"].loss != scores["b"].loss
 
 
+@pytest.mark.slow
 def test_a_member_that_has_learned_beside_one_that_has_not(tmp_path: Path) -> None:
     pack = _pack(tmp_path, Spec("a", OPTIONS), Spec("b", OPTIONS))
     _woken(pack)
@@ -211,6 +216,7 @@ def test_a_member_that_has_learned_beside_one_that_has_not(tmp_path: Path) -> No
     assert scores["b"].relative != 1.0
 
 
+@pytest.mark.slow
 def test_rows_of_a_forward_suit_the_pictures_size() -> None:
     config = Spec("a", ("validation.timesteps=1", "validation.max_images=1")).config().validation
     data = make_data(1, variants=1)
@@ -228,6 +234,7 @@ def test_fixed_rows_have_the_dtype_that_was_asked_for(dtype: torch.dtype) -> Non
     assert {values.dtype for name, values in rows.inputs.items() if name != "timesteps"} == {dtype}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("half", "kind"), [("bf16-true", torch.bfloat16), ("16-mixed", torch.float16)])
 def test_a_base_in_16_bits_is_scored_against_targets_in_fp32(half: str, kind: torch.dtype, tmp_path: Path) -> None:
     def score(precision: str, dtype: torch.dtype) -> float:
@@ -287,6 +294,7 @@ def test_a_shortage_ends_a_forward_that_can_get_smaller_and_no_other(tmp_path: P
         assert bool(heard) is rings, rows
 
 
+@pytest.mark.slow
 def test_base_losses_that_an_earlier_run_kept_are_found_by_what_decides_them(tmp_path: Path) -> None:
     """The key is a format on the disk: with another one, everything would be computed again."""
     member = make_member(Spec("a", OPTIONS), tmp_path)
@@ -312,6 +320,7 @@ def test_base_losses_that_an_earlier_run_kept_are_found_by_what_decides_them(tmp
     assert kept["losses"].tolist() == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_costs_time_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -327,6 +336,7 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(
     assert [r.getMessage() for r in caplog.records] == ["the base's validation losses were not kept: the disk is full"]
 
 
+@pytest.mark.slow
 def test_losses_that_are_not_finite_are_not_kept(tmp_path: Path) -> None:
     member = make_member(Spec("a", OPTIONS), tmp_path)
     member.cache = TensorCache(tmp_path / "cache")
@@ -335,6 +345,7 @@ def test_losses_that_are_not_finite_are_not_kept(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_base_losses_of_another_precision_are_others(tmp_path: Path) -> None:
     cache = TensorCache(tmp_path / "cache")
     for count, (precision, dtype) in enumerate(
@@ -346,6 +357,7 @@ def test_base_losses_of_another_precision_are_others(tmp_path: Path) -> None:
         assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == count
 
 
+@pytest.mark.slow
 def test_a_validators_data_is_held(tmp_path: Path) -> None:
     """Or data of a later member could be taken for it, by its id."""
     pack = _pack(tmp_path, Spec("a", OPTIONS))
@@ -355,6 +367,7 @@ def test_a_validators_data_is_held(tmp_path: Path) -> None:
     assert list(validator._data) == [id(pack.members[0].material.validation)]
 
 
+@pytest.mark.slow
 def test_a_plan_of_rows_is_set_while_members_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("validation.timesteps=2", "validation.max_images=3", "validation.batch_rows=4")
     pack = _pack(tmp_path, Spec("a", words), Spec("b", words))

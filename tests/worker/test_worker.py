@@ -128,6 +128,7 @@ def test_a_pack_trains_and_everything_is_told(tmp_path: Path, bases: Bases) -> N
     assert keys[0] == keys[1]
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_use_its_card_says_why_trains_nothing_and_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_worker_that_cannot_use_its_card_says_why_trains_nothing_and_ends(
     assert said.reason.startswith("The NVIDIA driver on your system is too old (found version 11040); bring the driver")
 
 
+@pytest.mark.slow
 def test_a_shortage_in_a_librarys_words_is_the_jobs_own_and_no_reason_to_replace_the_process(
     tmp_path: Path, bases: Bases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +173,7 @@ def test_a_shortage_in_a_librarys_words_is_the_jobs_own_and_no_reason_to_replace
         train(RuntimeError(told))
 
 
+@pytest.mark.slow
 def test_a_worker_takes_no_second_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = []
     monkeypatch.setattr("lora_foundry.worker.run.run_pack", lambda _, bases, *__: ran.append(bases.device.type))
@@ -418,6 +421,7 @@ def test_what_may_change_starts_a_job_anew(tmp_path: Path, bases: Bases, monkeyp
     assert json.loads((tmp_path / "0" / "memory.json").read_text()) == {"lora.rank": 4, "lora.alpha": 8.0}
 
 
+@pytest.mark.slow
 def test_a_limit_below_the_base_is_one_clear_error(tmp_path: Path, bases: Bases) -> None:
     events = _run(tmp_path, bases, _job(tmp_path, 0, "memory.limit_gib=0.1"))
     error = next(e.error for e in events if isinstance(e, StateEvent))

@@ -76,6 +76,7 @@ def test_a_second_batch_joins_the_same_sweep_with_names_and_packs_of_its_own(
     assert sorted(path.name for path in (tmp_path / "s" / "spool").iterdir()) == ["pack-0.jsonl", "pack-1.jsonl"]
 
 
+@pytest.mark.slow
 def test_checking_creates_nothing_and_names_each_broken_point(launching: Launching, tmp_path: Path) -> None:
     with pytest.raises(SweepError) as error:
         launching.check([["lora.rank=0"], ["lora.rank=4"], ["lora.dropout=2"], ["lora.rank=4", "optimizer.lr=fast"]], 0)
@@ -87,6 +88,7 @@ def test_checking_creates_nothing_and_names_each_broken_point(launching: Launchi
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_what_was_checked_is_not_composed_again(launching: Launching, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = [["lora.rank=4", "tracking=none"]]
     launching.check(batch, 0)

@@ -41,6 +41,7 @@ def _until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_four_batches_have_one_worker_one_journal_and_one_end(farm: Farms, capsys: pytest.CaptureFixture[str]) -> None:
     made = farm()
     for seed in range(4):
@@ -78,6 +79,7 @@ def test_what_is_offered_while_others_train_takes_a_free_place(farm: Farms) -> N
     assert made.sent("join") == [("pack-0", [2])]
 
 
+@pytest.mark.slow
 def test_a_search_prunes_by_what_is_measured_and_losers_leave_their_places(farm: Farms) -> None:
     made = farm(pack_size=2)
     made.offer(_job(Seed.ENDLESS, 40), _job(1, 40))

@@ -42,6 +42,7 @@ def _stored(made: FarmInMemory) -> list[str]:
     return [read_stored_config(made.folder / str(n)).trainer.precision for n in range(len(made.states()))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("here", ["bf16-mixed", "16-mixed", "32-true"])
 def test_a_job_is_stored_with_what_it_is_computed_in(
     here: str, farm: Farms, capsys: pytest.CaptureFixture[str]

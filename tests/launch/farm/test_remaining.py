@@ -125,6 +125,7 @@ def test_what_was_measured_corrects_the_plan(slots: int, step_s: float, end_s: f
     assert left == pytest.approx(simulated.truth(), rel=0.1, abs=3.0)
 
 
+@pytest.mark.slow
 def test_steps_that_are_slower_than_planned_are_told_while_the_first_pack_trains() -> None:
     simulated = Simulated(packs=[(0, 1), (2, 3)], slots=1, start_s=9.0, step_s=3.0, end_s=0.5)
     simulated.tick(9.0 + 60.0)

@@ -82,6 +82,7 @@ def test_a_job_that_kills_its_workers_ends_alone_and_its_mates_finish(sweep: Swe
         assert halved in done.sent()
 
 
+@pytest.mark.slow
 def test_a_dead_pack_waits_longer_each_time_and_others_do_not_wait_for_it(sweep: Sweeps) -> None:
     made = sweep([Seed.DIES], [0], backoff_s=8.0, max_restarts=4)
     done = made.train()
@@ -139,6 +140,7 @@ def test_a_worker_that_waits_for_its_machine_holds_nobody_up(sweep: Sweeps) -> N
     assert {line.slot for line in done.journal(BeganLine)} == {"memory-0"}
 
 
+@pytest.mark.slow
 def test_a_worker_whose_machine_came_late_takes_what_waits_then(sweep: Sweeps) -> None:
     made = sweep([Seed.ENDLESS], [1], [2], slots=2, queues=[0.0, 12.0], stall_s=6.0)
     made.when(lambda: made.jobs[2].ended, (made.folder / "let-end").touch)

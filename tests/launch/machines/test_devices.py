@@ -186,6 +186,7 @@ def test_the_real_library_agrees_on_whether_there_is_a_driver() -> None:
     assert bool(gpus()) == _has_driver()
 
 
+@pytest.mark.slow
 def test_help_does_not_load_it() -> None:
     heavy = "('pynvml', 'psutil')"
     look = f"import sys, lora_foundry.launch.farm.launching; print([name for name in {heavy} if name in sys.modules])"

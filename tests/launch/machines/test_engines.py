@@ -113,6 +113,7 @@ def test_a_start_returns_at_once_and_the_worker_is_there_when_it_starts_no_more(
     assert worker.code is None
 
 
+@pytest.mark.slow
 def test_a_pack_is_trained_and_told_in_order_and_in_the_spool_too(start: Start, tmp_path: Path) -> None:
     worker = start()
     pack = _pack(tmp_path, 0, 1)
@@ -123,6 +124,7 @@ def test_a_pack_is_trained_and_told_in_order_and_in_the_spool_too(start: Start, 
     assert worker.events() == []
 
 
+@pytest.mark.slow
 def test_the_same_worker_takes_a_second_pack_and_tells_nothing_of_the_first(start: Start, tmp_path: Path) -> None:
     worker = start()
     for name in ("pack-0", "pack-1"):
@@ -133,6 +135,7 @@ def test_the_same_worker_takes_a_second_pack_and_tells_nothing_of_the_first(star
     assert worker.code == 0
 
 
+@pytest.mark.slow
 def test_one_job_is_stopped(start: Start, tmp_path: Path) -> None:
     worker = start()
     worker.run(_pack(tmp_path, Seed.ENDLESS, 0))
@@ -142,6 +145,7 @@ def test_one_job_is_stopped(start: Start, tmp_path: Path) -> None:
     assert [event.job for event in seen if isinstance(event, StateEvent) and event.state == "KILLED"] == [0]
 
 
+@pytest.mark.slow
 def test_a_stop_ends_the_worker(start: Start, tmp_path: Path) -> None:
     worker = start()
     worker.run(_pack(tmp_path, Seed.ENDLESS))
@@ -151,6 +155,7 @@ def test_a_stop_ends_the_worker(start: Start, tmp_path: Path) -> None:
     assert [event.state for event in worker.events() if isinstance(event, StateEvent)] == ["KILLED"]
 
 
+@pytest.mark.slow
 def test_a_death_is_told_with_its_signal_and_last_words(start: Start, tmp_path: Path) -> None:
     worker = start()
     worker.run(_pack(tmp_path, Seed.DIES))
@@ -166,6 +171,7 @@ def test_a_death_is_told_with_its_signal_and_last_words(start: Start, tmp_path: 
     worker.kill()  # none of these minds that it is gone
 
 
+@pytest.mark.slow
 @of_processes
 def test_a_kill_takes_the_workers_children_along(start: Start, tmp_path: Path) -> None:
     worker = start()
@@ -178,6 +184,7 @@ def test_a_kill_takes_the_workers_children_along(start: Start, tmp_path: Path) -
     assert not alive
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_leave_is_killed(start: Start, tmp_path: Path) -> None:
     worker = start()
     worker.run(_pack(tmp_path, Seed.DEAF))
@@ -217,6 +224,7 @@ def test_jobs_join_the_pack_under_way(start: Start, tmp_path: Path) -> None:
     assert _until(worker, _over)[-1].jobs == (0, 1, 2)
 
 
+@pytest.mark.slow
 def test_who_comes_too_late_is_the_next_pack_of_the_same_name(start: Start, tmp_path: Path) -> None:
     worker = start()
     worker.run(_pack(tmp_path, 0))
@@ -227,6 +235,7 @@ def test_who_comes_too_late_is_the_next_pack_of_the_same_name(start: Start, tmp_
     assert seen[-1].pack == "pack-0"
 
 
+@pytest.mark.slow
 @of_processes
 def test_what_it_inherits_is_held_until_it_has_gone(engine: Engine, slot: Slot, tmp_path: Path) -> None:
     def held() -> bool:

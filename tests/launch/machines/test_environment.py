@@ -83,6 +83,7 @@ def test_a_users_own_allocator_settings_stand(own: dict[str, str]) -> None:
     assert "mmap_max" not in made.get("GLIBC_TUNABLES", "")
 
 
+@pytest.mark.slow
 def test_a_folder_src_of_the_users_is_not_taken_for_ours(tmp_path: Path) -> None:
     theirs = with_src(tmp_path, package=True)
     environment = worker_environment(CPU, {**os.environ, "PYTHONPATH": str(theirs)})

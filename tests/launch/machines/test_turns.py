@@ -76,6 +76,7 @@ def _tickets() -> list[str]:
     return sorted(path.name for path in (locks_dir() / "cpu.queue").iterdir())
 
 
+@pytest.mark.slow
 def test_who_asked_first_is_next(start: Start) -> None:
     first = start("first")
     _says(first, "got")
@@ -105,6 +106,7 @@ def test_who_looks_first_when_a_device_becomes_free_does_not_go_before_who_asked
     third.leave()
 
 
+@pytest.mark.slow
 def test_the_dead_in_the_queue_are_passed_over_and_their_tickets_swept(start: Start) -> None:
     first = start("first")
     _says(first, "got")
@@ -120,6 +122,7 @@ def test_the_dead_in_the_queue_are_passed_over_and_their_tickets_swept(start: St
     _says(third, "got")
 
 
+@pytest.mark.slow
 def test_a_worker_keeps_the_device_of_its_killed_launcher(start: Start) -> None:
     first = start("first", "with a worker")
     _says(first, "got")
@@ -141,6 +144,7 @@ def test_a_worker_keeps_the_device_of_its_killed_launcher(start: Start) -> None:
     _says(second, "got")
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_keeps_its_place_and_holds_nobody_up(start: Start) -> None:
     first = start("first")
     _says(first, "got")

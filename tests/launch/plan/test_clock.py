@@ -54,6 +54,7 @@ def test_the_weakest_basis_is_told() -> None:
     assert ticking.basis == "guessed", "how long an epoch is stands in the data"
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(1, 100), min_size=1, max_size=12), st.integers(1, 4))
 def test_a_schedule_keeps_every_slot_busy(seconds: list[float], slots: int) -> None:
     end, places = schedule(seconds, slots)

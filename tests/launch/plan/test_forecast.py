@@ -113,6 +113,7 @@ def _stable_diffusion(cache: Path) -> JobConfig:
     return config
 
 
+@pytest.mark.slow
 def test_what_drawing_took_in_earlier_runs_makes_no_three_packs_of_one(tmp_path: Path) -> None:
     """A card of 12 GiB; of Stable Diffusion 1.5 in bf16, whose steps of a row took 2.40 GiB, drawing took 4.96."""
     config = _stable_diffusion(tmp_path)

@@ -147,6 +147,7 @@ def test_a_real_bash_completes_the_installed_program(bash: Bash) -> None:
     bash.until(r"model=tiny-sd ")
 
 
+@pytest.mark.slow
 def test_other_lines_keep_the_rule_that_was_there_and_uninstalling_brings_it_back(bash: Bash) -> None:
     bash.run("_mine() { COMPREPLY=(from_mine); }; complete -F _mine python")
     before = bash.run("complete -p python")

@@ -75,6 +75,7 @@ def test_equals_hydra(hydra: Sweep, words: list[str]) -> None:
     assert OmegaConf.is_struct(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [["lora.bad=3"], ["modle=sd15"], ["model=none_such"], ["lora.rank.x=3"], ["lora.rank=[1"]]
 )
@@ -88,6 +89,7 @@ def test_wrong_words_are_told_as_hydra_tells_them(hydra: Sweep, words: list[str]
     assert str(raised.value) == str(expected.value)
 
 
+@pytest.mark.slow
 def test_composes_once_for_points_that_differ_in_values_alone(hydra: Sweep) -> None:
     loader, master = hydra
     counting = Counting(loader)
@@ -101,6 +103,7 @@ def test_composes_once_for_points_that_differ_in_values_alone(hydra: Sweep) -> N
     assert counting.count == 2
 
 
+@pytest.mark.slow
 def test_points_are_their_own(hydra: Sweep) -> None:
     loader, master = hydra
     composer = Composer(loader, master)

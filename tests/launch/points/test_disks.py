@@ -34,6 +34,7 @@ def test_a_path_is_too_long_with_the_files_that_come_below_it(tmp_path: Path) ->
     assert "allowed is less than 4096" in str(too_long(deep / ("d" * 200) / ("d" * 200)))
 
 
+@pytest.mark.slow
 def test_room_is_left_for_the_longest_file_that_a_job_writes(tmp_path: Path) -> None:
     long = "n" * 300
     names = Names().name([job(name=long)] * 12, [{}] * 12).names

@@ -136,6 +136,7 @@ def test_names_of_earlier_jobs_of_the_sweep_are_taken() -> None:
     assert Names(None, ["duotone-rank8"]).name([job()], [{}]).names == ("duotone-rank8-2",)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from([1, 4]), st.integers(0, 2), st.text(max_size=200)), min_size=1, max_size=8))
 def test_names_are_unique_and_fit_for_files_whatever_is_swept(points: list[tuple[int, int, str]]) -> None:
     jobs = [job(lora__rank=rank, seed=seed, data__path=path or "x") for rank, seed, path in points]

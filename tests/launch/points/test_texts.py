@@ -80,6 +80,7 @@ def test_an_interpolation_in_a_text_is_one_still() -> None:
 TEXT_KEYS = [key for key in known_keys() if key.endswith(("path", "prefix", "background", "experiment", "root", "uri"))]
 
 
+@pytest.mark.slow
 @given(st.sampled_from(TEXT_KEYS), st.text(st.characters(exclude_characters="\0,\r\n", exclude_categories=["Cs"])))
 def test_hydra_never_refuses_the_value_of_a_text(key: str, text: str) -> None:
     assert len(values_of(f"{key}={text}")) == 1, "no comma, so no sweep"

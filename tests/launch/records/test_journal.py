@@ -59,6 +59,7 @@ def test_a_worker_holds_the_sweep_after_its_launcher_has_gone(tmp_path: Path) ->
     Journal(tmp_path).close()
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     """The kernel lets go of it: there is no stale lock to clean up, and no file whose age decides."""
     holding = (

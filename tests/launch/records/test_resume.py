@@ -25,6 +25,7 @@ def interrupted(sweep: Sweeps) -> SweepInMemory:
     return made.train()
 
 
+@pytest.mark.slow
 def test_what_was_stopped_or_never_began_goes_on_with_those_it_trained_with(interrupted: SweepInMemory) -> None:
     left = find_unfinished(interrupted.folder, failed=False)
     assert [one.index for one in left.jobs] == [2, 3, 4]
@@ -36,6 +37,7 @@ def test_what_was_stopped_or_never_began_goes_on_with_those_it_trained_with(inte
     assert [path.name for path in left.spools()] == ["resume-0.jsonl", "resume-1.jsonl"]
 
 
+@pytest.mark.slow
 def test_a_pruned_job_is_done_with_unless_its_folder_is_named(sweep: Sweeps) -> None:
     made = sweep([Seed.ENDLESS, Seed.DEAF]).recorded()
 
@@ -52,11 +54,13 @@ def test_a_pruned_job_is_done_with_unless_its_folder_is_named(sweep: Sweeps) -> 
     assert [one.index for one in find_resumed(str(made.folder / "0"), None).jobs] == [0]
 
 
+@pytest.mark.slow
 def test_a_failed_job_is_tried_again_on_request_alone(interrupted: SweepInMemory) -> None:
     left = find_unfinished(interrupted.folder, failed=True, only={0, 1})
     assert [one.index for one in left.jobs] == [1]
 
 
+@pytest.mark.slow
 def test_a_finished_job_whose_adapter_is_gone_or_torn_is_not_finished(interrupted: SweepInMemory) -> None:
     (file,) = interrupted.folder.glob("0/adapter/*.safetensors")
     (result,) = (one for one in read_results(interrupted.folder) if one.job == 0)
@@ -66,6 +70,7 @@ def test_a_finished_job_whose_adapter_is_gone_or_torn_is_not_finished(interrupte
     assert [one.index for one in find_unfinished(interrupted.folder, failed=False, only={0}).jobs] == [0]
 
 
+@pytest.mark.slow
 def test_a_job_whose_configuration_cannot_be_read_is_left_out_and_the_others_go_on(interrupted: SweepInMemory) -> None:
     (interrupted.folder / "2" / ".hydra" / "config.yaml").write_text("seed: [")
     left = find_unfinished(interrupted.folder, failed=False)
@@ -76,6 +81,7 @@ def test_a_job_whose_configuration_cannot_be_read_is_left_out_and_the_others_go_
     assert [one.index for one in readable_jobs(interrupted.folder)] == [0, 1, 3, 4]
 
 
+@pytest.mark.slow
 def test_packs_are_those_that_jobs_were_last_in(sweep: Sweeps) -> None:
     """A pack that was cut in halves goes on as its halves."""
     made = sweep([0, 1, 2, Seed.BREAKS]).recorded()
@@ -84,12 +90,14 @@ def test_packs_are_those_that_jobs_were_last_in(sweep: Sweeps) -> None:
     assert [name for name, _ in left.packs] == ["pack-0a", "pack-0b"]
 
 
+@pytest.mark.slow
 def test_one_job_is_found_by_its_folder(interrupted: SweepInMemory) -> None:
     found = find_resumed(str(interrupted.folder / "3"), None)
     assert [one.index for one in found.jobs] == [3]
     assert found.packs == (("pack-1", (3,)),)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "said"),
     [("9", NO_FOLDER), (".", "which holds no job; it is a sweep's folder, its jobs are 0, 1, 2, 3, 4"),

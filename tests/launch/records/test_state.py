@@ -164,6 +164,7 @@ WHAT = (
 )
 
 
+@pytest.mark.slow
 @given(told=st.lists(st.tuples(st.integers(0, JOBS - 1), st.sampled_from(WHAT), st.integers(1, 9)), max_size=30))
 def test_whatever_happens_the_folder_tells_what_the_launcher_has(told: list[tuple[int, str, int]]) -> None:
     with tempfile.TemporaryDirectory() as made:

@@ -14,6 +14,7 @@ from lora_foundry.launch.records.yaml_text import YamlTexts
 from tests.root import PROJECT_ROOT
 
 
+@pytest.mark.slow
 def test_composed_jobs_are_written_as_omegaconf_writes_them() -> None:
     texts = YamlTexts()
     with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base="1.3"):

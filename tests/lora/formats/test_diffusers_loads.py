@@ -107,6 +107,7 @@ def test_a_loaded_text_encoder_adapter_acts_as_the_merged_one(
     assert_close(outputs(pipe), wanted, base, LIMIT)
 
 
+@pytest.mark.slow
 @WRITERS
 def test_a_text_encoder_adapter_alone_loads(
     write: Callable[..., None], pipe: StableDiffusionPipeline, tmp_path: Path
@@ -119,6 +120,7 @@ def test_a_text_encoder_adapter_alone_loads(
     assert_close(outputs(pipe), wanted, base, LIMIT)
 
 
+@pytest.mark.slow
 @WRITERS
 def test_half_the_strength_is_half_the_update(
     write: Callable[..., None], pipe: StableDiffusionPipeline, tmp_path: Path
@@ -145,6 +147,7 @@ def test_a_bf16_file_loads_within_its_rounding(
     assert_close(outputs(pipe), wanted, base, 8 * LIMIT)  # bf16 has 3 bits less than fp16
 
 
+@pytest.mark.slow
 @WRITERS
 def test_an_sdxl_adapter_reaches_unet_and_both_text_encoders(write: Callable[..., None], tmp_path: Path) -> None:
     pipe = builders.tiny_sdxl_pipeline()
@@ -174,6 +177,7 @@ def sdxl_outputs(pipe: StableDiffusionXLPipeline) -> tuple[Tensor, ...]:
     return first, second.last_hidden_state, noise
 
 
+@pytest.mark.slow
 def test_pefts_own_loader_takes_the_diffusers_file(pipe: StableDiffusionPipeline, tmp_path: Path) -> None:
     adapter = Adapter(builders.adapt(pipe.unet, ranks=(2, 4, 8), alphas=(1.0, 3.0, 7.0, 3.0)))
     path = tmp_path / "a.safetensors"
@@ -212,6 +216,7 @@ def dora(model: torch.nn.Module, modules: dict[str, LoraWeights]) -> dict[str, L
     return made
 
 
+@pytest.mark.slow
 def test_dora_in_a_diffusers_file_acts_as_the_merged_one(pipe: StableDiffusionPipeline, tmp_path: Path) -> None:
     unet, text = builders.adapt(pipe.unet, alphas=(3.0,)), builders.adapt(pipe.text_encoder, alphas=(3.0,))
     adapter = Adapter(dora(pipe.unet, unet), dora(pipe.text_encoder, text))
@@ -223,6 +228,7 @@ def test_dora_in_a_diffusers_file_acts_as_the_merged_one(pipe: StableDiffusionPi
     assert_close(outputs(pipe), wanted, base, 2 * LIMIT)  # the magnitudes, near the weights' norms, are rounded too
 
 
+@pytest.mark.slow
 def test_dora_in_a_kohya_file_is_kept_and_diffusers_drops_it_with_a_warning(
     pipe: StableDiffusionPipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

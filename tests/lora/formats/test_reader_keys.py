@@ -53,6 +53,7 @@ def test_every_adaptable_module_is_in_the_file_with_down_up_and_alpha(written: t
     assert {key.split(".", 1)[1] for key in keys} == set(suffixes)
 
 
+@pytest.mark.slow
 def test_the_web_ui_reaches_a_module_of_the_base_with_every_key(written: tuple[str, set[str]]) -> None:
     base, keys = written
     names = {key.split(".")[0] for key in keys}

@@ -62,6 +62,7 @@ def assert_same(found: Adapter, wanted: Adapter, dtype: torch.dtype) -> None:
                 torch.testing.assert_close(tensor, original.to(dtype), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(adapter=adapters(one_alpha=True), dtype=st.sampled_from([torch.float16, torch.bfloat16]))
 def test_any_adapter_of_one_alpha_comes_back_bit_for_bit(adapter: Adapter, dtype: torch.dtype, tmp_path: Path) -> None:
@@ -71,6 +72,7 @@ def test_any_adapter_of_one_alpha_comes_back_bit_for_bit(adapter: Adapter, dtype
     check_written(path, adapter)
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(adapter=adapters(one_alpha=False), dtype=st.sampled_from([torch.float16, torch.bfloat16]))
 def test_any_scale_in_a_diffusers_file_is_in_its_up_with_or_without_the_header(

@@ -42,6 +42,7 @@ def test_all_blocks_is_all_but_what_kohyas_tools_do_not_know(unet: UNet2DConditi
     assert set(resolve_targets(layers, "all-blocks")) == set(layers) - unread
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", [*SHARED, "all-linear", "all"])
 def test_the_web_ui_and_comfyui_know_every_layer_of_every_preset(preset: str) -> None:
     with torch.device("meta"):
@@ -51,5 +52,6 @@ def test_the_web_ui_and_comfyui_know_every_layer_of_every_preset(preset: str) ->
     assert all(webui_keys.reaches(key, "sd1") for key in keys)
 
 
+@pytest.mark.slow
 def test_the_default_is_a_preset_that_everyone_reads() -> None:
     assert compose_job().lora.target_modules in SHARED

@@ -117,6 +117,7 @@ class Small(ShowLatents):
         self.left += 1
 
 
+@pytest.mark.slow
 def test_a_decoder_that_runs_short_takes_pictures_one_by_one_and_nothing_is_drawn_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_decoder_that_runs_short_takes_pictures_one_by_one_and_nothing_is_draw
     assert all(torch.equal(drawn[label], pixels) for label, pixels in asked.items())
 
 
+@pytest.mark.slow
 def test_a_decoder_that_fails_leaves_the_device_too(tmp_path: Path) -> None:
     pack = Pack(make_task(torch.float32), [_member("a", tmp_path)])
 
@@ -152,6 +154,7 @@ def test_a_decoder_that_fails_leaves_the_device_too(tmp_path: Path) -> None:
     assert broken.left == 1
 
 
+@pytest.mark.slow
 def test_the_base_is_drawn_once_and_serves_adapters_that_are_still_zero(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +212,7 @@ def test_the_bases_pictures_are_kept_for_the_next_pack_and_drawn_anew_when_anyth
     assert forwards, "other prompts"
 
 
+@pytest.mark.slow
 def test_guidance_of_one_takes_one_row_a_picture(tmp_path: Path) -> None:
     pack = Pack(make_task(torch.float32), [_member("a", tmp_path, "sample.guidance=1.0")])
     _wake(pack, {"a": 0.1})

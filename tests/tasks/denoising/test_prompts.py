@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lora_foundry.config import JobConfig
 from lora_foundry.config.compose import compose_job
 from lora_foundry.tasks.denoising.prompts import prompt_warnings, prompts_of
@@ -17,11 +19,13 @@ def warned(config: JobConfig, held_out: list[str], most: int = 77) -> list[str]:
     return [one.text for one in prompt_warnings(config, held_out, lambda text: len(text.split()) + 2, most)]
 
 
+@pytest.mark.slow
 def test_a_folder_of_ones_own_draws_its_held_out_captions_and_no_red_heart() -> None:
     assert prompts_of(job(), HELD_OUT) == ("anna on a bench", "anna by the sea", "anna reads", "anna sleeps")
     assert warned(job(), HELD_OUT) == []
 
 
+@pytest.mark.slow
 def test_the_demo_draws_subjects_that_tell_something() -> None:
     held_out = ["pizza", "cat face", "red heart", "bear face", "rocket", "house building"]
     for style in ("emoji-flat", "emoji-duotone"):
@@ -29,6 +33,7 @@ def test_the_demo_draws_subjects_that_tell_something() -> None:
         assert drawn == ("red heart", "cat face", "bear face", "house building")
 
 
+@pytest.mark.slow
 def test_the_demos_subjects_are_left_out_where_they_are_no_captions_and_that_is_said() -> None:
     own = compose_job("data.path=photos", "data.val_path=null")  # without data=folder
     assert prompts_of(own, HELD_OUT) == prompts_of(job(), HELD_OUT)
@@ -36,6 +41,7 @@ def test_the_demos_subjects_are_left_out_where_they_are_no_captions_and_that_is_
     assert "data.prompts: 4 of 4 are captions of no held-out image (red heart; cat face; bear face and 1 more)" in line
 
 
+@pytest.mark.slow
 def test_the_trigger_word_is_in_what_is_drawn_by_default() -> None:
     config = job("data.caption_prefix=sks", "data.prompts=[anna reads, nobody]")
     captions = [f"sks {text}" for text in HELD_OUT]
@@ -43,6 +49,7 @@ def test_the_trigger_word_is_in_what_is_drawn_by_default() -> None:
     assert "1 of 2" in warned(config, captions)[0]
 
 
+@pytest.mark.slow
 def test_written_prompts_are_drawn_as_written_or_behind_the_trigger_word_on_request() -> None:
     written = job("data.caption_prefix=sks", "sample.prompts=[a cat, a sks dog]")
     assert prompts_of(written, HELD_OUT) == ("a cat", "a sks dog")
@@ -50,6 +57,7 @@ def test_written_prompts_are_drawn_as_written_or_behind_the_trigger_word_on_requ
     assert prompts_of(behind, HELD_OUT) == ("sks a cat",)
 
 
+@pytest.mark.slow
 def test_written_prompts_over_the_tokenizers_length_are_counted() -> None:
     long = job(f"sample.prompts=[{'word ' * 90},short]")
     (line,) = warned(long, HELD_OUT)
