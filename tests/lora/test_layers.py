@@ -16,6 +16,7 @@ from lora_foundry.lora.kinds.lora import layers
 from lora_foundry.lora.rows import RowPlan
 from lora_foundry.memory.tally import Tally
 from lora_foundry.memory.work import Work
+from tests.lora.counted import Counted
 from tests.lora.small import make_bank, spec
 
 
@@ -179,3 +180,25 @@ def test_a_layers_kernels_are_few_and_do_not_grow_with_rows(layer: str, dropped:
         own = kernels(module) - kernels(module.get_base_layer())
     sums = 1 if rows > 1 and layer == "conv" else 0  # of B's gradients over the rows
     assert own == most + sums
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_an_update_is_added_where_the_bases_layer_left_its_result(bias: bool) -> None:
+    """Unless that is a view of something else, as a linear layer's with a bias is; both give the same numbers."""
+    bank = make_bank({"a": spec(2, "linear"), "b": spec(3, "linear")})
+    layer = bank.base.linear.get_base_layer()
+    if not bias:
+        layer.bias = None
+    x = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
+    with Counted() as counted, bank.rows(RowPlan(places=(0, 1), counts=(1, 1))):
+        got = bank.base.linear(x)
+        got.square().sum().backward()
+    assert counted.of(torch.ops.aten.baddbmm_) == (not bias)
+    assert counted.of(torch.ops.aten.baddbmm) == bias
+    with torch.no_grad():
+        made = layer(x)
+        for row, name in enumerate("ab"):
+            parts = bank.state(name)
+            made[row] += x[row] @ parts["linear.A"].T @ parts["linear.B"]
+    torch.testing.assert_close(got, made)
+    assert x.grad is not None

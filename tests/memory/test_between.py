@@ -226,6 +226,7 @@ def test_a_base_without_a_vaes_config_is_an_error(tmp_path: Path) -> None:
         pictures_of(compose_job(f"data.cache_dir={tmp_path}", f"model.config={tmp_path}"))
 
 
+@pytest.mark.slow
 def test_a_base_without_texts_is_encoded_without_them(tmp_path: Path) -> None:
     """SDXL, which is predicted and not trained, has two text encoders whose configs are not here."""
     whole = pictures_of(compose_job(f"data.cache_dir={tmp_path}"))

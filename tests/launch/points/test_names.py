@@ -85,6 +85,7 @@ def test_paths_take_no_more_room_in_the_table_than_tells_them_apart() -> None:
     assert told_shortly("optimizer.lr", ["0.1", "0.2"]) == {"0.1": "0.1", "0.2": "0.2"}
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=40).filter(str.strip), min_size=2, max_size=5, unique=True))
 def test_texts_are_told_apart_too_by_a_digest_where_letters_do_not(texts: list[str]) -> None:
     names = names_of("data.caption_prefix", texts)
