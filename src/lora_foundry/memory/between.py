@@ -94,14 +94,14 @@ def peaks_of(
     waiting = waits(pictures, configs, on_cpu=cpu_threads is not None)
     encoding = replace(step, weights=0, adapters=0, gradients=0, optimizer=0, copies=0)  # nothing else is there yet
     peaks = [replace(step, others=waiting), _at(pictures.encoding, "encoding", pictures.encoders, encoding, beside)]
-    forward = replace(step, copies=_copies(curves, configs))
-    scored = _forward([curve.forward for curve in curves], curves, configs)
+    forward = replace(step, copies=0)  # of one member, whose copy the trace has
+    scored = _largest([curve.forward for curve in curves], curves, configs)
     peaks.append(_at(scored, "validation", waiting, forward, beside))
     drawing = [(curve, config) for curve, config in zip(curves, configs, strict=True) if config.sample.enabled]
     if drawing:
         rows = [curve.forward if config.sample.guidance == 1 else curve.guided for curve, config in drawing]
-        peaks.append(_at(_forward(rows, curves, configs), "drawing", waiting, forward, beside))
-        decoding = replace(step, copies=_whole(curves, configs))
+        peaks.append(_at(_largest(rows, curves, configs), "drawing", waiting, forward, beside))
+        decoding = replace(step, copies=max(_copies(curves, configs)))  # of who drew last
         peaks.append(_at(pictures.decoding, "drawing", pictures.decoder, decoding, beside))
     return peaks
 
@@ -127,32 +127,16 @@ def waits(pictures: Pictures, configs: Sequence[JobConfig], *, on_cpu: bool) -> 
     return pictures.decoder if on_cpu and any(config.sample.enabled for config in configs) else 0
 
 
-def _forward(rows: Sequence[Alive], curves: Sequence[Curve], configs: Sequence[JobConfig]) -> Alive:
-    """The largest of members' forward passes: of one alone, or of one of several, whose weights are picked before."""
-    largest = max(rows, key=lambda alive: alive.inside)
-    if len(configs) == 1 or not _in_16_bits(configs):
-        return largest
-    picked = max(curve.floats * curve.adapter_bytes for curve in curves)
-    picking = picked + picked // 2  # and cast
-    return Alive(tensors=max(largest.tensors, picking), inside=max(largest.inside, picking))
+def _largest(rows: Sequence[Alive], curves: Sequence[Curve], configs: Sequence[JobConfig]) -> Alive:
+    """The largest of members' forward passes, or the step's copies of all, whose place one member's takes."""
+    largest, copies = max(rows, key=lambda alive: alive.inside), sum(_copies(curves, configs))
+    return Alive(tensors=max(largest.tensors, copies), inside=max(largest.inside, copies))
 
 
-def _copies(curves: Sequence[Curve], configs: Sequence[JobConfig]) -> int:
-    """Bytes of weights beside the bank's own, in a forward pass of one of several members; the trace has one's copy."""
-    if len(configs) == 1:
-        return 0
-    if _in_16_bits(configs):
-        return _whole(curves, configs)
-    return max(curve.floats * curve.adapter_bytes for curve in curves)  # what is picked of the bank
-
-
-def _whole(curves: Sequence[Curve], configs: Sequence[JobConfig]) -> int:
-    """Bytes of the whole bank's copy in 16 bits, which is kept from step to step."""
-    return sum(curve.floats * curve.adapter_bytes // 2 for curve in curves) if _in_16_bits(configs) else 0
-
-
-def _in_16_bits(configs: Sequence[JobConfig]) -> bool:
-    return configs[0].trainer.precision not in _WIDE
+def _copies(curves: Sequence[Curve], configs: Sequence[JobConfig]) -> list[int]:
+    """Bytes of each member's copy in 16 bits."""
+    wide = configs[0].trainer.precision in _WIDE
+    return [0 if wide else curve.floats * curve.adapter_bytes // 2 for curve in curves]
 
 
 def _path(config: JobConfig, sizes: BaseSizes) -> Path:
