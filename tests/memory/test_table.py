@@ -69,15 +69,16 @@ def _job(**values: object) -> JobConfig:
     return job(**usual | values)
 
 
-def _needs(*configs: JobConfig) -> list[str]:
+def _needs(*configs: JobConfig, members: int = 1, width: int = 140) -> list[str]:
     screen = io.StringIO()
-    table.print_needs([_Row(config) for config in configs], 1, Console(file=screen, width=140))
+    rows = [_Row(config, (f"lora.target_modules={config.lora.target_modules}",)) for config in configs]
+    table.print_needs(rows, members, Console(file=screen, width=width))
     return screen.getvalue().splitlines()
 
 
-def _fits(gib: float, config: JobConfig) -> list[str]:
+def _fits(gib: float, config: JobConfig, width: int = 140) -> list[str]:
     screen = io.StringIO()
-    table.print_fits([_Row(config)], gib, Console(file=screen, width=140))
+    table.print_fits([_Row(config)], gib, Console(file=screen, width=width))
     return screen.getvalue().splitlines()
 
 
@@ -103,6 +104,19 @@ def test_nothing_more_is_told_where_steps_take_the_most() -> None:
     lines = _needs(_job(sample__enabled=False, data__batch_size=4))
     assert lines[1].split()[-1] == "card"
     assert not _starting(lines, "at most")
+
+
+@pytest.mark.parametrize("members", [1, 16])
+def test_nothing_is_cut_off_in_80_columns(members: int) -> None:
+    """Neither heads nor numbers, of tens of GiB and whatever is swept."""
+    large = {"data__batch_size": 16, "data__resolution": 1024}
+    swept = [_job(**large, lora__target_modules=name) for name in ("all", "attention")]
+    for lines in (_needs(*swept, members=members, width=80), _fits(64.0, swept[0], width=80)):
+        assert max(map(len, lines)) <= 80
+        assert not any("\u2026" in line for line in lines)
+    whole = " ".join(_needs(*swept, members=members, width=80))
+    heads = ("px", "GiB", "base", "adap-", "gradi-", "ents", "opti-", "mizer", "activa-", "tions", "on a", "card")
+    assert not [head for head in heads if head not in whole]
 
 
 def test_what_fits_has_room_to_draw_too() -> None:

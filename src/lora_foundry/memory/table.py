@@ -28,6 +28,22 @@ _SHORT = {
     "trainer.gradient_checkpointing": "checkpointing",
 }
 
+_ALWAYS = ("data.batch_size", "lora.rank", "data.resolution")
+_IN_LINES = {
+    "adapters": "adap-\nters",
+    "adapter": "adap-\nter",
+    "gradients": "gradi-\nents",
+    "optimizer": "opti-\nmizer",
+    "activations": "activa-\ntions",
+    "on a card": "on a\ncard",
+    _MOST: "at\nmost",
+    "checkpointing": "check-\npointing",
+    "most batch": "most\nbatch",
+    "most rank": "most\nrank",
+    "most px": "most\npx",
+    "most members": "most\nmembers",
+}
+_WIDEST = 1000
 
 _SIGNS = {
     "-": "not even the least fits, the other values being as asked for; a lower batch, rank or resolution may",
@@ -51,7 +67,6 @@ def print_needs(points: Sequence[Row], members: int, console: Console | None = N
     """A row a point: its peak in GiB, and what it is made of."""
     console = console or Console()
     beside = on_card()
-    heads = ["base", "adapter" if members == 1 else "adapters", "gradients", "optimizer", "activations", "on a card"]
     with _patience(console, points) as tell:
         steps, most = [], []
         for point in points:
@@ -59,19 +74,17 @@ def print_needs(points: Sequence[Row], members: int, console: Console | None = N
             steps.append(predict(point.config, members=members, beside=beside))
             most.append(most_of(point.config, members=members, beside=beside))
     others = list(dict.fromkeys(needs.doing for needs in most if needs.doing != "step"))
-    table = Table(title=_title(points, members), title_justify="left", title_style="bold", box=None, pad_edge=False)
-    keys = _swept(points)
-    for key in keys:
-        table.add_column(_SHORT.get(key, key.rpartition(".")[2]), justify="right", no_wrap=True)
+    table = _table(_title(points, members), points)
     table.add_column("GiB", justify="right", style="bold", no_wrap=True)
+    heads = ["base", "adapter" if members == 1 else "adapters", "gradients", "optimizer", "activations", "on a card"]
     for head in [*heads, *([_MOST] if others else [])]:
         table.add_column(head, justify="right", no_wrap=True)
     for point, needs, all_in_all in zip(points, steps, most, strict=True):
         worked_with = needs.copies + needs.activations
         parts = [needs.weights, needs.adapters, needs.gradients, needs.optimizer, worked_with, needs.total]
         parts += [all_in_all.total] if others else []
-        table.add_row(*_values(point, keys), _gib(needs.tensors), *map(_gib, parts))
-    console.print(table)
+        table.add_row(*_values(point, _swept(points)), _gib(needs.tensors), *map(_gib, parts))
+    console.print(_narrow_enough(table, console))
     for doing in others:
         console.print(f"{_MOST}: on a card, {most_is_taken(doing)}", highlight=False)
     told = correction(points[0].config, "cpu")
@@ -100,10 +113,8 @@ def print_fits(points: Sequence[Row], card_gib: float, console: Console | None =
     beside = on_card()
     context = f"{(beside.context + beside.workspaces) / GIB:.2f} GiB of it is CUDA's and its libraries'"
     title = f"What fits {card_gib:g} GiB, one value raised at a time ({context})"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    keys = _swept(points)
-    for key in (*keys, "checkpointing"):
-        table.add_column(_SHORT.get(key, key.rpartition(".")[2]), justify="right", no_wrap=True)
+    table = _table(title, points)
+    table.add_column("checkpointing", justify="right", no_wrap=True)
     for head in ("most batch", "most rank", "most px", "most members"):
         table.add_column(head, justify="right", no_wrap=True)
     told: list[str] = []
@@ -113,10 +124,10 @@ def print_fits(points: Sequence[Row], card_gib: float, console: Console | None =
             for checkpointing in (False, True):
                 tell(point)
                 most = most_that_fits(point.config, budget, checkpointing=checkpointing, beside=beside)
-                table.add_row(*_values(point, keys), "on" if checkpointing else "off", *_most(most))
+                table.add_row(*_values(point, _swept(points)), "on" if checkpointing else "off", *_most(most))
                 told.extend(_most(most))
                 others += [most.too_much] if most.too_much is not None else []
-    console.print(table)
+    console.print(_narrow_enough(table, console))
     for doing in dict.fromkeys(others):
         console.print(f"a step would fit, but it is too much {WHILE[doing]}{spared_by(doing)}", highlight=False)
     for sign, meaning in _SIGNS.items():
@@ -131,6 +142,23 @@ def _most(most: Most) -> Iterator[str]:
         yield "-" if not value else f"{value}+" if value == end else str(value)
 
 
+def _table(title: str, points: Sequence[Row]) -> Table:
+    """One that begins with what is swept, whose values may take several lines; numbers do not."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for key in _swept(points):
+        head = _SHORT.get(key, key.rpartition(".")[2])
+        table.add_column(head, justify="right", no_wrap=key in _ALWAYS, overflow="fold")
+    return table
+
+
+def _narrow_enough(table: Table, console: Console) -> Table:
+    """``table``, with heads of several lines where the screen has no room for others."""
+    if console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum > console.width:
+        for column in table.columns:
+            column.header = _IN_LINES.get(str(column.header), column.header)
+    return table
+
+
 def _title(points: Sequence[Row], members: int) -> str:
     first = points[0].config
     many = f"{members} adapters together, " if members > 1 else ""
@@ -140,10 +168,9 @@ def _title(points: Sequence[Row], members: int) -> str:
 
 def _swept(points: Sequence[Row]) -> list[str]:
     """Keys whose values differ, and batch, rank and resolution always."""
-    always = ["data.batch_size", "lora.rank", "data.resolution"]
     words = [dict(word.partition("=")[::2] for word in point.words) for point in points]
     differ = [key for key in words[0] if len({one.get(key) for one in words}) > 1]
-    return [*[key for key in differ if key not in always], *always]
+    return [*[key for key in differ if key not in _ALWAYS], *_ALWAYS]
 
 
 def _values(point: Row, keys: Sequence[str]) -> list[str]:
