@@ -14,7 +14,7 @@ from lora_foundry.config.compose import compose_job
 from lora_foundry.config.hints import known_keys
 from lora_foundry.training.checkpoint import Part
 from lora_foundry.training.sink import ListSink
-from lora_foundry.wire.events import ImageEvent, MetricsEvent, StateEvent, TagsEvent
+from lora_foundry.wire.events import ImageEvent, JudgedEvent, MetricsEvent, StateEvent, TagsEvent
 from tests.tasks.numbers.families.regression.base import READER
 from tests.tasks.numbers.training import composed, prepared, raw_job, there, train
 from tests.training.world import distance
@@ -64,6 +64,10 @@ def test_it_is_judged_shown_and_exported_and_it_learns(packed: Any) -> None:
         assert load_file(root / ended.file).keys()
         scores = [event.values for event in own if isinstance(event, MetricsEvent) and "val/loss" in event.values]
         assert all("val/loss_large" in one for one in scores)
+        judged = [event.by_item for event in own if isinstance(event, JudgedEvent)]
+        assert judged[-1].items == ("pair-0", "pair-1", "pair-2"), "its task says what is one item"
+        assert judged[-1].mean == pytest.approx(ended.val_loss_rel, rel=1e-9)
+        assert len(judged) == len(scores)
         shown = [root / event.path for event in own if isinstance(event, ImageEvent)]
         assert shown[-1].read_text() == f"{name} at {parts[name].count.step}"
 

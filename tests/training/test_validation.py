@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +16,11 @@ from lora_foundry.data.cache import TensorCache, device_name, digest_of, key_of
 from lora_foundry.data.encoding import EncodedData
 from lora_foundry.lora.rows import RowPlan
 from lora_foundry.models.sampling import rows_of_a_forward
+from lora_foundry.tasks import FixedRows
 from lora_foundry.tasks.denoising import Denoising
 from lora_foundry.tasks.denoising.task import fixed_rows
 from lora_foundry.training.pack import Pack, never
-from lora_foundry.training.validation import Score, Validator
+from lora_foundry.training.validation import Score, Validator, _by_item
 from tests.training.oracle import Oracle, scheduler_of, stream
 from tests.training.world import Spec, make_data, make_denoiser, make_member, make_task, plain_unet
 
@@ -384,3 +386,36 @@ def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"A card at {device}")
     assert device_name(torch.device("cpu")) == "cpu"
     assert device_name(torch.device("cuda:1")) == "A card at cuda:1"
+
+
+@pytest.mark.slow
+def test_each_image_is_told_by_name_and_the_mean_of_them_is_the_loss(tmp_path: Path) -> None:
+    pack = _pack(tmp_path, Spec("a", OPTIONS), Spec("b", (*OPTIONS, "lora.rank=2")), Spec("c", OPTIONS))
+    _woken(pack)
+    task, members = pack.task, pack.members
+    scores = Validator(pack).score(members)
+    rows = task.fixed_rows(members[0], pack.dtypes.adapter)
+    names = {record.shown for record in members[0].material.validation.records}
+    for member in members:
+        told = scores[member.name].by_item
+        assert len(told.items) == 3
+        assert set(told.items) == names
+        assert told.rows == rows.digest()
+        assert told.mean == pytest.approx(scores[member.name].relative, rel=1e-9)
+        assert sum(told.base) / 3 == pytest.approx(1.0, rel=1e-9)
+        with pack.bank.rows(RowPlan(places=(pack.bank.place(member.name),), counts=(len(rows),))), torch.no_grad():
+            losses = task.losses(rows.inputs).view(3, 8).mean(1)  # images x timesteps
+        base = scores[member.name].loss / scores[member.name].relative
+        assert told.relative == pytest.approx((losses / base).tolist(), rel=1e-9)
+    assert len({one.by_item.relative for one in scores.values()}) == 3
+
+
+def test_rows_of_no_named_item_are_items_by_themselves_and_an_item_counts_by_its_rows() -> None:
+    member: Any = SimpleNamespace(count=SimpleNamespace(step=2), samples=8)
+    losses, base = torch.tensor([1.0, 2.0, 6.0]).double(), torch.tensor([2.0, 2.0, 2.0]).double()
+    alone = _by_item(FixedRows(inputs={"x": torch.zeros(3)}, per_forward=1), "r", member, losses, base)
+    assert (alone.items, alone.relative) == (("0", "1", "2"), (0.5, 1.0, 3.0))
+    named = FixedRows(inputs={"x": torch.zeros(3)}, per_forward=1, items=("a", "b", "a"))
+    told = _by_item(named, "r", member, losses, base)
+    assert (told.items, told.relative) == (("a", "b"), (pytest.approx(7 / 3), pytest.approx(2 / 3)))
+    assert told.mean == pytest.approx(alone.mean)

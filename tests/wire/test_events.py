@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lora_foundry.wire.by_item import ByItem
 from lora_foundry.wire.events import (
     EVENTS,
     Alive,
     ArtifactEvent,
     Event,
+    JudgedEvent,
     LogEvent,
     MetricsEvent,
     PackEnded,
@@ -70,7 +72,7 @@ def test_what_is_no_event_is_passed_over(tmp_path: Path) -> None:
 
 def test_the_kinds_are_the_protocols() -> None:
     tags = {kind.tag for kind in EVENTS.types}
-    assert tags == {"worker", "state", "metrics", "progress", "tags", "image", "artifact", "memory", "log"}
+    assert tags == {"worker", "state", "metrics", "judged", "progress", "tags", "image", "artifact", "memory", "log"}
 
 
 @pytest.mark.parametrize(
@@ -119,3 +121,17 @@ def test_reading_at_any_moments_gives_each_event_once_in_order(
         events, offset = read_events(spool, offset)
         read += events
     assert read == written
+
+
+def test_a_validation_is_told_image_by_image_in_one_line() -> None:
+    of = ByItem(step=3, samples=12, rows="r", items=("a.png", "b.png"), relative=(0.25, 1.0), base=(0.5, 1.5))
+    assert EVENTS.written(JudgedEvent(t=1.0, job=0, by_item=of)) == (
+        b'{"t": 1.0, "kind": "judged", "job": 0, "by_item": {"step": 3, "samples": 12, "rows": "r", '
+        b'"items": ["a.png", "b.png"], "relative": [0.25, 1.0], "base": [0.5, 1.5]}}\n'
+    )
+    assert of.mean == 0.625
+
+
+def test_a_validation_that_is_not_finite_is_no_event() -> None:
+    of = ByItem(step=3, samples=12, rows="r", items=("a",), relative=(nan,), base=(1.0,))
+    assert EVENTS.read(EVENTS.written(JudgedEvent(job=0, by_item=of))) is None

@@ -19,6 +19,7 @@ from lora_foundry.config.schema_results import LOSS
 from lora_foundry.data.cache import device_name, key_of
 from lora_foundry.lora.rows import RowPlan
 from lora_foundry.tasks.metrics import MetricChoice, metric_choice
+from lora_foundry.wire.by_item import ByItem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from lora_foundry.training.pack import Pack
 
 _LOG = logging.getLogger(__name__)
+_DIGITS = 10  # of a loss of one item, as told
 Metrics = dict[str, MetricChoice]
 """The M metrics of a member, by name, in the order of ``validation.metrics``."""
 
@@ -51,9 +53,15 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """What was measured of a member, by the metrics' names (``validation.metrics``)."""
+    """What was measured of a member.
+
+    Attributes:
+        measures: By the metrics' names (``validation.metrics``).
+        by_item: Its losses item by item.
+    """
 
     measures: dict[str, Measure]
+    by_item: ByItem
 
     @property
     def loss(self) -> float:
@@ -87,6 +95,7 @@ class Validator:
     def __init__(self, pack: Pack) -> None:
         self._pack = pack
         self._rows: dict[tuple[int, ValidationConfig], FixedRows] = {}
+        self._digests: dict[tuple[int, ValidationConfig], str] = {}
         self._data: dict[int, object] = {}  # held, or a later member's data might get the id of one that has left
         self._base: dict[tuple[int, ValidationConfig], Tensor] = {}
 
@@ -101,21 +110,27 @@ class Validator:
         for key, group in groups.items():
             rows = self._fixed_rows(key, group[0])
             if key not in self._base:
-                self._base[key] = self._of_base(rows, group[0])
+                self._base[key] = self._of_base(rows, self._digests[key], group[0])
             trained = [member for member in group if not self._pack.bank.is_zero(member.name)]
             metrics = _metrics_of(group[0])
             found = self._measure(rows, trained, metrics) if trained else ()
             values = dict(zip((m.name for m in trained), found, strict=True))
             for member in group:  # an adapter that is still zero gives the base's own outputs
-                scores[member.name] = _score(rows, metrics, values.get(member.name, self._base[key]), self._base[key])
+                own, base = values.get(member.name, self._base[key]), self._base[key]
+                place = list(metrics).index(LOSS)
+                scores[member.name] = Score(
+                    measures=_measures(rows, metrics, own, base),
+                    by_item=_by_item(rows, self._digests[key], member, own[place], base[place]),
+                )
         return scores
 
     def _fixed_rows(self, key: tuple[int, ValidationConfig], member: Member) -> FixedRows:
         if key not in self._rows:
-            self._rows[key] = self._pack.task.fixed_rows(member, self._pack.dtypes.adapter)
+            rows = self._rows[key] = self._pack.task.fixed_rows(member, self._pack.dtypes.adapter)
+            self._digests[key] = rows.digest()
         return self._rows[key]
 
-    def _of_base(self, rows: FixedRows, member: Member) -> Tensor:
+    def _of_base(self, rows: FixedRows, digest: str, member: Member) -> Tensor:
         """``[M, V]``: the base's own numbers on ``rows``, from the cache where another pack has computed them.
 
         Its losses alone are kept: no key tells how another metric is computed.
@@ -128,7 +143,7 @@ class Validator:
             {
                 "kind": "base losses",
                 "base": member.provenance.base_hash,
-                "rows": rows.digest(),
+                "rows": digest,
                 **pack.task.decides(),
                 **pack.dtypes.decides(pack.device),
                 "device": device_name(pack.device),
@@ -190,15 +205,37 @@ def _metrics_of(member: Member) -> Metrics:
     return {name: metric_choice(name) for name in member.config.validation.metrics}
 
 
-def _score(rows: FixedRows, metrics: Metrics, values: Tensor, base: Tensor) -> Score:
+def _measures(rows: FixedRows, metrics: Metrics, values: Tensor, base: Tensor) -> dict[str, Measure]:
     """Of ``[M, V]`` numbers and the base's own."""
-    return Score(
-        measures={
-            name: Measure(
-                value=float(metric.over(own)),
-                relative=float(metric.over(own) / metric.over(bases)),
-                by_group={group: float(metric.over(own[inside])) for group, inside in rows.groups.items()},
-            )
-            for (name, metric), own, bases in zip(metrics.items(), values, base, strict=True)
-        }
+    return {
+        name: Measure(
+            value=float(metric.over(own)),
+            relative=float(metric.over(own) / metric.over(bases)),
+            by_group={group: float(metric.over(own[inside])) for group, inside in rows.groups.items()},
+        )
+        for (name, metric), own, bases in zip(metrics.items(), values, base, strict=True)
+    }
+
+
+def _by_item(rows: FixedRows, digest: str, member: Member, losses: Tensor, base: Tensor) -> ByItem:
+    """Of losses ``[V]`` and the base's own.
+
+    An item counts by its rows, so that the mean over items is that over rows: where all items have as many rows, its
+    number is its rows' mean loss over the base's mean of all.
+    """
+    of_rows = rows.items or tuple(str(row) for row in range(len(rows)))
+    places = {item: place for place, item in enumerate(dict.fromkeys(of_rows))}
+    index = torch.tensor([places[item] for item in of_rows])
+
+    def told(values: Tensor) -> tuple[float, ...]:
+        sums = torch.zeros(len(places), dtype=values.dtype).index_add_(0, index, values)
+        return tuple(float(f"{value:.{_DIGITS - 1}e}") for value in (sums * (len(places) / base.sum())).tolist())
+
+    return ByItem(
+        step=member.count.step,
+        samples=member.samples,
+        rows=digest,
+        items=tuple(places),
+        relative=told(losses),
+        base=told(base),
     )

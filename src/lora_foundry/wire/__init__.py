@@ -6,6 +6,7 @@ what a person asks of it, ``states`` what a job can be. ``lines`` reads and writ
 Other rooms use of it:
 
 - ``appending``: appending lines to a file on a disk that may be full for a while;
+- ``by_item``: a member's validation image by image;
 - ``cards``: what torch says of the cards that a process sees;
 - ``commands``: what a worker is told;
 - ``control``: what a person asks of a running sweep;

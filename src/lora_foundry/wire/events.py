@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from lora_foundry.wire.by_item import ByItem
 from lora_foundry.wire.lines import Kinds, Loose, TimedLine, read_new
 from lora_foundry.wire.states import State
 from lora_foundry.wire.summary import Summary
@@ -191,6 +192,19 @@ class MetricsEvent(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class JudgedEvent(Event):
+    """A validation, image by image.
+
+    Attributes:
+        by_item: What was measured of each.
+    """
+
+    tag: ClassVar[str] = "judged"
+    job: int
+    by_item: ByItem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ProgressEvent(Event):
     """How far a job is, for the progress bar: at most four a second.
 
@@ -305,7 +319,8 @@ EVENTS: Kinds[Event] = Kinds(
     "kind",
     (
         *WORKER_EVENTS,
-        *(StateEvent, MetricsEvent, ProgressEvent, TagsEvent, ImageEvent, ArtifactEvent, MemoryEvent, LogEvent),
+        *(StateEvent, MetricsEvent, JudgedEvent, ProgressEvent, TagsEvent),
+        *(ImageEvent, ArtifactEvent, MemoryEvent, LogEvent),
     ),
 )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lora_foundry.wire.by_item import ByItem
 from lora_foundry.wire.lines import Kinds, Loose, TimedLine
 from lora_foundry.wire.states import State
 from lora_foundry.wire.summary import Summary
@@ -122,6 +123,20 @@ class JobLine(JournalLine):
     state: State
     error: str | None
     summary: Summary | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgedLine(JournalLine):
+    """A validation of a job that comes to its end, image by image: its last, and its best where that is another.
+
+    Attributes:
+        job: Its number.
+        by_item: What was measured of each image.
+    """
+
+    tag: ClassVar[str] = "judged"
+    job: int
+    by_item: ByItem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -260,7 +275,7 @@ class EndedLine(JournalLine):
 JOURNAL: Kinds[JournalLine] = Kinds(
     "event",
     (
-        *(HeadLine, LauncherLine, SweepLine, PackLine, BeganLine, ResumedLine, JobLine, RestartLine, MemoryLine),
-        *(GainLine, WorkerLine, ExpectsLine, WaitingLine, AskedLine, InterruptedLine, EndedLine),
+        *(HeadLine, LauncherLine, SweepLine, PackLine, BeganLine, ResumedLine, JobLine, JudgedLine, RestartLine),
+        *(MemoryLine, GainLine, WorkerLine, ExpectsLine, WaitingLine, AskedLine, InterruptedLine, EndedLine),
     ),
 )

@@ -9,7 +9,8 @@ from pathlib import Path
 from lora_foundry.config.best import score
 from lora_foundry.config.files import write_json
 from lora_foundry.config.stored import StoredError, is_mapping, read_json
-from lora_foundry.wire.fields import Form
+from lora_foundry.wire.by_item import ByItem
+from lora_foundry.wire.fields import Form, Loose
 from lora_foundry.wire.states import State
 from lora_foundry.wire.summary import Summary
 
@@ -29,6 +30,7 @@ class JobOutcome:
         rank: The adapter's rank.
         summary: Results of a finished job, else null.
         error: Why a job failed, else null.
+        by_item: The validation of a finished job's file, image by image; null where none was told.
     """
 
     job: int
@@ -39,6 +41,7 @@ class JobOutcome:
     rank: int
     summary: Summary | None
     error: str | None
+    by_item: Loose[ByItem] = None
 
     @property
     def score(self) -> float | None:

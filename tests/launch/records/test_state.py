@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,9 @@ from lora_foundry.launch.records.journal import Journal
 from lora_foundry.launch.records.reading import read_results, read_state
 from lora_foundry.launch.records.record import StoredJob, StoredSweep, write_sweep
 from lora_foundry.launch.records.state import SweepState
+from lora_foundry.wire.by_item import ByItem
 from lora_foundry.wire.control import ask_to_stop
-from lora_foundry.wire.events import EVENTS, Event, ProgressEvent, StateEvent
+from lora_foundry.wire.events import EVENTS, Event, JudgedEvent, ProgressEvent, StateEvent
 from lora_foundry.wire.journal import (
     BeganLine,
     EndedLine,
@@ -124,11 +125,17 @@ class Story:
             )
             self.spool(number, event)
             self.journal.hear(event)
+        elif what == "judged":
+            judged = JudgedEvent(t=at, job=number, by_item=by_item(step, self.at % 7))
+            self.spool(number, judged)
+            self.journal.hear(judged)
         elif what in ("RUNNING", "FINISHED", "FAILED", "KILLED"):
             if now.ended:
                 return  # the launcher writes no second end
             told = summary(steps=step, samples_per_s=7.5, val_loss_rel=0.9) if what == "FINISHED" and step % 2 else None
             self.spool(number, StateEvent(t=at, job=number, state=what, error=None, summary=told))
+            for line in now.judged_lines():
+                self.write(replace(line, t=at + 0.5))
             self.write(JobLine(t=at + 0.5, job=number, state=what, error=what.lower(), summary=told))
         elif what == "handed back" and not now.ended:
             self.write(JobLine(t=at, job=number, state="PENDING", error=None, summary=None))
@@ -158,9 +165,14 @@ class Story:
         return lines[what]
 
 
+def by_item(step: int, loss: float, *, rows: str = "r") -> ByItem:
+    """Two images, of which one is as the base is."""
+    return ByItem(step=step, samples=step, rows=rows, items=("a", "b"), relative=(loss, 1.0), base=(1.0, 1.0))
+
+
 WHAT = (
     *("progress", "progress", "RUNNING", "FINISHED", "FAILED", "KILLED", "began", "handed back", "resumed", "resumed"),
-    *("restart", "memory", "pack", "gain", "launcher", "worker", "waiting", "expects", "ended"),
+    *("restart", "memory", "pack", "gain", "launcher", "worker", "waiting", "expects", "ended", "judged", "judged"),
 )
 
 
@@ -174,3 +186,40 @@ def test_whatever_happens_the_folder_tells_what_the_launcher_has(told: list[tupl
                 story.tell(*one)
             assert read_state(story.folder, running=True) == story.journal.state
             assert read_state(story.folder) == story.journal.state, "nothing is in the spools that was not journalled"
+
+
+def test_the_last_and_the_best_validation_of_a_job_outlive_its_spool(tmp_path: Path) -> None:
+    story = Story(tmp_path)
+    with story.journal:
+        for step, loss in enumerate([0.8, 0.5, 0.7]):
+            story.spool(0, event := JudgedEvent(t=story.at + step, job=0, by_item=by_item(step, loss)))
+            story.journal.hear(event)
+        assert read_state(tmp_path).jobs[0] == story.journal.state.jobs[0]
+        story.at += 3
+        story.tell(0, "KILLED", 3)
+    for spool in tmp_path.glob("spool/*"):
+        spool.unlink()
+    told = read_state(tmp_path).jobs[0]
+    assert (told.judged, told.best_judged) == (by_item(2, 0.7), by_item(1, 0.5))
+
+
+def test_a_validation_on_other_rows_is_never_worse_than_one_before(tmp_path: Path) -> None:
+    story = Story(tmp_path)
+    with story.journal:
+        for rows, loss in (("r", 0.5), ("other", 0.9)):
+            story.journal.hear(JudgedEvent(job=0, by_item=by_item(1, loss, rows=rows)))
+    assert story.journal.state.jobs[0].best_judged == by_item(1, 0.9, rows="other")
+
+
+@pytest.mark.parametrize(("relative", "step"), [(0.85, 2), (0.75, 1), (0.8, None)], ids=["last", "best", "neither"])
+def test_an_outcome_has_the_validation_that_its_results_are_of(
+    tmp_path: Path, relative: float, step: int | None
+) -> None:
+    story = Story(tmp_path)
+    with story.journal:
+        for at, loss in ((1, 0.5), (2, 0.7)):
+            story.journal.hear(JudgedEvent(job=0, by_item=by_item(at, loss)))
+        told = summary(val_loss_rel=relative)
+        story.write(JobLine(job=0, state="FINISHED", error=None, summary=told))
+    outcome = story.journal.state.outcomes(tmp_path)[0]
+    assert (outcome.by_item.step if outcome.by_item else None) == step

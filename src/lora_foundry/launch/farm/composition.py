@@ -23,6 +23,7 @@ from lora_foundry.wire.events import (
     Event,
     GainFound,
     HandedBack,
+    JudgedEvent,
     LogEvent,
     MemoryEvent,
     MetricsEvent,
@@ -199,6 +200,8 @@ class Composition:
             self._journal.write(
                 MemoryLine(job=event.job, rung=event.rung, step=event.step, reason=event.reason, values=event.values)
             )
+        elif isinstance(event, JudgedEvent):
+            self._journal.hear(event)
         elif isinstance(event, MetricsEvent):
             self._news.measured(event)
         elif isinstance(event, StateEvent):

@@ -76,6 +76,9 @@ class Ends:
         """Who is to be pruned is PRUNED whatever ends it first: nobody wants it back."""
         if job.pruning and state == "KILLED":
             state, error = "PRUNED", None
+        if state in ENDED:
+            for line in job.now.judged_lines():
+                self._journal.write(line)
         self._journal.write(JobLine(job=job.record.index, state=state, error=error, summary=summary))
         if state in ENDED:
             self._news.ended(job.record.index)

@@ -13,7 +13,7 @@ from pathlib import Path
 from lora_foundry.launch.records.journal import read_journal
 from lora_foundry.launch.records.record import StoredSweep, read_sweep
 from lora_foundry.launch.records.state import JobState, SweepState, fold
-from lora_foundry.wire.events import EVENTS, Event, ProgressEvent, StateEvent
+from lora_foundry.wire.events import EVENTS, Event, JudgedEvent, ProgressEvent, StateEvent
 from lora_foundry.wire.journal import JournalLine
 from lora_foundry.wire.outcomes import JobOutcome
 from lora_foundry.wire.states import ENDED
@@ -21,6 +21,7 @@ from lora_foundry.wire.states import ENDED
 _TAIL_BYTES = 512 * 1024
 _JOB = re.compile(rb'"job": *(\d+)')
 _STATE = b'"kind": "state"'
+_JUDGED = b'"kind": "judged"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +62,22 @@ class _Spool:
                 yield event
 
     def states(self) -> Iterator[StateEvent]:
-        """What it tells of jobs' states; other lines are not looked at, and there may be a million of them."""
-        at = self.data.find(_STATE)
+        """What it tells of jobs' states."""
+        return (event for event in self._of_kind(_STATE) if isinstance(event, StateEvent))
+
+    def judged(self) -> Iterator[JudgedEvent]:
+        """Its validations, image by image."""
+        return (event for event in self._of_kind(_JUDGED) if isinstance(event, JudgedEvent))
+
+    def _of_kind(self, kind: bytes) -> Iterator[Event]:
+        """Other lines are not looked at, and there may be a million of them."""
+        at = self.data.find(kind)
         while at >= 0:
             end = self.data.find(b"\n", at)
             event = EVENTS.read(self.data[self.data.rfind(b"\n", 0, at) + 1 : end])
-            if isinstance(event, StateEvent):
+            if event is not None:
                 yield event
-            at = self.data.find(_STATE, end)
+            at = self.data.find(kind, end)
 
 
 def read_state(sweep_dir: Path, *, stored: StoredSweep | None = None, running: bool = False) -> SweepState:
@@ -78,7 +87,7 @@ def read_state(sweep_dir: Path, *, stored: StoredSweep | None = None, running: b
         sweep_dir: Its folder.
         stored: Its record, where that was read already.
         running: Whether somebody works in it, who journals ends as they come: then no more than the last part of each
-            spool is read, which tells how far the jobs are.
+            spool is read, which tells how far the jobs are, and of validations image by image the last ones.
 
     Raises:
         SweepError: When the sweep cannot be read, or a newer version of this program wrote it.
@@ -93,8 +102,10 @@ def read_state(sweep_dir: Path, *, stored: StoredSweep | None = None, running: b
     spools = [_Spool.of(path, whole=whole) for path in sorted(sweep_dir.glob("spool/*.jsonl"))]
     untold = {number for number, job in state.jobs.items() if not _is_told(job)}
     progress = sorted((one for spool in spools for one in spool.last_steps(untold)), key=lambda event: event.t)
+    judged = (one for spool in spools for one in spool.judged() if one.job in unended) if unended else ()
+    told = sorted([*progress, *judged], key=lambda event: event.t)
     ends = _ends(spools, unended) if unended else []
-    return _folded(record, _by_time(lines, progress), ends)
+    return _folded(record, _by_time(lines, told), ends)
 
 
 def read_results(sweep_dir: Path) -> list[JobOutcome]:

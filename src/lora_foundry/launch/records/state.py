@@ -7,6 +7,7 @@ terminal shows live is what status, results and a resume find.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 from lora_foundry.config.best import score
 from lora_foundry.launch.records.record import StoredJob, StoredSweep
 from lora_foundry.tracking.processes import ProcessMark
-from lora_foundry.wire.events import Event, ProgressEvent, StateEvent
+from lora_foundry.wire.by_item import ByItem
+from lora_foundry.wire.events import Event, JudgedEvent, ProgressEvent, StateEvent
 from lora_foundry.wire.journal import (
     BeganLine,
     EndedLine,
@@ -23,6 +25,7 @@ from lora_foundry.wire.journal import (
     GainLine,
     JobLine,
     JournalLine,
+    JudgedLine,
     LauncherLine,
     MemoryLine,
     PackLine,
@@ -34,6 +37,8 @@ from lora_foundry.wire.journal import (
 from lora_foundry.wire.outcomes import JobOutcome
 from lora_foundry.wire.states import ENDED, State
 from lora_foundry.wire.summary import Summary
+
+_AS_ROUNDED = 1e-8  # losses of items are told with ten digits
 
 
 @dataclass(kw_only=True, slots=True)
@@ -59,6 +64,8 @@ class JobState:
         memory_changes: What was done when memory ran out, in order.
         resumed_at: When somebody went on with it last; what was told before is of the time before.
         spool: The file that was made for its events then.
+        judged: Its last validation, image by image; null where none was told, as sweeps made earlier have it.
+        best_judged: The one of the lowest loss on the same rows.
     """
 
     stored: StoredJob
@@ -79,6 +86,8 @@ class JobState:
     memory_changes: list[str] = field(default_factory=list)
     resumed_at: float | None = None
     spool: str | None = None
+    judged: ByItem | None = None
+    best_judged: ByItem | None = None
 
     @classmethod
     def of(cls, stored: StoredJob) -> JobState:
@@ -106,7 +115,21 @@ class JobState:
             rank=self.stored.rank,
             summary=self.summary,
             error=self.error if self.ended else None,
+            by_item=self._of_its_file(),
         )
+
+    def judged_lines(self) -> list[JudgedLine]:
+        """What the journal keeps of its validations when it ends."""
+        own = [self.judged] if self.judged == self.best_judged else [self.best_judged, self.judged]
+        return [JudgedLine(job=self.stored.job, by_item=one) for one in own if one is not None]
+
+    def _of_its_file(self) -> ByItem | None:
+        """The validation that its results are of, the last or the best one; null where neither has their loss."""
+        told = self.score
+        for one in (self.judged, self.best_judged):
+            if told is not None and one is not None and math.isclose(one.mean, told, rel_tol=_AS_ROUNDED):
+                return one
+        return None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -220,6 +243,15 @@ def _progress(state: SweepState, event: ProgressEvent) -> None:
             job.loss, job.samples_per_s, job.memory_gib = event.loss, event.samples_per_s, event.memory_gib
 
 
+def _judged(state: SweepState, told: JudgedLine | JudgedEvent) -> None:
+    for job in state.of_jobs([told.job]):
+        if job.ended:
+            continue  # what is told late is in no journal
+        job.judged, best = told.by_item, job.best_judged
+        if best is None or best.rows != told.by_item.rows or told.by_item.mean < best.mean:
+            job.best_judged = told.by_item
+
+
 def _restart(state: SweepState, line: RestartLine) -> None:
     for job in state.of_jobs(line.jobs):
         job.restarts += 1
@@ -250,4 +282,5 @@ _CHANGES: dict[type, Callable[[SweepState, Any], None]] = {
     **{LauncherLine: _launcher, WorkerLine: _worker, PackLine: _pack, ResumedLine: _resumed, BeganLine: _began},
     **{JobLine: _job, RestartLine: _restart, MemoryLine: _memory, GainLine: _gain, ExpectsLine: _expects},
     **{WaitingLine: _waiting, EndedLine: _ended, StateEvent: _unjournalled, ProgressEvent: _progress},
+    **{JudgedLine: _judged, JudgedEvent: _judged},
 }

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 from lora_foundry.config.besides import is_scored
 from lora_foundry.training.sink import stage
 from lora_foundry.training.validation import Score, Validator
-from lora_foundry.wire.events import LogEvent, MetricsEvent
+from lora_foundry.wire.events import JudgedEvent, LogEvent, MetricsEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +67,7 @@ class Validation(Callback):
             self._sink.emit(
                 MetricsEvent(job=member.job, step=member.count.step, samples=member.samples, values=score.metrics())
             )
+            self._sink.emit(JudgedEvent(job=member.job, by_item=score.by_item))
 
 
 def _beginning(members: Sequence[Member]) -> list[Member]:

@@ -49,7 +49,8 @@ class Regression:
 
     def fixed_rows(self, member: Any, dtype: torch.dtype) -> FixedRows:
         x, y = (values.to(dtype) for values in member.material.held_out)
-        return FixedRows(inputs={"x": x, "y": y}, per_forward=4, groups={"large": y.abs().sum(1) > 2})
+        groups, items = {"large": y.abs().sum(1) > 2}, tuple(f"pair-{row // 2}" for row in range(len(x)))
+        return FixedRows(inputs={"x": x, "y": y}, per_forward=4, groups=groups, items=items)
 
     def decides(self) -> Mapping[str, object]:
         return {}
