@@ -40,7 +40,7 @@ def test_four_batches_start_one_worker_and_make_one_sweep(batches: Command) -> N
     assert [line.state for line in lines if isinstance(line, WorkerLine)] == ["started", "left"]
     assert Counter(type(line) for line in lines)[SweepLine] == 4
     assert [line.exit_code for line in lines if isinstance(line, EndedLine)] == [0]
-    assert ran.out.count("Best by") == 1, "one table at the end"
+    assert ran.out.count("Best:") == 1, "one table at the end"
 
 
 @pytest.mark.slow

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
+from lora_foundry.judge.verdict import verdict_of
 from lora_foundry.report import finish_sweep
 from lora_foundry.report.comparison import Column, _member_columns
 from lora_foundry.report.drawings import read_drawings
-from lora_foundry.report.lettering import font, wrap
+from lora_foundry.report.lettering import ACCENT, font, wrap
 from lora_foundry.report.tiles import cell_side, tile
 from lora_foundry.wire.outcomes import JobOutcome
+from tests.judge.outcomes import outcome
 from tests.wire.summaries import summary
 
 BASE, RED, GREEN, BLUE = (120, 120, 120), (250, 10, 10), (10, 250, 10), (10, 10, 250)
@@ -117,10 +119,24 @@ def test_the_lowest_relative_loss_is_marked_best_and_states_are_told(tmp_path: P
     draw(0, RED)
     drawings = read_drawings(tmp_path)
     results = [result(0, 4, 0.85), result(1, 8, 0.83), result(2, 16, None, "FAILED"), result(3, 32, None, "KILLED")]
-    columns: list[Column] = _member_columns(drawings, results)
+    columns: list[Column] = _member_columns(drawings, results, verdict_of(results))
     assert [column.best for column in columns] == [False, True, False, False]
     told = ["val loss 0.850 of base", "val loss 0.830 of base"]
     assert [column.note for column in columns] == [*told, "failed", "killed"]
+
+
+def test_which_to_keep_stands_above_all_columns_in_as_many_lines_as_it_takes(tmp_path: Path, draw: Draw) -> None:
+    heights = {}
+    for name, jobs in (("silent", 1), ("told", 2)):
+        (tmp_path / name).mkdir()
+        for job in range(jobs):
+            draw(job, RED)
+        results = [outcome(job, [0.2 + 0.1 * job, 0.21 + 0.1 * job, 0.19 + 0.12 * job]) for job in range(jobs)]
+        with Image.open(finish_sweep(tmp_path, results) or "") as picture:
+            heights[name] = picture.height
+            said = picture.crop((24, 50, 300, 110)).get_flattened_data()
+    assert heights["told"] > heights["silent"]
+    assert list(said).count(ImageColor.getrgb(ACCENT)) > 50, "it is written in the colour of the best"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from lora_foundry.config.schema import TrackingConfig
+from lora_foundry.judge.verdict import verdict_of
 from lora_foundry.tracking import SweepWriter, TrackingError
+from lora_foundry.wire.verdict import write_verdict
+from tests.judge.outcomes import outcome
 from tests.tracking.fake_sweep import COMMAND, Recorded, Sweep
 
 MakeSweep = Callable[..., Sweep]
@@ -118,6 +121,24 @@ def test_files_and_results_of_a_job_are_artifacts_and_metrics_of_its_run(make_sw
     assert (run.data.metrics["adapter/bytes"], run.data.metrics["perf/seconds"]) == (1234.0, 5.5)
     assert run.data.tags["file"] == "0/adapter/a.safetensors"
     assert [item.path for item in recorded.client.list_artifacts(recorded.parent.info.run_id)] == ["results.json"]
+
+
+@pytest.mark.slow
+def test_the_sweeps_run_says_which_job_is_best_and_how_sure_that_is(make_sweep: MakeSweep, record: Record) -> None:
+    sweep = make_sweep(jobs=2)
+    found = verdict_of([outcome(0, [0.6, 0.61, 0.6], name="a"), outcome(1, [0.3, 0.31, 0.29], name="b")])
+    assert found is not None
+    write_verdict(sweep.dir, found)
+    record(sweep, {0: "FINISHED", 1: "FINISHED"})
+    recorded = Recorded(sweep)
+    tags, metrics = recorded.parent.data.tags, recorded.parent.data.metrics
+    assert (tags["best"], tags["verdict"]) == ("b", found.sentence)
+    assert tags["best_run"] == recorded.children[1].info.run_id
+    near = found.against[0]
+    ends = [metrics[f"best/percent{end}"] for end in ("_low", "", "_high")]
+    assert ends == [near.low, near.percent, near.high]
+    files = [item.path for item in recorded.client.list_artifacts(recorded.parent.info.run_id)]
+    assert "verdict.json" in files
 
 
 @pytest.mark.slow

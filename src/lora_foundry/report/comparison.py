@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_foundry.config.best import best
 from lora_foundry.config.files import write_atomic
+from lora_foundry.judge.verdict import verdict_of
 from lora_foundry.report.drawings import Drawing
-from lora_foundry.report.lettering import ACCENT, BAD, FAINT, INK, Canvas, font
+from lora_foundry.report.lettering import ACCENT, BAD, FAINT, INK, Canvas, font, wrap
 from lora_foundry.report.tiles import cell_side, tile
 from lora_foundry.wire.outcomes import JobOutcome
+from lora_foundry.wire.verdict import Verdict
 
 _MARGIN = 24
 _GAP = 12
@@ -20,6 +21,7 @@ _LABEL_WIDTH = 150
 _HEADER = 74
 _TITLE = 44
 _NAME_SIZE, _NOTE_SIZE, _TITLE_SIZE = 17, 14, 20
+_SAID, _SAID_LINES, _RISE = 24, 4, 10
 _WIDEST_PX = 8000
 
 
@@ -32,7 +34,7 @@ class Column:
         note: The line below it.
         colour: Of the note.
         cells: The picture of each row; a missing key is drawn as an empty cell.
-        best: Whether it is the best, by :mod:`lora_foundry.config.best`.
+        best: Whether it is the one to keep, by :mod:`lora_foundry.judge.verdict`.
     """
 
     title: str
@@ -52,10 +54,12 @@ def draw(sweep_dir: Path, drawings: Sequence[Drawing], results: Sequence[JobOutc
         OSError: When ``target`` cannot be written.
     """
     rows = list(dict.fromkeys((drawing.prompt, drawing.seed) for drawing in drawings))
-    columns = [*_base_column(drawings), *_member_columns(drawings, results)]
+    verdict = verdict_of(results)
+    columns = [*_base_column(drawings), *_member_columns(drawings, results, verdict)]
     shown = [path for column in columns for path in column.cells.values()]
     side = cell_side(shown, most=(_WIDEST_PX - _LABEL_WIDTH - 2 * _MARGIN) // len(columns) - _GAP)
-    picture = _grid(_title(sweep_dir, drawings), rows, columns, side)
+    said = "" if verdict is None else verdict.sentence
+    picture = _grid(_title(sweep_dir, drawings), said, rows, columns, side)
     content = io.BytesIO()
     picture.save(content)
     write_atomic(target, content.getvalue())
@@ -71,8 +75,9 @@ def _base_column(drawings: Sequence[Drawing]) -> list[Column]:
     return [Column(title="base", note="no adapter", colour=FAINT, cells=cells)] if cells else []
 
 
-def _member_columns(drawings: Sequence[Drawing], results: Sequence[JobOutcome]) -> list[Column]:
-    first = best({result.job: result.score for result in results})
+def _member_columns(
+    drawings: Sequence[Drawing], results: Sequence[JobOutcome], verdict: Verdict | None
+) -> list[Column]:
     columns = []
     for result in sorted(results, key=lambda result: (result.rank, result.name, result.job)):
         own = [drawing for drawing in drawings if drawing.job == result.job and drawing.scale > 0.0]
@@ -84,7 +89,7 @@ def _member_columns(drawings: Sequence[Drawing], results: Sequence[JobOutcome]) 
                 note=note,
                 colour=colour,
                 cells={(drawing.prompt, drawing.seed): drawing.path for drawing in own if drawing.scale == top},
-                best=result.job == first,
+                best=verdict is not None and result.job == verdict.job,
             )
         )
     return columns
@@ -102,17 +107,22 @@ def _title(sweep_dir: Path, drawings: Sequence[Drawing]) -> str:
     return f"{sweep_dir.name}  ·  step {step}  ·  scale {scale:g}"
 
 
-def _grid(title: str, rows: Sequence[tuple[str, int]], columns: Sequence[Column], side: int) -> Canvas:
+def _grid(title: str, said: str, rows: Sequence[tuple[str, int]], columns: Sequence[Column], side: int) -> Canvas:
     pitch = side + _GAP
     left = _MARGIN + _LABEL_WIDTH
-    top = _MARGIN + _TITLE + _HEADER
+    words = wrap(said, font(_NAME_SIZE), left + len(columns) * pitch - _GAP - _MARGIN, _SAID_LINES) if said else []
+    head = _MARGIN + _TITLE + len(words) * _SAID
+    top = head + _HEADER
     width = left + len(columns) * pitch - _GAP + _MARGIN
     canvas = Canvas(width, top + len(rows) * pitch - _GAP + _MARGIN)
     canvas.text((_MARGIN, _MARGIN), title, font(_TITLE_SIZE), INK, width - 2 * _MARGIN, lines=1)
+    for line, text in enumerate(words):
+        corner = (_MARGIN, _MARGIN + _TITLE + line * _SAID - _RISE)
+        canvas.text(corner, text, font(_NAME_SIZE), ACCENT, width - 2 * _MARGIN, lines=1)
     several_seeds = len({seed for _, seed in rows}) > 1
     for number, column in enumerate(columns):
         x = left + number * pitch
-        _header(canvas, column, (x, _MARGIN + _TITLE), side)
+        _header(canvas, column, (x, head), side)
         for line, row in enumerate(rows):
             _cell(canvas, column.cells.get(row), (x, top + line * pitch), side)
     for line, (prompt, seed) in enumerate(rows):

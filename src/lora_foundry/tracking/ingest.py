@@ -21,6 +21,8 @@ from lora_foundry.tracking.tags import shortened
 from lora_foundry.tracking.trackfile import PARENT, TrackFile
 from lora_foundry.wire.events import ArtifactEvent, Event, ImageEvent, MetricsEvent, StateEvent, TagsEvent, read_events
 from lora_foundry.wire.states import ENDED
+from lora_foundry.wire.verdict import FILE as VERDICT
+from lora_foundry.wire.verdict import read_verdict
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -98,12 +100,34 @@ class Ingest:
         for index, state in states.items():
             self.runs.end(index, self.runs.child(index, at), state, at)
         parent = self.runs.parent()
-        for name in ("sweep.json", "results.json", "comparison.png"):
+        for name in ("sweep.json", "results.json", VERDICT, "comparison.png"):
             if (self._dir / name).is_file():
                 self._client.log_artifact(parent.id, str(self._dir / name))
+        self._tell_verdict(parent)
         ends = [self._track.states.get(index, "KILLED") for index in self._track.jobs]
         self.runs.end(PARENT, parent, "FAILED" if crashed else sweep_state(ends), at)
         self._track.save(self._dir)
+
+    def _tell_verdict(self, parent: Run) -> None:
+        """On the sweep's run: which job is best and how sure that is, in words and by how many percent."""
+        from mlflow.entities import Metric, RunTag
+
+        verdict = read_verdict(self._dir)
+        if verdict is None:
+            return
+        tags = {"best": verdict.name, "verdict": verdict.sentence}
+        if str(verdict.job) in self._track.jobs:
+            tags["best_run"] = self.runs.child(str(verdict.job), 0.0).id
+        metrics = {}
+        if verdict.against:
+            near = verdict.against[0]
+            metrics = {"best/percent": near.percent, "best/percent_low": near.low, "best/percent_high": near.high}
+        now = int(time.time() * 1000)
+        self._client.log_batch(
+            parent.id,
+            metrics=[Metric(key, value, now, 0) for key, value in metrics.items()],
+            tags=[RunTag(key, shortened(value)) for key, value in tags.items()],
+        )
 
     def _read(self) -> list[Event]:
         """New events of all spools by time, each spool's in the order written even where the clock was set back."""

@@ -16,5 +16,6 @@ Other rooms use of it:
 - ``lines``: JSON lines from frozen types, and back;
 - ``outcomes``: ``results.json``;
 - ``states``: the states of a job;
-- ``summary``: what became of a job that finished.
+- ``summary``: what became of a job that finished;
+- ``verdict``: ``verdict.json``, which adapter of a sweep to keep.
 """

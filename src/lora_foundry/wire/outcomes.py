@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lora_foundry.config.best import score
 from lora_foundry.config.files import write_json
 from lora_foundry.config.stored import StoredError, is_mapping, read_json
 from lora_foundry.wire.by_item import ByItem
@@ -45,8 +44,8 @@ class JobOutcome:
 
     @property
     def score(self) -> float | None:
-        """What adapters are compared by (:mod:`lora_foundry.config.best`); null for one that did not finish."""
-        return score(self.summary.val_loss_rel) if self.summary is not None and self.state == "FINISHED" else None
+        """What adapters are compared by; null for one that did not finish."""
+        return self.summary.score if self.summary is not None and self.state == "FINISHED" else None
 
     @property
     def file(self) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lora_foundry.config.best import score
 from lora_foundry.wire.fields import Loose, Rest
 
 
@@ -41,3 +42,8 @@ class Summary:
     peak_mem_gib: Loose[float]
     memory: Loose[Mapping[str, object]]
     more: Rest
+
+    @property
+    def score(self) -> float | None:
+        """What adapters are compared by (:mod:`lora_foundry.config.best`)."""
+        return score(self.val_loss_rel)

@@ -10,12 +10,15 @@ from typing import Literal
 import pytest
 from rich.console import Console
 
+from lora_foundry.judge.verdict import verdict_of
 from lora_foundry.launch.records.ledger import Sweep
 from lora_foundry.launch.records.record import StoredJob, StoredSweep
 from lora_foundry.launch.records.state import SweepState
 from lora_foundry.launch.screen.board import board
 from lora_foundry.launch.screen.watching import watch
 from lora_foundry.wire.states import State
+from lora_foundry.wire.verdict import write_verdict
+from tests.judge.outcomes import outcome
 from tests.wire.summaries import summary
 
 
@@ -61,6 +64,20 @@ def test_a_finished_sweep_is_a_line_with_its_best() -> None:
     assert lines[-1] == "python -m src.status --all shows the jobs of finished sweeps"
     unfolded = _shown(_sweep(1, "FINISHED", "FINISHED"), unfold=True)
     assert any(line.split()[1:3] == ["n1-0", "FINISHED"] for line in unfolded)
+
+
+def test_which_to_keep_is_told_as_it_was_found_at_the_sweeps_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = _sweep(1, "FINISHED", "FINISHED")
+    sweep.dir.mkdir(parents=True)
+    told = verdict_of([outcome(0, [0.3, 0.31, 0.29], name="n1-0"), outcome(1, [0.6, 0.61, 0.6], name="n1-1")])
+    assert told is not None
+    write_verdict(sweep.dir, told)
+    assert _shown(sweep)[0].endswith("2 finished, best n1-0"), "by what was found, not by the last losses alone"
+    assert f"  best: {told.sentence}" in _shown(sweep, unfold=True)
+    assert "best:" not in " ".join(_shown(_sweep(1, "FINISHED", "RUNNING", running=True))), "others may follow"
 
 
 def test_what_did_not_finish_is_open_with_the_way_to_go_on() -> None:

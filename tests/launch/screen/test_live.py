@@ -16,7 +16,7 @@ from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.records.state import SweepState, fold
 from lora_foundry.launch.screen import live as screen_module
 from lora_foundry.launch.screen.live import PatientConsole, Screen
-from lora_foundry.launch.screen.table import best_of, print_results, ui_command
+from lora_foundry.launch.screen.table import print_results, ui_command
 from lora_foundry.wire.events import ProgressEvent
 from lora_foundry.wire.journal import JobLine
 from lora_foundry.wire.outcomes import JobOutcome
@@ -206,7 +206,7 @@ def test_the_table_holds_swept_values_results_and_files_where_they_fit() -> None
     assert rows["n1 *"] == ["4", "0.001", "0.7500", "0.800", "3.0 MiB", "61", "/far/1/a.safetensors"]
     assert rows["n0"][-1] == "/far/0/a.safetensors"
     assert rows["n2"] == ["4", "0.002", "FAILED", "", "", "", ""]
-    assert "Best by validation loss over the base's: n1" in shown
+    assert "Best:     n1 has the lowest loss over the base's; how sure that is cannot be said" in shown
 
 
 def test_files_that_do_not_fit_are_printed_below_whole() -> None:
@@ -222,10 +222,8 @@ def test_the_best_is_the_finished_job_with_the_lowest_loss_over_the_bases() -> N
         _outcome(2, loss=0.4, relative=0.4),
         _outcome(3, state="KILLED", relative=0.1),
     ]
-    best = best_of(results)
-    assert best is not None
-    assert best.job == 2
-    assert best_of([_outcome(0, state="FAILED")]) is None
+    assert "n2 *" in _table(results, 200)
+    assert "Best" not in _table([_outcome(0, state="FAILED"), _outcome(1, state="FAILED")], 200)
 
 
 def test_the_command_for_the_ui_fits_the_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.screen.live import Screen
 from lora_foundry.launch.screen.table import near, plain, print_results, ui_command
 from lora_foundry.wire.outcomes import JobOutcome, write_outcomes
+from lora_foundry.wire.verdict import write_verdict
 
 
 class Ending:
@@ -81,8 +82,11 @@ class Ending:
         return [result for result in self.results if result.job in self._jobs]
 
     def _write_results(self) -> None:
+        from lora_foundry.judge.verdict import verdict_of
+
         try:
             write_outcomes(self._folder, self.results)
+            write_verdict(self._folder, verdict_of(self.results))
         except OSError as error:
             line = f"results.json was not written ({error}); {command_line('status')} shows them"
             self._screen.line(line, "yellow")

@@ -1,7 +1,7 @@
 """Every sweep and job below a folder, as files tell it: while sweeps run, afterwards, and without MLflow.
 
-Reads ``sweep.json``, ``journal.jsonl`` and the ends of the spools, nothing else, and imports little: a thousand jobs
-are listed in under a second.
+Reads ``sweep.json``, ``journal.jsonl``, ``verdict.json`` and the ends of the spools, nothing else, and imports little:
+a thousand jobs are listed in under a second.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_foundry.config.errors import SweepError
+from lora_foundry.judge.ranking import best_of
 from lora_foundry.launch.records.journal import is_held
 from lora_foundry.launch.records.reading import read_state
 from lora_foundry.launch.records.record import StoredSweep, read_sweep, sweep_dirs
 from lora_foundry.launch.records.state import JobState, SweepState
+from lora_foundry.wire.verdict import Verdict, read_verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,19 @@ class Sweep:
     def jobs(self) -> list[JobState]:
         """Its jobs, in order of number."""
         return [self.state.jobs[number] for number in sorted(self.state.jobs)]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What was found at its end; null while it runs."""
+        return None if self.running else read_verdict(self.dir)
+
+    @property
+    def best(self) -> str | None:
+        """The name of its best job; null of a sweep of one, or where none can be compared."""
+        if self.verdict is not None:
+            return self.verdict.name
+        first = best_of(self.jobs) if len(self.jobs) > 1 else None
+        return None if first is None else first.stored.name
 
     @property
     def waiting(self) -> tuple[str, ...]:

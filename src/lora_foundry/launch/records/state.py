@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lora_foundry.config.best import score
 from lora_foundry.launch.records.record import StoredJob, StoredSweep
 from lora_foundry.tracking.processes import ProcessMark
 from lora_foundry.wire.by_item import ByItem
@@ -102,7 +101,7 @@ class JobState:
     @property
     def score(self) -> float | None:
         """What adapters are compared by; null for one that did not finish."""
-        return score(self.summary.val_loss_rel) if self.summary is not None and self.state == "FINISHED" else None
+        return self.summary.score if self.summary is not None and self.state == "FINISHED" else None
 
     def outcome(self, sweep_dir: Path) -> JobOutcome:
         """How it ended; one without an end (its launcher was killed) counts as KILLED."""

@@ -10,7 +10,6 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, OverflowMethod, RenderableType
 from rich.text import Text
 
-from lora_foundry.config.best import best
 from lora_foundry.config.called import command_line
 from lora_foundry.launch.plan.clock import in_words
 from lora_foundry.launch.records.ledger import Sweep
@@ -64,8 +63,7 @@ def _title(sweep: Sweep, *, with_best: bool) -> Text:
     said = ", ".join(f"{count} {state.lower()}" for state, count in sorted(counts.items()))
     folder = str(sweep.dir)
     when = "" if _TOLD_BY_NAME.search(folder) else time.strftime("%d %b %H:%M  ", time.localtime(sweep.stored.created))
-    first = best({job.stored.name: job.score for job in sweep.jobs})
-    told = f", best {first}" if with_best and first is not None and len(sweep.jobs) > 1 else ""
+    told = f", best {sweep.best}" if with_best and sweep.best else ""
     return Text.assemble((folder, "" if with_best else "bold"), f"  {when}{said or 'no job was written'}{told}")
 
 
@@ -77,6 +75,8 @@ def _open(sweep: Sweep) -> list[RenderableType]:
     parts.extend(Text(f"  waiting: {line}", style="yellow") for line in sweep.waiting)
     broken = [job for job in sweep.jobs if job.error and job.state == "FAILED"]
     parts.extend(Text(f"  {job.stored.name}: {job.error}", style="red") for job in broken)
+    if sweep.verdict is not None:
+        parts.append(Text(f"  best: {sweep.verdict.sentence}", style="green"))
     if not sweep.running and any(sweep.word(job) in ("LOST", "KILLED") for job in sweep.jobs):
         parts.append(Text(f"  to go on: {command_line('resume', sweep.dir)}", style="dim"))
     return parts

@@ -10,7 +10,6 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from lora_foundry.config.best import best
 from lora_foundry.config.paths import SHIPPED
 from lora_foundry.config.quoting import shell
 from lora_foundry.config.schema import TrackingConfig
@@ -32,7 +31,10 @@ def print_results(
         results: The sweep's jobs.
         swept: Job number to swept key to value.
     """
-    first = best_of(results) if len(results) > 1 else None
+    from lora_foundry.judge.verdict import verdict_of  # numpy, which no other command waits for
+
+    verdict = verdict_of(results)
+    first = None if verdict is None else next(result for result in results if result.job == verdict.job)
     rows = [_cells(sweep_dir, result, swept.get(result.job, {}), best=result is first) for result in results]
     heads = list(rows[0]) if rows else []
     lesser = [_FILE, "size", "seconds", *(_head(key) for key in _swept_keys(swept)), "rank"]  # the name tells the last
@@ -46,20 +48,13 @@ def print_results(
         for row, result in zip(rows, results, strict=True):
             if row[_FILE]:
                 plain(console, f"  {result.name}: {row[_FILE]}")
-    if first is not None:
-        console.print(Text(f"Best by validation loss over the base's: {first.name}", style="green"))
+    if verdict is not None:
+        console.print(Text(f"Best:     {verdict.sentence}", style="green"), soft_wrap=not console.is_terminal)
 
 
 def plain(console: Console, text: str) -> None:
     """A line that is never wrapped or coloured inside, so that a path can be copied."""
     console.print(Text(text), soft_wrap=True)
-
-
-def best_of(results: Sequence[JobOutcome]) -> JobOutcome | None:
-    """The finished job that is best, by :mod:`lora_foundry.config.best`."""
-    by_number = {result.job: result for result in sorted(results, key=lambda result: result.job)}
-    first = best({number: result.score for number, result in by_number.items()})
-    return None if first is None else by_number[first]
 
 
 def ui_command(tracking: TrackingConfig) -> str:

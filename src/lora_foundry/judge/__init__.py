@@ -1,0 +1,7 @@
+"""Which adapter is best, by how much and how sure: the one notion that table, picture, MLflow and status ask.
+
+Other rooms use of it:
+
+- ``ranking``: which job of a sweep is best;
+- ``verdict``: which adapter of a sweep to keep, in one sentence with numbers.
+"""
