@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,14 @@ def test_which_to_keep_stands_above_all_columns_in_as_many_lines_as_it_takes(tmp
             said = picture.crop((24, 50, 300, 110)).get_flattened_data()
     assert heights["told"] > heights["silent"]
     assert list(said).count(ImageColor.getrgb(ACCENT)) > 50, "it is written in the colour of the best"
+
+
+def test_a_best_that_is_not_the_last_is_told_with_its_step(tmp_path: Path, draw: Draw) -> None:
+    draw(0, RED)
+    before = result(0, 4, 0.9)
+    told = {"steps": 400, "best_step": 300, "best_val_loss_rel": 0.8, "best_file": "0/best/x.safetensors"}
+    columns = _member_columns(read_drawings(tmp_path), [replace(before, summary=summary(val_loss_rel=0.9, **told))])
+    assert [column.note for column in columns] == ["val loss 0.800 of base at step 300"]
 
 
 @pytest.mark.parametrize(

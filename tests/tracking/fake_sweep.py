@@ -85,7 +85,9 @@ class Sweep:
         summary = None
         if state == "FINISHED":
             summary = {"val_loss": 0.2, "val_loss_rel": 0.8, "steps": 9, "samples": 36, "seconds": 5.5, "bytes": 1234}
-            summary |= {"best_step": 9, "file": f"{job}/adapter/a.safetensors", "diffusers_file": None}
+            summary |= {"best_step": 6, "file": f"{job}/adapter/a.safetensors", "diffusers_file": None}
+            summary |= {"best_val_loss": 0.19, "best_val_loss_rel": 0.76}
+            summary |= {"best_file": f"{job}/adapter/best/a.safetensors"}
         self.write("state", job, state=state, error=error, summary=summary)
 
 

@@ -119,6 +119,8 @@ def test_files_and_results_of_a_job_are_artifacts_and_metrics_of_its_run(make_sw
     }
     assert paths == {"adapter/a.safetensors", "samples/red-heart-s0-x1.00.png"}
     assert (run.data.metrics["adapter/bytes"], run.data.metrics["perf/seconds"]) == (1234.0, 5.5)
+    assert (run.data.metrics["val/loss_rel_best"], run.data.metrics["adapter/best_step"]) == (0.76, 6.0)
+    assert run.data.tags["best_file"] == "0/adapter/best/a.safetensors"
     assert run.data.tags["file"] == "0/adapter/a.safetensors"
     assert [item.path for item in recorded.client.list_artifacts(recorded.parent.info.run_id)] == ["results.json"]
 

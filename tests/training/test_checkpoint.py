@@ -113,7 +113,7 @@ def test_a_bad_file_is_noticed_and_the_one_before_is_used(harm: str, tmp_path: P
     elif harm in ("empty", "a folder"):
         content.clear()
     else:
-        content = bytearray(content.replace(b"lora-foundry/member/2", b"lora-foundry/member/9"))
+        content = bytearray(content.replace(b"lora-foundry/member/3", b"lora-foundry/member/9"))
     newest.write_bytes(content)
     if harm == "a folder":
         newest.unlink()

@@ -189,7 +189,9 @@ class TrainerConfig:
             cards and 32-true on the CPU; what it was for a job stays with the job.
         deterministic: Kernels that give the same bits in every repeat on one model of card; slower.
         log_every: Optimizer steps between logged metrics.
-        save_every: Optimizer steps between exported adapters; null exports the final one only.
+        save_every: Optimizer steps between exported adapters, all of which stay.
+        keep_best: How many adapters are kept by validation loss, each exported when it is scored; by the best of them a
+            job is compared. Null exports none for its score: the best is one of those that are exported anyway.
         checkpoint_every: Optimizer steps between checkpoints; null takes one by ``checkpoint_s`` only.
         checkpoint_s: Seconds between checkpoints.
         accelerator: Device kind; ``auto`` takes the GPU when there is one.
@@ -204,6 +206,7 @@ class TrainerConfig:
     deterministic: bool
     log_every: Annotated[int, AtLeast(1)]
     save_every: Annotated[int, AtLeast(1)] | None
+    keep_best: Annotated[int, AtLeast(1)] | None
     checkpoint_every: Annotated[int, AtLeast(1)] | None
     checkpoint_s: Annotated[float, MoreThan(0.0)]
     accelerator: Annotated[Literal["auto", "cpu", "gpu"], Untried("Apple's mps")]

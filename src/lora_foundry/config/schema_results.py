@@ -38,8 +38,8 @@ class ExportConfig:
     """Where finished adapters go besides the job's folder.
 
     Attributes:
-        copy_to: Folder that a finished adapter and its card are copied to, such as a web UI's ``models/Lora``; another
-            adapter's file there is never replaced; null copies nothing.
+        copy_to: Folder that a finished job's best adapter and its card are copied to, such as a web UI's
+            ``models/Lora``; another adapter's file there is never replaced; null copies nothing.
     """
 
     copy_to: PathText | None

@@ -98,7 +98,11 @@ def _member_columns(
 def _note(result: JobOutcome) -> tuple[str, str]:
     if result.state != "FINISHED":
         return result.state.lower(), BAD
-    return (f"val loss {result.score:.3f} of base", INK) if result.score is not None else ("", INK)
+    told = result.summary
+    if told is None or result.score is None:
+        return "", INK
+    where = f" at step {told.best_step}" if told.better_before else ""
+    return f"val loss {result.score:.3f} of base{where}", INK
 
 
 def _title(sweep_dir: Path, drawings: Sequence[Drawing]) -> str:

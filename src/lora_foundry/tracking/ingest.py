@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 METRICS_PER_BATCH = 1000
 _NAME = re.compile(r"^[\w./ :-]{1,250}$")
 # Summary of a finished job -> metric.
-_RESULTS = {"bytes": "adapter/bytes", "seconds": "perf/seconds", "best_step": "adapter/best_step"}
-_RESULT_FILES = ("file", "diffusers_file")
+_RESULTS = {
+    **{"bytes": "adapter/bytes", "seconds": "perf/seconds", "best_step": "adapter/best_step"},
+    **{"best_val_loss": "val/loss_best", "best_val_loss_rel": "val/loss_rel_best"},
+}
+_RESULT_FILES = ("file", "diffusers_file", "best_file")
 
 
 def connect(track: TrackFile, sweep_dir: Path) -> Ingest:

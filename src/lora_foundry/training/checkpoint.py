@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from lora_foundry.training.member import Member
     from lora_foundry.training.pack import Pack
 
-_FORMAT = "lora-foundry/member/2"
-_READ = ("lora-foundry/member/1", _FORMAT)  # the first has no loss scale: what it does not have is as at the beginning
+_FORMAT = "lora-foundry/member/3"
+# The first has no loss scale, the second no best adapters: what one does not have is as at the beginning.
+_READ = ("lora-foundry/member/1", "lora-foundry/member/2", _FORMAT)
 _KEPT = 2
 
 
@@ -140,7 +141,7 @@ def read_part(path: Path) -> Part:
         weights=under("weights/"),
         gradients=under("gradients/"),
         optimizer=OptimizerState(tensors=under("optimizer/"), numbers=json.loads(header["optimizer"])),
-        count=Counters(**json.loads(header["counters"])),
+        count=Counters.of(json.loads(header["counters"])),
         made_with={key: header[key] for key in ("config", "base", "data")},
         streams=int(header.get("streams", "1")),
     )

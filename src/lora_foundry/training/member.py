@@ -17,6 +17,24 @@ if TYPE_CHECKING:
     from lora_foundry.data.order import SampleOrder
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An exported adapter that is among its member's best.
+
+    Attributes:
+        step: Optimizer steps it was trained for.
+        loss: Its validation loss.
+        relative: The same over the base's own.
+        files: Where it lies, from the job's ``adapter`` folder; the first is for people's programs, the last
+            is its card.
+    """
+
+    step: int
+    loss: float
+    relative: float
+    files: tuple[str, ...]
+
+
 @dataclass(kw_only=True, slots=True)
 class Counters:
     """Everything of a member that moves besides its tensors; a checkpoint holds these and no generator states.
@@ -27,8 +45,9 @@ class Counters:
         ordinal: Samples drawn so far; the next sample's ordinal.
         loss_sum: Loss of the accumulation under way.
         seconds: Time in training, over all resumes.
-        best_loss: Lowest validation loss so far.
+        best_loss: Lowest validation loss of the adapter so far; the base's own, before its first step, is none.
         best_step: The step of ``best_loss``.
+        kept: Its best adapters that were exported, best first.
         told: The last step whose end was told of: scored, drawn and exported where that was due.
         loss_scale: What the loss is multiplied by where the base computes in fp16; of no meaning elsewhere.
         good_steps: Steps since ``loss_scale`` changed.
@@ -42,10 +61,17 @@ class Counters:
     seconds: float = 0.0
     best_loss: float = math.inf
     best_step: int = 0
+    kept: list[Kept] = field(default_factory=list)
     told: int = -1
     loss_scale: float = INITIAL
     good_steps: int = 0
     skipped: int = 0
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> Counters:
+        """As a checkpoint has them."""
+        kept = [Kept(**{**one, "files": tuple(one["files"])}) for one in told.get("kept", ())]
+        return cls(**{**told, "kept": kept})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +112,7 @@ class Member:
         grad_norm: Gradient norm of the last step before clipping.
         rate: Learning rate of the last step, as the optimizer took it: where it scales rates, the scaled one.
         scale: What the optimizer multiplied the schedule's rate by (Prodigy's d); None where it takes it as it is.
+        saved: Those of its best adapters that its newest checkpoint names.
         measures: What was done for it against a shortage of memory, as tagged; empty as a rule.
     """
 
@@ -105,6 +132,7 @@ class Member:
     grad_norm: float = math.nan
     rate: float = 0.0
     scale: float | None = None
+    saved: tuple[Kept, ...] = ()
     measures: dict[str, object] = field(default_factory=dict)
 
     @property

@@ -49,8 +49,13 @@ class JobOutcome:
 
     @property
     def file(self) -> str | None:
-        """A finished job's adapter, from the sweep's folder; null where none was told."""
+        """A finished job's last adapter, from the sweep's folder; null where none was told."""
         return self.summary.file if self.summary is not None and self.state == "FINISHED" else None
+
+    @property
+    def file_to_keep(self) -> str | None:
+        """A finished job's best adapter, whose loss :attr:`score` is; null where none was told."""
+        return self.summary.file_to_keep if self.summary is not None and self.state == "FINISHED" else None
 
 
 _FORM = Form(JobOutcome)

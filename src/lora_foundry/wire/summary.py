@@ -14,15 +14,18 @@ class Summary:
     """Results of a finished job.
 
     Attributes:
-        val_loss: Its validation loss; null without a validation.
-        val_loss_rel: The same over the base's, by which adapters are compared.
+        val_loss: The last adapter's validation loss; null without a validation.
+        val_loss_rel: The same over the base's.
         steps: Optimizer steps done.
         samples: Samples seen.
         seconds: Of training.
         bytes: Size of the adapter's file.
         file: The adapter, from the sweep's folder.
         diffusers_file: The one for code.
-        best_step: The step whose validation loss was lowest.
+        best_step: Steps of the best of its adapters that were kept.
+        best_val_loss: That adapter's validation loss.
+        best_val_loss_rel: The same over the base's, by which jobs are compared.
+        best_file: That adapter, from the sweep's folder.
         samples_per_s: Throughput over all of its steps.
         peak_mem_gib: Most that its process took.
         memory: What was done when memory ran short, and how it trained then.
@@ -41,9 +44,32 @@ class Summary:
     samples_per_s: Loose[float]
     peak_mem_gib: Loose[float]
     memory: Loose[Mapping[str, object]]
+    best_val_loss: Loose[float] = None
+    best_val_loss_rel: Loose[float] = None
+    best_file: Loose[str] = None
     more: Rest
 
     @property
     def score(self) -> float | None:
         """What adapters are compared by (:mod:`lora_foundry.config.best`)."""
-        return score(self.val_loss_rel)
+        return score(self.compared)
+
+    @property
+    def compared(self) -> float | None:
+        """What the job is compared by: of its best adapter, or of the last one where no best is told of."""
+        return self.val_loss_rel if self.best_val_loss_rel is None else self.best_val_loss_rel
+
+    @property
+    def loss(self) -> float | None:
+        """The same, not over the base's."""
+        return self.val_loss if self.best_val_loss_rel is None else self.best_val_loss
+
+    @property
+    def file_to_keep(self) -> str | None:
+        """The file whose loss :attr:`compared` is."""
+        return self.file if self.best_file is None else self.best_file
+
+    @property
+    def better_before(self) -> bool:
+        """Whether the best adapter is not the last one."""
+        return self.best_file is not None and self.best_step != self.steps

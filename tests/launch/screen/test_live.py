@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -207,6 +208,24 @@ def test_the_table_holds_swept_values_results_and_files_where_they_fit() -> None
     assert rows["n0"][-1] == "/far/0/a.safetensors"
     assert rows["n2"] == ["4", "0.002", "FAILED", "", "", "", ""]
     assert "Best:     n1 has the lowest loss over the base's; how sure that is cannot be said" in shown
+
+
+def test_a_job_is_compared_by_its_best_adapter_and_the_last_ones_number_stays_in_sight() -> None:
+    before = _outcome(0, relative=0.227)
+    told = replace(
+        before.summary,  # type: ignore[type-var]  # it finished
+        **{"steps": 400, "best_step": 300, "best_val_loss": 0.4, "best_val_loss_rel": 0.221},
+        best_file="0/best/a-step000300.safetensors",
+    )
+    better_before = replace(before, summary=told)
+    at_the_end = replace(before, job=1, name="n1", summary=replace(told, steps=300))
+    other = _outcome(2, relative=0.225)
+    shown = _table([better_before, at_the_end, other], 200)
+    rows = {cells[0]: cells[1:] for line in shown.splitlines() if (cells := [c.strip() for c in line.split("│")[1:-1]])}
+    assert rows["n0 *"][2:4] == ["0.4000", "0.221"]
+    assert rows["n0 *"][-1] == "/far/0/best/a-step000300.safetensors"
+    assert "n0: best at step 300 of 400: 0.221 of the base's (last 0.227)" in shown
+    assert "n1: best" not in shown
 
 
 def test_files_that_do_not_fit_are_printed_below_whole() -> None:

@@ -54,6 +54,16 @@ def test_the_same_job_trained_again_replaces_its_own(tmp_path: Path, shelf: Path
     assert names(shelf) == ["anna.json", "anna.safetensors"]
 
 
+def test_a_copy_under_another_name_says_so_and_is_replaced_by_the_same_job(tmp_path: Path, shelf: Path) -> None:
+    """The best of a job's adapters may be an earlier one, which its file's name tells and the copy's does not."""
+    file, card = made(tmp_path / "job", job="a")
+    copy = copy_adapter(file, card, shelf, "bea")
+    assert copy == shelf / "bea.safetensors"
+    assert read_tensor_header(copy).metadata["ss_output_name"] == "bea"
+    assert copy_adapter(*made(tmp_path / "again", job="a", seed=1), shelf, "bea") == copy
+    assert names(shelf) == ["bea.json", "bea.safetensors"]
+
+
 def test_another_adapter_is_never_replaced_and_the_copy_is_called_otherwise(tmp_path: Path, shelf: Path) -> None:
     other = copy_adapter(*made(tmp_path / "other", job="b"), shelf).read_bytes()
     file, card = made(tmp_path / "job", job="a", seed=1)

@@ -148,7 +148,7 @@ class _Fitting:
 
 def _cells(job: JobState, word: str) -> dict[str, str]:
     step = "" if job.step is None else f"{job.step}/{job.total}" if job.total else str(job.step)
-    loss, relative = (job.summary.val_loss, job.summary.val_loss_rel) if job.summary else (None, None)
+    loss, relative = (job.summary.loss, job.summary.compared) if job.summary else (None, None)
     return {
         "job": str(job.stored.job),
         "name": job.stored.name,

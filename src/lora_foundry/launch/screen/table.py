@@ -48,8 +48,24 @@ def print_results(
         for row, result in zip(rows, results, strict=True):
             if row[_FILE]:
                 plain(console, f"  {result.name}: {row[_FILE]}")
+    for line in before_the_end(results):
+        plain(console, line)
     if verdict is not None:
         console.print(Text(f"Best:     {verdict.sentence}", style="green"), soft_wrap=not console.is_terminal)
+
+
+def before_the_end(results: Sequence[JobOutcome]) -> list[str]:
+    """A line for each job whose best adapter is not its last: it is compared by the best."""
+    return [
+        f"{result.name}: best at step {told.best_step} of {told.steps}: {told.compared:.3f} of the base's "
+        f"({_last(told.val_loss_rel)})"
+        for result in results
+        if (told := result.summary) is not None and result.score is not None and told.better_before
+    ]
+
+
+def _last(relative: float | None) -> str:
+    return "the last has no number" if relative is None else f"last {relative:.3f}"
 
 
 def plain(console: Console, text: str) -> None:
@@ -108,8 +124,8 @@ def _measures(result: JobOutcome) -> tuple[str, str, str, str]:
     if told is None:
         return "", "", "", ""
     return (
-        "" if told.val_loss is None else f"{told.val_loss:.4f}",
-        "" if told.val_loss_rel is None else f"{told.val_loss_rel:.3f}",
+        "" if told.loss is None else f"{told.loss:.4f}",
+        "" if told.compared is None else f"{told.compared:.3f}",
         "" if told.bytes is None else _size(told.bytes),
         "" if told.seconds is None else f"{told.seconds:.0f}",
     )
@@ -120,4 +136,4 @@ def _size(count: float) -> str:
 
 
 def _file(sweep_dir: Path, result: JobOutcome) -> str:
-    return near(sweep_dir / result.file) if result.file else ""
+    return near(sweep_dir / result.file_to_keep) if result.file_to_keep else ""

@@ -13,10 +13,11 @@ from lora_foundry.lora.formats.metadata import MADE_BY
 _NAME, _TITLE = "ss_output_name", "modelspec.title"  # the web UI's alias is the first, and has to be the file's stem
 
 
-def copy_adapter(file: Path, card: Path, folder: Path) -> Path:
+def copy_adapter(file: Path, card: Path, folder: Path, stem: str | None = None) -> Path:
     """Copy an adapter and its card to ``folder``; an earlier copy of the same job is replaced, nothing else is.
 
-    Where the name is taken by another adapter the copy is called ``<name>-2``, and says so in its header.
+    It is called ``stem`` (None keeps the file's own), and where that is taken by another adapter ``<stem>-2``, also in
+    its header.
 
     Returns:
         The copy.
@@ -24,7 +25,7 @@ def copy_adapter(file: Path, card: Path, folder: Path) -> Path:
     Raises:
         OSError: When the folder is not there or cannot be written.
     """
-    content, stem = file.read_bytes(), file.stem
+    content, stem = file.read_bytes(), stem or file.stem
     mine = read_tensor_header(file).metadata.get(MADE_BY)
     number = 1
     while True:
@@ -34,7 +35,7 @@ def copy_adapter(file: Path, card: Path, folder: Path) -> Path:
             break
         number += 1
     try:
-        write_atomic(target, content if name == stem else _renamed(content, name))
+        write_atomic(target, content if name == file.stem else _renamed(content, name))
         write_atomic(target.with_suffix(".json"), card.read_bytes())
     except OSError:
         if target.exists() and not target.stat().st_size:

@@ -11,6 +11,7 @@ from lora_foundry.config.files import remove_torn
 from lora_foundry.lora.formats.adapter import AdapterError
 from lora_foundry.training.checkpoint import CheckpointError, load_newest, restore
 from lora_foundry.training.continuing import start_from
+from lora_foundry.training.keeping import settle
 from lora_foundry.training.made_with import note_start
 from lora_foundry.training.probing import reason_of
 from lora_foundry.training.shortage import is_out_of_memory, let_go
@@ -124,6 +125,7 @@ class Arrivals(Callback):
             member.fail(str(error))
             return
         try:
+            settle(member)
             note_start(member, self._sink.root)
         except OSError as error:
             message = f"{member.name}: what it trains with was not recorded ({error})"

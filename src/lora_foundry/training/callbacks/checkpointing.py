@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Callback
 
 from lora_foundry.training.checkpoint import save_member, write_manifest
+from lora_foundry.training.keeping import tidy
 from lora_foundry.training.sink import stage
 from lora_foundry.wire.events import LogEvent
 
@@ -60,6 +61,9 @@ class Checkpoints(Callback):
                     files[member.name] = save_member(pack, member, member.folder / "checkpoints")
                 except OSError as error:
                     self._complain(f"{member.name}: no checkpoint was written ({error})")
+                else:  # two are there now: this one, and the one before
+                    tidy(member, spared=member.saved)
+                    member.saved = tuple(member.count.kept)
             write_manifest(self._folder, files, root=self._sink.root)
         except OSError as error:
             self._complain(f"no manifest was written ({error})")

@@ -43,6 +43,7 @@ class Departures(Callback):
         asked = {*self._requests.stopped(), *pruned}
         leaving = [member for member in pack.members if not member.active or member.job in asked]
         for member in leaving:
+            self._exports.leave(member)
             if member.state == "failed":
                 self._sink.emit(StateEvent(job=member.job, state="FAILED", error=member.error))
             elif member.done:

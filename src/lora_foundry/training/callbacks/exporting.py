@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback
 
-from lora_foundry.config.best import best
-from lora_foundry.config.files import write_json
 from lora_foundry.lora.formats.adapter import AdapterError
 from lora_foundry.lora.formats.copying import copy_adapter
 from lora_foundry.lora.formats.names import unread_by_kohya
 from lora_foundry.training.export import ROUNDING_TOLD, Exported, Outputs, export, live_outputs
+from lora_foundry.training.keeping import ADAPTER, BEST, MARK, is_among_best, keep, tidy
 from lora_foundry.training.made_with import note_end
 from lora_foundry.training.probing import reason_of
 from lora_foundry.training.shortage import is_out_of_memory
 from lora_foundry.training.sink import stage, warn
-from lora_foundry.wire.events import ArtifactEvent, LogEvent
+from lora_foundry.wire.events import ArtifactEvent, LogEvent, TagsEvent
 from lora_foundry.wire.summary import Summary
 
 if TYPE_CHECKING:
@@ -33,11 +31,13 @@ if TYPE_CHECKING:
     from lora_foundry.training.pack import Pack
     from lora_foundry.training.sink import Sink
 
+STEPS = "steps"
+"""Folder, beside the last adapter, of those that ``trainer.save_every`` asks for."""
 _SHOWN = 4  # layers that a warning names
 
 
 class Exports(Callback):
-    """Exports a member every ``trainer.save_every`` of its steps and at its end, also where that is a failure.
+    """Exports a member every ``trainer.save_every`` of its steps, at its best, and at its end, also where it failed.
 
     Attributes:
         summaries: What the end of each finished member is reported with.
@@ -66,7 +66,7 @@ class Exports(Callback):
 
     def end_steps(self, pack: Pack, members: Sequence[Member]) -> None:
         """Export what is due; this is the last that a step's end is told with."""
-        due = [member for member in members if member.done or _on_the_way(member)]
+        due = [member for member in members if member.done or _on_the_way(member) or self._is_among_best(member)]
         if due:
             stage(self._sink, "exporting", due)
             with pack.peaks.during("exporting"):
@@ -78,22 +78,24 @@ class Exports(Callback):
         live = live_outputs(pack, due)
         for member in due:
             if _on_the_way(member):
-                self._along_the_way(pack, member, live[member.name])
+                self._along_the_way(pack, member, STEPS, live[member.name])
+            elif not member.done:
+                self._along_the_way(pack, member, BEST, live[member.name])
             if member.done:
                 self._finish(pack, member, live[member.name])
 
     def _finish(self, pack: Pack, member: Member, live: Outputs) -> None:
         """Write the final files and the summary; without them the member is FAILED, its mates go on."""
-        folder = member.folder / "adapter"
+        folder = member.folder / ADAPTER
         try:
             files = self._export(pack, member, folder, member.name, live)
-            self._mark_best(member, folder, files.file)
+            self._keep(member, files)
             note_end(member)
         except (AdapterError, OSError) as error:
             member.fail(f"the adapter was not exported: {error}")
             return
-        for path in (files.file, files.for_code, files.card, folder / "best.json"):
-            place = Path("adapter") / path.parent.relative_to(folder)
+        for path in (files.file, files.for_code, files.card):
+            place = Path(ADAPTER) / path.parent.relative_to(folder)
             self._sink.emit(ArtifactEvent(job=member.job, path=self._relative(path), folder=place.as_posix()))
         self._tell_unread(pack, member)
         self._copy(member, files)
@@ -104,7 +106,7 @@ class Exports(Callback):
         step = member.count.step
         if step == 0:
             return
-        folder = member.folder / "adapter" / "steps"
+        folder = member.folder / ADAPTER / STEPS
         try:
             live = live_outputs(pack, [member])[member.name]
             files = self._export(pack, member, folder, _stem(member), live)
@@ -115,7 +117,7 @@ class Exports(Callback):
             member.error = f"{member.error}; its weights of step {step} were not exported: {why}"
             return
         path = self._relative(files.file)
-        self._sink.emit(ArtifactEvent(job=member.job, path=path, folder="adapter/steps"))
+        self._sink.emit(ArtifactEvent(job=member.job, path=path, folder=f"{ADAPTER}/{STEPS}"))
         member.error = f"{member.error}; its last good weights, of step {step}, are in {path}"
 
     def _tell_unread(self, pack: Pack, member: Member) -> None:
@@ -130,33 +132,39 @@ class Exports(Callback):
             warn(self._sink, member.job, "kohya", message)
 
     def _copy(self, member: Member, files: Exported) -> None:
-        """Where somebody wants a copy; the adapter is finished without it."""
+        """Where somebody wants a copy, they get the best under the adapter's name; it is finished without one."""
         where = member.config.export.copy_to
         if where is None:
             return
-        folder = Path(where).absolute()
+        folder, step, own = Path(where).absolute(), member.count.step, f"{member.name}.safetensors"
+        file, card = files.file, files.card
+        if member.count.kept:
+            best = member.count.kept[0]
+            file, *_, card = (member.folder / ADAPTER / name for name in best.files)
+            step = best.step
         try:
-            copy = copy_adapter(files.file, files.card, folder)
+            copy = copy_adapter(file, card, folder, member.name)
         except OSError as error:
-            text = f"{member.name}: not copied to {folder} ({error.strerror or error}); it is in {files.file}"
+            text = f"{member.name}: not copied to {folder} ({error.strerror or error}); it is in {file}"
             warn(self._sink, member.job, "copy", text)
             return
-        if copy.name != files.file.name:
-            text = f"{folder / files.file.name} is another adapter's; the copy of {member.name} is called {copy.name}"
+        if copy.name != own:
+            text = f"{folder / own} is another adapter's; the copy of {member.name} is called {copy.name}"
             warn(self._sink, member.job, "copy", text)
-        self._sink.emit(LogEvent(job=member.job, level="info", message=f"{member.name} copied to {copy}"))
+        what = member.name if step == member.count.step else f"{member.name} of step {step}, its best,"
+        self._sink.emit(LogEvent(job=member.job, level="info", message=f"{what} copied to {copy}"))
 
-    def _along_the_way(self, pack: Pack, member: Member, live: Outputs) -> None:
+    def _along_the_way(self, pack: Pack, member: Member, place: str, live: Outputs) -> None:
         """One of several files: when it cannot be written the training goes on and the user is told."""
-        folder = member.folder / "adapter" / "steps"
         try:
-            files = self._export(pack, member, folder, _stem(member), live)
-            self._mark_best(member, member.folder / "adapter", files.file)
+            files = self._export(pack, member, member.folder / ADAPTER / place, _stem(member), live)
+            self._keep(member, files)
         except (AdapterError, OSError) as error:
             message = f"{member.name}: no adapter was exported at step {member.count.step}: {error}"
             self._sink.emit(LogEvent(job=member.job, level="warning", message=message))
             return
-        self._sink.emit(ArtifactEvent(job=member.job, path=self._relative(files.file), folder="adapter/steps"))
+        if place == STEPS:  # the best so far may not be so for long: they go to the run when the member leaves
+            self._sink.emit(ArtifactEvent(job=member.job, path=self._relative(files.file), folder=f"{ADAPTER}/{STEPS}"))
 
     def _export(  # what is written of whom, where, against what
         self, pack: Pack, member: Member, folder: Path, stem: str, live: Outputs
@@ -167,17 +175,32 @@ class Exports(Callback):
             self._sink.emit(LogEvent(job=member.job, level="warning", message=message))
         return files
 
-    def _mark_best(self, member: Member, folder: Path, file: Path) -> None:
-        """``best.json`` names the exported file that is best so far; of equals the latest."""
-        step, found = self._validation.scores[member.name]
-        mark = folder / "best.json"
-        new = {"step": step, "val_loss": found.loss, "val_loss_rel": found.relative}
-        if best({"new": found.relative, "before": _marked(mark)}) == "new":
-            write_json(mark, new | {"file": str(file.relative_to(folder))})
+    def leave(self, member: Member) -> None:
+        """What is best of one that leaves the pack for good goes to its run, whatever its end; the rest is removed."""
+        kept, folder = member.count.kept, member.folder / ADAPTER
+        for name in (MARK, *(one.files[0] for one in kept if one.files[0].startswith(f"{BEST}/"))) if kept else ():
+            place = (Path(ADAPTER) / name).parent.as_posix()
+            self._sink.emit(ArtifactEvent(job=member.job, path=self._relative(folder / name), folder=place))
+        if member.done:
+            tidy(member)
+
+    def _is_among_best(self, member: Member) -> bool:
+        step, found = self._validation.scores.get(member.name, (None, None))
+        return step == member.count.step and found is not None and is_among_best(member, found)
+
+    def _keep(self, member: Member, files: Exported) -> None:
+        """What was exported may be one of the best; which is the best so far is on the run."""
+        keep(member, self._validation.scores[member.name][1], (files.file, files.for_code, files.card))
+        if member.count.kept and member.count.kept[0].step == member.count.step:
+            best = member.count.kept[0]
+            file = self._relative(member.folder / ADAPTER / best.files[0])
+            told = {"best.step": best.step, "best.val_loss_rel": best.relative, "best.file": file}
+            self._sink.emit(TagsEvent(job=member.job, values=told))
 
     def _summary(self, pack: Pack, member: Member, files: Exported) -> Summary:
         _, score = self._validation.scores[member.name]
         seconds = member.count.seconds
+        best = member.count.kept[0] if member.count.kept else None
         return Summary(
             val_loss=score.loss,
             val_loss_rel=score.relative,
@@ -187,7 +210,10 @@ class Exports(Callback):
             bytes=files.size,
             file=self._relative(files.file),
             diffusers_file=self._relative(files.for_code),
-            best_step=member.count.best_step,
+            best_step=None if best is None else best.step,
+            best_val_loss=None if best is None else best.loss,
+            best_val_loss_rel=None if best is None else best.relative,
+            best_file=None if best is None else self._relative(member.folder / ADAPTER / best.files[0]),
             samples_per_s=member.samples / seconds if seconds else None,
             peak_mem_gib=pack.peaks.highest_gib,
             memory=dict(member.measures),
@@ -196,15 +222,6 @@ class Exports(Callback):
 
     def _relative(self, path: Path) -> str:
         return str(path.relative_to(self._sink.root))
-
-
-def _marked(mark: Path) -> object:
-    """The relative loss in an earlier ``best.json``; null where there is none that can be read."""
-    try:
-        told = json.loads(mark.read_text())
-    except (OSError, ValueError):
-        return None
-    return told.get("val_loss_rel") if isinstance(told, dict) else None
 
 
 def _stem(member: Member) -> str:

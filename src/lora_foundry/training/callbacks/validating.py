@@ -62,7 +62,7 @@ class Validation(Callback):
         for member in members:
             score = scores[member.name]
             self.scores[member.name] = (member.count.step, score)
-            if score.loss < member.count.best_loss:
+            if member.count.step and score.loss < member.count.best_loss:
                 member.count.best_loss, member.count.best_step = score.loss, member.count.step
             self._sink.emit(
                 MetricsEvent(job=member.job, step=member.count.step, samples=member.samples, values=score.metrics())

@@ -1,0 +1,112 @@
+"""The best adapters of a member: which they are, and which of their files may go.
+
+A kill may come at any moment, and the member then goes on from a checkpoint that is older than its files. So what is no
+longer among the best is removed once no checkpoint names it, and ``best.json`` always names a file that is there.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from lora_foundry.config.best import score
+from lora_foundry.config.files import write_json
+from lora_foundry.training.member import Kept
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lora_foundry.training.member import Member
+    from lora_foundry.training.validation import Score
+
+ADAPTER = "adapter"
+"""Folder of a job's exported adapters."""
+BEST = "best"
+"""Folder in it of those that were exported for their score alone."""
+MARK = "best.json"
+"""File in it that names the best."""
+_STEP = re.compile(r"-step(\d+)\.[^-]+$")
+
+
+def is_among_best(member: Member, found: Score) -> bool:
+    """Whether the adapter as it is now, with the score ``found``, is to be exported for it; of equals the first is."""
+    most, others = member.config.trainer.keep_best, _others(member, member.count.step)
+    if most is None or member.count.step == 0 or score(found.relative) is None:
+        return False
+    return len(others) < most or found.relative < others[most - 1].relative
+
+
+def keep(member: Member, found: Score, files: Sequence[Path]) -> None:
+    """Enter the adapter as it is now, exported as ``files``, among the best if it is, and say so in ``best.json``.
+
+    Args:
+        member: Whose adapter it is.
+        found: Its score.
+        files: The first is for people's programs, the last is its card.
+
+    Raises:
+        OSError: When ``best.json`` cannot be written; the best are those of before then.
+    """
+    if score(found.relative) is None:
+        return
+    count, folder, before = member.count, member.folder / ADAPTER, member.count.kept
+    names = tuple(path.relative_to(folder).as_posix() for path in files)
+    new = Kept(step=count.step, loss=found.loss, relative=found.relative, files=names)
+    ranked = sorted([*_others(member, count.step), new], key=lambda one: one.relative)  # of equals the first
+    count.kept = ranked[: member.config.trainer.keep_best or 1]
+    try:
+        _mark(member)
+    except OSError:
+        count.kept = before
+        raise
+
+
+def settle(member: Member) -> None:
+    """Before its first step here: what is there of the best that its checkpoint names; of a new life none is.
+
+    Raises:
+        OSError: When ``best.json`` cannot be written or removed.
+    """
+    folder, count = member.folder / ADAPTER, member.count
+    count.kept = [one for one in count.kept if all((folder / name).is_file() for name in one.files)]
+    member.saved = tuple(count.kept)
+    if count.kept:
+        _mark(member)
+    else:
+        (folder / MARK).unlink(missing_ok=True)
+
+
+def tidy(member: Member, spared: Sequence[Kept] = ()) -> None:
+    """Remove files of adapters that are no longer among the best.
+
+    Those of a later step stay: a kill threw the member back, and it comes to that step again.
+
+    Args:
+        member: Whose files they are.
+        spared: Adapters that a checkpoint still names.
+    """
+    folder = member.folder / ADAPTER
+    named = {folder / name for one in (*member.count.kept, *spared) for name in one.files}
+    found = [path for path in (folder / BEST).rglob("*") if path not in named]
+    for path in found:
+        step = _STEP.search(path.name)
+        if step is not None and int(step[1]) <= member.count.step:
+            path.unlink(missing_ok=True)
+    for path in (*(path for path in found if path.is_dir()), folder / BEST):
+        with suppress(OSError):  # not empty, or not there
+            path.rmdir()
+
+
+def _mark(member: Member) -> None:
+    kept = member.count.kept
+    write_json(member.folder / ADAPTER / MARK, {**_told(kept[0]), "kept": [_told(one) for one in kept]})
+
+
+def _others(member: Member, step: int) -> list[Kept]:
+    return [one for one in member.count.kept if one.step != step]
+
+
+def _told(one: Kept) -> dict[str, object]:
+    return {"step": one.step, "val_loss": one.loss, "val_loss_rel": one.relative, "file": one.files[0]}
