@@ -14,6 +14,12 @@ Change = Callable[[dict[str, Any]], dict[str, Any]]
 BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"trainer.max_steps": None}, "trainer.max_steps=null and trainer.epochs=null: one of them must be a number"),
     ({"scheduler.warmup_steps": 400}, "scheduler.warmup_steps: got 400, allowed is less than trainer.max_steps=400"),
+    (
+        {"trainer.patience": 767, "validation.every": "auto"},
+        "trainer.patience: got 767 samples, allowed is at least 768, from one validation to the next (192 steps of 4)",
+    ),
+    ({"trainer.patience": 79, "validation.every": None, "trainer.save_every": 20}, "allowed is at least 80"),
+    ({"trainer.patience": 79, "validation.every": None}, "trainer.patience=79 with validation.every=null: nothing is "),
     ({"data.resolution": 65}, "data.resolution: got 65, allowed is a multiple of 16 (model.stride of tiny-sd); "),
     ({"data.resolution": 65}, "nearest: 64 or 80"),
     ({"data.resolution": 8}, "nearest: 16"),
@@ -60,6 +66,7 @@ SOUND: list[dict[str, Any]] = [
     {"sample.sampler": "dpmpp_2m"},
     {"validation.metrics": ["cosine", "loss"]},
     {"optimizer.name": "prodigy", "optimizer.lr": 1.0},
+    {"trainer.patience": 768, "validation.every": "auto"},
 ]
 
 

@@ -118,10 +118,10 @@ def _of(member: Member) -> dict[str, object]:
     return {"step": one.step, "loss": one.loss, "relative": one.relative, "files": list(one.files)}
 
 
-def _losses(trained: Trained) -> dict[int, float]:
-    """By step, of the adapter alone."""
-    scored = [e for e in trained.events if isinstance(e, MetricsEvent) and "val/loss_rel" in e.values and e.step]
-    return {e.step: float(str(e.values["val/loss_rel"])) for e in scored}
+def losses_of(trained: Trained) -> dict[int, float]:
+    """By step, of the first job's adapter alone."""
+    told = [e for e in trained.events if isinstance(e, MetricsEvent) and e.job == 0 and e.step]
+    return {e.step: float(str(e.values["val/loss_rel"])) for e in told if "val/loss_rel" in e.values}
 
 
 def _files(root: Path) -> dict[str, bytes]:
@@ -139,7 +139,7 @@ def test_wherever_a_kill_comes_a_resumed_job_keeps_the_same_and_the_mark_names_a
     specs = [Spec("x", (*UNSTEADY, "trainer.max_steps=4", "trainer.keep_best=2"))]
     asks = count()
     whole = train(specs, tmp_path / "whole", stop=lambda: next(asks) < 0)
-    losses = _losses(whole)
+    losses = losses_of(whole)
     best = sorted(losses, key=lambda step: losses[step])[:2]
     kept = _marked(tmp_path / "whole" / "x")
     assert [one["step"] for one in kept["kept"]] == best  # type: ignore[attr-defined]
@@ -168,7 +168,7 @@ def test_one_that_leaves_early_keeps_its_best_and_its_run_is_told(tmp_path: Path
     asked = count()
     trained = train([spec], tmp_path, requests=Requests(pruned=lambda: frozenset({0} if next(asked) > 2 else ())))
     assert trained.states(0)[-1] == "PRUNED"
-    losses = _losses(trained)
+    losses = losses_of(trained)
     step = min(losses, key=lambda step: losses[step])
     file = f"x/adapter/best/x-step{step:06d}.safetensors"
     read_adapter(tmp_path / file)

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from lora_foundry.config.schema import JobConfig
+from lora_foundry.config.schema import DataConfig, JobConfig, TrainerConfig
+from lora_foundry.config.schema_results import ValidationConfig
 
 AUTO: Final = "auto"
 DRAWN_BY_DEFAULT = 4
@@ -42,7 +43,15 @@ class Besides:
 
 def rows_scored(config: JobConfig) -> int:
     """Rows of one validation, with as many held-out images as there may be."""
-    return config.validation.timesteps * config.validation.max_images
+    return _rows_scored(config.validation)
+
+
+def samples_between(validation: ValidationConfig, trainer: TrainerConfig, data: DataConfig) -> int | None:
+    """Samples from one validation to the next; None where nothing is scored on the way."""
+    batch = data.batch_size * trainer.accumulate
+    steps = _between(_Rhythm(validation.every, _rows_scored(validation)), batch)
+    known = [one for one in (steps, trainer.save_every) if one is not None]
+    return min(known) * batch if known else None
 
 
 def rows_drawn(config: JobConfig) -> int:
@@ -102,18 +111,23 @@ def _drawing(config: JobConfig) -> _Rhythm:
     return _Rhythm(config.sample.every, rows_drawn(config))
 
 
+def _rows_scored(validation: ValidationConfig) -> int:
+    return validation.timesteps * validation.max_images
+
+
 def _samples(config: JobConfig) -> int:
     return config.data.batch_size * config.trainer.accumulate
 
 
-def _between(config: JobConfig, rhythm: _Rhythm) -> int | None:
+def _between(rhythm: _Rhythm, samples: int) -> int | None:
+    """Optimizer steps, of so many samples each."""
     if rhythm.every != AUTO:
         return rhythm.every
-    return math.ceil(_SAMPLES_A_ROW * rhythm.rows / _samples(config)) or None
+    return math.ceil(_SAMPLES_A_ROW * rhythm.rows / samples) or None
 
 
 def _is_due(config: JobConfig, rhythm: _Rhythm, step: int, total: int) -> bool:
-    between = _between(config, rhythm)
+    between = _between(rhythm, _samples(config))
     if step >= total:
         return True
     return between is not None and step % between == 0 and not _is_late(rhythm, between, step, total)
@@ -125,7 +139,7 @@ def _is_late(rhythm: _Rhythm, between: int, step: int, total: int) -> bool:
 
 
 def _steps_of(config: JobConfig, rhythm: _Rhythm, total: int) -> set[int]:
-    between = _between(config, rhythm)
+    between = _between(rhythm, _samples(config))
     if between is None:
         return {total}
     return {total, *(step for step in range(between, total, between) if not _is_late(rhythm, between, step, total))}

@@ -26,6 +26,7 @@ _LATER: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("data", "repeats", ("auto", None)),
     ("data", "follow_links", (False,)),
     ("trainer", "deterministic", (False,)),
+    ("trainer", "patience", (None,)),
     ("validation", "metrics", (("loss",),)),
 )
 

@@ -50,6 +50,7 @@ _OURS = {
     "scheduler.min_lr_ratio": "lr_scheduler_min_lr_ratio learning_rate_min_factor min_lr eta_min",
     "trainer.max_steps": "max_train_steps steps train_steps num_train_steps iterations total_steps num_steps",
     "trainer.epochs": "max_train_epochs num_train_epochs num_epochs max_epochs epoch",
+    "trainer.patience": "early_stopping early_stopping_patience early_stop patience_steps",
     "trainer.accumulate": "gradient_accumulation_steps gradient_accumulation grad_accum accumulate_grad_batches",
     "trainer.max_grad_norm": "clip_grad_norm gradient_clip_val grad_clip gradient_clipping",
     "trainer.gradient_checkpointing": "use_gradient_checkpointing activation_checkpointing",

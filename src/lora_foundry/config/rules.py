@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lora_foundry.config import data_rules
+from lora_foundry.config.besides import samples_between
 from lora_foundry.config.choices import CHOICES, Choice, Choices
 from lora_foundry.config.length import known_steps, too_long_a_warmup
 from lora_foundry.config.schema import (
@@ -60,6 +61,22 @@ def _length(trainer: TrainerConfig) -> list[str]:
     if known_steps(trainer) is None and trainer.epochs is None:
         return ["trainer.max_steps=null and trainer.epochs=null: one of them must be a number"]
     return []
+
+
+def _patience(trainer: TrainerConfig, validation: ValidationConfig, data: DataConfig) -> list[str]:
+    patience, between = trainer.patience, samples_between(validation, trainer, data)
+    if patience is None or (between is not None and patience >= between):
+        return []
+    if between is None:
+        return [
+            f"trainer.patience={patience} with validation.every=null: nothing is scored on the way, so nobody would "
+            "notice; give validation.every, or trainer.patience=null"
+        ]
+    batch = data.batch_size * trainer.accumulate
+    return [
+        f"trainer.patience: got {patience} samples, allowed is at least {between}, from one validation to the next "
+        f"({between // batch} steps of {batch}); or score more often (validation.every)"
+    ]
 
 
 def _warmup(job: JobConfig) -> list[Warned]:
@@ -136,6 +153,7 @@ def _samples(sample: SampleConfig) -> list[str]:
 
 _RULES: tuple[tuple[tuple[str, ...], Callable[..., list[str]]], ...] = (
     (("trainer",), _length),
+    (("trainer", "validation", "data"), _patience),
     (("model", "data"), _resolution),
     (("model",), _single_file),
     (("lora",), _targets),

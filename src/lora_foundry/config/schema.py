@@ -181,6 +181,8 @@ class TrainerConfig:
     Attributes:
         max_steps: Optimizer steps.
         epochs: Passes over the training images; where given it decides instead of ``max_steps``.
+        patience: Samples seen without a lower validation loss after which a member ends; null trains the whole length.
+            A schedule is of the whole length whatever patience does.
         accumulate: Micro-batches of one optimizer step.
         max_grad_norm: The member's gradient is clipped to this norm; null for no clipping.
         gradient_checkpointing: Recompute activations in the backward pass.
@@ -199,6 +201,7 @@ class TrainerConfig:
 
     max_steps: Annotated[int, AtLeast(1)] | None
     epochs: Annotated[float, MoreThan(0.0)] | None
+    patience: Annotated[int, AtLeast(1)] | None
     accumulate: Annotated[int, Between(1, 4096)]
     max_grad_norm: Annotated[float, MoreThan(0.0)] | None
     gradient_checkpointing: bool

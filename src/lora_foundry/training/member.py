@@ -47,6 +47,7 @@ class Counters:
         seconds: Time in training, over all resumes.
         best_loss: Lowest validation loss of the adapter so far; the base's own, before its first step, is none.
         best_step: The step of ``best_loss``.
+        early: Whether its patience is at an end (``trainer.patience``).
         kept: Its best adapters that were exported, best first.
         told: The last step whose end was told of: scored, drawn and exported where that was due.
         loss_scale: What the loss is multiplied by where the base computes in fp16; of no meaning elsewhere.
@@ -61,6 +62,7 @@ class Counters:
     seconds: float = 0.0
     best_loss: float = math.inf
     best_step: int = 0
+    early: bool = False
     kept: list[Kept] = field(default_factory=list)
     told: int = -1
     loss_scale: float = INITIAL
@@ -137,8 +139,8 @@ class Member:
 
     @property
     def done(self) -> bool:
-        """Whether all optimizer steps were taken."""
-        return self.count.step >= self.total_steps
+        """Whether all optimizer steps were taken, or its patience is at an end."""
+        return self.count.early or self.count.step >= self.total_steps
 
     @property
     def active(self) -> bool:
@@ -159,6 +161,19 @@ class Member:
     def samples(self) -> int:
         """Samples seen by the optimizer steps taken."""
         return self.count.step * self.effective_batch
+
+    @property
+    def unimproved(self) -> int:
+        """Samples seen since its validation loss was lowest."""
+        return (self.count.step - self.count.best_step) * self.effective_batch
+
+    @property
+    def stopped_early(self) -> str | None:
+        """What is said of one whose patience came to an end; None of others."""
+        if not self.count.early:
+            return None
+        where = f"step {self.count.step} of {self.total_steps}"
+        return f"stopped early at {where}: no improvement for {self.unimproved} samples"
 
     @property
     def untold(self) -> bool:

@@ -29,6 +29,7 @@ class Summary:
         samples_per_s: Throughput over all of its steps.
         peak_mem_gib: Most that its process took.
         memory: What was done when memory ran short, and how it trained then.
+        stopped_early: What is said of one that did not train its whole length; null of others.
         more: What else stands there; it is handed on.
     """
 
@@ -47,6 +48,7 @@ class Summary:
     best_val_loss: Loose[float] = None
     best_val_loss_rel: Loose[float] = None
     best_file: Loose[str] = None
+    stopped_early: Loose[str] = None
     more: Rest
 
     @property

@@ -48,7 +48,7 @@ def print_results(
         for row, result in zip(rows, results, strict=True):
             if row[_FILE]:
                 plain(console, f"  {result.name}: {row[_FILE]}")
-    for line in before_the_end(results):
+    for line in (*before_the_end(results), *_early(results)):
         plain(console, line)
     if verdict is not None:
         console.print(Text(f"Best:     {verdict.sentence}", style="green"), soft_wrap=not console.is_terminal)
@@ -62,6 +62,11 @@ def before_the_end(results: Sequence[JobOutcome]) -> list[str]:
         for result in results
         if (told := result.summary) is not None and result.score is not None and told.better_before
     ]
+
+
+def _early(results: Sequence[JobOutcome]) -> list[str]:
+    told = {result.name: result.summary.stopped_early for result in results if result.summary is not None}
+    return [f"{name}: {text}" for name, text in told.items() if text is not None]
 
 
 def _last(relative: float | None) -> str:

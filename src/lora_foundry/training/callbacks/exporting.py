@@ -217,6 +217,7 @@ class Exports(Callback):
             samples_per_s=member.samples / seconds if seconds else None,
             peak_mem_gib=pack.peaks.highest_gib,
             memory=dict(member.measures),
+            stopped_early=member.stopped_early,
             more=score.others(),
         )
 

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 from lora_foundry.config.besides import is_scored
 from lora_foundry.training.sink import stage
 from lora_foundry.training.validation import Score, Validator
-from lora_foundry.wire.events import JudgedEvent, LogEvent, MetricsEvent
+from lora_foundry.wire.events import JudgedEvent, LogEvent, MetricsEvent, TagsEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,10 +64,21 @@ class Validation(Callback):
             self.scores[member.name] = (member.count.step, score)
             if member.count.step and score.loss < member.count.best_loss:
                 member.count.best_loss, member.count.best_step = score.loss, member.count.step
+            self._end_early(member)
             self._sink.emit(
                 MetricsEvent(job=member.job, step=member.count.step, samples=member.samples, values=score.metrics())
             )
             self._sink.emit(JudgedEvent(job=member.job, by_item=score.by_item))
+
+    def _end_early(self, member: Member) -> None:
+        """Let a member that is scored on the way be done, where it did not improve for as long as it may."""
+        patience = member.config.trainer.patience
+        if patience is None or member.done or member.unimproved < patience:
+            return
+        member.count.early = True
+        text = str(member.stopped_early)
+        self._sink.emit(LogEvent(job=member.job, level="info", message=f"{member.name} {text}"))
+        self._sink.emit(TagsEvent(job=member.job, values={"stopped_early": text}))
 
 
 def _beginning(members: Sequence[Member]) -> list[Member]:
