@@ -75,7 +75,7 @@ def test_other_overrides_are_refused_by_name(command: Command, stopped: Ran) -> 
     assert ran.code == 2
     assert "lora.rank=4: not together with resume=" in ran.err
     assert "data=emoji-flat: not together with resume=" in ran.err
-    assert "tracking" not in ran.err.replace("hydra.* and tracking.*", "")
+    assert "tracking" not in ran.err.replace("hydra.*, tracking.*", "")
     assert len([line for line in stopped.commands() if line["cmd"] == "pack"]) == 1, "nothing was started"
 
 

@@ -24,6 +24,7 @@ Other rooms use of it:
 - ``kinds``: what the members of a pack have to have in common, and jobs of one kind;
 - ``launcher``: what the launcher's configuration says (``hydra.launcher.*``);
 - ``length``: steps of a job, those that warm it up, and rows of a step;
+- ``longer``: how long a job trains, where that was changed after it had begun;
 - ``made_with``: ``made_with.json`` in a job's folder;
 - ``mending``: what is to be done about a card that cannot be used;
 - ``parse``: from a composed mapping to a :class:`~lora_foundry.config.schema.JobConfig`, with every problem at once;

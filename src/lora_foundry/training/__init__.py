@@ -16,6 +16,7 @@ Other rooms use of it:
 - ``preparing``: from a pack's jobs to members;
 - ``probing``: what an error says of the device;
 - ``requests``: what is asked of a pack while it trains;
+- ``schedules``: the learning rate of a step;
 - ``shortage``: running out of memory while a pack trains;
 - ``sink``: where a training's events go;
 - ``validation``: a validation that means something.

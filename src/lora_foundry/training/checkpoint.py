@@ -17,6 +17,7 @@ from safetensors.torch import save
 
 from lora_foundry.config.digest import config_digest
 from lora_foundry.config.files import write_atomic, write_json
+from lora_foundry.config.longer import digests_of, read_lengths
 from lora_foundry.config.made_with import read_made_with
 from lora_foundry.config.streams import STREAMS, drawn_otherwise
 from lora_foundry.data.inventory import changes, read_inventory
@@ -152,6 +153,7 @@ def restore(pack: Pack, member: Member, part: Part) -> None:
 
     Raises:
         CheckpointError: When the checkpoint is of another configuration or another base, or its dropout of other draws.
+        StoredError: When the lengths that the job was to have cannot be read.
     """
     now = {
         "config": config_digest(member.config),
@@ -159,6 +161,9 @@ def restore(pack: Pack, member: Member, part: Part) -> None:
         "data": member.provenance.data_hash,
     }
     others = [key for key, digest in now.items() if part.made_with[key] != digest]
+    lengths = read_lengths(member.folder)
+    if "config" in others and part.made_with["config"] in digests_of(member.config, lengths):
+        others.remove("config")  # of another length
     if others:
         words = {"config": "another configuration", "base": "another base", "data": "other data"}
         words["data"] += _data_changes(member) if "data" in others else ""
@@ -179,6 +184,9 @@ def restore(pack: Pack, member: Member, part: Part) -> None:
         msg = f"{member.name}: the checkpoint does not fit the job: {error}"
         raise CheckpointError(msg) from error
     member.count = part.count
+    if lengths:  # somebody wants more of it, whatever its patience said
+        member.waits_from = lengths[-1].after
+        member.count.early &= member.count.step > member.waits_from
 
 
 def _data_changes(member: Member) -> str:

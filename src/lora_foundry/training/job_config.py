@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lora_foundry.config import ConfigError, JobConfig, parse_stored
 from lora_foundry.config.files import write_json
 from lora_foundry.config.giving_way import Changes
+from lora_foundry.config.longer import at_length, read_lengths
 from lora_foundry.config.precision import AUTO
 from lora_foundry.config.stored import StoredError, read_json
 from lora_foundry.training.checkpoint import parts
@@ -21,11 +22,11 @@ CHANGES = "memory.json"
 
 
 def read_config(folder: Path, *, as_asked: bool = False) -> JobConfig:
-    """The configuration in a job's folder, with what a shortage of memory changed since (:func:`write_changes`).
+    """The configuration in a job's folder, at the length that it has now.
 
     Args:
         folder: The job's folder.
-        as_asked: Leave those changes out.
+        as_asked: Leave out what a shortage of memory changed since (:func:`write_changes`).
 
     Raises:
         ConfigError: When it is missing or wrong.
@@ -33,7 +34,7 @@ def read_config(folder: Path, *, as_asked: bool = False) -> JobConfig:
     path = folder / ".hydra" / "config.yaml"
     try:
         changes = {} if as_asked else read_changes(folder)
-        return _config_of(path.read_text(encoding="utf-8"), json.dumps(changes))
+        return at_length(_config_of(path.read_text(encoding="utf-8"), json.dumps(changes)), read_lengths(folder))
     except (OSError, ValueError, OmegaConfBaseException) as error:
         if isinstance(error, ConfigError):
             raise

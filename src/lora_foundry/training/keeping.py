@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lora_foundry.config.best import score
@@ -51,16 +52,24 @@ def keep(member: Member, found: Score, files: Sequence[Path]) -> None:
     """
     if score(found.relative) is None:
         return
-    count, folder, before = member.count, member.folder / ADAPTER, member.count.kept
-    names = tuple(path.relative_to(folder).as_posix() for path in files)
-    new = Kept(step=count.step, loss=found.loss, relative=found.relative, files=names)
-    ranked = sorted([*_others(member, count.step), new], key=lambda one: one.relative)  # of equals the first
-    count.kept = ranked[: member.config.trainer.keep_best or 1]
-    try:
-        _mark(member)
-    except OSError:
-        count.kept = before
-        raise
+    names = _names(member, files)
+    _enter(member, Kept(step=member.count.step, loss=found.loss, relative=found.relative, files=names))
+
+
+def put_by(member: Member, files: Sequence[Path]) -> None:
+    """The last adapter of before lies in ``files`` now too, since the member trains longer: there it stays.
+
+    Raises:
+        OSError: As :func:`keep`.
+    """
+    count = member.count
+    (was,) = (one for one in count.kept if one.step == count.step)
+    _enter(member, replace(was, files=_names(member, files)))
+
+
+def is_last(one: Kept) -> bool:
+    """Whether it lies where the next end of a training writes."""
+    return "/" not in one.files[0]
 
 
 def settle(member: Member) -> None:
@@ -97,6 +106,21 @@ def tidy(member: Member, spared: Sequence[Kept] = ()) -> None:
     for path in (*(path for path in found if path.is_dir()), folder / BEST):
         with suppress(OSError):  # not empty, or not there
             path.rmdir()
+
+
+def _names(member: Member, files: Sequence[Path]) -> tuple[str, ...]:
+    return tuple(path.relative_to(member.folder / ADAPTER).as_posix() for path in files)
+
+
+def _enter(member: Member, new: Kept) -> None:
+    before = member.count.kept
+    ranked = sorted([*_others(member, new.step), new], key=lambda one: (one.relative, one.step))  # of equals the first
+    member.count.kept = ranked[: member.config.trainer.keep_best or 1]
+    try:
+        _mark(member)
+    except OSError:
+        member.count.kept = before
+        raise
 
 
 def _mark(member: Member) -> None:

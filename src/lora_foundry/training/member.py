@@ -114,6 +114,7 @@ class Member:
         grad_norm: Gradient norm of the last step before clipping.
         rate: Learning rate of the last step, as the optimizer took it: where it scales rates, the scaled one.
         scale: What the optimizer multiplied the schedule's rate by (Prodigy's d); None where it takes it as it is.
+        waits_from: The step that its patience is counted from at the earliest: where one that trains longer went on.
         saved: Those of its best adapters that its newest checkpoint names.
         measures: What was done for it against a shortage of memory, as tagged; empty as a rule.
     """
@@ -134,6 +135,7 @@ class Member:
     grad_norm: float = math.nan
     rate: float = 0.0
     scale: float | None = None
+    waits_from: int = 0
     saved: tuple[Kept, ...] = ()
     measures: dict[str, object] = field(default_factory=dict)
 
@@ -164,8 +166,8 @@ class Member:
 
     @property
     def unimproved(self) -> int:
-        """Samples seen since its validation loss was lowest."""
-        return (self.count.step - self.count.best_step) * self.effective_batch
+        """Samples seen since its validation loss was lowest, or since it went on."""
+        return (self.count.step - max(self.count.best_step, self.waits_from)) * self.effective_batch
 
     @property
     def stopped_early(self) -> str | None:

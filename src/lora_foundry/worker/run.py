@@ -13,6 +13,7 @@ import torch
 from lora_foundry.config.allowance import memory_taken
 from lora_foundry.config.collector import importing
 from lora_foundry.config.length import rows_of
+from lora_foundry.config.longer import read_lengths, words_of
 from lora_foundry.memory.ladder import Ladder
 from lora_foundry.memory.limit import set_limit, too_small
 from lora_foundry.memory.paces import note_paces
@@ -158,7 +159,7 @@ class _PackRun:
         """The members of sound jobs, their runs tagged."""
         members = self._encoders.members(checked)
         for member in members:
-            values = {
+            values: dict[str, object] = {
                 "base_hash": member.provenance.base_hash,
                 "data_hash": member.provenance.data_hash,
                 "precision": member.config.trainer.precision,
@@ -166,6 +167,8 @@ class _PackRun:
                 "total_steps": member.total_steps,
                 "pack": self._command.pack,
             }
+            if lengths := read_lengths(member.folder):  # parameters of a run cannot change
+                values["trained_longer"] = words_of(lengths)
             self._spool.emit(TagsEvent(job=member.job, values=values))
         return members
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lora_foundry.config.errors import SweepError
+from lora_foundry.config.longer import Length, write_length
 from lora_foundry.launch.plan.packing import PackPlan
 from lora_foundry.launch.points.point import Point
 from lora_foundry.launch.records.folders import add_jobs, create_sweep, write_jobs
 from lora_foundry.launch.records.journal import Journal, SweepBusyError
 from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.records.reading import read_state
-from lora_foundry.launch.records.record import StoredSweep
+from lora_foundry.launch.records.record import StoredSweep, write_sweep
 from lora_foundry.launch.records.state import JobState
+from lora_foundry.launch.records.stored_jobs import read_stored_config
 from lora_foundry.tracking.records import JobRecord
 from lora_foundry.wire.journal import PackLine, SweepLine
 from lora_foundry.wire.outcomes import JobOutcome
@@ -77,6 +80,21 @@ class Book:
         state, new = self.journal.state, {job.index for job in jobs}
         state.jobs |= {one.job: JobState.of(one) for one in self.record.jobs if one.job in new}
         return [self.live(job) for job in jobs]
+
+    def lengthen(self, job: JobRecord, length: Length) -> None:
+        """Let a job train so long, and let no command find it again that asks for another length from the beginning.
+
+        Raises:
+            SweepError: When that cannot be written.
+        """
+        entries = tuple(replace(one, config=None) if one.job == job.index else one for one in self.record.jobs)
+        try:
+            write_length(job.dir, length, read_stored_config(job.dir))
+            self.record = replace(self.record, jobs=entries)
+            write_sweep(self.folder, self.record)
+        except OSError as error:
+            self.journal.close()
+            raise SweepError([f"{self.folder} cannot be written ({error.strerror})"]) from error
 
     def live(self, job: JobRecord, *, resume: bool = False) -> LiveJob:
         """A job of the record as the farm has it."""

@@ -125,6 +125,8 @@ class Farm:
         farm._ground = Ground.of(settings, configs, outside.forecast, jobs=len(resumed.sweep.jobs))
         check_locks(share=settings.share)
         book = farm._book = Book.reopen(farm._folder, resumed.sweep)
+        if resumed.longer is not None:
+            book.lengthen(resumed.jobs[0], resumed.longer)
         farm._jobs |= {job.index: book.live(job, resume=has_checkpoint(job.dir)) for job in resumed.jobs}
         for (name, jobs), spool in zip(resumed.packs, resumed.spools(), strict=True):
             for job in jobs:

@@ -15,6 +15,7 @@ from lora_foundry.config.called import command_line
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.families import family_choice, trained_families
 from lora_foundry.config.launcher import Settings
+from lora_foundry.config.longer import KEYS
 from lora_foundry.config.quoting import override
 from lora_foundry.config.schema import TrackingConfig
 from lora_foundry.launch.farm.again import Again, earlier_sweeps, find_again, unfinished_note
@@ -114,8 +115,9 @@ class Launching:
         Raises:
             SweepError: When it cannot go on.
         """
-        resumed = find_resumed(str(point.config.resume), _tracking(point), self._outside.changed, self._ready)
-        return ready(resumed, self._outside.looks)
+        folder, changed = str(point.config.resume), self._outside.changed
+        resumed = find_resumed(folder, _tracking(point), changed, self._ready, asked=_length(point))
+        return ready(resumed.told_longer(self._outside.rate), self._outside.looks)
 
     @property
     def begun(self) -> bool:
@@ -239,7 +241,12 @@ class Launching:
         return outcomes
 
     def _show_plan(self, points: Sequence[Point]) -> None:
-        again = self._look_back(points) if self._settings.skip_finished else None
+        if points and points[0].config.resume is not None:
+            resumed = self._find_resumed(points[0])
+            say(resumed.notes)
+            points = [replace(points[0], config=resumed.jobs[0].config)]
+        resuming = bool(points) and points[0].config.resume is not None
+        again = self._look_back(points) if self._settings.skip_finished and not resuming else None
         left = points if again is None else again.left(points)
         say([] if again is None else again.notes)
         if left:
@@ -304,6 +311,12 @@ def _tracking(point: Point) -> TrackingConfig | None:
     """Where the user wants a resumed job recorded, when the command line says so."""
     said = any(key.split(".")[0] == "tracking" for key in point.overrides())
     return point.config.tracking if said else None
+
+
+def _length(point: Point) -> dict[str, float | None]:
+    """What a resumed job's length is to be, as far as the command line says so."""
+    asked = point.overrides().keys() & set(KEYS)
+    return {key: getattr(point.config.trainer, key.partition(".")[2]) for key in asked}
 
 
 def _renumbered(outcome: JobOutcome, index: int) -> JobOutcome:

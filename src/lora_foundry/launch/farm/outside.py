@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lora_foundry.launch.plan.budget import Forecast, NoForecast
 from lora_foundry.launch.points.preflight import Looks
+from lora_foundry.launch.records.lengthening import Rate
 from lora_foundry.launch.records.unchanged import DataCheck
 from lora_foundry.wire.outcomes import JobOutcome
 
@@ -24,9 +25,11 @@ class Outside:
         forecast: Says what packs will take.
         changed: Looks at the data of jobs that have begun; None compares their configurations alone.
         looks: Look at what jobs name before anything is made.
+        rate: Tells the learning rate of jobs; None leaves that out.
     """
 
     finish: Finish
     forecast: Forecast = field(default_factory=NoForecast)
     changed: DataCheck | None = None
     looks: Looks = field(default_factory=Looks)
+    rate: Rate | None = None

@@ -15,6 +15,7 @@ from hydra.errors import OverrideParseException
 from lora_foundry.config.called import command_line
 from lora_foundry.config.hints import choices_with, hint_of, known_keys
 from lora_foundry.config.keys import is_group, takes_list
+from lora_foundry.config.longer import KEYS
 from lora_foundry.config.parse import key_hint, nearest
 from lora_foundry.config.paths import OWN_CONFIGS, SHIPPED, own_configs
 from lora_foundry.config.quoting import quoted, shell
@@ -216,8 +217,10 @@ def _resume_problems(parsed: list[Override]) -> list[str]:
         problems.append(f"{resumes[-1].input_line}: one job is resumed at a time; give one folder")
     problems.extend(
         f"{override.input_line}: not together with resume=, which takes the job's stored configuration; "
-        "allowed beside it are hydra.* and tracking.*"
+        f"allowed beside it are hydra.*, tracking.* and, to train longer, {' and '.join(KEYS)}"
         for override in parsed
-        if override.key_or_group.split(".")[0] not in _RESUME_ALLOWS and not is_hydra(override.key_or_group)
+        if override.key_or_group.split(".")[0] not in _RESUME_ALLOWS
+        and override.key_or_group not in KEYS
+        and not is_hydra(override.key_or_group)
     )
     return problems

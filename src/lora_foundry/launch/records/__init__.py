@@ -7,6 +7,7 @@ Other rooms use of it:
 - ``journal``: the sweep's append-only record of what happened to each job;
 - ``ledger``: every sweep and job below a folder, as files tell it;
 - ``leftover``: a sweep whose launcher was killed;
+- ``lengthening``: training a job for longer than it was asked for;
 - ``live_jobs``: a job of a sweep that runs;
 - ``reading``: the state of a sweep as its folder tells it;
 - ``record``: ``sweep.json``, the record of a sweep in its folder;

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from lora_foundry.config.called import command_line
 from lora_foundry.config.errors import SweepError
+from lora_foundry.config.longer import Length
 from lora_foundry.config.made_with import read_made_with
 from lora_foundry.config.paths import home_path
 from lora_foundry.config.schema import JobConfig, TrackingConfig
 from lora_foundry.launch.records.leftover import Ready
+from lora_foundry.launch.records.lengthening import Rate, length_problems, new_length, told_length
 from lora_foundry.launch.records.reading import read_state
 from lora_foundry.launch.records.record import HYDRA_FOLDER, SWEEP_FILE, StoredJob, StoredSweep, is_sweep, read_sweep
 from lora_foundry.launch.records.state import SweepState
@@ -44,6 +46,7 @@ class Resumed:
         notes: What the user is told first.
         refused: Jobs that are left out since their configuration or their data changed, a line for each reason.
         damaged: Jobs that are left out since their configuration cannot be read, a line each.
+        longer: What is to be the length of the only job from now on; null keeps the one it has.
     """
 
     sweep_dir: Path
@@ -54,6 +57,7 @@ class Resumed:
     notes: tuple[str, ...]
     refused: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
+    longer: Length | None = None
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -66,6 +70,14 @@ class Resumed:
             return self
         jobs = tuple(replace(job, config=replace(job.config, tracking=tracking)) for job in self.jobs)
         return replace(self, jobs=jobs)
+
+    def told_longer(self, rate: Rate | None) -> Resumed:
+        """The same, with what is said of a job that trains longer."""
+        if self.longer is None:
+            return self
+        (job,) = self.jobs
+        lines = told_length(read_stored_config(job.dir), job, self.longer, rate)
+        return replace(self, notes=(*self.notes, *lines))
 
     def spools(self) -> list[Path]:
         """A new file for the events of each pack."""
@@ -80,7 +92,12 @@ def nothing_left(sweep_dir: Path) -> str:
 
 
 def find_resumed(
-    folder: str, tracking: TrackingConfig | None, changed: DataCheck | None = None, ready: Ready | None = None
+    folder: str,
+    tracking: TrackingConfig | None,
+    changed: DataCheck | None = None,
+    ready: Ready | None = None,
+    *,
+    asked: Mapping[str, float | None] | None = None,
 ) -> Resumed:
     """Look up the job in ``folder``.
 
@@ -89,10 +106,11 @@ def find_resumed(
         tracking: Where to record instead of where the job was recorded; null keeps that.
         changed: Looks at its data; None leaves that to the worker.
         ready: Waits until nobody works in its sweep; None does not wait.
+        asked: What of its length is to be another, by key (``trainer.max_steps``).
 
     Raises:
-        SweepError: When it is no job's folder, holds no checkpoint, its configuration cannot be read, or it or its
-            data changed.
+        SweepError: When it is no job's folder, holds no checkpoint, its configuration cannot be read, it or its data
+            changed, or it cannot have the length.
     """
     job_dir, sweep_dir, sweep = _locate(folder)
     if ready is not None:
@@ -104,20 +122,24 @@ def find_resumed(
         job = read_job(sweep_dir, entry)
     except DamagedJobError as error:
         raise SweepError([f"resume: {_damaged(entry, error)}"]) from error
+    length = new_length(job, asked) if asked else None
     if not has_checkpoint(job_dir):
-        raise SweepError(
-            [f"resume: {job_dir} holds no checkpoint to continue from; train it anew: {train_again(entry)}"]
-        )
+        anew = train_again(entry, length)
+        raise SweepError([f"resume: {job_dir} holds no checkpoint to continue from; train it anew: {anew}"])
     reason = Unchanged(changed, sweep.start()).reason(job_dir, job.config)
     if reason is not None:
         raise SweepError([f"resume: {line}" for line in refusals({job.name: reason}, sweep.command)])
+    problems = [] if length is None else length_problems(job, length)
+    if problems:
+        raise SweepError([f"resume: {line}" for line in problems])
     return Resumed(
         sweep_dir=sweep_dir,
         sweep=sweep,
-        jobs=(job,),
+        jobs=(job if length is None else replace(job, config=length.of(job.config)),),
         packs=((job.pack, (job.index,)),),
         cwd=sweep.start(),
         notes=(f"continuing {job.name} in {job_dir}",),
+        longer=length,
     ).recorded_in(tracking)
 
 

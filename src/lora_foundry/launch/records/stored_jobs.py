@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lora_foundry.config.called import command_line
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.launcher import Settings
+from lora_foundry.config.longer import KEYS, Length, at_length, read_lengths
 from lora_foundry.config.parse import ConfigError, parse_stored
 from lora_foundry.config.schema import JobConfig
 from lora_foundry.config.stored import StoredError, read_text
@@ -48,7 +49,7 @@ def read_job(sweep_dir: Path, entry: StoredJob) -> JobRecord:
 
 
 def read_stored_config(folder: Path) -> JobConfig:
-    """The configuration in a job's folder.
+    """The configuration in a job's folder, at the length that it has now.
 
     Raises:
         DamagedJobError: When it cannot be read.
@@ -57,7 +58,7 @@ def read_stored_config(folder: Path) -> JobConfig:
         raise DamagedJobError([f"its folder {folder} is gone"])
     path = folder / CONFIG
     try:
-        return parse_stored(_read_yaml(path))
+        return at_length(parse_stored(_read_yaml(path)), read_lengths(folder))
     except StoredError as error:
         raise DamagedJobError([str(error)]) from error
     except ConfigError as error:
@@ -66,9 +67,14 @@ def read_stored_config(folder: Path) -> JobConfig:
         raise DamagedJobError([f"{path}: {_first_line(error)}"]) from error
 
 
-def train_again(entry: StoredJob) -> str:
-    """The command that trains a job from its beginning, in a sweep of its own."""
-    return command_line("train", *(f"{key}={value}" for key, value in entry.overrides.items()))
+def train_again(entry: StoredJob, length: Length | None = None) -> str:
+    """The command that trains a job from its beginning, in a sweep of its own; with ``length`` for so long."""
+    words = dict(entry.overrides)
+    if length is not None:
+        words = {key: value for key, value in words.items() if key not in KEYS}
+        words |= {"trainer.max_steps": str(length.max_steps)} if length.epochs is None else {}
+        words |= {} if length.epochs is None else {"trainer.epochs": str(length.epochs)}
+    return command_line("train", *(f"{key}={value}" for key, value in words.items()))
 
 
 def stored_launcher(jobs: Sequence[JobRecord]) -> Settings | None:
@@ -87,6 +93,12 @@ def stored_launcher(jobs: Sequence[JobRecord]) -> Settings | None:
 def has_checkpoint(job_dir: Path) -> bool:
     """Whether there is something to continue from."""
     return any(job_dir.glob("checkpoints/*.safetensors"))
+
+
+def steps_taken(job_dir: Path) -> int:
+    """Optimizer steps of the newest checkpoint, as its name tells; 0 where there is none."""
+    names = (path.stem.removeprefix("step-") for path in job_dir.glob("checkpoints/step-*.safetensors"))
+    return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def _read_yaml(path: Path) -> DictConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lora_foundry.config.digest import config_digest
+from lora_foundry.config.longer import digests_of, read_lengths
 from lora_foundry.config.made_with import MadeWith, read_made_with
 from lora_foundry.config.quoting import shell, split
 from lora_foundry.config.schema import JobConfig
@@ -47,7 +47,7 @@ class Unchanged:
         made = read_made_with(job_dir)
         if made is None:
             return None
-        if config is not None and config_digest(config) != made.asked:
+        if config is not None and made.asked not in digests_of(config, read_lengths(job_dir)):
             return "its stored configuration (.hydra/config.yaml) was changed since it began"
         if config is not None and made.ended is None:
             drawn = drawn_otherwise(made.streams or 1, config.lora.dropout)

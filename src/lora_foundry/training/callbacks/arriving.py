@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Callback
 
 from lora_foundry.config.files import remove_torn
+from lora_foundry.config.stored import StoredError
 from lora_foundry.lora.formats.adapter import AdapterError
 from lora_foundry.training.checkpoint import CheckpointError, load_newest, restore
 from lora_foundry.training.continuing import start_from
@@ -121,7 +122,7 @@ class Arrivals(Callback):
             elif member.config.lora.init_from is not None:
                 for line in start_from(pack, member):
                     warn(self._sink, member.job, "init-from-rank", line)
-        except (CheckpointError, AdapterError, OSError) as error:
+        except (CheckpointError, StoredError, AdapterError, OSError) as error:
             member.fail(str(error))
             return
         try:

@@ -12,7 +12,7 @@ from lora_foundry.lora.formats.adapter import AdapterError
 from lora_foundry.lora.formats.copying import copy_adapter
 from lora_foundry.lora.formats.names import unread_by_kohya
 from lora_foundry.training.export import ROUNDING_TOLD, Exported, Outputs, export, live_outputs
-from lora_foundry.training.keeping import ADAPTER, BEST, MARK, is_among_best, keep, tidy
+from lora_foundry.training.keeping import ADAPTER, BEST, MARK, is_among_best, is_last, keep, put_by, tidy
 from lora_foundry.training.made_with import note_end
 from lora_foundry.training.probing import reason_of
 from lora_foundry.training.shortage import is_out_of_memory
@@ -61,8 +61,11 @@ class Exports(Callback):
         self.begin(pl_module.pack, pl_module.pack.active)
 
     def begin(self, pack: Pack, members: Sequence[Member]) -> None:
-        """Export those of ``members`` that are due and were stopped before it."""
+        """Export those of ``members`` that are due and were stopped before it, and those whose last is overwritten."""
         self.end_steps(pack, [member for member in members if member.untold])
+        for member in members:
+            if any(is_last(one) and one.step == member.count.step for one in member.count.kept):
+                self._put_by(pack, member)
 
     def end_steps(self, pack: Pack, members: Sequence[Member]) -> None:
         """Export what is due; this is the last that a step's end is told with."""
@@ -165,6 +168,15 @@ class Exports(Callback):
             return
         if place == STEPS:  # the best so far may not be so for long: they go to the run when the member leaves
             self._sink.emit(ArtifactEvent(job=member.job, path=self._relative(files.file), folder=f"{ADAPTER}/{STEPS}"))
+
+    def _put_by(self, pack: Pack, member: Member) -> None:
+        """It trains longer, and the last adapter of before is one of its best: that is exported a second time."""
+        try:
+            files = export(pack, member, member.folder / ADAPTER / BEST, _stem(member))
+            put_by(member, (files.file, files.for_code, files.card))
+        except (AdapterError, OSError) as error:
+            message = f"{member.name}: its adapter of step {member.count.step} is not kept: {error}"
+            self._sink.emit(LogEvent(job=member.job, level="warning", message=message))
 
     def _export(  # what is written of whom, where, against what
         self, pack: Pack, member: Member, folder: Path, stem: str, live: Outputs
