@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def _go_on(what: str | None, root: Path, *, failed: bool) -> int:
     from lora_foundry.launch.records.folders import refuse_empty
     from lora_foundry.launch.records.leftover import wait_until_free
     from lora_foundry.launch.records.resume import find_unfinished, nothing_left
+    from lora_foundry.launch.records.search import is_search
     from lora_foundry.wiring.outside import outside
 
     others = outside()
@@ -56,6 +58,8 @@ def _go_on(what: str | None, root: Path, *, failed: bool) -> int:
     folder = found.absolute()
     refuse_empty(folder)
     wait_until_free(folder)
+    if job is None and not failed and is_search(folder):
+        return _go_on_searching(folder)
     only = None if job is None else {job}
     left = find_unfinished(folder, failed=failed or job is not None, only=only, changed=others.changed)
     resumed = ready(left, others.looks)
@@ -68,4 +72,18 @@ def _go_on(what: str | None, root: Path, *, failed: bool) -> int:
         raise SweepError(resumed.left_out)
     if not settled:
         print(*resumed.notes, nothing_left(found), sep="\n")
+    return OUTCOME.exit_code
+
+
+def _go_on_searching(folder: Path) -> int:
+    """By the command line that began it, from the folder that it was typed in."""
+    from lora_foundry.config.quoting import override
+    from lora_foundry.launch.points.argv import arrange
+    from lora_foundry.launch.points.driving import drive
+    from lora_foundry.launch.records.record import read_sweep
+    from lora_foundry.launch.records.search import read_search
+
+    words = read_search(folder).words
+    os.chdir(read_sweep(folder).start())
+    drive(arrange([*words, override("hydra.sweep.dir", folder)]))
     return OUTCOME.exit_code

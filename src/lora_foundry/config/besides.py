@@ -64,6 +64,17 @@ def rows_drawn(config: JobConfig) -> int:
     return pictures * sum(scale > 0 for scale in sample.scales) * sample.steps * guided
 
 
+def samples_between_scores(config: JobConfig) -> int | None:
+    """Samples that a job sees between two validations; null where it has none but at the start and the end."""
+    between = _between(config, _scoring(config))
+    return between and between * _samples(config)
+
+
+def samples_of(config: JobConfig, steps: int) -> int:
+    """Samples that a job sees in so many optimizer steps."""
+    return steps * _samples(config)
+
+
 def is_scored(config: JobConfig, step: int, total: int) -> bool:
     """Whether a job of ``total`` optimizer steps is scored after ``step`` of them: when due, and with each export."""
     save = config.trainer.save_every

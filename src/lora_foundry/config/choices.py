@@ -136,3 +136,5 @@ SCHEDULES = Choices("scheduler.name", "lora_foundry.training.schedules")
 CHOICES = (ADAPTER_KINDS, FAMILIES, FORMATS, METRICS, OPTIMIZERS, SAMPLERS, SCHEDULES)
 """Every kind of choice of a job."""
 ENGINES = Choices("hydra.launcher.engine", "lora_foundry.launch.machines.engines")
+PRUNERS = Choices("hydra.launcher.pruner", "lora_foundry.search.pruners")
+SEARCHERS = Choices("hydra.sweeper.sampler", "lora_foundry.search.samplers")

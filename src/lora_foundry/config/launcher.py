@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from lora_foundry.config.choices import ENGINES, Choice
+from lora_foundry.config.choices import ENGINES, PRUNERS, Choice
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.parse import nearest
 
@@ -33,6 +33,13 @@ class Settings:
         backoff_s: Seconds before the first restart of a pack; twice that before the next, a minute at most.
         nice: What is added to the workers' niceness, 0 to 19.
         ionice: How the workers' reads and writes wait for others': ``idle``, 0 (first) to 7 (last), or null.
+        pruner: Which jobs end early: a file of :mod:`lora_foundry.search.pruners`; ``none`` ends none.
+        prune_on: The metric that it goes by; null is a search's objective, and in a grid ``val/loss_rel``.
+        prune_maximize: Whether more of it is better.
+        prune_from: Samples before which no job is pruned; null is one validation.
+        prune_factor: One job of so many goes on at each rung (asha, hyperband).
+        prune_patience: Samples without an improvement after which a job is pruned (patience).
+        prune_above: The value beyond which a job is pruned (threshold).
         share: Train beside other sweeps on the same device, instead of waiting until they have ended there.
         plan_only: Show the plan and train nothing.
         skip_finished: Go on with an earlier sweep of the same configurations; what it finished is not trained again.
@@ -50,6 +57,13 @@ class Settings:
     backoff_s: float = 1.0
     nice: int = 0
     ionice: int | str | None = None
+    pruner: str = "none"
+    prune_on: str | None = None
+    prune_maximize: bool = False
+    prune_from: int | None = None
+    prune_factor: int = 3
+    prune_patience: int | None = None
+    prune_above: float | None = None
     share: bool = False
     plan_only: bool = False
     skip_finished: bool = False
@@ -76,11 +90,15 @@ class Settings:
         Raises:
             SweepError: With a line for each wrong value.
         """
-        engines = ENGINES.names()
+        engines, pruners = ENGINES.names(), PRUNERS.names()
         wrong = [
             (self.pack_size is not None and self.pack_size < 1, "pack_size", "at least 1, or null for the default"),
             (self.least_gain is not None and self.least_gain <= 0, "least_gain", "more than 0, or null for no trial"),
             (self.engine not in engines, "engine", f"one of {', '.join(engines)}{nearest(self.engine, [*engines])}"),
+            (self.pruner not in pruners, "pruner", f"one of {', '.join(pruners)}{nearest(self.pruner, [*pruners])}"),
+            (self.prune_from is not None and self.prune_from < 1, "prune_from", "at least 1 sample, or null"),
+            (self.prune_factor < 2, "prune_factor", "at least 2"),
+            (self.prune_patience is not None and self.prune_patience < 1, "prune_patience", "at least 1 sample"),
             (self.slots is not None and self.slots < 1, "slots", "at least 1, or null for the default"),
             (not 0 <= self.reserve < 1, "reserve", "a share from 0 to below 1"),
             (self.stall_s <= 0, "stall_s", "more than 0 seconds"),
@@ -95,8 +113,9 @@ class Settings:
             for bad, name, allowed in wrong
             if bad
         ]
-        if self.engine in engines and not problems:
+        if not problems:
             problems = ENGINES.load(self.engine, Choice).problems(self)
+            problems += PRUNERS.load(self.pruner, Choice).problems(self)
         if problems:
             raise SweepError(problems)
 

@@ -7,9 +7,17 @@ from lora_foundry.wiring.data import data_changes
 from lora_foundry.wiring.forecast import TracedForecast
 from lora_foundry.wiring.picture import draw_picture
 from lora_foundry.wiring.preflight import LOOKS
+from lora_foundry.wiring.pruning import pruning
 from lora_foundry.wiring.rate import rate
 
 
 def outside() -> Outside:
     """The other rooms, as the farm sees them; forecasts keep what they read for as long as this lives."""
-    return Outside(finish=draw_picture, forecast=TracedForecast(), changed=data_changes, looks=LOOKS, rate=rate)
+    return Outside(
+        finish=draw_picture,
+        forecast=TracedForecast(),
+        changed=data_changes,
+        looks=LOOKS,
+        rate=rate,
+        watch=pruning,
+    )

@@ -5,6 +5,7 @@ A grid is the closed case: all is offered, then it is closed, then it trains.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from lora_foundry.config.launcher import Settings
 from lora_foundry.config.length import rows_of
+from lora_foundry.config.besides import samples_of
 from lora_foundry.config.schema import JobConfig
 from lora_foundry.config.warned import tags_of, told
 from lora_foundry.launch.farm.book import Book
@@ -31,19 +33,22 @@ from lora_foundry.launch.farm.writer import SafeWriter
 from lora_foundry.launch.machines.sharing import Sharing, check_locks
 from lora_foundry.launch.plan.clock import BASIS, in_words
 from lora_foundry.launch.plan.packing import PackPlan, Plan
-from lora_foundry.launch.plan.sizes import Sizes
+from lora_foundry.launch.plan.sizes import MOST_MEMBERS, Sizes
 from lora_foundry.launch.points.names import Names
 from lora_foundry.launch.points.point import Point, on_device
 from lora_foundry.launch.records.folders import refuse_taken
 from lora_foundry.launch.records.live_jobs import LiveJob
+from lora_foundry.launch.records.reading import measured
 from lora_foundry.launch.records.resume import Resumed
 from lora_foundry.launch.records.stored_jobs import has_checkpoint
 from lora_foundry.launch.screen.live import PatientConsole, Screen
 from lora_foundry.launch.screen.table import near
 from lora_foundry.tracking.records import JobRecord
+from lora_foundry.wire.events import MetricsEvent
 from lora_foundry.wire.journal import EndedLine, ResumedLine, WaitingLine
 from lora_foundry.wire.outcomes import JobOutcome
 
+_PACK = re.compile(r"pack-(\d+)")
 _TICK_S = 0.02  # a pack that has ended leaves its slot idle for one of these
 
 
@@ -58,6 +63,19 @@ class _Said:
 
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reopened:
+    """Who goes on offering jobs to a sweep that was left.
+
+    Attributes:
+        listener: Is told what happens.
+        naming: Names what is offered.
+    """
+
+    listener: Listener
+    naming: Names
 
 
 class Farm:
@@ -110,19 +128,35 @@ class Farm:
         self._lock = threading.RLock()
         self._interrupts = Interrupts()
         self._screen = Screen(PatientConsole(highlight=False), self._jobs)
-        self._news = News(listener, self.outcome)
+        self._news = News(listener or outside.watch(settings, self), self.outcome)
+        self._earlier: list[MetricsEvent] = []
 
     @classmethod
-    def going_on(cls, resumed: Resumed, settings: Settings, outside: Outside) -> Farm:
-        """What is left of a sweep, closed: whoever offered its jobs is gone.
+    def going_on(
+        cls, resumed: Resumed, settings: Settings, outside: Outside, *, search: Reopened | None = None
+    ) -> Farm:
+        """What is left of a sweep, closed where whoever offered its jobs is gone.
+
+        Args:
+            resumed: What is left.
+            settings: What the launcher's configuration says.
+            outside: What other rooms do for it.
+            search: Who offers more; null is nobody.
 
         Raises:
             SweepError: When another process works in it, or the devices that were asked for are not there.
         """
-        farm = cls(resumed.sweep_dir, settings, outside)
+        farm = cls(
+            resumed.sweep_dir,
+            settings,
+            outside,
+            naming=None if search is None else search.naming,
+            listener=None if search is None else search.listener,
+        )
         farm._cwd = resumed.cwd
         configs = [job.config for job in resumed.jobs]
-        farm._ground = Ground.of(settings, configs, outside.forecast, jobs=len(resumed.sweep.jobs))
+        if configs:
+            farm._ground = Ground.of(settings, configs, outside.forecast, jobs=len(resumed.sweep.jobs))
         check_locks(share=settings.share)
         book = farm._book = Book.reopen(farm._folder, resumed.sweep)
         if resumed.longer is not None:
@@ -133,9 +167,14 @@ class Farm:
                 book.journal.write(ResumedLine(job=job, spool=spool.name))
             rows = rows_of(farm._jobs[job].record.config for job in jobs)
             farm._tasks.append(Task(pack=PackPlan(name=name, jobs=jobs, rows=rows), spool=spool))
-        notes = [*resumed.notes, *kept_precisions(resumed.jobs, farm._ground.precision)]
-        farm._said = _Said(notes=notes, warnings=list(farm._ground.left_out))
-        farm._closed = True
+        farm._said = _Said(notes=[*resumed.notes])
+        if farm._ground is not None:
+            farm._said.notes += kept_precisions(resumed.jobs, farm._ground.precision)
+            farm._said.warnings += farm._ground.left_out
+        farm._packs = _next_pack(resumed.sweep_dir, book)
+        farm._closed = search is None
+        if farm._news.heard:
+            farm._earlier = measured(resumed.sweep_dir)
         return farm
 
     @classmethod
@@ -170,7 +209,7 @@ class Farm:
                 msg = "a closed farm takes nothing more"
                 raise RuntimeError(msg)
             refuse_taken(self._folder, points, begun=self._book is not None)
-            ground = self._ground or Ground.of(self._settings, [one.config for one in points], self._outside.forecast)
+            ground = self._grounded([one.config for one in points])
             points = on_device(points, ground.precision)
             configs = {point.index: point.config for point in points}
             plan, basis = ground.plan(configs)
@@ -186,8 +225,8 @@ class Farm:
                 raise
             said = _Said(notes=[*notes, *noted(points), *named.notes, *plan.reasons])
             said.warnings = told({name: point.warnings for name, point in zip(named.names, points, strict=True)})
-            said.warnings += ground.left_out if self._ground is None else ()
-            self._ground, self._book = ground, book
+            said.warnings += ground.left_out if self._book is None else ()
+            self._book = book
             if basis == "measured":
                 said.notes.append(f"predicted to take {in_words(plan.ends_s)}, {BASIS[basis]}")
             with self._lock:
@@ -220,6 +259,57 @@ class Farm:
         with self._lock:
             if not self._over:
                 self._begun().prune(job)
+
+    @property
+    def jobs(self) -> list[int]:
+        """Numbers of all jobs of the sweep."""
+        return [] if self._book is None else [*self._book.journal.state.jobs]
+
+    def say(self, line: str) -> None:
+        """Tell people something of what was offered."""
+        if self._said is None:
+            self._screen.line(line, "yellow")
+        else:
+            self._said.warnings.append(line)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for a place."""
+        with self._lock:
+            return sum(job.state == "PENDING" for job in self._jobs.values())
+
+    def places(self, config: JobConfig) -> int:
+        """How many jobs like this one may train at a time.
+
+        Raises:
+            SweepError: When the devices that were asked for are not there.
+        """
+        ground = self._grounded([config])
+        return len(ground.budget.slots) * (self._settings.pack_size or MOST_MEMBERS)
+
+    def foreseen_s(self, points: Sequence[Point]) -> float:
+        """Seconds until all of ``points`` would have ended, were they begun now; nothing is made.
+
+        Raises:
+            SweepError: As :meth:`offer`.
+        """
+        ground = self._grounded([point.config for point in points])
+        points = on_device(points, ground.precision)
+        return ground.plan({point.index: point.config for point in points})[0].ends_s
+
+    def samples_of(self, config: JobConfig) -> int | None:
+        """Samples that a job sees in all; null while nobody can tell."""
+        steps = self._outside.forecast.steps(config)
+        return None if steps is None else samples_of(config, steps)
+
+    def config_of(self, job: int) -> JobConfig:
+        """The configuration of a job that was offered."""
+        return self._jobs[job].record.config
+
+    def _grounded(self, configs: Sequence[JobConfig]) -> Ground:
+        if self._ground is None:
+            self._ground = Ground.of(self._settings, configs, self._outside.forecast)
+        return self._ground
 
     def close(self) -> None:
         """No more jobs come; asking again changes nothing."""
@@ -292,9 +382,21 @@ class Farm:
     def _work(self, goes_on: Callable[[], bool]) -> None:
         """Look again and again."""
         self._greet()
+        self.recall()
         while goes_on():
             if not self._tick():
                 time.sleep(_TICK_S)
+
+    def recall(self) -> None:
+        """Tell the listener what was measured, and which jobs ended, before this farm went on; once."""
+        earlier, self._earlier = self._earlier, []
+        for event in earlier:
+            self._news.measured(event)
+        if earlier and self._book is not None:
+            for number, job in self._book.journal.state.jobs.items():
+                if job.ended and number not in self._jobs:
+                    self._news.ended(number)
+            self._news.deliver()
 
     def _tick(self) -> bool:
         with self._lock:
@@ -408,6 +510,13 @@ class Farm:
             self._screen.line(line, "yellow")
         if lines and all(job.state == "PENDING" for job in self._jobs.values()):
             self._screen.phase("waiting for a device")
+
+
+def _next_pack(folder: Path, book: Book) -> int:
+    """The number of the next pack: none of a sweep has the name of an earlier one."""
+    names = [*(job.pack for job in book.journal.state.jobs.values()), *(path.stem for path in folder.glob("spool/*"))]
+    numbers = [int(found[1]) for name in names if (found := _PACK.match(name))]
+    return max(numbers, default=-1) + 1
 
 
 def noted(points: Sequence[Point]) -> list[str]:

@@ -19,12 +19,14 @@ from lora_foundry.config.longer import KEYS
 from lora_foundry.config.quoting import override
 from lora_foundry.config.schema import TrackingConfig
 from lora_foundry.launch.farm.again import Again, earlier_sweeps, find_again, unfinished_note
-from lora_foundry.launch.farm.farm import Farm
+from lora_foundry.launch.farm.farm import Farm, Reopened
 from lora_foundry.launch.farm.left import make_up_for_the_end
+from lora_foundry.launch.farm.news import Listener
 from lora_foundry.launch.farm.outcome import FAILED, OUTCOME, WRONG_INPUT
 from lora_foundry.launch.farm.outside import Outside
 from lora_foundry.launch.farm.planning import show_plan
 from lora_foundry.launch.farm.prepared import ready
+from lora_foundry.launch.points.composing import Composer
 from lora_foundry.launch.points.names import Names
 from lora_foundry.launch.points.point import Overrides, Point, compose_points, said_once, sound_ones
 from lora_foundry.launch.points.preflight import Asked, full_disk, long_names, unready
@@ -34,7 +36,7 @@ from lora_foundry.launch.records.folders import refuse_taken, typed_line
 from lora_foundry.launch.records.leftover import Ready, wait_until_free
 from lora_foundry.launch.records.reading import read_results
 from lora_foundry.launch.records.record import StoredSweep
-from lora_foundry.launch.records.resume import Resumed, find_resumed
+from lora_foundry.launch.records.resume import Resumed, find_resumed, find_unfinished
 from lora_foundry.launch.screen.planboard import say
 from lora_foundry.wire.outcomes import JobOutcome
 from lora_foundry.wire.states import AS_MEANT
@@ -45,7 +47,11 @@ class JobFailedError(RuntimeError):
 
 
 class Launching:
-    """One sweep's launches; keeps composed points, so that checking and launching compose once."""
+    """One sweep's launches; keeps composed points, so that checking and launching compose once.
+
+    Attributes:
+        settings: The launcher's.
+    """
 
     def __init__(
         self,
@@ -56,10 +62,11 @@ class Launching:
     ) -> None:
         self._loader = loader
         self._master = master
-        self._settings = settings
+        self.settings = settings
         self._outside = outside
         self._checked: dict[tuple[int, tuple[str, ...]], Point] = {}
         self._again: dict[tuple[int, ...], Again] = {}
+        self._composer = Composer(loader, master)
         self._names = Names(_declared(loader, master))
         self._farm: Farm | None = None
 
@@ -69,9 +76,9 @@ class Launching:
         Raises:
             SweepError: With everything that is wrong with any point.
         """
-        self._settings.check()
+        self.settings.check()
         words = dict(enumerate(batch, start=first))
-        points, problems = sound_ones(compose_points(self._loader, self._master, batch, first), words)
+        points, problems = sound_ones(self._composed(batch, first), words)
         resumed = [point for point in points if point.config.resume is not None]
         if resumed and len(words) > 1:
             raise SweepError(["resume: one job is resumed at a time"])
@@ -85,6 +92,48 @@ class Launching:
         for point in points:
             self._checked[(point.index, point.words)] = point
 
+    def _composed(self, batch: Sequence[Overrides], first: int) -> dict[int, Point | SweepError]:
+        return compose_points(self._loader, self._master, batch, first, self._composer)
+
+    def point(self, words: Overrides, index: int) -> Point:
+        """A trial of a search, composed and checked as a point of a grid is.
+
+        What it names was looked at before with trials of the same space (:meth:`check`).
+
+        Raises:
+            SweepError: With everything that is wrong with it.
+        """
+        (one,) = self._composed([words], index).values()
+        if isinstance(one, SweepError):
+            raise one
+        return one
+
+    def opened(self, listener: Listener) -> Farm:
+        """The farm of a search, which offers what trains in it; it ends with :meth:`end`."""
+        self._farm = Farm(
+            self.folder,
+            self.settings,
+            self._outside,
+            sweep_id=self.sweep_id(),
+            naming=self._names,
+            listener=listener,
+        )
+        return self._farm
+
+    def reopened(self, listener: Listener) -> Farm:
+        """The same of a search that was left.
+
+        Raises:
+            SweepError: When it cannot go on.
+        """
+        left = find_unfinished(self.folder, failed=False, changed=self._outside.changed)
+        resumed = ready(left, self._outside.looks) if left.jobs else left
+        tell_left_out(resumed.left_out)
+        self._names = Names(_declared(self._loader, self._master), (job.name for job in resumed.sweep.jobs))
+        search = Reopened(listener=listener, naming=self._names)
+        self._farm = Farm.going_on(resumed, self.settings, self._outside, search=search)
+        return self._farm
+
     def _place_problems(self, points: Sequence[Point], words: Mapping[int, Overrides], *, sound: bool) -> list[str]:
         """What cannot be read or written; with an earlier sweep to go on with, what that one left to do counts.
 
@@ -96,17 +145,17 @@ class Launching:
         Raises:
             SweepError: When an earlier sweep left something that is not what it was.
         """
-        again = self._look_back(points) if self._settings.skip_finished and sound else None
+        again = self._look_back(points) if self.settings.skip_finished and sound else None
         left = points if again is None else again.left(points)
         problems = store_problems(left[0].config.tracking) if left else []
         asked = {point.index: Asked(config=point.config, words=point.words) for point in left}
         found = unready(asked, self._outside.looks, Path.cwd())
         problems += said_once(found, words)
         if sound and left and (again is None or again.whole is None):
-            folder = sweep_dir_problems(self._folder) or long_names([point.dir for point in left], self._folder)
-            problems += folder or full_disk(self._folder, [point.config for point in left], self._outside.looks)
+            folder = sweep_dir_problems(self.folder) or long_names([point.dir for point in left], self.folder)
+            problems += folder or full_disk(self.folder, [point.config for point in left], self._outside.looks)
             if not problems:
-                refuse_taken(self._folder, points, begun=self.begun)
+                refuse_taken(self.folder, points, begun=self.begun)
         return problems
 
     def _find_resumed(self, point: Point) -> Resumed:
@@ -125,17 +174,18 @@ class Launching:
         return self._farm is not None
 
     @property
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """The sweep's."""
         return Path(str(self._master.hydra.sweep.dir))
 
     @property
     def _ready(self) -> Ready | None:
         """A plan waits for nobody."""
-        return None if self._settings.plan_only else wait_until_free
+        return None if self.settings.plan_only else wait_until_free
 
     def _earlier(self, unread: list[str] | None = None) -> list[tuple[Path, StoredSweep]]:
         pattern = OmegaConf.to_container(self._master.hydra.sweep, resolve=False)
-        return earlier_sweeps(str(dict(pattern)["dir"]), self._folder, unread)  # type: ignore[arg-type]  # a mapping
+        return earlier_sweeps(str(dict(pattern)["dir"]), self.folder, unread)  # type: ignore[arg-type]  # a mapping
 
     def _look_back(self, points: Sequence[Point]) -> Again:
         """What earlier sweeps have of the points; a sweep of this process's own is not one of them.
@@ -146,7 +196,7 @@ class Launching:
         key = tuple(point.index for point in points)
         if key not in self._again:
             unread: list[str] = []
-            sweeps = [one for one in self._earlier(unread) if not (self.begun and one[0] == self._folder.absolute())]
+            sweeps = [one for one in self._earlier(unread) if not (self.begun and one[0] == self.folder.absolute())]
             again = find_again(points, sweeps, self._outside.changed, typed_line(), self._ready)
             lines = tuple(f"not looked into: {line}" for line in unread)
             self._again[key] = replace(again, notes=(*lines, *again.notes))
@@ -167,11 +217,11 @@ class Launching:
         found: dict[int, Point | SweepError] = {}
         for index, words in enumerate(batch, start=first):
             known = self._checked.get((index, tuple(words)))
-            found |= {index: known} if known else compose_points(self._loader, self._master, [words], index)
+            found |= {index: known} if known else self._composed([words], index)
         points = [one for one in found.values() if isinstance(one, Point)]
         outcomes: dict[int, JobOutcome] = {}
         try:
-            if self._settings.plan_only:
+            if self.settings.plan_only:
                 self._show_plan(points)
                 return []
             outcomes = {one.job: one for one in self._trained(points, last=last)} if points else {}
@@ -201,16 +251,16 @@ class Launching:
         resume = points[0].config.resume
         if resume is not None:
             resumed = self._find_resumed(points[0])
-            (outcome,) = Farm.going_on(resumed, self._settings, self._outside).train()
+            (outcome,) = Farm.going_on(resumed, self.settings, self._outside).train()
             return [_renumbered(outcome, points[0].index)]
-        if self._settings.skip_finished:
+        if self.settings.skip_finished:
             return self._trained_again(points, self._look_back(points), last=last)
         note = None if self.begun else unfinished_note(points, self._earlier())
         return self._trained_anew(points, () if note is None else (note,), last=last)
 
     def _trained_anew(self, points: Sequence[Point], notes: Sequence[str], *, last: bool) -> list[JobOutcome]:
         farm = self._farm or Farm(
-            self._folder, self._settings, self._outside, sweep_id=self._sweep_id(), naming=self._names
+            self.folder, self.settings, self._outside, sweep_id=self.sweep_id(), naming=self._names
         )
         numbers = farm.offer(points, notes)
         self._farm = farm
@@ -231,7 +281,7 @@ class Launching:
         tell_left_out(again.whole.damaged)
         if left:
             resumed = again.whole.recorded_in(_tracking(points[0]))
-            Farm.going_on(resumed, self._settings, self._outside).train()
+            Farm.going_on(resumed, self.settings, self._outside).train()
         else:
             make_up_for_the_end(again.whole.sweep_dir, self._outside)
         results = {result.job: result for result in read_results(again.whole.sweep_dir)}
@@ -246,13 +296,13 @@ class Launching:
             say(resumed.notes)
             points = [replace(points[0], config=resumed.jobs[0].config)]
         resuming = bool(points) and points[0].config.resume is not None
-        again = self._look_back(points) if self._settings.skip_finished and not resuming else None
+        again = self._look_back(points) if self.settings.skip_finished and not resuming else None
         left = points if again is None else again.left(points)
         say([] if again is None else again.notes)
         if left:
-            show_plan(left, self._settings, self._outside, self._names)
+            show_plan(left, self.settings, self._outside, self._names)
 
-    def _sweep_id(self) -> str:
+    def sweep_id(self) -> str:
         """Of the same moment and token as the folder's name, or new ones where the folder is the user's own."""
         holder = OmegaConf.create({"date": "${now:%Y-%m-%d}", "time": "${now:%H-%M-%S}", "token": "${sweep_id:}"})
         OmegaConf.copy_cache(from_config=self._master, to_config=holder)

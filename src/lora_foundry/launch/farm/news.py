@@ -28,6 +28,9 @@ class Listener(Protocol):
     def ended(self, outcome: JobOutcome) -> None:
         """A job has its end."""
 
+    def look(self) -> None:
+        """Is called again and again while the farm works, whatever happens."""
+
 
 class News:
     """Keeps what happened until it is delivered; nothing is kept where nobody listens.
@@ -42,6 +45,11 @@ class News:
         self._outcome = outcome
         self._kept: deque[MetricsEvent | JobOutcome] = deque()
 
+    @property
+    def heard(self) -> bool:
+        """Whether somebody listens."""
+        return self._listener is not None
+
     def measured(self, event: MetricsEvent) -> None:
         """A worker told what it measured."""
         if self._listener is not None:
@@ -53,10 +61,12 @@ class News:
             self._kept.append(self._outcome(job))
 
     def deliver(self) -> None:
-        """Tell what was kept."""
+        """Tell what was kept, and let the listener look."""
         while self._kept and self._listener is not None:
             one = self._kept.popleft()
             if isinstance(one, JobOutcome):
                 self._listener.ended(one)
             else:
                 self._listener.tell(one.job, one.samples, one.values)
+        if self._listener is not None:
+            self._listener.look()

@@ -5,15 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from lora_foundry.config.launcher import Settings
+from lora_foundry.launch.farm.news import Listener
 from lora_foundry.launch.plan.budget import Forecast, NoForecast
 from lora_foundry.launch.points.preflight import Looks
 from lora_foundry.launch.records.lengthening import Rate
 from lora_foundry.launch.records.unchanged import DataCheck
 from lora_foundry.wire.outcomes import JobOutcome
 
+if TYPE_CHECKING:
+    from lora_foundry.launch.farm.farm import Farm
+
 Finish = Callable[[Path, list[JobOutcome]], Path | None]
 """Draws a sweep's picture from its folder and outcomes; None where there is nothing to show."""
+
+
+Watch = Callable[[Settings, "Farm"], Listener | None]
+"""Who ends jobs of a farm early that are not worth their place, as its settings say; None where they say nothing."""
+
+
+def unwatched(settings: Settings, farm: Farm) -> Listener | None:  # noqa: ARG001
+    """Nobody."""
+    return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +41,7 @@ class Outside:
         changed: Looks at the data of jobs that have begun; None compares their configurations alone.
         looks: Look at what jobs name before anything is made.
         rate: Tells the learning rate of jobs; None leaves that out.
+        watch: Says who ends jobs of a farm early that nobody else listens to.
     """
 
     finish: Finish
@@ -33,3 +49,4 @@ class Outside:
     changed: DataCheck | None = None
     looks: Looks = field(default_factory=Looks)
     rate: Rate | None = None
+    watch: Watch = unwatched

@@ -32,10 +32,10 @@ def sweep(
         params: ``hydra.sweeper.params``.
         arguments: The command line's overrides; they come after ``params``.
     """
-    _leave_home(config)
+    leave_home(config)
     try:
         batch = points_of(loader, params, arguments)
-        launching = _launching_of(launcher)
+        launching = launching_of(launcher)
         launching.check(batch, 0)
     except SweepError as error:
         report(error)
@@ -45,18 +45,18 @@ def sweep(
     if any(job.status is not JobStatus.COMPLETED for job in returned):
         OUTCOME.worsen(FAILED)
     if launching.begun:
-        _keep(config)
+        keep(config)
     return [returned]
 
 
-def _leave_home(config: DictConfig) -> None:
+def leave_home(config: DictConfig) -> None:
     """``~`` in the sweep's folder is a home folder; interpolations in it stay."""
     sweep_node: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
     with read_write(config):
         config.hydra.sweep.dir = expand_home(str(sweep_node["dir"]))
 
 
-def _launching_of(launcher: Launcher) -> Launching:
+def launching_of(launcher: Launcher) -> Launching:
     """What this project's launcher delegates to.
 
     Raises:
@@ -70,7 +70,7 @@ def _launching_of(launcher: Launcher) -> Launching:
     return launching
 
 
-def _keep(config: DictConfig) -> None:
+def keep(config: DictConfig) -> None:
     """Write ``multirun.yaml``, as Hydra's own sweeper does; nothing here reads it, so that its lack is no failure."""
     path = Path(str(config.hydra.sweep.dir)) / "multirun.yaml"
     try:

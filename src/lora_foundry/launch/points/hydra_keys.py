@@ -15,8 +15,9 @@ from lora_foundry.config.called import command_line
 from lora_foundry.config.launcher import Settings
 from lora_foundry.config.parse import nearest
 from lora_foundry.config.paths import expand_home
+from lora_foundry.config.search import SearchOptions
 
-OURS = {"launcher": "pack", "sweeper": "tolerant"}
+OURS = {"launcher": ("pack",), "sweeper": ("tolerant", "optuna")}
 _PACKAGE = "hydra_plugins.foundry."
 _WHY = {
     "launcher": "jobs train in worker processes, which this launcher alone starts; another would train nothing",
@@ -49,7 +50,8 @@ _NOT_GIVEN = {
 def hydra_keys() -> list[str]:
     """Every dotted key of Hydra's configuration, those of this launcher and sweeper among them."""
     ours = [f"hydra.launcher.{field.name}" for field in dataclasses.fields(Settings)]
-    return ["hydra", *_keys(HydraConf, "hydra."), *ours, "hydra.sweeper.params"]
+    ours += [f"hydra.sweeper.{field.name}" for field in dataclasses.fields(SearchOptions)]
+    return ["hydra", *_keys(HydraConf, "hydra."), *ours]
 
 
 def is_hydra(key: str) -> bool:
@@ -86,12 +88,12 @@ def composed_problems(config: DictConfig) -> list[str]:
         config: The sweep's own, wherever its values come from: files, or the command line.
     """
     problems = []
-    for group, option in OURS.items():
+    for group, options in OURS.items():
         node = config.hydra[group]
         target = str(node.get("_target_")) if isinstance(node, DictConfig) else "null"
         if not target.startswith(_PACKAGE):
             chosen = config.hydra.runtime.choices.get(f"hydra/{group}", target)
-            problems.append(f"hydra/{group}: got {chosen} ({target}), allowed is {option}: {_WHY[group]}")
+            problems.append(f"hydra/{group}: got {chosen} ({target}), allowed is {' or '.join(options)}: {_WHY[group]}")
         elif group == "launcher":
             keys = [f"hydra.launcher.{key}" for key in node if key != "_target_"]
             problems += [line for key in keys if (line := _key_problem(key, None))]
@@ -154,6 +156,6 @@ def _group_problem(group: str, value: object, own: Mapping[str, Sequence[str]]) 
         return f"hydra/{group}: no such group{nearest(f'hydra/{group}', [f'hydra/{name}' for name in _GROUPS])}"
     if group == "callbacks":
         return _key_problem("hydra.callbacks", value)
-    if group in OURS and value != OURS[group] and value not in own.get(f"hydra/{group}", ()):
-        return f"hydra/{group}: got {value}, allowed is {OURS[group]}: {_WHY[group]}"
+    if group in OURS and value not in OURS[group] and value not in own.get(f"hydra/{group}", ()):
+        return f"hydra/{group}: got {value}, allowed is {' or '.join(OURS[group])}: {_WHY[group]}"
     return None

@@ -89,11 +89,11 @@ def split_words(words: Overrides) -> dict[str, str]:
 
 
 def compose_points(
-    loader: ConfigLoader, master: DictConfig, batch: Sequence[Overrides], first: int
+    loader: ConfigLoader, master: DictConfig, batch: Sequence[Overrides], first: int, composer: Composer | None = None
 ) -> dict[int, Point | SweepError]:
     """Compose and check each override list; a broken point yields its error, and none is raised."""
     found: dict[int, Point | SweepError] = {}
-    composer = Composer(loader, master)
+    composer = composer or Composer(loader, master)
     for index, words in enumerate(batch, start=first):
         try:
             composed = composer.compose(words)

@@ -24,6 +24,21 @@ def points_of(loader: ConfigLoader, params: Mapping[str, str], arguments: Sequen
     Raises:
         SweepError: For wrong keys of ``params``, intervals, and sweeps without a point.
     """
+    values: dict[str, list[str]] = {}
+    for override in parsed(loader, params, arguments):
+        values[override.get_key_element()] = values_of(override)
+    empty = [key for key, listed in values.items() if not listed]
+    if empty:
+        raise SweepError([f"{key}: no value left to sweep (an empty range or a glob without a match)" for key in empty])
+    return [list(point) for point in itertools.product(*values.values())]
+
+
+def parsed(loader: ConfigLoader, params: Mapping[str, object], arguments: Sequence[str]) -> list[Override]:
+    """What a sweeper's own parameters and the command line say, in that order.
+
+    Raises:
+        SweepError: For wrong keys of ``params``.
+    """
     words = as_texts([f"{key}={value}" for key, value in params.items()])
     there = {key: loader.get_group_options(key, ObjectType.CONFIG) for key in params if "." not in key}
     groups = {**group_options(), **{key: options for key, options in there.items() if options}}
@@ -31,14 +46,7 @@ def points_of(loader: ConfigLoader, params: Mapping[str, str], arguments: Sequen
     wrong += problems_of([word for word in words if not is_hydra(word)], groups, sweeping=True)
     if wrong:
         raise SweepError([f"hydra.sweeper.params: {line}" for line in wrong])
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides([*words, *arguments])
-    values: dict[str, list[str]] = {}
-    for override in parsed:
-        values[override.get_key_element()] = _values(override)
-    empty = [key for key, listed in values.items() if not listed]
-    if empty:
-        raise SweepError([f"{key}: no value left to sweep (an empty range or a glob without a match)" for key in empty])
-    return [list(point) for point in itertools.product(*values.values())]
+    return OverridesParser.create(config_loader=loader).parse_overrides([*words, *arguments])
 
 
 def declared(loader: ConfigLoader, params: Mapping[str, object], arguments: Sequence[str]) -> tuple[str, ...] | None:
@@ -73,10 +81,15 @@ def _plain_key(override: Override) -> str:
 def _varies(override: Override) -> bool:
     if not override.is_sweep_override():
         return False
-    return not override.is_discrete_sweep() or len(set(_values(override))) > 1
+    return not override.is_discrete_sweep() or len(set(values_of(override))) > 1
 
 
-def _values(override: Override) -> list[str]:
+def values_of(override: Override) -> list[str]:
+    """``key=value`` for each value; of a word without a sweep the word.
+
+    Raises:
+        SweepError: For an interval, which has no list of values, and a range that is none.
+    """
     key = override.get_key_element()
     if not override.is_sweep_override():
         value = override.get_value_element_as_str()

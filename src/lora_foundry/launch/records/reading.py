@@ -13,7 +13,7 @@ from pathlib import Path
 from lora_foundry.launch.records.journal import read_journal
 from lora_foundry.launch.records.record import StoredSweep, read_sweep
 from lora_foundry.launch.records.state import JobState, SweepState, fold
-from lora_foundry.wire.events import EVENTS, Event, JudgedEvent, ProgressEvent, StateEvent
+from lora_foundry.wire.events import EVENTS, Event, JudgedEvent, MetricsEvent, ProgressEvent, StateEvent
 from lora_foundry.wire.journal import JournalLine
 from lora_foundry.wire.outcomes import JobOutcome
 from lora_foundry.wire.states import ENDED
@@ -22,6 +22,7 @@ _TAIL_BYTES = 512 * 1024
 _JOB = re.compile(rb'"job": *(\d+)')
 _STATE = b'"kind": "state"'
 _JUDGED = b'"kind": "judged"'
+_METRICS = b'"kind": "metrics"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,17 @@ def read_results(sweep_dir: Path) -> list[JobOutcome]:
         SweepError: When the sweep cannot be read.
     """
     return read_state(sweep_dir).outcomes(sweep_dir)
+
+
+def measured(sweep_dir: Path) -> list[MetricsEvent]:
+    """All that workers told of what they measured, in the order of time."""
+    found = []
+    for path in sorted(sweep_dir.glob("spool/*.jsonl")):
+        for line in _Spool.of(path, whole=True).data.splitlines():
+            event = EVENTS.read(line) if _METRICS in line else None
+            if isinstance(event, MetricsEvent):
+                found.append(event)
+    return sorted(found, key=lambda event: event.t)
 
 
 def _is_told(job: JobState) -> bool:

@@ -1,0 +1,35 @@
+"""The names of what is logged of a job, for whoever chooses one: a search's objective, a pruner's metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from lora_foundry.config.parse import nearest
+from lora_foundry.config.schema_results import LOSS
+
+OF_STEPS: Final = (
+    "adapter/norm",
+    "perf/peak_mem_gib",
+    "perf/samples_per_s",
+    "train/epoch",
+    "train/grad_norm",
+    "train/loss",
+    "train/lr",
+)
+"""With the steps of every job (``trainer.log_every``)."""
+OF_THE_END: Final[Mapping[str, str]] = {"adapter/bytes": "bytes", "perf/seconds": "seconds"}
+"""Of a job that finished, and where its summary has it."""
+
+
+def of_validation(metrics: Sequence[str]) -> tuple[str, ...]:
+    """With each validation of a job that has these ``validation.metrics``."""
+    names = dict.fromkeys((LOSS, *metrics))
+    return tuple(told for name in names for told in (f"val/{name}", f"val/{name}_rel"))
+
+
+def unknown(where: str, name: str, allowed: Sequence[str]) -> list[str]:
+    """A line for a name that is none of ``allowed``."""
+    if name in allowed:
+        return []
+    return [f"{where}: got {name!r}, which no job logs{nearest(name, [*allowed])}; allowed is one of {', '.join(allowed)}"]

@@ -1,0 +1,142 @@
+"""What a search's configuration says (``hydra.sweeper.*`` with ``hydra/sweeper=optuna``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from lora_foundry.config.choices import SEARCHERS
+from lora_foundry.config.errors import SweepError
+from lora_foundry.config.parse import nearest
+
+DIRECTIONS = ("minimize", "maximize")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchOptions:
+    """Options of a search; its fields are also those of Hydra's node (``hydra_plugins/foundry/optuna_sweeper.py``).
+
+    Attributes:
+        params: Key to its space in Hydra's override grammar; the command line comes after it.
+        sampler: What suggests the next trial: a file of :mod:`lora_foundry.search.samplers`.
+        seed: Of the sampler; null is another one every time.
+        n_trials: How many trials there are in all; null ends by another budget.
+        hours: How long the search may take; no trial is begun that cannot end in time.
+        samples: How many samples all trials may see together.
+        n_jobs: Trials at a time; null fills the slots.
+        objective: Metrics to optimize, one or several.
+        direction: ``minimize`` or ``maximize``, for each of them.
+        conditions: Key to when it is searched: ``optimizer.options.d_coef: optimizer=prodigy``.
+        enqueue: Trials to begin with, each a mapping of keys to values; what is left out is suggested.
+        warm_start: A sweep's folder, id or name, whose finished jobs are learned from.
+        storage: Where the study is kept, as Optuna writes it; null is ``study.journal`` in the sweep's folder.
+        study: The study's name; null is the sweep's id.
+    """
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    sampler: str = "tpe"
+    seed: int | None = 0
+    n_trials: int | None = 20
+    hours: float | None = None
+    samples: int | None = None
+    n_jobs: int | None = None
+    objective: tuple[str, ...] = ("val/loss_rel",)
+    direction: tuple[str, ...] = ("minimize",)
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    enqueue: tuple[Mapping[str, Any], ...] = ()
+    warm_start: str | None = None
+    storage: str | None = None
+    study: str | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> SearchOptions:
+        """From a configuration's plain values; one text stands for a list of one.
+
+        Raises:
+            SweepError: With a line for each value that is of another kind.
+        """
+        given = {key: _plain(key, value) for key, value in options.items() if key in {one.name for one in fields(cls)}}
+        problems = [
+            f"hydra.sweeper.{key}: got {options[key]!r}, allowed is {allowed}"
+            for key, (is_sound, allowed) in _KINDS.items()
+            if key in given and not is_sound(given[key])
+        ]
+        if problems:
+            raise SweepError(problems)
+        return cls(**given)
+
+    def check(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            SweepError: With a line for each wrong value.
+        """
+        samplers = SEARCHERS.names()
+        wrong = [
+            (self.sampler not in samplers, "sampler", f"one of {', '.join(samplers)}{nearest(self.sampler, samplers)}"),
+            (self.n_trials is not None and self.n_trials < 1, "n_trials", "at least 1, or null for no such limit"),
+            (self.hours is not None and self.hours <= 0, "hours", "more than 0, or null for no such limit"),
+            (self.samples is not None and self.samples < 1, "samples", "at least 1, or null for no such limit"),
+            (self.n_jobs is not None and self.n_jobs < 1, "n_jobs", "at least 1, or null to fill the slots"),
+            (not self.objective, "objective", "the name of a metric, such as val/loss_rel, or a list of some"),
+            (bool(set(self.direction).difference(DIRECTIONS)), "direction", " or ".join(DIRECTIONS)),
+        ]
+        problems = [
+            f"hydra.sweeper.{name}: got {getattr(self, name)!r}, allowed is {allowed}"
+            for bad, name, allowed in wrong
+            if bad
+        ]
+        if len(self.direction) not in (1, len(self.objective)):
+            problems.append(
+                f"hydra.sweeper.direction: got {len(self.direction)} for {len(self.objective)} objectives; "
+                "give one for all, or one for each"
+            )
+        if self.n_trials is None and self.hours is None and self.samples is None:
+            problems.append(
+                "hydra.sweeper: n_trials, hours and samples are all null, so that the search had no end; give one"
+            )
+        if problems:
+            raise SweepError(problems)
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """One for each objective."""
+        return self.direction * len(self.objective) if len(self.direction) == 1 else self.direction
+
+
+def _is(*kinds: type) -> Any:  # noqa: ANN401
+    return lambda value: value is None or (isinstance(value, kinds) and not isinstance(value, bool))
+
+
+def _all(kind: type) -> Any:  # noqa: ANN401
+    return lambda value: isinstance(value, tuple) and all(isinstance(one, kind) for one in value)
+
+
+_KINDS: dict[str, tuple[Any, str]] = {
+    "params": (lambda value: isinstance(value, Mapping), "a mapping of keys to spaces"),
+    "sampler": (lambda value: isinstance(value, str), "a sampler's name"),
+    "seed": (_is(int), "a whole number, or null"),
+    "n_trials": (_is(int), "a whole number, or null"),
+    "hours": (_is(int, float), "a number, or null"),
+    "samples": (_is(int), "a whole number, or null"),
+    "n_jobs": (_is(int), "a whole number, or null"),
+    "objective": (_all(str), "the name of a metric, or a list of some"),
+    "direction": (_all(str), "minimize or maximize, or a list of some"),
+    "conditions": (
+        lambda value: isinstance(value, Mapping) and all(isinstance(one, str) for one in value.values()),
+        "a mapping of keys to key=value",
+    ),
+    "enqueue": (_all(Mapping), "a list of mappings of keys to values"),
+    "warm_start": (_is(str), "a sweep's folder, id or name"),
+    "storage": (_is(str), "an address such as postgresql+psycopg://user@host/base or sqlite:////path/file.db"),
+    "study": (_is(str), "a name"),
+}
+
+
+def _plain(key: str, value: object) -> object:
+    if key in ("objective", "direction", "enqueue"):
+        if value is None:
+            return ()
+        return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    return {} if value is None and key in ("params", "conditions") else value
