@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def _default(option: "Field[Any]") -> Any:  # noqa: ANN401
-    value = option.default if option.default is not MISSING else option.default_factory()  # type: ignore[misc]
+    factory = option.default_factory
+    value = option.default if factory is MISSING else factory()
     if isinstance(value, (tuple, dict)):
         return field(default_factory=lambda: list(value) if isinstance(value, tuple) else dict(value))
     return field(default=value)

@@ -32,4 +32,6 @@ def unknown(where: str, name: str, allowed: Sequence[str]) -> list[str]:
     """A line for a name that is none of ``allowed``."""
     if name in allowed:
         return []
-    return [f"{where}: got {name!r}, which no job logs{nearest(name, [*allowed])}; allowed is one of {', '.join(allowed)}"]
+    return [
+        f"{where}: got {name!r}, which no job logs{nearest(name, [*allowed])}; allowed is one of {', '.join(allowed)}"
+    ]

@@ -56,7 +56,8 @@ class SearchOptions:
         Raises:
             SweepError: With a line for each value that is of another kind.
         """
-        given = {key: _plain(key, value) for key, value in options.items() if key in {one.name for one in fields(cls)}}
+        known = {one.name for one in fields(cls)}
+        given: dict[str, Any] = {key: _plain(key, value) for key, value in options.items() if key in known}
         problems = [
             f"hydra.sweeper.{key}: got {options[key]!r}, allowed is {allowed}"
             for key, (is_sound, allowed) in _KINDS.items()
@@ -72,7 +73,7 @@ class SearchOptions:
         Raises:
             SweepError: With a line for each wrong value.
         """
-        samplers = SEARCHERS.names()
+        samplers = [*SEARCHERS.names()]
         wrong = [
             (self.sampler not in samplers, "sampler", f"one of {', '.join(samplers)}{nearest(self.sampler, samplers)}"),
             (self.n_trials is not None and self.n_trials < 1, "n_trials", "at least 1, or null for no such limit"),

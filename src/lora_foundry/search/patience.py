@@ -29,8 +29,7 @@ class Patience:
         self._kept: deque[Callable[[], object]] = deque()
         self._again_at: float | None = None
 
-    @property
-    def away(self) -> bool:
+    def is_away(self) -> bool:
         """Whether the storage is away; when it is time it is tried again."""
         if self._again_at is not None and self._now() >= self._again_at:
             self._catch_up()
@@ -39,12 +38,12 @@ class Patience:
     def keep(self, act: Callable[[], object]) -> None:
         """Do it now, or in its turn once the storage is back."""
         self._kept.append(act)
-        if not self.away:
+        if not self.is_away():
             self._catch_up()
 
     def tried(self, act: Callable[[], T]) -> T | None:
         """Do it now; None where the storage is away."""
-        if self.away:
+        if self.is_away():
             return None
         try:
             return act()

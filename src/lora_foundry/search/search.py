@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lora_foundry.search.space import Space
     from lora_foundry.wire.outcomes import JobOutcome
 
+_REFUSED = 20  # trials that the rules refuse one after the other, before the farm is looked after again
 _LAST = 5  # trials by which the time of the next is judged
 
 
@@ -149,25 +150,35 @@ class Search:
 
     def fill(self) -> None:
         """Ask for as many trials as there are places, and close the farm where none comes any more."""
-        if self._over or self._patience.away:
+        if self._over or not self._farm.takes or self._patience.is_away():
             return
+        points = self._asked_points()
+        if points:
+            self._farm.offer(points)
+        if not self._affords() and not self._open and not self._patience.is_away():
+            self._over = True
+            self._farm.close()
+
+    def _asked_points(self) -> list[Point]:
+        """The next trials; none while one waits that was offered before."""
         points: list[Point] = []
-        while not (self._open and self._farm.waiting) and len(self._open) < self._limit and self._affords():
+        refused = 0
+        if self._open and self._farm.waiting:
+            return points
+        while refused < _REFUSED and len(self._open) < self._limit and self._affords():
             point = self._patience.tried(self._asked_for)
             if point is not None:
                 points.append(point)
-            elif self._patience.away:
+            elif self._patience.is_away():
                 break
-        if points:
-            self._farm.offer(points)
-        if not self._affords() and not self._open and not self._patience.away:
-            self._over = True
-            self._farm.close()
+            else:
+                refused += 1
+        return points
 
     def _affords(self) -> bool:
         """Whether one more trial may begin."""
         budget = self._budget
-        if self._farm.interrupted or self._is_exhausted():
+        if self._farm.interrupted or self.is_exhausted():
             return False
         if self._left:
             return True
@@ -182,7 +193,8 @@ class Search:
     def _trial_s(self) -> float:
         return max(self._took[-_LAST:]) if self._took else self._budget.foreseen_s
 
-    def _is_exhausted(self) -> bool:
+    def is_exhausted(self) -> bool:
+        """Whether every combination of the space has a trial."""
         ids = self._ids
         if ids is None or self._left:
             return False
@@ -193,7 +205,7 @@ class Search:
         if self._left:
             trial = trial_of(self._study, self._left.pop(0))
             for key, distribution in self._space.distributions.items():
-                trial._suggest(key, distribution)  # noqa: SLF001  # what was asked for and not told yet
+                trial._suggest(key, distribution)  # what was asked for and not told yet
         else:
             trial = self._study.ask(fixed_distributions=self._space.distributions)
             self._asked += 1

@@ -1,8 +1,8 @@
 """The space of a search, from Hydra's override grammar, and a trial's values as words of a command line.
 
 ``4,8,16`` and ``choice(4,8,16)`` list values, ``range(start,stop,step)`` is Hydra's own (``stop`` is not in it),
-``interval(low,high)`` is any number from low to high; ``tag(log,interval(...))`` searches its logarithm, and ``int(...)``,
-``tag(int,...)`` or a key that takes whole numbers make it one of them.
+``interval(low,high)`` is any number from low to high; ``tag(log,interval(...))`` searches its logarithm, and
+``int(...)``, ``tag(int,...)`` or a key that takes whole numbers make it one of them.
 """
 
 from __future__ import annotations
@@ -235,7 +235,9 @@ def _of_interval(key: str, override: Override, sweep: IntervalSweep) -> Dimensio
     if low is None or high is None or not kinds.intersection((int, float)):
         raise SweepError([f"{word}: an interval is of numbers, and {key} takes none; list values: {key}=choice(...)"])
     if not low < high:
-        raise SweepError([f"{word}: got an interval from {low:g} to {high:g}, allowed is from a number to a larger one"])
+        raise SweepError(
+            [f"{word}: got an interval from {low:g} to {high:g}, allowed is from a number to a larger one"]
+        )
     if log and low <= 0:
         raise SweepError([f"{word}: got a logarithm from {low:g}, allowed is from a number above 0"])
     whole = float not in kinds or "int" in sweep.tags or (isinstance(low, int) and isinstance(high, int))
@@ -272,7 +274,7 @@ def _read(text: str) -> Value:
             return kind(text)
         except ValueError:
             continue
-    return {"true": True, "false": False, "null": None}.get(text, text)
+    return {"true": True, "false": False, "null": None}.get(text.lower(), text)
 
 
 def _kinds(key: str) -> set[Any]:
@@ -333,10 +335,10 @@ def _value_of(one: Dimension, value: object) -> tuple[Value] | None:
     except ValueError:
         return None
     if isinstance(one.distribution, IntDistribution):
-        if number != int(number) or not one.distribution._contains(int(number)):  # noqa: SLF001  # Optuna has no other
+        if number != int(number) or not one.distribution._contains(int(number)):  # Optuna has no other
             return None
         return (int(number),)
-    return (number,) if one.distribution._contains(number) else None  # noqa: SLF001
+    return (number,) if one.distribution._contains(number) else None
 
 
 def _written(value: float) -> str:

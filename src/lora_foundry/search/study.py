@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import distribution_to_json
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.search import SearchOptions
@@ -57,12 +62,11 @@ class Where:
             return RDBStorage(self.storage)
         except Exception as error:  # drivers raise errors of their own
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise SweepError(
-                [
-                    f"hydra.sweeper.storage: got {_hidden(self.storage)}, which cannot be opened ({reason}); allowed is "
-                    "an address such as postgresql+psycopg://user@host/base or sqlite:////path/file.db, or null"
-                ]
-            ) from error
+            msg = (
+                f"hydra.sweeper.storage: got {_hidden(self.storage)}, which cannot be opened ({reason}); allowed is an "
+                "address such as postgresql+psycopg://user@host/base or sqlite:////folder/file.db, or null"
+            )
+            raise SweepError([msg]) from error
 
 
 def opened(where: Where, space: Space, options: SearchOptions, sampler: BaseSampler) -> Study:
@@ -75,14 +79,16 @@ def opened(where: Where, space: Space, options: SearchOptions, sampler: BaseSamp
     study = optuna.create_study(
         storage=storage,
         study_name=where.name,
-        directions=list(options.directions),
+        directions=_directions(options.directions),
         sampler=sampler,
         load_if_exists=True,
     )
     known, mine = study.user_attrs.get(_SPACE), _told(space, options)
     if known is None:
         study.set_user_attr(_SPACE, mine)
-        study.set_metric_names(list(options.objective))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # names for optuna-dashboard; nothing here reads them
+            study.set_metric_names(list(options.objective))
     elif known != mine:
         raise SweepError([_differs(where.name, known, mine)])
     return study
@@ -90,12 +96,12 @@ def opened(where: Where, space: Space, options: SearchOptions, sampler: BaseSamp
 
 def in_memory(directions: tuple[str, ...], sampler: BaseSampler | None = None) -> Study:
     """A study that nothing is left of."""
-    return optuna.create_study(directions=list(directions), sampler=sampler)
+    return optuna.create_study(directions=_directions(directions), sampler=sampler)
 
 
 def trial_of(study: Study, frozen: FrozenTrial) -> Trial:
     """A trial that an earlier process asked for."""
-    return Trial(study, frozen._trial_id)  # noqa: SLF001  # Optuna's own way for other processes is this
+    return Trial(study, frozen._trial_id)  # Optuna's own way for other processes is this
 
 
 def mine(study: Study, sweep: str) -> dict[int, FrozenTrial]:
@@ -105,6 +111,10 @@ def mine(study: Study, sweep: str) -> dict[int, FrozenTrial]:
         for one in study.get_trials(deepcopy=False)
         if one.user_attrs.get(SWEEP) == sweep and JOB in one.user_attrs
     }
+
+
+def _directions(names: Sequence[str]) -> list[StudyDirection | Literal["minimize", "maximize"]]:
+    return [StudyDirection[name.upper()] for name in names]
 
 
 def _told(space: Space, options: SearchOptions) -> dict[str, Any]:
@@ -125,9 +135,7 @@ def _differs(name: str, known: dict[str, Any], mine: dict[str, Any]) -> str:
         what = f"it is about {' '.join(known['objective'])}, this one about {' '.join(mine['objective'])}"
     else:
         what = f"its trials have {' '.join(known['fixed']) or 'nothing set'}, these {' '.join(mine['fixed'])}"
-    return (
-        f"hydra.sweeper.study: {name} is a study of another space ({what}); give another name, or the same space"
-    )
+    return f"hydra.sweeper.study: {name} is a study of another space ({what}); give another name, or the same space"
 
 
 def _plainly(told: dict[str, Any], key: str) -> str:
@@ -139,9 +147,6 @@ def _plainly(told: dict[str, Any], key: str) -> str:
 
 def _hidden(address: str) -> str:
     """An address without its password."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
     try:
         return make_url(address).render_as_string(hide_password=True)
     except ArgumentError:

@@ -21,6 +21,7 @@ from lora_foundry.launch.farm.sweeping import keep, launching_of, leave_home
 from lora_foundry.launch.points.spread import parsed
 from lora_foundry.launch.records.record import read_sweep
 from lora_foundry.launch.records.search import is_search, write_search
+from lora_foundry.launch.screen.planboard import say
 from lora_foundry.search.samplers import sampler_choice
 from lora_foundry.search.search import Budget, Search
 from lora_foundry.search.space import Space, space_of
@@ -76,7 +77,9 @@ def _refuse(space: Space, asked: SearchOptions, launching: Launching) -> None:
     if several and not sampler.several:
         problems.append(f"hydra.sweeper.sampler: {asked.sampler} takes one objective; choose tpe or nsga2 for several")
     if several and launching.settings.pruner != "none":
-        problems.append("hydra.launcher.pruner: with several objectives no trial can be said to be worse; leave it none")
+        problems.append(
+            "hydra.launcher.pruner: with several objectives no trial can be said to be worse; leave it none"
+        )
     if launching.settings.skip_finished:
         problems.append("hydra.launcher.skip_finished: a search goes on with src.resume; leave it false")
     for place, given in enumerate(asked.enqueue):
@@ -107,7 +110,13 @@ def _begin(launching: Launching, space: Space, asked: SearchOptions) -> None:
     write_search(launching.folder, sys.argv[1:])
     running.begin(study, farm, launching.settings, budget, most=most)
     running.fill()
-    _train(farm)
+    if farm.jobs:
+        farm.train()
+    elif running.is_exhausted():
+        say(["Nothing is left to try: every combination of the space has a trial in this study."])
+    else:
+        sys.stderr.write("no trial of the search could begin\n")
+        OUTCOME.worsen(FAILED)
 
 
 def _go_on(launching: Launching, space: Space, asked: SearchOptions) -> None:
@@ -123,14 +132,6 @@ def _go_on(launching: Launching, space: Space, asked: SearchOptions) -> None:
     running.begin(study, farm, launching.settings, budget, most=most)
     farm.recall()
     running.fill()
-    _train(farm)
-
-
-def _train(farm: Farm) -> None:
-    if not farm.jobs:
-        sys.stderr.write("no trial of the search could begin\n")
-        OUTCOME.worsen(FAILED)
-        return
     farm.train()
 
 
@@ -173,9 +174,7 @@ def _budgeted(farm: Farm, asked: SearchOptions, probes: Sequence[Point]) -> tupl
         most //= 2
         foreseen = _foreseen_s(farm, probes, most)
     ends = None if limit is None else time.monotonic() + limit
-    return most, Budget(
-        trials=asked.n_trials, samples=asked.samples, ends=ends, largest=largest, foreseen_s=foreseen
-    )
+    return most, Budget(trials=asked.n_trials, samples=asked.samples, ends=ends, largest=largest, foreseen_s=foreseen)
 
 
 def _foreseen_s(farm: Farm, probes: Sequence[Point], count: int) -> float:

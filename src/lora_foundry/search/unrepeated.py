@@ -73,15 +73,11 @@ class Unrepeated(BaseSampler):
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._inner.before_trial(study, trial)
 
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._inner.after_trial(study, trial, state, values)
 
     def _taken(self, study: Study, trial: FrozenTrial) -> set[str]:
-        return {
-            self._space.id_of(one.params) for one in study.get_trials(deepcopy=False) if one.number != trial.number
-        }
+        return {self._space.id_of(one.params) for one in study.get_trials(deepcopy=False) if one.number != trial.number}
 
 
 class InOrder(BaseSampler):
@@ -99,18 +95,29 @@ class InOrder(BaseSampler):
         return {}
 
     def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:  # noqa: ARG002
+        self,
+        study: Study,  # noqa: ARG002
+        trial: FrozenTrial,  # noqa: ARG002
+        search_space: dict[str, BaseDistribution],  # noqa: ARG002
+    ) -> dict[str, Any]:
         return {}
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        taken = {tuple(sorted(one.params.items(), key=str)) for one in study.get_trials(deepcopy=False) if one.number != trial.number}
+        taken = {
+            tuple(sorted(one.params.items(), key=str))
+            for one in study.get_trials(deepcopy=False)
+            if one.number != trial.number
+        }
         while self._next < len(self._rows) - 1 and tuple(sorted(self._rows[self._next].items(), key=str)) in taken:
             self._next += 1
 
     def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:  # noqa: ANN401, ARG002  # as Optuna has it
+        self,
+        study: Study,  # noqa: ARG002
+        trial: FrozenTrial,  # noqa: ARG002
+        param_name: str,
+        param_distribution: BaseDistribution,  # noqa: ARG002
+    ) -> Any:  # noqa: ANN401  # as Optuna has it
         return self._rows[self._next][param_name]
 
 

@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lora_foundry.config.besides import samples_of
 from lora_foundry.config.launcher import Settings
 from lora_foundry.config.length import rows_of
-from lora_foundry.config.besides import samples_of
 from lora_foundry.config.schema import JobConfig
 from lora_foundry.config.warned import tags_of, told
 from lora_foundry.launch.farm.book import Book
@@ -40,7 +40,7 @@ from lora_foundry.launch.records.folders import refuse_taken
 from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.records.reading import measured
 from lora_foundry.launch.records.resume import Resumed
-from lora_foundry.launch.records.stored_jobs import has_checkpoint
+from lora_foundry.launch.records.stored_jobs import has_checkpoint, read_stored_config
 from lora_foundry.launch.screen.live import PatientConsole, Screen
 from lora_foundry.launch.screen.table import near
 from lora_foundry.tracking.records import JobRecord
@@ -130,6 +130,7 @@ class Farm:
         self._screen = Screen(PatientConsole(highlight=False), self._jobs)
         self._news = News(listener or outside.watch(settings, self), self.outcome)
         self._earlier: list[MetricsEvent] = []
+        self._lines: set[str] = set()
 
     @classmethod
     def going_on(
@@ -261,6 +262,11 @@ class Farm:
                 self._begun().prune(job)
 
     @property
+    def takes(self) -> bool:
+        """Whether jobs may be offered."""
+        return not self._closed
+
+    @property
     def jobs(self) -> list[int]:
         """Numbers of all jobs of the sweep."""
         return [] if self._book is None else [*self._book.journal.state.jobs]
@@ -303,8 +309,14 @@ class Farm:
         return None if steps is None else samples_of(config, steps)
 
     def config_of(self, job: int) -> JobConfig:
-        """The configuration of a job that was offered."""
-        return self._jobs[job].record.config
+        """The configuration of a job that was offered, to this farm or to one before it.
+
+        Raises:
+            DamagedJobError: When it cannot be read again.
+        """
+        if job in self._jobs:
+            return self._jobs[job].record.config
+        return read_stored_config(self.outcome(job).dir)
 
     def _grounded(self, configs: Sequence[JobConfig]) -> Ground:
         if self._ground is None:
@@ -497,10 +509,12 @@ class Farm:
             self._tell(said)
 
     def _tell(self, said: _Said) -> None:
-        for note in said.notes:
-            self._screen.line(f"  {note}", "dim")
-        for warning in said.warnings:
-            self._screen.line(f"  {warning}", "yellow")
+        """Each line once, however many jobs come one after the other that it is true of."""
+        for lines, style in ((said.notes, "dim"), (said.warnings, "yellow")):
+            for line in lines:
+                if line not in self._lines:
+                    self._screen.line(f"  {line}", style)
+            self._lines.update(lines)
 
     def _say_waiting(self, lines: Sequence[str]) -> None:
         """Other sweeps have devices that this one could train on, or no longer."""

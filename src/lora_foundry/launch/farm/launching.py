@@ -69,6 +69,7 @@ class Launching:
         self._composer = Composer(loader, master)
         self._names = Names(_declared(loader, master))
         self._farm: Farm | None = None
+        self._id: str | None = None
 
     def check(self, batch: Sequence[Overrides], first: int) -> None:
         """Compose and check every point, and what the points name; nothing is created.
@@ -303,10 +304,12 @@ class Launching:
             show_plan(left, self.settings, self._outside, self._names)
 
     def sweep_id(self) -> str:
-        """Of the same moment and token as the folder's name, or new ones where the folder is the user's own."""
-        holder = OmegaConf.create({"date": "${now:%Y-%m-%d}", "time": "${now:%H-%M-%S}", "token": "${sweep_id:}"})
-        OmegaConf.copy_cache(from_config=self._master, to_config=holder)
-        return "-".join(str(part).replace("-", "") for part in (holder.date, holder.time, holder.token))
+        """The new sweep's: of the same moment and token as the folder's name, or new ones where that is the user's."""
+        if self._id is None:
+            holder = OmegaConf.create({"date": "${now:%Y-%m-%d}", "time": "${now:%H-%M-%S}", "token": "${sweep_id:}"})
+            OmegaConf.copy_cache(from_config=self._master, to_config=holder)
+            self._id = "-".join(str(part).replace("-", "") for part in (holder.date, holder.time, holder.token))
+        return self._id
 
     def _returned(self, one: Point | SweepError, outcomes: Mapping[int, JobOutcome], words: Overrides) -> JobReturn:
         ret = JobReturn(overrides=list(words), working_dir=str(Path.cwd()), task_name=self._master.hydra.job.name)

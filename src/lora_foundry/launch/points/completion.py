@@ -89,8 +89,7 @@ def _overrides(line: CommandLine, current: str) -> list[str]:
 
 def _values(key: str, groups: Mapping[str, Sequence[str]]) -> list[str]:
     if key.startswith("hydra/"):
-        own = OURS.get(key.removeprefix("hydra/"))
-        return [*([own] if own else []), *groups.get(key, ())]
+        return [*OURS.get(key.removeprefix("hydra/"), ()), *groups.get(key, ())]
     if key == ENGINES.key:
         return list(ENGINES.names())
     switches = [f"hydra.launcher.{field.name}" for field in fields(Settings) if isinstance(field.default, bool)]
