@@ -63,7 +63,7 @@ class Searches:
             outside = Outside(finish=lambda *_: None, watch=pruning)
             launching = Launching(loader, master, settings, outside)
             self.watching(launching)
-            given = {"n_trials": 6, **options}
+            given = {"sampler": "tpe", "n_trials": 6, **options}
             search(loader, master, _Launcher(launching), given, ["tracking=none", *rest])  # type: ignore[arg-type]
             launching.end()
         return OUTCOME.exit_code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -45,7 +44,7 @@ def _go_on(what: str | None, root: Path, *, failed: bool) -> int:
     from lora_foundry.config.errors import SweepError
     from lora_foundry.launch.farm.farm import Farm
     from lora_foundry.launch.farm.launching import tell_left_out
-    from lora_foundry.launch.farm.left import make_up_for_the_end, settings_of
+    from lora_foundry.launch.farm.left import go_on_searching, make_up_for_the_end, settings_of
     from lora_foundry.launch.farm.prepared import ready
     from lora_foundry.launch.records.folders import refuse_empty
     from lora_foundry.launch.records.leftover import wait_until_free
@@ -59,7 +58,8 @@ def _go_on(what: str | None, root: Path, *, failed: bool) -> int:
     refuse_empty(folder)
     wait_until_free(folder)
     if job is None and not failed and is_search(folder):
-        return _go_on_searching(folder)
+        go_on_searching(folder)
+        return OUTCOME.exit_code
     only = None if job is None else {job}
     left = find_unfinished(folder, failed=failed or job is not None, only=only, changed=others.changed)
     resumed = ready(left, others.looks)
@@ -72,18 +72,4 @@ def _go_on(what: str | None, root: Path, *, failed: bool) -> int:
         raise SweepError(resumed.left_out)
     if not settled:
         print(*resumed.notes, nothing_left(found), sep="\n")
-    return OUTCOME.exit_code
-
-
-def _go_on_searching(folder: Path) -> int:
-    """By the command line that began it, from the folder that it was typed in."""
-    from lora_foundry.config.quoting import override
-    from lora_foundry.launch.points.argv import arrange
-    from lora_foundry.launch.points.driving import drive
-    from lora_foundry.launch.records.record import read_sweep
-    from lora_foundry.launch.records.search import read_search
-
-    words = read_search(folder).words
-    os.chdir(read_sweep(folder).start())
-    drive(arrange([*words, override("hydra.sweep.dir", folder)]))
     return OUTCOME.exit_code

@@ -24,6 +24,7 @@ Other rooms use of it:
 - ``kinds``: what the members of a pack have to have in common, and jobs of one kind;
 - ``launcher``: what the launcher's configuration says (``hydra.launcher.*``);
 - ``length``: steps of a job, those that warm it up, and rows of a step;
+- ``logged``: the names of what is logged of a job;
 - ``longer``: how long a job trains, where that was changed after it had begun;
 - ``made_with``: ``made_with.json`` in a job's folder;
 - ``mending``: what is to be done about a card that cannot be used;
@@ -37,6 +38,7 @@ Other rooms use of it:
   (:mod:`lora_foundry.config.schema`);
 - ``schema_results``: the part of the schema that says how a job is judged and where its results go
   (:mod:`lora_foundry.config.schema`);
+- ``search``: what the sweeper's configuration says (``hydra.sweeper.*``);
 - ``stored``: reading what lies on disk;
 - ``streams``: everything random is a stateless function of (seed, purpose, index);
 - ``surroundings``: what a process finds around it and must not obey;

@@ -1,4 +1,4 @@
-"""What a search's configuration says (``hydra.sweeper.*`` with ``hydra/sweeper=optuna``)."""
+"""What the sweeper's configuration says (``hydra.sweeper.*``): a grid's, and with a sampler a search's."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ DIRECTIONS = ("minimize", "maximize")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchOptions:
-    """Options of a search; its fields are also those of Hydra's node (``hydra_plugins/foundry/optuna_sweeper.py``).
+    """Options of the sweeper; its fields are also those of Hydra's node (in ``hydra_plugins/foundry``).
 
     Attributes:
-        params: Key to its space in Hydra's override grammar; the command line comes after it.
-        sampler: What suggests the next trial: a file of :mod:`lora_foundry.search.samplers`.
+        params: Key to its values or its space in Hydra's override grammar; the command line comes after it.
+        sampler: What suggests the next trial: a file of :mod:`lora_foundry.search.samplers` (``hydra/sweeper=optuna``
+            says tpe); null is a grid, which has nothing of the rest.
         seed: Of the sampler; null is another one every time.
         n_trials: How many trials there are in all; null ends by another budget.
         hours: How long the search may take; no trial is begun that cannot end in time.
@@ -34,8 +35,8 @@ class SearchOptions:
         study: The study's name; null is the sweep's id.
     """
 
-    params: Mapping[str, Any] = field(default_factory=dict)
-    sampler: str = "tpe"
+    params: Mapping[str, object] = field(default_factory=dict)
+    sampler: str | None = None
     seed: int | None = 0
     n_trials: int | None = 20
     hours: float | None = None
@@ -44,13 +45,13 @@ class SearchOptions:
     objective: tuple[str, ...] = ("val/loss_rel",)
     direction: tuple[str, ...] = ("minimize",)
     conditions: Mapping[str, str] = field(default_factory=dict)
-    enqueue: tuple[Mapping[str, Any], ...] = ()
+    enqueue: tuple[Mapping[str, object], ...] = ()
     warm_start: str | None = None
     storage: str | None = None
     study: str | None = None
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> SearchOptions:
+    def of(cls, options: Mapping[str, object]) -> SearchOptions:
         """From a configuration's plain values; one text stands for a list of one.
 
         Raises:
@@ -67,15 +68,29 @@ class SearchOptions:
             raise SweepError(problems)
         return cls(**given)
 
+    def check_grid(self) -> None:
+        """Refuse what is a search's where nothing is searched.
+
+        Raises:
+            SweepError: With a line for each such option.
+        """
+        default = SearchOptions()
+        given = [one.name for one in fields(self) if getattr(self, one.name) != getattr(default, one.name)]
+        if wrong := [name for name in given if name != "params"]:
+            raise SweepError(
+                [f"hydra.sweeper.{name}: is a search's; write hydra/sweeper=optuna to search" for name in wrong]
+            )
+
     def check(self) -> None:
-        """Refuse what cannot work.
+        """Refuse what cannot work in a search.
 
         Raises:
             SweepError: With a line for each wrong value.
         """
         samplers = [*SEARCHERS.names()]
+        other = nearest(str(self.sampler), samplers)
         wrong = [
-            (self.sampler not in samplers, "sampler", f"one of {', '.join(samplers)}{nearest(self.sampler, samplers)}"),
+            (self.sampler not in samplers, "sampler", f"one of {', '.join(samplers)}{other}"),
             (self.n_trials is not None and self.n_trials < 1, "n_trials", "at least 1, or null for no such limit"),
             (self.hours is not None and self.hours <= 0, "hours", "more than 0, or null for no such limit"),
             (self.samples is not None and self.samples < 1, "samples", "at least 1, or null for no such limit"),
@@ -116,7 +131,7 @@ def _all(kind: type) -> Any:  # noqa: ANN401
 
 _KINDS: dict[str, tuple[Any, str]] = {
     "params": (lambda value: isinstance(value, Mapping), "a mapping of keys to spaces"),
-    "sampler": (lambda value: isinstance(value, str), "a sampler's name"),
+    "sampler": (_is(str), "a sampler's name, or null for a grid"),
     "seed": (_is(int), "a whole number, or null"),
     "n_trials": (_is(int), "a whole number, or null"),
     "hours": (_is(int, float), "a number, or null"),

@@ -66,7 +66,7 @@ class Reports:
 
     def _paced(self, config: JobConfig) -> Pace:
         if self._pace is None:
-            longest = self._farm.samples_of(config)
+            longest = self._farm.prospects.samples_of(config)
             unit = samples_between_scores(config) or longest or 1
             self._pace = Pace(unit=unit, longest=longest or unit)
             pruner = pruner_choice(self._settings.pruner).build(self._settings, self._pace)

@@ -140,7 +140,7 @@ class Search:
             if not frozen.state.is_finished():
                 self._left.append(frozen)
             return
-        samples = self._farm.samples_of(self._farm.config_of(job)) or 0
+        samples = self._farm.prospects.samples_of(self._farm.config_of(job)) or 0
         if frozen.state.is_finished():
             self._spent_samples += samples
             return
@@ -218,7 +218,8 @@ class Search:
             self._farm.say(f"trial {trial.number} ({trial_words}) cannot be: {'; '.join(error.problems)}")
             return None
         trial.set_user_attr(JOB, self._next)
-        self._open[self._next] = _Open(trial=trial, samples=self._farm.samples_of(point.config) or self._budget.largest)
+        samples = self._farm.prospects.samples_of(point.config)
+        self._open[self._next] = _Open(trial=trial, samples=samples or self._budget.largest)
         self._next += 1
         return point
 

@@ -141,7 +141,7 @@ class Space:
             for place in range(max(map(len, ends)))
         ]
 
-    def of_words(self, given: Mapping[str, Any], where: str) -> dict[str, Value]:
+    def of_words(self, given: Mapping[str, object], where: str) -> dict[str, Value]:
         """The values of a mapping that names keys of the space.
 
         Args:
@@ -220,11 +220,11 @@ def _dimension(key: str, override: Override) -> Dimension:
     sweep = override.value()
     if isinstance(sweep, IntervalSweep):
         return _of_interval(key, override, sweep)
+    if isinstance(sweep, RangeSweep):
+        return _of_range(override, key, sweep)
     texts = [word.partition("=")[2] for word in values_of(override)]
     if not texts:
-        raise SweepError([f"{key}: no value left to search (an empty range or a glob without a match)"])
-    if isinstance(sweep, RangeSweep):
-        return _of_range(key, sweep)
+        raise SweepError([f"{key}: no value left to search (a glob without a match)"])
     return _of_list(key, texts)
 
 
@@ -248,10 +248,12 @@ def _of_interval(key: str, override: Override, sweep: IntervalSweep) -> Dimensio
     return Dimension(key=key, distribution=IntDistribution(int(low), int(high), log=log))
 
 
-def _of_range(key: str, sweep: RangeSweep) -> Dimension:
+def _of_range(override: Override, key: str, sweep: RangeSweep) -> Dimension:
     """Hydra's: ``stop`` is not in it, and a step may lead down."""
-    listed = sorted(sweep.range())
     step = abs(sweep.step)
+    listed = sorted(sweep.range()) if step else []
+    if not listed:
+        raise SweepError([f"{override.input_line}: no value left to search, the range is empty"])
     if "log" in sweep.tags:
         raise SweepError([f"{key}: a range has equal steps; for a logarithm give tag(log,interval(low,high))"])
     if all(isinstance(one, int) for one in listed):

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.plugins.launcher import Launcher
@@ -40,7 +40,7 @@ def search(
     loader: ConfigLoader,
     config: DictConfig,
     launcher: Launcher,
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
     arguments: Sequence[str],
 ) -> None:
     """Look at everything, then search; what is wrong is shown, and nothing is created then.
@@ -70,9 +70,13 @@ def search(
         OUTCOME.worsen(WRONG_INPUT)
 
 
+def _sampler(space: Space, asked: SearchOptions) -> Unrepeated:
+    return Unrepeated(sampler_choice(str(asked.sampler)).build(space, asked.seed), space)
+
+
 def _refuse(space: Space, asked: SearchOptions, launching: Launching) -> None:
     """What cannot be searched so, before anything is composed."""
-    sampler, several = sampler_choice(asked.sampler), len(asked.objective) > 1
+    sampler, several = sampler_choice(str(asked.sampler)), len(asked.objective) > 1
     problems = sampler.unsuited(space)
     if several and not sampler.several:
         problems.append(f"hydra.sweeper.sampler: {asked.sampler} takes one objective; choose tpe or nsga2 for several")
@@ -102,7 +106,7 @@ def _begin(launching: Launching, space: Space, asked: SearchOptions) -> None:
     most, budget = _budgeted(farm, asked, probes)
     where = Where(storage=asked.storage, folder=launching.folder, name=asked.study or launching.sweep_id())
     launching.folder.mkdir(parents=True, exist_ok=True)
-    study = opened(where, space, asked, Unrepeated(sampler_choice(asked.sampler).build(space, asked.seed), space))
+    study = opened(where, space, asked, _sampler(space, asked))
     if not study.get_trials(deepcopy=False):
         study.add_trials(known)
         for given in asked.enqueue:
@@ -128,7 +132,7 @@ def _go_on(launching: Launching, space: Space, asked: SearchOptions) -> None:
     probes = [launching.point(one, place) for place, one in enumerate(words)]
     most, budget = _budgeted(farm, asked, probes)
     where = Where(storage=asked.storage, folder=launching.folder, name=asked.study or sweep.id)
-    study = opened(where, space, asked, Unrepeated(sampler_choice(asked.sampler).build(space, asked.seed), space))
+    study = opened(where, space, asked, _sampler(space, asked))
     running.begin(study, farm, launching.settings, budget, most=most)
     farm.recall()
     running.fill()
@@ -151,8 +155,8 @@ def _budgeted(farm: Farm, asked: SearchOptions, probes: Sequence[Point]) -> tupl
     Raises:
         SweepError: When not even one trial can end in time, or within the samples.
     """
-    most = asked.n_jobs or farm.places(probes[0].config)
-    largest = max(farm.samples_of(one.config) or 0 for one in probes)
+    most = asked.n_jobs or farm.prospects.places(probes[0].config)
+    largest = max(farm.prospects.samples_of(one.config) or 0 for one in probes)
     if asked.samples is not None and largest > asked.samples:
         raise SweepError(
             [
@@ -179,4 +183,4 @@ def _budgeted(farm: Farm, asked: SearchOptions, probes: Sequence[Point]) -> tupl
 
 def _foreseen_s(farm: Farm, probes: Sequence[Point], count: int) -> float:
     """Seconds that so many trials would take together."""
-    return farm.foreseen_s([replace(probes[place % len(probes)], index=place) for place in range(count)])
+    return farm.prospects.foreseen_s([replace(probes[place % len(probes)], index=place) for place in range(count)])

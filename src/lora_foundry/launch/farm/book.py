@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.longer import Length, write_length
-from lora_foundry.launch.plan.packing import PackPlan
+from lora_foundry.config.warned import tags_of
+from lora_foundry.launch.plan.packing import PackPlan, Plan
 from lora_foundry.launch.points.point import Point
 from lora_foundry.launch.records.folders import add_jobs, create_sweep, write_jobs
 from lora_foundry.launch.records.journal import Journal, SweepBusyError
@@ -20,6 +22,8 @@ from lora_foundry.launch.records.stored_jobs import read_stored_config
 from lora_foundry.tracking.records import JobRecord
 from lora_foundry.wire.journal import PackLine, SweepLine
 from lora_foundry.wire.outcomes import JobOutcome
+
+_PACK = re.compile(r"pack-(\d+)")
 
 
 class Book:
@@ -111,6 +115,12 @@ class Book:
             line = PackLine(pack=pack.name, jobs=pack.jobs, rows=pack.rows, predicted_s=round(predicted, 1))
             self.journal.write(line)
 
+    def next_pack(self) -> int:
+        """The number of the next pack, so that none has the name of an earlier one."""
+        names = [job.pack for job in self.journal.state.jobs.values()]
+        names += [path.stem for path in self.folder.glob("spool/*")]
+        return max((int(found[1]) for name in names if (found := _PACK.match(name))), default=-1) + 1
+
     def outcome(self, job: int) -> JobOutcome:
         """How a job ended, or stands."""
         return self.journal.state.jobs[job].outcome(self.folder)
@@ -118,3 +128,19 @@ class Book:
     def outcomes(self) -> list[JobOutcome]:
         """The same of all of the sweep's."""
         return self.journal.state.outcomes(self.folder)
+
+
+def records_of(points: Sequence[Point], names: Sequence[str], plan: Plan) -> list[JobRecord]:
+    """Jobs as the record has them, named and planned."""
+    return [
+        JobRecord(
+            index=point.index,
+            name=name,
+            dir=point.dir,
+            config=point.config,
+            overrides=point.overrides(),
+            pack=plan.pack_of(point.index).name,
+            warnings=tags_of(point.warnings),
+        )
+        for point, name in zip(points, names, strict=True)
+    ]

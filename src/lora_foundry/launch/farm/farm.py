@@ -5,27 +5,27 @@ A grid is the closed case: all is offered, then it is closed, then it trains.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-from lora_foundry.config.besides import samples_of
 from lora_foundry.config.launcher import Settings
 from lora_foundry.config.length import rows_of
 from lora_foundry.config.schema import JobConfig
-from lora_foundry.config.warned import tags_of, told
-from lora_foundry.launch.farm.book import Book
+from lora_foundry.config.warned import told
+from lora_foundry.launch.farm.book import Book, records_of
 from lora_foundry.launch.farm.ending import Ending
 from lora_foundry.launch.farm.ground import Ground
 from lora_foundry.launch.farm.idling import Idling
-from lora_foundry.launch.farm.news import Listener, News
+from lora_foundry.launch.farm.news import Listener, News, Reopened
 from lora_foundry.launch.farm.outside import Outside
 from lora_foundry.launch.farm.prepared import kept_precisions
+from lora_foundry.launch.farm.prospects import Prospects
 from lora_foundry.launch.farm.remaining import Remaining
+from lora_foundry.launch.farm.saying import Said, Telling, noted
 from lora_foundry.launch.farm.stopping import Interrupts
 from lora_foundry.launch.farm.supervise import Supervisor
 from lora_foundry.launch.farm.waiting import Task
@@ -33,7 +33,7 @@ from lora_foundry.launch.farm.writer import SafeWriter
 from lora_foundry.launch.machines.sharing import Sharing, check_locks
 from lora_foundry.launch.plan.clock import BASIS, in_words
 from lora_foundry.launch.plan.packing import PackPlan, Plan
-from lora_foundry.launch.plan.sizes import MOST_MEMBERS, Sizes
+from lora_foundry.launch.plan.sizes import Sizes
 from lora_foundry.launch.points.names import Names
 from lora_foundry.launch.points.point import Point, on_device
 from lora_foundry.launch.records.folders import refuse_taken
@@ -42,40 +42,12 @@ from lora_foundry.launch.records.reading import measured
 from lora_foundry.launch.records.resume import Resumed
 from lora_foundry.launch.records.stored_jobs import has_checkpoint, read_stored_config
 from lora_foundry.launch.screen.live import PatientConsole, Screen
-from lora_foundry.launch.screen.table import near
 from lora_foundry.tracking.records import JobRecord
 from lora_foundry.wire.events import MetricsEvent
 from lora_foundry.wire.journal import EndedLine, ResumedLine, WaitingLine
 from lora_foundry.wire.outcomes import JobOutcome
 
-_PACK = re.compile(r"pack-(\d+)")
 _TICK_S = 0.02  # a pack that has ended leaves its slot idle for one of these
-
-
-@dataclass(kw_only=True, slots=True)
-class _Said:
-    """What the user is told of jobs that came.
-
-    Attributes:
-        notes: First.
-        warnings: Then.
-    """
-
-    notes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reopened:
-    """Who goes on offering jobs to a sweep that was left.
-
-    Attributes:
-        listener: Is told what happens.
-        naming: Names what is offered.
-    """
-
-    listener: Listener
-    naming: Names
 
 
 class Farm:
@@ -94,6 +66,7 @@ class Farm:
 
     Attributes:
         results: Of every job of the sweep, once it has ended.
+        prospects: What may be expected of jobs before they are offered.
     """
 
     def __init__(
@@ -116,10 +89,9 @@ class Farm:
         self._jobs: dict[int, LiveJob] = {}
         self._tasks: list[Task] = []
         self._packs = self._offers = 0
-        self._said: _Said | None = _Said()
         self._closed = self._over = False
         self._book: Book | None = None
-        self._ground: Ground | None = None
+        self.prospects = Prospects(settings, outside)
         self._supervisor: Supervisor | None = None
         self._writer: SafeWriter | None = None
         self._idling: Idling | None = None
@@ -128,9 +100,9 @@ class Farm:
         self._lock = threading.RLock()
         self._interrupts = Interrupts()
         self._screen = Screen(PatientConsole(highlight=False), self._jobs)
+        self._telling = Telling(self._screen)
         self._news = News(listener or outside.watch(settings, self), self.outcome)
         self._earlier: list[MetricsEvent] = []
-        self._lines: set[str] = set()
 
     @classmethod
     def going_on(
@@ -157,7 +129,7 @@ class Farm:
         farm._cwd = resumed.cwd
         configs = [job.config for job in resumed.jobs]
         if configs:
-            farm._ground = Ground.of(settings, configs, outside.forecast, jobs=len(resumed.sweep.jobs))
+            farm.prospects.grounded(configs, jobs=len(resumed.sweep.jobs))
         check_locks(share=settings.share)
         book = farm._book = Book.reopen(farm._folder, resumed.sweep)
         if resumed.longer is not None:
@@ -168,11 +140,12 @@ class Farm:
                 book.journal.write(ResumedLine(job=job, spool=spool.name))
             rows = rows_of(farm._jobs[job].record.config for job in jobs)
             farm._tasks.append(Task(pack=PackPlan(name=name, jobs=jobs, rows=rows), spool=spool))
-        farm._said = _Said(notes=[*resumed.notes])
-        if farm._ground is not None:
-            farm._said.notes += kept_precisions(resumed.jobs, farm._ground.precision)
-            farm._said.warnings += farm._ground.left_out
-        farm._packs = _next_pack(resumed.sweep_dir, book)
+        said, ground = Said(notes=[*resumed.notes]), farm.prospects.ground
+        if ground is not None:
+            said.notes += kept_precisions(resumed.jobs, ground.precision)
+            said.warnings += ground.left_out
+        farm._telling.add(said)
+        farm._packs = book.next_pack()
         farm._closed = search is None
         if farm._news.heard:
             farm._earlier = measured(resumed.sweep_dir)
@@ -184,7 +157,7 @@ class Farm:
         farm = cls(book.folder, Settings(), outside)
         farm._book, farm._closed = book, True
         farm._jobs |= {job.index: book.live(job) for job in jobs}
-        farm._said = _Said(notes=[note])
+        farm._telling.add(Said(notes=[note]))
         return farm
 
     @property
@@ -210,7 +183,7 @@ class Farm:
                 msg = "a closed farm takes nothing more"
                 raise RuntimeError(msg)
             refuse_taken(self._folder, points, begun=self._book is not None)
-            ground = self._grounded([one.config for one in points])
+            ground = self.prospects.grounded([one.config for one in points])
             points = on_device(points, ground.precision)
             configs = {point.index: point.config for point in points}
             plan, basis = ground.plan(configs)
@@ -219,12 +192,12 @@ class Farm:
             plan = self._numbered(plan)
             book = self._book or Book.begin(self._folder, self._sweep_id)
             try:
-                jobs = book.enter(points, _records(points, named.names, plan))
+                jobs = book.enter(points, records_of(points, named.names, plan))
             except BaseException:
                 if self._book is None:
                     book.journal.close()
                 raise
-            said = _Said(notes=[*notes, *noted(points), *named.notes, *plan.reasons])
+            said = Said(notes=[*notes, *noted(points), *named.notes, *plan.reasons])
             said.warnings = told({name: point.warnings for name, point in zip(named.names, points, strict=True)})
             said.warnings += ground.left_out if self._book is None else ()
             self._book = book
@@ -234,7 +207,7 @@ class Farm:
                 self._take(book, jobs, plan, said)
         return list(configs)
 
-    def _take(self, book: Book, jobs: Sequence[LiveJob], plan: Plan, said: _Said) -> None:
+    def _take(self, book: Book, jobs: Sequence[LiveJob], plan: Plan, said: Said) -> None:
         self._jobs |= {job.record.index: job for job in jobs}
         book.tell((job.record.index for job in jobs), plan.packs, plan.seconds)
         tasks = self._waiting(plan)
@@ -244,12 +217,7 @@ class Farm:
             self._tasks += tasks
         else:
             self._supervisor.add(tasks)
-        if self._said is None:
-            self._screen.line(f"{len(jobs)} more {'jobs' if len(jobs) > 1 else 'job'}", "bold")
-            self._tell(said)
-        else:
-            self._said.notes += said.notes
-            self._said.warnings += said.warnings
+        self._telling.add(said, came=len(jobs))
 
     def prune(self, job: int) -> None:
         """End a job early: going on with it is not worth its place, which the next takes.
@@ -273,40 +241,13 @@ class Farm:
 
     def say(self, line: str) -> None:
         """Tell people something of what was offered."""
-        if self._said is None:
-            self._screen.line(line, "yellow")
-        else:
-            self._said.warnings.append(line)
+        self._telling.add(Said(warnings=[line]))
 
     @property
     def waiting(self) -> int:
         """Jobs that wait for a place."""
         with self._lock:
             return sum(job.state == "PENDING" for job in self._jobs.values())
-
-    def places(self, config: JobConfig) -> int:
-        """How many jobs like this one may train at a time.
-
-        Raises:
-            SweepError: When the devices that were asked for are not there.
-        """
-        ground = self._grounded([config])
-        return len(ground.budget.slots) * (self._settings.pack_size or MOST_MEMBERS)
-
-    def foreseen_s(self, points: Sequence[Point]) -> float:
-        """Seconds until all of ``points`` would have ended, were they begun now; nothing is made.
-
-        Raises:
-            SweepError: As :meth:`offer`.
-        """
-        ground = self._grounded([point.config for point in points])
-        points = on_device(points, ground.precision)
-        return ground.plan({point.index: point.config for point in points})[0].ends_s
-
-    def samples_of(self, config: JobConfig) -> int | None:
-        """Samples that a job sees in all; null while nobody can tell."""
-        steps = self._outside.forecast.steps(config)
-        return None if steps is None else samples_of(config, steps)
 
     def config_of(self, job: int) -> JobConfig:
         """The configuration of a job that was offered, to this farm or to one before it.
@@ -317,11 +258,6 @@ class Farm:
         if job in self._jobs:
             return self._jobs[job].record.config
         return read_stored_config(self.outcome(job).dir)
-
-    def _grounded(self, configs: Sequence[JobConfig]) -> Ground:
-        if self._ground is None:
-            self._ground = Ground.of(self._settings, configs, self._outside.forecast)
-        return self._ground
 
     def close(self) -> None:
         """No more jobs come; asking again changes nothing."""
@@ -354,7 +290,7 @@ class Farm:
             self._stop_idling()
             with self._interrupts:
                 with self._screen:
-                    if self._ground is not None:
+                    if self.prospects.ground is not None:
                         self._work(lambda: self._begun().busy or not (self._closed or self._interrupts.asked))
                         self._leave()
                     self._interrupts.finishing = True
@@ -446,10 +382,10 @@ class Farm:
     def _begun(self) -> Supervisor:
         """Who starts workers, feeds, watches and ends them; made when there is something to train."""
         if self._supervisor is None:
-            if self._book is None or self._ground is None:
+            if self._book is None or self.prospects.ground is None:
                 msg = "nothing was offered"
                 raise RuntimeError(msg)
-            self._supervisor = self._supervising(self._book, self._ground)
+            self._supervisor = self._supervising(self._book, self.prospects.ground)
             self._supervisor.add(self._tasks)
             if self._closed:
                 self._supervisor.close()
@@ -502,19 +438,7 @@ class Farm:
             idling.end()
 
     def _greet(self) -> None:
-        said, self._said = self._said, None
-        if said is not None:
-            count = len(self._jobs)
-            self._screen.line(f"Sweep of {count} {'jobs' if count > 1 else 'job'} in {near(self._folder)}", "bold")
-            self._tell(said)
-
-    def _tell(self, said: _Said) -> None:
-        """Each line once, however many jobs come one after the other that it is true of."""
-        for lines, style in ((said.notes, "dim"), (said.warnings, "yellow")):
-            for line in lines:
-                if line not in self._lines:
-                    self._screen.line(f"  {line}", style)
-            self._lines.update(lines)
+        self._telling.greet(len(self._jobs), self._folder)
 
     def _say_waiting(self, lines: Sequence[str]) -> None:
         """Other sweeps have devices that this one could train on, or no longer."""
@@ -524,30 +448,3 @@ class Farm:
             self._screen.line(line, "yellow")
         if lines and all(job.state == "PENDING" for job in self._jobs.values()):
             self._screen.phase("waiting for a device")
-
-
-def _next_pack(folder: Path, book: Book) -> int:
-    """The number of the next pack: none of a sweep has the name of an earlier one."""
-    names = [*(job.pack for job in book.journal.state.jobs.values()), *(path.stem for path in folder.glob("spool/*"))]
-    numbers = [int(found[1]) for name in names if (found := _PACK.match(name))]
-    return max(numbers, default=-1) + 1
-
-
-def noted(points: Sequence[Point]) -> list[str]:
-    """What the user is told of points first, each once."""
-    return list(dict.fromkeys(note for point in points for note in point.notes))
-
-
-def _records(points: Sequence[Point], names: Sequence[str], plan: Plan) -> list[JobRecord]:
-    return [
-        JobRecord(
-            index=point.index,
-            name=name,
-            dir=point.dir,
-            config=point.config,
-            overrides=point.overrides(),
-            pack=plan.pack_of(point.index).name,
-            warnings=tags_of(point.warnings),
-        )
-        for point, name in zip(points, names, strict=True)
-    ]

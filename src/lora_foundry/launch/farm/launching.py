@@ -19,9 +19,9 @@ from lora_foundry.config.longer import KEYS
 from lora_foundry.config.quoting import override
 from lora_foundry.config.schema import TrackingConfig
 from lora_foundry.launch.farm.again import Again, earlier_sweeps, find_again, unfinished_note
-from lora_foundry.launch.farm.farm import Farm, Reopened
+from lora_foundry.launch.farm.farm import Farm
 from lora_foundry.launch.farm.left import make_up_for_the_end
-from lora_foundry.launch.farm.news import Listener
+from lora_foundry.launch.farm.news import Listener, Reopened
 from lora_foundry.launch.farm.outcome import FAILED, OUTCOME, WRONG_INPUT
 from lora_foundry.launch.farm.outside import Outside
 from lora_foundry.launch.farm.planning import show_plan

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
+from lora_foundry.launch.points.names import Names
 from lora_foundry.wire.events import MetricsEvent
 from lora_foundry.wire.outcomes import JobOutcome
 
@@ -30,6 +32,19 @@ class Listener(Protocol):
 
     def look(self) -> None:
         """Is called again and again while the farm works, whatever happens."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reopened:
+    """Who goes on offering jobs to a sweep that was left.
+
+    Attributes:
+        listener: Is told what happens.
+        naming: Names what is offered.
+    """
+
+    listener: Listener
+    naming: Names
 
 
 class News:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from lora_foundry.config.launcher import Settings
 from lora_foundry.config.warned import told
-from lora_foundry.launch.farm.farm import noted
 from lora_foundry.launch.farm.ground import Ground
 from lora_foundry.launch.farm.outside import Outside
+from lora_foundry.launch.farm.saying import noted
 from lora_foundry.launch.points.names import Names
 from lora_foundry.launch.points.point import Point, on_device
 from lora_foundry.launch.points.preflight import Asked, remarked

@@ -15,13 +15,18 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.files import write_atomic
 from lora_foundry.config.paths import expand_home
+from lora_foundry.config.search import SearchOptions
 from lora_foundry.launch.farm.launching import Launching, report
 from lora_foundry.launch.farm.outcome import FAILED, OUTCOME, WRONG_INPUT
 from lora_foundry.launch.points.spread import points_of
 
 
 def sweep(
-    loader: ConfigLoader, config: DictConfig, launcher: Launcher, params: Mapping[str, str], arguments: Sequence[str]
+    loader: ConfigLoader,
+    config: DictConfig,
+    launcher: Launcher,
+    options: Mapping[str, object],
+    arguments: Sequence[str],
 ) -> list[list[JobReturn]]:
     """Check every point and launch them all; what is wrong is shown, and nothing is created then.
 
@@ -29,12 +34,14 @@ def sweep(
         loader: Hydra's.
         config: The sweep's own composed configuration.
         launcher: Where the points go.
-        params: ``hydra.sweeper.params``.
+        options: ``hydra.sweeper``.
         arguments: The command line's overrides; they come after ``params``.
     """
     leave_home(config)
     try:
-        batch = points_of(loader, params, arguments)
+        asked = SearchOptions.of(options)
+        asked.check_grid()
+        batch = points_of(loader, asked.params, arguments)
         launching = launching_of(launcher)
         launching.check(batch, 0)
     except SweepError as error:

@@ -181,7 +181,9 @@ def _show_config(hydra: Hydra, line: CommandLine, kind: str) -> None:
     """The configuration as YAML: of Hydra, or of each job, a document for each."""
     master = hydra.compose_config(line.config_name(), list(line.overrides), RunMode.MULTIRUN)
     params = master.hydra.sweeper.get("params") or {}
-    if kind == "hydra" or not (params or any(override.is_sweep_override() for override in _parsed(line))):
+    searched = master.hydra.sweeper.get("sampler") is not None  # its points are not known before it runs
+    swept = params or any(override.is_sweep_override() for override in _parsed(line))
+    if kind == "hydra" or searched or not swept:
         _print_config(hydra, line, kind, master)
         return
     from lora_foundry.launch.points.spread import points_of  # imports what trains, which most never see here

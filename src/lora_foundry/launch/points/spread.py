@@ -18,7 +18,7 @@ from lora_foundry.launch.points.hydra_keys import is_hydra
 from lora_foundry.launch.points.texts import as_texts
 
 
-def points_of(loader: ConfigLoader, params: Mapping[str, str], arguments: Sequence[str]) -> list[list[str]]:
+def points_of(loader: ConfigLoader, params: Mapping[str, object], arguments: Sequence[str]) -> list[list[str]]:
     """The product of all swept values, last key fastest; a key given twice counts where it came first.
 
     Raises:

@@ -12,6 +12,7 @@ Other rooms use of it:
 - ``reading``: the state of a sweep as its folder tells it;
 - ``record``: ``sweep.json``, the record of a sweep in its folder;
 - ``resume``: going on with what a sweep left;
+- ``search``: ``search.json``, what a sweep that is a search goes on with;
 - ``state``: the state of a sweep;
 - ``stored_jobs``: a sweep's jobs as their folders have them;
 - ``unchanged``: whether a job that has begun would train with the same configuration and the same data now.
