@@ -14,6 +14,7 @@ ALLOWED = {
     "lora_foundry.config.launcher.Settings.of": "a part of a composed configuration becomes a frozen type here",
     "lora_foundry.config.parse.parse": "a composed configuration becomes a frozen type here",
     "lora_foundry.config.parse.parse_stored": "a stored configuration becomes a frozen type here",
+    "lora_foundry.config.rules.broken_rules": "the groups of a configuration, each a frozen type of its own",
     "lora_foundry.config.stored.is_mapping": "tells that a JSON value is one",
     "lora_foundry.config.tensorfile.TensorHeader.tensors": "the header of a safetensors file, as that format has it",
     "lora_foundry.launch.points.point.Point.values": "what Hydra composed, to be stored as it is",

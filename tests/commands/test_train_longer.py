@@ -11,6 +11,7 @@ import pytest
 from lora_foundry.launch.records.stored_jobs import read_stored_config, steps_taken
 from tests.commands.ran import Command
 from tests.launch.seeds import seeds
+from tests.phrases import NO_CHECKPOINT
 
 COSINE = ("scheduler=cosine", "scheduler.warmup_steps=0")
 SHORT = (seeds(0, 1), "-m", "trainer.max_steps=100")
@@ -67,6 +68,6 @@ def test_what_cannot_be_its_length_is_refused_with_the_steps_that_it_took(comman
         file.unlink()
     ran = command(f"resume={job_dir}", "trainer.max_steps=200", sweep_dir=None)
     assert ran.code == 2
-    assert "holds no checkpoint" in ran.err
+    assert NO_CHECKPOINT in ran.err
     assert "python -m src.train seed=0 tracking=none trainer.max_steps=200" in ran.err
     assert not (job_dir / "length.json").exists()

@@ -13,7 +13,7 @@ from lora_foundry.launch.records.journal import Journal, read_journal
 from lora_foundry.wire.journal import ResumedLine
 from tests.commands.ran import Command, Ran
 from tests.launch.seeds import Seed, seeds
-from tests.phrases import BUSY, NO_FOLDER
+from tests.phrases import BUSY, NO_CHECKPOINT, NO_FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_without_a_checkpoint_the_command_to_train_it_anew_is_shown(command: Com
         file.unlink()
     ran = command(f"resume={stopped.sweep_dir}/1", sweep_dir=None)
     assert ran.code == 2
-    assert "holds no checkpoint" in ran.err
+    assert NO_CHECKPOINT in ran.err
     assert f"python -m src.train {seeds(Seed.DIVERGES)}" in ran.err
 
 

@@ -144,7 +144,8 @@ def test_a_best_that_is_not_the_last_is_told_with_its_step(tmp_path: Path, draw:
     draw(0, RED)
     before = result(0, 4, 0.9)
     told = {"steps": 400, "best_step": 300, "best_val_loss_rel": 0.8, "best_file": "0/best/x.safetensors"}
-    columns = _member_columns(read_drawings(tmp_path), [replace(before, summary=summary(val_loss_rel=0.9, **told))])
+    results = [replace(before, summary=summary(val_loss_rel=0.9, **told))]
+    columns = _member_columns(read_drawings(tmp_path), results, verdict_of(results))
     assert [column.note for column in columns] == ["val loss 0.800 of base at step 300"]
 
 

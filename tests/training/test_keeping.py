@@ -12,6 +12,7 @@ from lora_foundry.lora.formats.read import read_adapter
 from lora_foundry.training.keeping import is_among_best, keep, settle, tidy
 from lora_foundry.training.member import Counters, Member
 from lora_foundry.training.validation import Measure, Score
+from lora_foundry.wire.by_item import ByItem
 from lora_foundry.wire.events import ArtifactEvent, MetricsEvent, StateEvent, TagsEvent
 from tests.training.world import Spec, Trained, make_member, train
 
@@ -20,7 +21,8 @@ UNSTEADY = ("optimizer.lr=0.3", "scheduler=constant", "validation.every=1", "tra
 
 
 def _score(relative: float) -> Score:
-    return Score(measures={"loss": Measure(value=relative / 2, relative=relative, by_group={})})
+    by_item = ByItem(step=0, samples=0, rows="r", items=("a",), relative=(relative,), base=(1.0,))
+    return Score(measures={"loss": Measure(value=relative / 2, relative=relative, by_group={})}, by_item=by_item)
 
 
 def _exported(member: Member, step: int, relative: float) -> Path:

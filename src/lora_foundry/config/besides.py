@@ -64,12 +64,6 @@ def rows_drawn(config: JobConfig) -> int:
     return pictures * sum(scale > 0 for scale in sample.scales) * sample.steps * guided
 
 
-def samples_between_scores(config: JobConfig) -> int | None:
-    """Samples that a job sees between two validations; null where it has none but at the start and the end."""
-    between = _between(config, _scoring(config))
-    return between and between * _samples(config)
-
-
 def samples_of(config: JobConfig, steps: int) -> int:
     """Samples that a job sees in so many optimizer steps."""
     return steps * _samples(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from lora_foundry.config.besides import samples_between_scores
+from lora_foundry.config.besides import samples_between
 from lora_foundry.search.pruners import Pace, pruner_choice
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Reports:
     def _paced(self, config: JobConfig) -> Pace:
         if self._pace is None:
             longest = self._farm.prospects.samples_of(config)
-            unit = samples_between_scores(config) or longest or 1
+            unit = samples_between(config.validation, config.trainer, config.data) or longest or 1
             self._pace = Pace(unit=unit, longest=longest or unit)
             pruner = pruner_choice(self._settings.pruner).build(self._settings, self._pace)
             if pruner is not None:
