@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 class _Median(PrunerChoice):
     def build(self, settings: Settings, pace: Pace) -> BasePruner:
-        from lora_foundry.search.median import MedianOfAll
+        from lora_foundry.search.rules import MedianOfAll
 
         return MedianOfAll(settings.prune_from or pace.unit)
 

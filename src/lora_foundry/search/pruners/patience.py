@@ -19,9 +19,9 @@ class _Patience(PrunerChoice):
         return ["hydra.launcher.prune_patience: pruner=patience needs it: samples without an improvement"]
 
     def build(self, settings: Settings, pace: Pace) -> BasePruner:
-        from optuna.pruners import PatientPruner
+        from lora_foundry.search.rules import Unimproved
 
-        return PatientPruner(None, patience=max(1, round((settings.prune_patience or 0) / pace.unit)))
+        return Unimproved(settings.prune_patience or pace.longest)
 
 
 CHOICE = _Patience()

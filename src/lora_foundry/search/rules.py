@@ -1,6 +1,7 @@
-"""The median rule among all that got as far, those under way included.
+"""Pruners that Optuna has otherwise.
 
-Optuna's own compares with trials that are over; where all train together that would end nobody.
+Its median rule compares with trials that are over; where all train together that would end nobody. Its patience waits
+for reports, not samples, and ends who gets worse, not who stands still.
 """
 
 from __future__ import annotations
@@ -42,3 +43,23 @@ class MedianOfAll(BasePruner):
         if not math.isfinite(trial.intermediate_values[step]):
             return True
         return len(sound) >= _LEAST and sign * own > statistics.median(sound)
+
+
+class Unimproved(BasePruner):
+    """Prunes who has had no better report than its best for so many steps.
+
+    Args:
+        patience: Steps.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        step = trial.last_step
+        if step is None:
+            return False
+        sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
+        sound = {at: sign * value for at, value in trial.intermediate_values.items() if math.isfinite(value)}
+        best = min(sound, key=lambda at: (sound[at], at), default=0)
+        return step - best >= self._patience
