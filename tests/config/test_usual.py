@@ -96,7 +96,8 @@ def test_the_resolution_of_a_base_is_the_one_that_it_was_made_for(name: str) -> 
     assert unet["sample_size"] * cell == PRACTICE[name].resolution
 
 
-README_COMMANDS = re.findall(r"^python -m src.train (.*?)(?: +#.*)?$", (PROJECT_ROOT / "README.md").read_text(), re.M)
+_README = (PROJECT_ROOT / "README.md").read_text().replace("\\\n    ", "")
+README_COMMANDS = re.findall(r"^python -m src.train (.*?)(?: +#.*)?$", _README, re.M)
 
 
 @pytest.mark.slow
@@ -112,7 +113,7 @@ def test_the_readmes_commands_for_a_base_train_as_people_begin(command: str) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "command", [line for line in README_COMMANDS if "experiment=" not in line and "-sc" not in line]
+    "command", [line for line in README_COMMANDS if not re.search("experiment=|-sc|hydra/sweeper", line)]
 )
 def test_the_readmes_other_commands_compose(command: str) -> None:
     words = [word for word in shlex.split(command) if word != "-m" and not word.startswith(("hydra.", "sweep="))]
