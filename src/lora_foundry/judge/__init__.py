@@ -3,5 +3,6 @@
 Other rooms use of it:
 
 - ``ranking``: which job of a sweep is best;
+- ``rates``: which learning rate to use, from a short run of many;
 - ``verdict``: which adapter of a sweep to keep, in one sentence with numbers.
 """

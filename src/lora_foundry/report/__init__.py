@@ -1,4 +1,9 @@
-"""What a person looks at when a sweep has ended."""
+"""What a person looks at when a sweep has ended.
+
+Other rooms use of it:
+
+- ``rates``: the curves of ``src.find_lr``, for a terminal and as a picture.
+"""
 
 from __future__ import annotations
 

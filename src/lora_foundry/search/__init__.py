@@ -2,6 +2,7 @@
 
 Other rooms use of it:
 
+- ``rates``: many learning rates for a few samples as one pack;
 - ``sweeping``: a whole search as Hydra asks for it;
 - ``watch``: which jobs of a grid end early.
 """

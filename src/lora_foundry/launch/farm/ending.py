@@ -49,6 +49,7 @@ class Ending:
         screen.expect(None)
         self.code = code_of((result.state for result in self._own()), interrupted=interrupted)
         OUTCOME.worsen(self.code)
+        OUTCOME.sweep_dir = self._folder
         self._write_results()
         if any((result.dir / "samples").is_dir() for result in self.results):
             screen.phase("drawing the comparison")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from lora_foundry.config.ending import INTERRUPTED
 from lora_foundry.wire.states import AS_MEANT, State
@@ -18,9 +19,11 @@ class Outcome:
     Attributes:
         exit_code: 0 when every job ended as it was meant to, 1 when one failed, 2 for wrong input, 130 after an
             interrupt.
+        sweep_dir: The folder of the last sweep that came to its end; null while there is none.
     """
 
     exit_code: int = OK
+    sweep_dir: Path | None = None
 
     def worsen(self, code: int) -> None:
         """Keep the weightier of what was and ``code``."""
