@@ -21,6 +21,7 @@ ORDER = (
     "prediction",
     "memory",
     "farm",
+    "search",
     "device",
 )
 NOT_MEASURED = """## On a card
