@@ -14,6 +14,7 @@ from lora_foundry.launch.farm.launching import Launching
 from lora_foundry.launch.farm.outcome import FAILED, WRONG_INPUT
 from lora_foundry.search import sweeping
 from lora_foundry.search.search import Search
+from lora_foundry.search.space import Space
 from tests.launch.seeds import Seed
 from tests.search.searches import Searches
 
@@ -62,6 +63,20 @@ def test_losers_leave_early_and_keep_their_state_everywhere(searches: Searches) 
 def test_a_space_with_few_points_ends_when_all_were_tried(searches: Searches) -> None:
     assert searches.run(["lora.rank=2,4,8"], n_trials=20) == 0
     assert sorted(one.params["lora.rank"] for one in searches.trials()) == [2, 4, 8]
+
+
+def test_what_was_tried_is_gone_through_once_a_trial_and_not_at_every_look(
+    searches: Searches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, counted = [0], [0]
+    look, id_of = Search.look, Space.id_of
+    monkeypatch.setattr(Search, "look", lambda self: (looks.__setitem__(0, looks[0] + 1), look(self))[1])
+    monkeypatch.setattr(
+        Space, "id_of", lambda self, values: (counted.__setitem__(0, counted[0] + 1), id_of(self, values))[1]
+    )
+    assert searches.run(["lora.rank=2,4,8,16", "trainer.max_steps=40"], n_trials=4, n_jobs=2, sampler="grid") == 0
+    assert looks[0] > 20
+    assert counted[0] < 60, "four trials, asked for and counted"
 
 
 def test_a_failed_trial_is_marked_and_the_others_go_on(searches: Searches) -> None:

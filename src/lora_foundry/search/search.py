@@ -109,6 +109,7 @@ class Search:
         self._over = False
         self._limit = 1
         self._begun = False
+        self._counted, self._exhausted = -1, False  # gone through once for each trial that was asked for
 
     def begin(self, study: Study, farm: Farm, settings: Settings, budget: Budget, *, most: int) -> None:
         """Take up a farm, and what an earlier process left of the same search.
@@ -155,7 +156,7 @@ class Search:
         points = self._asked_points()
         if points:
             self._farm.offer(points)
-        if not self._affords() and not self._open and not self._patience.is_away():
+        if not self._open and not self._affords() and not self._patience.is_away():
             self._over = True
             self._farm.close()
 
@@ -195,10 +196,12 @@ class Search:
 
     def is_exhausted(self) -> bool:
         """Whether every combination of the space has a trial."""
-        ids = self._ids
-        if ids is None or self._left:
+        if self._ids is None or self._left:
             return False
-        return ids <= {self._space.id_of(one.params) for one in self._study.get_trials(deepcopy=False)}
+        if self._counted != self._asked:
+            there = {self._space.id_of(one.params) for one in self._study.get_trials(deepcopy=False)}
+            self._counted, self._exhausted = self._asked, self._ids <= there
+        return self._exhausted
 
     def _asked_for(self) -> Point | None:
         """The next trial as a point; None for one that the configuration's rules refuse."""
