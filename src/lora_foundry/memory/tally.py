@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from lora_foundry.memory.recall import Recall
     from lora_foundry.memory.scratch import Convolutions, Spots
     from lora_foundry.memory.work import Work
 
@@ -29,14 +30,23 @@ class Tally(TorchDispatchMode):
         work: Told of every operation too.
         inside: Told of every operation, what it made, and what is alive behind it beyond what was at the last
             :meth:`mark`.
+        recall: Runs the operations, which run by themselves without it.
 
     Attributes:
         live: Bytes alive now.
         peak: Most bytes alive since the last :meth:`mark`.
     """
 
-    def __init__(self, *, grain: int, work: Work | None = None, inside: Spots | Convolutions | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        grain: int,
+        work: Work | None = None,
+        inside: Spots | Convolutions | None = None,
+        recall: Recall | None = None,
+    ) -> None:
         super().__init__()
+        self._recall = recall
         self._grain = grain
         self._work = work
         self._inside = inside
@@ -58,7 +68,7 @@ class Tally(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         """Run the operation, then count what it made."""
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
+        result = func(*args, **kwargs) if self._recall is None else self._recall.run(func, args, kwargs)
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
                 self._see(leaf)

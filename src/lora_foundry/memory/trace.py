@@ -22,6 +22,7 @@ from torch.nn import functional
 from lora_foundry.lora.dropout import DropoutKey
 from lora_foundry.lora.inject import inject
 from lora_foundry.lora.rows import RowPlan
+from lora_foundry.memory.recall import RECALL
 from lora_foundry.memory.scratch import Alive, Convolutions, Spots
 from lora_foundry.memory.tally import Tally
 from lora_foundry.memory.work import Work
@@ -222,7 +223,7 @@ def placeholder(config: JobConfig, number: int = 0) -> Member:
 
 def _step(pack: Pack, sizes: BaseSizes, rows: Sequence[int], held: Sequence[Tensor]) -> TracedStep:
     work, spots = Work(), Spots(sum(rows))
-    tally = Tally(grain=GRAIN, work=work, inside=spots)
+    tally = Tally(grain=GRAIN, work=work, inside=spots, recall=RECALL)
     tally.add(held)
     start = tally.mark()
     with tally:
@@ -232,7 +233,7 @@ def _step(pack: Pack, sizes: BaseSizes, rows: Sequence[int], held: Sequence[Tens
 
 def _forward(pack: Pack, sizes: BaseSizes, rows: int, held: Sequence[Tensor]) -> Alive:
     inside = Convolutions()
-    tally = Tally(grain=GRAIN, inside=inside)
+    tally = Tally(grain=GRAIN, inside=inside, recall=RECALL)
     tally.add(held)
     start = tally.mark()
     with tally:

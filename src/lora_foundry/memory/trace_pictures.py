@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from lora_foundry.memory.recall import RECALL
 from lora_foundry.memory.scratch import Alive, Convolutions
 from lora_foundry.memory.tally import Tally
 from lora_foundry.memory.trace import GRAIN, META, attention_by
@@ -63,7 +64,7 @@ class _NoContent(TorchFunctionMode):
 def _traced(calls: Sequence[Callable[[], object]]) -> tuple[int, Alive]:
     """Bytes of the weights that ``calls`` read when they are made first, and what is alive when they are made again."""
     inside = Convolutions()
-    tally = Tally(grain=GRAIN, inside=inside)
+    tally = Tally(grain=GRAIN, inside=inside, recall=RECALL)
     with tally:
         for call in calls:
             call()
