@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lora_foundry.data.order import SampleOrder
-from tests.training.world import Spec, Trained, distance, make_denoiser, train
+from tests.training.world import Spec, Trained, distance, make_denoiser, train, undisturbed
 
 LIMIT = 1e-9
 
@@ -47,9 +47,9 @@ DIFFERENCES = {
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def plain() -> Trained:
     """PLAIN, trained alone."""
-    return train([PLAIN], tmp_path_factory.mktemp("plain"))
+    return undisturbed(PLAIN)
 
 
 @pytest.mark.slow
@@ -57,7 +57,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def test_a_packed_member_equals_its_solo_run(name: str, plain: Trained, tmp_path: Path) -> None:
     other = DIFFERENCES[name]
     packed = train([PLAIN, other], tmp_path / "packed")
-    for spec, solo in ((PLAIN, plain), (other, train([other], tmp_path / "solo"))):
+    for spec, solo in ((PLAIN, plain), (other, undisturbed(other))):
         assert solo.parts[spec.name].count.step == packed.parts[spec.name].count.step > 0
         assert distance(packed.weights(spec.name), solo.weights(spec.name)) < LIMIT
     assert packed.states(0)[-1] == packed.states(1)[-1] == "FINISHED"
@@ -80,7 +80,7 @@ def test_gradient_checkpointing_changes_nothing(tmp_path: Path) -> None:
     recomputed = train(again, tmp_path / "recomputed")
     for spec in specs:
         assert distance(recomputed.weights(spec.name), kept.weights(spec.name)) < LIMIT
-    solo = train([again[0]], tmp_path / "solo")
+    solo = undisturbed(again[0])
     assert distance(recomputed.weights("a"), solo.weights("a")) < LIMIT
 
 
@@ -113,7 +113,7 @@ def test_a_mate_that_leaves_takes_no_half_accumulated_gradient_along(tmp_path: P
     patient = Spec("patient", ("trainer.accumulate=3", "lora.rank=3"))
     packed = train([sick, patient], tmp_path / "packed")
     assert packed.states(0)[-1] == "FAILED"
-    solo = train([patient], tmp_path / "solo")
+    solo = undisturbed(patient)
     assert distance(packed.weights("patient"), solo.weights("patient")) < LIMIT
 
 
@@ -209,5 +209,5 @@ def test_any_member_of_any_pack_equals_its_solo_run(
 ) -> None:
     spec = specs[chosen % len(specs)]
     packed = train(specs, tmp_path_factory.mktemp("packed"))
-    solo = train([spec], tmp_path_factory.mktemp("solo"))
+    solo = undisturbed(spec)
     assert distance(packed.weights(spec.name), solo.weights(spec.name)) < LIMIT

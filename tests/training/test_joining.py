@@ -19,7 +19,7 @@ from lora_foundry.training.requests import Arrival, Requests
 from lora_foundry.wire.events import GainFound, HandedBack, Refused
 from tests.phrases import MEMORY_SHORT
 from tests.training.test_equality_contract import DIFFERENCES, LIMIT, PLAIN
-from tests.training.world import Spec, Trained, distance, make_member, make_task, train
+from tests.training.world import Spec, Trained, distance, make_member, make_task, train, undisturbed
 
 LONGER = Spec("longer", ("trainer.max_steps=14", "trainer.accumulate=2", "lora.rank=3"))
 
@@ -56,7 +56,7 @@ def test_a_member_that_joins_equals_its_solo_run_and_its_mates_do_not_notice(nam
     trained, _ = joined(tmp_path / "packed", [PLAIN, LONGER], other)
     assert [trained.states(job) for job in (0, 1, 10)] == [["RUNNING", "FINISHED"]] * 3
     for spec in (PLAIN, LONGER, other):
-        solo = train([spec], tmp_path / "solo")
+        solo = undisturbed(spec)
         assert distance(weights(tmp_path / "packed", spec.name), solo.weights(spec.name)) < LIMIT
 
 
@@ -64,7 +64,7 @@ def test_a_member_that_joins_equals_its_solo_run_and_its_mates_do_not_notice(nam
 def test_it_joins_in_the_middle_of_its_mates_accumulation(tmp_path: Path) -> None:
     patient = Spec("patient", ("trainer.accumulate=5", "lora.rank=3", "optimizer=prodigy"))
     joined(tmp_path, [patient], PLAIN, after=3)
-    solo = train([patient], tmp_path / "solo")
+    solo = undisturbed(patient)
     assert distance(weights(tmp_path, "patient"), solo.weights("patient")) < LIMIT
 
 
@@ -75,7 +75,7 @@ def test_it_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert first.states(0)[-1] == "KILLED"
     assert 0 < first.parts["plain"].count.step < 8
     joined(tmp_path, [LONGER], PLAIN, after=2, resume_joining=True)
-    solo = train([PLAIN], tmp_path / "solo")
+    solo = undisturbed(PLAIN)
     assert distance(weights(tmp_path, "plain"), solo.weights("plain")) < LIMIT
 
 
@@ -103,7 +103,7 @@ def test_one_that_finds_no_memory_is_refused_and_nothing_has_changed(
     assert [event.jobs for event in refused] == [(10,)]
     assert trained.states(10) == []
     for spec in (PLAIN, LONGER):
-        solo = train([spec], tmp_path / "solo")
+        solo = undisturbed(spec)
         assert distance(trained.weights(spec.name), solo.weights(spec.name)) < LIMIT
 
 
@@ -158,11 +158,11 @@ def test_a_pruned_member_leaves_with_a_checkpoint_and_its_mates_do_not_notice(tm
     trained = train([PLAIN, LONGER], tmp_path / "packed", requests=asked)
     assert trained.states(0) == ["RUNNING", "PRUNED"]
     assert trained.states(1) == ["RUNNING", "FINISHED"]
-    alone = train([LONGER], tmp_path / "solo")
+    alone = undisturbed(LONGER)
     assert distance(trained.weights(LONGER.name), alone.weights(LONGER.name)) < LIMIT
     assert not list((tmp_path / "packed" / PLAIN.name).glob("adapter/*.safetensors")), "nothing is exported of it"
     went_on = train([PLAIN], tmp_path / "packed", resume=frozenset({PLAIN.name}))
-    plain = train([PLAIN], tmp_path / "plain")
+    plain = undisturbed(PLAIN)
     assert distance(went_on.weights(PLAIN.name), plain.weights(PLAIN.name)) < LIMIT
 
 
@@ -181,7 +181,7 @@ def test_a_trial_that_finds_a_gain_changes_no_trajectory(tmp_path: Path, monkeyp
     assert told.ratio == pytest.approx(8 / 6, abs=1e-3)
     for n, spec in enumerate(FOUR):
         assert trained.states(n)[-1] == "FINISHED"
-        solo = train([spec], tmp_path / "solo")
+        solo = undisturbed(spec)
         assert distance(trained.weights(spec.name), solo.weights(spec.name)) < LIMIT
 
 
@@ -208,7 +208,7 @@ def test_members_that_gain_nothing_are_handed_back_and_end_as_if_alone(
     assert paces[0] == (1, 1, 1.0)
     left = train(FOUR[1:], tmp_path / "apart", resume=frozenset(spec.name for spec in FOUR[1:]))
     for spec in FOUR[1:]:
-        solo = train([spec], tmp_path / "solo")
+        solo = undisturbed(spec)
         assert distance(left.weights(spec.name), solo.weights(spec.name)) < LIMIT
 
 

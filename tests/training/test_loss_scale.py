@@ -24,7 +24,7 @@ from lora_foundry.training.pack_step import member_losses, run_step, with_scales
 from lora_foundry.training.precision import Dtypes
 from lora_foundry.wire.events import MetricsEvent
 from tests.training.test_joining import joined
-from tests.training.world import Spec, distance, make_member, make_task, train
+from tests.training.world import Spec, distance, make_member, make_task, train, undisturbed
 
 HALF = ("trainer.precision=16-mixed", "trainer.max_steps=40")
 THREE = ("data.batch_size=1", "trainer.accumulate=3", "trainer.max_steps=9")
@@ -152,7 +152,7 @@ def test_a_member_that_joins_with_a_scale_of_its_own_equals_its_solo_run(tmp_pat
     comes = Spec("comes", ("data.batch_size=1", "data.flip=false", "trainer.max_steps=8"), poisoned=image)
     joined(tmp_path / "packed", [here], comes, after=3)
     for spec in (here, comes):
-        packed, solo = load_newest(tmp_path / "packed" / spec.name / "checkpoints")[0], train([spec], tmp_path / "solo")
+        packed, solo = load_newest(tmp_path / "packed" / spec.name / "checkpoints")[0], undisturbed(spec)
         alone = solo.parts[spec.name]
         assert (packed.count.loss_scale, packed.count.skipped) == (alone.count.loss_scale, alone.count.skipped)
         assert distance(packed.weights, alone.weights) < 1e-9

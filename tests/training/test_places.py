@@ -14,7 +14,7 @@ from lora_foundry.training.pack_optimizer import PackOptimizer
 from lora_foundry.training.pack_step import run_step
 from tests.training.test_equality_contract import DIFFERENCES, LIMIT, PLAIN
 from tests.training.test_joining import joined, weights
-from tests.training.world import Spec, distance, make_member, make_task, train
+from tests.training.world import Spec, distance, make_member, make_task, undisturbed
 
 HERE = (
     Spec("one", ("lora.rank=3",)),
@@ -175,5 +175,5 @@ def test_who_joins_a_used_place_equals_its_solo_run(tmp_path: Path, monkeypatch:
     joined(tmp_path / "packed", [PLAIN, second, short, patient], late, after=6)
     assert entered == [late.name]
     for spec in (second, patient, late):
-        solo = train([spec], tmp_path / "solo")
+        solo = undisturbed(spec)
         assert distance(weights(tmp_path / "packed", spec.name), solo.weights(spec.name)) < LIMIT

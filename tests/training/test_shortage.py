@@ -14,7 +14,7 @@ from lora_foundry.training.batch import PackBatch
 from lora_foundry.training.pack import Pack
 from lora_foundry.training.shortage import OutOfMemoryError, in_fewer_rows, is_out_of_memory
 from lora_foundry.wire.events import StateEvent
-from tests.training.world import Spec, distance, make_member, make_task, train
+from tests.training.world import Spec, distance, make_member, make_task, train, undisturbed
 
 MIXED = [
     Spec("a", ("data.batch_size=4", "lora.dropout=0.2", "validation.every=4")),
@@ -48,7 +48,7 @@ class FailsOnce:
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 6])
 def test_the_rows_of_a_forward_change_nothing(rows: int, tmp_path: Path) -> None:
-    asked = train(MIXED, tmp_path / "asked")
+    asked = undisturbed(*MIXED)
 
     def measure(pack: Pack) -> None:
         pack.rows = rows
@@ -63,7 +63,7 @@ def test_the_rows_of_a_forward_change_nothing(rows: int, tmp_path: Path) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("call", [3, 60, 333, 600])
 def test_a_step_that_fails_anywhere_is_taken_back_and_taken_again(call: int, tmp_path: Path) -> None:
-    asked = train(MIXED, tmp_path / "asked")
+    asked = undisturbed(*MIXED)
     relief = FailsOnce(call, call + 200)
     again = train(MIXED, tmp_path / "again", relief=relief)
     assert len(relief.reasons) == 2
@@ -73,7 +73,7 @@ def test_a_step_that_fails_anywhere_is_taken_back_and_taken_again(call: int, tmp
 
 @pytest.mark.slow
 def test_members_set_aside_train_to_the_same_end(tmp_path: Path) -> None:
-    asked = train(MIXED, tmp_path / "asked")
+    asked = undisturbed(*MIXED)
 
     def measure(pack: Pack) -> None:
         pack.set_members_aside(pack.active[1:])
@@ -86,7 +86,7 @@ def test_members_set_aside_train_to_the_same_end(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_checkpointing_may_begin_in_the_middle(tmp_path: Path) -> None:
-    asked = train(MIXED, tmp_path / "asked")
+    asked = undisturbed(*MIXED)
 
     def measure(pack: Pack) -> None:
         pack.checkpointing = True
@@ -124,7 +124,7 @@ def test_a_librarys_optimizer_that_fails_half_way_is_taken_back(
     optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = Spec("a", (f"optimizer.name={optimizer}", "optimizer.lr=0.5"))
-    asked = train([spec], tmp_path / "asked")
+    asked = undisturbed(spec)
     cls = __import__("prodigyopt").Prodigy if optimizer == "prodigy" else torch.optim.Adafactor
     whole, calls = cls.step, []
 
@@ -145,7 +145,7 @@ def test_a_librarys_optimizer_that_fails_half_way_is_taken_back(
 def test_adapters_that_do_not_fit_together_train_one_after_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = train(MIXED, tmp_path / "asked")
+    asked = undisturbed(*MIXED)
     build, sizes = Pack._optimizer, []
 
     def only_for_one(self: Pack) -> Any:

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -169,6 +170,16 @@ def train(specs: list[Spec], root: Path, **options: Any) -> Trained:
     train_pack(Denoising(denoiser, NoDecoder()), members, sink=sink, folder=root / "pack", **options)
     parts = {m.name: load_newest(m.folder / "checkpoints")[0] for m in members if (m.folder / "checkpoints").exists()}
     return Trained(parts=parts, events=sink.events)
+
+
+@cache
+def undisturbed(*specs: Spec) -> Trained:
+    """``train(specs)`` to be compared with: it always gives the same, so it is trained once for all tests of a process.
+
+    What a test sets for its time only, a clock say, must not change it.
+    """
+    with TemporaryDirectory() as folder:
+        return train([*specs], Path(folder))
 
 
 class NoDecoder:
