@@ -62,7 +62,7 @@ def correctness(stage: Stage) -> None:
         differing = sum(int((one != other).sum()) for one, other in zip(masks(card), masks(cpu), strict=True))
         stage.row(table, "inputs that dropout drops on one device alone", str(differing), "none")
         stage.claim("dropout: masks of card and CPU", f"{differing} differ", "none", holds=differing == 0)
-    for precision in _COARSE[:2] if stage.small else _COARSE:
+    for precision in _COARSE[:1] if stage.small else _COARSE:
         here = train(card, precision)
         compare(f"{precision}: pack against solo", here, alone(card, precision), None)
         compare(f"{precision}: twice the same (0 is bitwise)", here, train(card, precision), None)

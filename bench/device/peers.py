@@ -63,7 +63,7 @@ def _figures(one: Measured) -> tuple[str, str, str]:
 
 
 def _seconds(stage: Stage) -> float:
-    return 0.2 if stage.small else _SECONDS
+    return 0.0 if stage.small else _SECONDS
 
 
 def _measured(stage: Stage, build: Callable[[Stage, int], Step], batch: int) -> Measured | None:

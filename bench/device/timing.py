@@ -76,13 +76,14 @@ def step(pack: Pack) -> None:
 
 
 def timed(call: Callable[[], None], sync: Callable[[], None], seconds: float) -> list[float]:
-    """Seconds of each call in a row of about ``seconds``, after a few that are not counted."""
-    for _ in range(_WARM_UP):
+    """Seconds of each call in a row of about ``seconds``, after a few that are not counted; for 0, of one after one."""
+    warm_up, least = (_WARM_UP, _LEAST) if seconds else (1, 1)
+    for _ in range(warm_up):
         call()
     sync()
     taken: list[float] = []
     begun = time.perf_counter()
-    while len(taken) < _LEAST or time.perf_counter() - begun < seconds:
+    while len(taken) < least or time.perf_counter() - begun < seconds:
         start = time.perf_counter()
         call()
         sync()
