@@ -8,6 +8,8 @@ STAMP  := $(VENV)/.ready
 ARGS   ?=
 # `make test WORKERS=8`: tests side by side, each process on one thread of torch
 WORKERS ?= 2
+# Hundreds of processes of the tests run this tree: where nothing keeps what it was compiled to, each compiles it anew
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo quick test ui bench soak mutate lint docs clean-venv
@@ -28,10 +30,10 @@ demo: $(STAMP)  ## train LoRA ranks 4, 8 and 16 together on real drawings
 	$(PY) -m src.train lora.rank=4,8,16 -m $(ARGS)
 
 quick: $(STAMP)  ## most tests, in under a minute on two cores: before each commit
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile --quick -q $(ARGS)
+	$(PYTEST) --quick -q $(ARGS)
 
 test: $(STAMP)  ## every test
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) --no-loadscope-reorder $(ARGS)
 
 ui: $(STAMP)  ## MLflow UI on http://127.0.0.1:5000 over mlruns/
 	@store="$$(PYTHONPATH=src $(PY) -c 'from lora_foundry.tracking.addresses import default_store; print(default_store())')" && \

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import traced
+from tests import nursery, traced
 from tests.added import added
 
 __all__ = ["added"]
@@ -41,6 +41,7 @@ settings.load_profile("repeatable")
 
 _TESTS = Path(__file__).parent
 _WHOLE_PROGRAMS = ("commands", "faults")  # command lines from end to end, most in processes of their own
+_DEAREST = ("faults", "bench", "worker", "training", "memory", "commands", "tracking")
 _QUICK_S = 2.0  # several times what ``slow`` says, for a machine that is slower
 _QUIET_S = 0.08  # what :func:`_slowness` does takes so long on a core that has its caches for itself
 
@@ -58,14 +59,21 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Apply ``--quick`` and ``--shuffle``."""
+    """Apply ``--quick`` and ``--shuffle``; what takes minutes begins first, so that no core waits for it at the end."""
     if config.getoption("--quick"):
         slow = [item for item in items if item.get_closest_marker("slow") is not None]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item.get_closest_marker("slow") is None]
+    items.sort(key=lambda item: _turn(item.path))
     seed = config.getoption("--shuffle")
     if seed is not None:
         random.Random(seed).shuffle(items)
+
+
+def _turn(path: Path) -> int:
+    """Of a file's room among those that are dear; the others come last, as they were found."""
+    room = path.relative_to(_TESTS).parts[0]
+    return _DEAREST.index(room) if room in _DEAREST else len(_DEAREST)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -150,6 +158,13 @@ def own_traces(kept_traces: Path, tmp_path: Path) -> Iterator[Path]:
 def _locks_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Sweeps of tests wait for no sweep of the user's."""
     os.environ["LORA_FOUNDRY_LOCKS"] = str(tmp_path_factory.getbasetemp() / "locks")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _processes_that_need_not_import(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Where tests ask :mod:`tests.nursery` for a process, all of pytest-xdist's ask the same one."""
+    base, beside = tmp_path_factory.getbasetemp(), "PYTEST_XDIST_WORKER" in os.environ
+    nursery.open_for(base.parent if beside else base, os.getppid() if beside else os.getpid())
 
 
 @pytest.fixture(autouse=True)

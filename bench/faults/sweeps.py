@@ -87,14 +87,18 @@ class RealSweep:
         folder: The sweep's folder, not yet there.
         recipe: What it trains.
         words: Folders of tracking and cache, and what the fault needs.
+        popen: Starts processes, as :class:`subprocess.Popen` does.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, words: list[str]) -> None:
+    def __init__(
+        self, folder: Path, recipe: Recipe, words: list[str], popen: type[subprocess.Popen[Any]] = subprocess.Popen
+    ) -> None:
         self.folder = folder
         self.recipe = recipe
         self.log = folder.with_suffix(".out")
         self.words = [*recipe.command(), *words, f"hydra.sweep.dir={folder}"]
         self.launcher: subprocess.Popen[bytes] | None = None
+        self._popen = popen
 
     def start(self, command: tuple[str, ...] = TRAIN) -> RealSweep:
         """Start the launcher."""
@@ -110,7 +114,7 @@ class RealSweep:
         """A process of this project whose output is appended to :attr:`log`."""
         env = {**os.environ, "HF_HUB_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MPLBACKEND": "Agg"}
         with self.log.open("ab") as log, hang_ups_heard():
-            return subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=log, stderr=log, env=env, start_new_session=True)
+            return self._popen(command, cwd=PROJECT_ROOT, stdout=log, stderr=log, env=env, start_new_session=True)
 
     def ends(self, code: int) -> None:
         """Wait for the launcher's end, which must be ``code``."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lora_foundry.commands import train
+from tests import nursery
 from tests.commands.ran import FAKE_WORKER, Command, Ran
 
 
@@ -32,6 +33,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         extra += [] if any(word.startswith("tracking") for word in words) else ["tracking=none"]
         monkeypatch.setattr(sys, "argv", ["train.py", *words, *extra])
         monkeypatch.setenv("COLUMNS", "100")
+        monkeypatch.setattr("lora_foundry.launch.machines.engines.local.subprocess", nursery.SUBPROCESS)
         capsys.readouterr()
         try:
             code = train.main()

@@ -19,6 +19,7 @@ from lora_foundry.commands import resume, status, stop
 from lora_foundry.launch.records.journal import is_held, read_journal
 from lora_foundry.launch.records.ledger import sweep_at
 from lora_foundry.wire.journal import BeganLine, JobLine
+from tests import nursery
 from tests.commands.ran import FAKE_WORKER, Command
 from tests.launch.seeds import Seed, seeds
 from tests.phrases import BUSY, NOT_RUNNING, NOTHING_TO_DO
@@ -48,7 +49,7 @@ def _states(folder: Path) -> list[str]:
 def _killed_launcher(folder: Path, *words: str) -> None:
     """A sweep whose launcher was killed while its jobs ran, and whose worker has gone after it."""
     line = [sys.executable, "-m", "src.train", *words, FAKE_WORKER, f"hydra.sweep.dir={folder}", "tracking=none", "-m"]
-    launcher = subprocess.Popen(line, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    launcher = nursery.Popen(line, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not any(
         getattr(line, "state", None) == "RUNNING" for line in read_journal(folder)
@@ -144,7 +145,7 @@ def test_two_resumes_at_once(root: Path, capsys: pytest.CaptureFixture[str]) -> 
     folder = root / "2026-11-25" / "10-00-00-a1b2c3"
     _killed_launcher(folder, seeds(0, Seed.ENDLESS))
     line = [sys.executable, "-m", "src.resume", str(folder)]
-    first = subprocess.Popen(line, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = nursery.Popen(line, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and _states(folder)[1] != "RUNNING":
@@ -171,7 +172,7 @@ def test_stop_ends_a_job_and_then_the_sweep(root: Path, capsys: pytest.CaptureFi
         "tracking=none",
         "-m",
     ]
-    launcher = subprocess.Popen(line, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    launcher = nursery.Popen(line, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not any(

@@ -20,6 +20,7 @@ import pytest
 from lora_foundry.launch.records.journal import is_held, read_journal
 from lora_foundry.launch.records.reading import read_results
 from lora_foundry.wire.journal import SweepLine
+from tests import nursery
 from tests.commands.ran import FAKE_WORKER
 from tests.commands.stopping import began, sweeps_in
 from tests.launch.seeds import Seed, seeds
@@ -36,7 +37,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     running: list[subprocess.Popen[str]] = []
 
     def run(module: str, *words: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
+        process = nursery.Popen(
             [sys.executable, "-m", f"src.{module}", *words],
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": str(PROJECT_ROOT)},

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import nursery
 from tests.phrases import BESIDE_THE_STEPS
 from tests.root import PROJECT_ROOT
 
@@ -20,7 +21,7 @@ def cache(traces: Path) -> str:
 
 def _predict(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "src.predict", *words]
-    return subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False, timeout=200)
+    return nursery.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False, timeout=200)
 
 
 # So that a step is soon traced at many sizes.

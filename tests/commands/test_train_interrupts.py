@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lora_foundry.launch.records.reading import read_results
+from tests import nursery
 from tests.commands.ran import FAKE_WORKER
 from tests.launch.seeds import Seed, seeds
 from tests.root import PROJECT_ROOT
@@ -31,7 +32,7 @@ def _hang_ups_are_heard() -> Iterator[None]:
 
 def _start(sweep_dir: Path, *words: str) -> subprocess.Popen[str]:
     worker = FAKE_WORKER
-    return subprocess.Popen(
+    return nursery.Popen(
         [sys.executable, "-m", "src.train", *words, "-m", "tracking=none", f"hydra.sweep.dir={sweep_dir}", worker],
         cwd=PROJECT_ROOT,
         stdout=subprocess.PIPE,

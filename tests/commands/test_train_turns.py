@@ -22,6 +22,7 @@ from lora_foundry.launch.records.journal import is_held, read_journal
 from lora_foundry.launch.records.ledger import sweep_at
 from lora_foundry.wire.journal import BeganLine, JournalLine, WaitingLine, WorkerLine
 from lora_foundry.wiring.forecast import TracedForecast
+from tests import nursery
 from tests.commands.ran import FAKE_WORKER, Command
 from tests.launch.seeds import Seed, seeds
 from tests.root import PROJECT_ROOT
@@ -38,7 +39,7 @@ def start() -> Iterator[Start]:
     def begin(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
         line = [sys.executable, "-m", "src.train", *words, FAKE_WORKER, f"hydra.sweep.dir={folder}", "tracking=none"]
         started.append(
-            subprocess.Popen(
+            nursery.Popen(
                 [*line, "-m"],
                 cwd=PROJECT_ROOT,
                 env={**os.environ, **environment},
@@ -177,7 +178,7 @@ def test_a_waiting_sweep_whose_jobs_are_all_stopped_ends(start: Start, tmp_path:
     _waits(b)
     for job in (0, 1):
         words = [sys.executable, "-m", "src.stop", str(b / str(job))]
-        subprocess.run(words, cwd=PROJECT_ROOT, check=True, capture_output=True)
+        nursery.run(words, cwd=PROJECT_ROOT, check=True, capture_output=True)
     _ended(second)
     assert _states(b) == ["KILLED", "KILLED"]
     assert _states(a) == ["RUNNING"]

@@ -44,6 +44,7 @@ from lora_foundry.wire.events import (
 from lora_foundry.worker.commands import Commands
 from lora_foundry.worker.run import run_pack, work
 from lora_foundry.worker.spool import Spool
+from tests import nursery
 from tests.root import PROJECT_ROOT
 from tests.training.world import distance
 
@@ -336,7 +337,7 @@ def test_a_worker_that_is_told_to_end_saves_and_a_second_one_continues(how: str,
 def _start(root: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "lora_foundry.worker", "--sweep-dir", str(root)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=PROJECT_ROOT, env=environment)
+    return nursery.Popen(command, stdin=subprocess.PIPE, text=True, cwd=PROJECT_ROOT, env=environment)
 
 
 def _wait_for(root: Path, seen: Any, seconds: float = 200) -> None:
