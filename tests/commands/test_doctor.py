@@ -79,6 +79,14 @@ def test_a_card_that_torch_cannot_use_ends_with_1_and_says_what_to_do(
     assert "RTX 4090, 20.0 of 24.0 GiB free, compute capability 8.9, trains best in bf16-mixed" in said
 
 
+def test_the_launchers_settings_count(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main(["--json", "hydra.launcher.devices=[3]"]) == 1
+    (line,) = json.loads(capsys.readouterr().out)["wrong"]
+    assert line.startswith("hydra.launcher.devices: got [3], which are GPUs, but ")
+    assert doctor.main(["hydra.launcher.reserve=2"]) == 2
+    assert "hydra.launcher.reserve: got 2" in capsys.readouterr().err
+
+
 def test_a_card_that_computes_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "lora_foundry.doctor.devices.torch_build", lambda: asking.TorchBuild(version="2.13.0+cu130", cuda="13.0")

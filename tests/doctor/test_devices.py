@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +26,7 @@ OF_ROCM = TorchBuild(version="2.13.0+rocm7.2", hip="7.2")
 ADA = Gpu(index=0, uuid=A, name="RTX 4090", capability=(8, 9), total=24 * GIB, free=20 * GIB)
 TURING = Gpu(index=1, uuid=B, name="T4", capability=(7, 5), total=16 * GIB, free=15 * GIB)
 NOTHING = Driver(problem="NVML Shared Library Not Found")
+DAMAGED_WORDS = "CUDA error: uncorrectable ECC error encountered"
 TOO_OLD = "The NVIDIA driver on your system is too old (found version 12040)."
 
 
@@ -55,8 +57,19 @@ def _says(*seen: TorchCard, problem: str | None = None, version: str = "2.13.0")
     return TorchSays(version=version, cuda="13.0", hip=None, cards=seen, problem=problem)
 
 
-def _examined(told: Driver, said: TorchSays, *words: str, build: TorchBuild | None = OF_CUDA) -> Examined:
-    found = examine(_trainer(*words), build, told, said)
+def _nobody(cards: Sequence[Gpu]) -> list[TorchSays]:
+    raise AssertionError(cards)
+
+
+def _examined(
+    told: Driver,
+    said: TorchSays,
+    *words: str,
+    build: TorchBuild | None = OF_CUDA,
+    apart: Callable[[Sequence[Gpu]], list[TorchSays]] = _nobody,
+    wanted: tuple[int, ...] | None = None,
+) -> Examined:
+    found = examine(_trainer(*words), build, told, said, apart, wanted)
     assert not [line for line in (*found.wrong, *found.notes) if "\n" in line]
     assert bool(found.trains_on) != bool(found.wrong)
     return found
@@ -136,6 +149,78 @@ def test_a_card_that_torch_does_not_see_was_not_tried() -> None:
     assert [one.tried for one in found.devices] == [False, False, True]
     (note,) = found.notes
     assert note.startswith("torch computed nothing on GPU 0, GPU 1")
+
+
+PARTS = [Gpu(index=0, part=part, uuid=f"MIG-{part}", name="A100 1g.5gb", capability=(8, 0)) for part in range(3)]
+
+
+def test_every_instance_of_a_card_is_tried_since_a_process_is_shown_one() -> None:
+    asked: list[str] = []
+
+    def apart(cards: Sequence[Gpu]) -> list[TorchSays]:
+        asked.extend(card.uuid for card in cards)
+        return [_says(_sees()), _says(_sees(DAMAGED_WORDS)), _says(problem="No CUDA GPUs are available")]
+
+    found = _examined(
+        _driver(*PARTS, TURING), _says(_sees(), _sees()), apart=lambda cards: [*apart(cards), _says(_sees())]
+    )
+    assert asked == ["MIG-0", "MIG-1", "MIG-2", B]
+    assert [one.tried for one in found.devices] == [True] * 5
+    assert [one.problem for one in found.devices[:3]] == [None, DAMAGED_WORDS, "No CUDA GPUs are available"]
+    assert found.trains_on == ("GPU 0.0", "GPU 1")
+    assert len(found.notes) == 2
+    whole = _examined(_driver(PARTS[0]), _says(_sees()))
+    assert whole.trains_on == ("GPU 0.0",), "a single one is what torch was shown: nobody is asked again"
+
+
+def test_instances_are_asked_by_their_names_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    under_way, most, shown = 0, 0, []
+
+    class Asked:
+        def __init__(self, patience_s: float, visible: str) -> None:
+            nonlocal under_way, most
+            assert patience_s > 0
+            shown.append(visible)
+            under_way += 1
+            most = max(most, under_way)
+
+        def says(self) -> TorchSays:
+            nonlocal under_way
+            under_way -= 1
+            return _says(_sees())
+
+    monkeypatch.setattr(devices, "AskedTorch", Asked)
+    cards = [Gpu(index=0, part=part, uuid=f"MIG-{part}", name="A100") for part in range(11)]
+    assert len(devices.one_by_one(cards)) == 11
+    assert shown == [card.uuid for card in cards]
+    assert most == 8
+
+
+@pytest.mark.parametrize(
+    ("wanted", "trains_on", "wrong"),
+    [
+        ((1,), ("GPU 1",), None),
+        ((0, 1), ("GPU 0", "GPU 1"), None),
+        (None, ("GPU 0", "GPU 1"), None),
+        ((3,), (), "hydra.launcher.devices: got [3], allowed are 0, 1 (as nvidia-smi counts)"),
+    ],
+)
+def test_the_launchers_devices_are_those_that_count(
+    wanted: tuple[int, ...] | None, trains_on: tuple[str, ...], wrong: str | None
+) -> None:
+    found = _examined(_driver(ADA, TURING), _says(_sees(), _sees()), wanted=wanted)
+    assert (found.trains_on, found.wrong) == (trains_on, () if wrong is None else (wrong,))
+
+
+def test_a_broken_card_counts_where_it_is_the_one_that_is_asked_for() -> None:
+    told, said = _driver(ADA, TURING), _says(_sees(DAMAGED_WORDS), _sees())
+    assert DAMAGED in _wrong(told, said, wanted=(0,))
+    found = _examined(told, said, wanted=(1,))
+    assert (found.trains_on, found.notes) == (("GPU 1",), ())
+    assert "which are GPUs, but trainer.accelerator=cpu uses none" in _wrong(
+        told, said, "trainer.accelerator=cpu", wanted=(0,)
+    )
+    assert "which are GPUs, but the driver (NVML) shows none" in _wrong(NOTHING, _says(), wanted=(0,))
 
 
 def test_what_only_torch_sees_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,15 +27,15 @@ def main(words: list[str] | None = None) -> int:
     from hydra.errors import HydraException
 
     from lora_foundry.doctor.examining import examined
-    from lora_foundry.launch.points.offline import compose_all
+    from lora_foundry.launch.points.offline import compose_with_settings
     from lora_foundry.wiring.preflight import LOOKS
 
     try:
-        points = compose_all(options.overrides)
+        points, settings = compose_with_settings(options.overrides)
         if len(points) > 1:
             sys.stderr.write(f"got {len(points)} points, allowed is one: what of them differs is no matter here\n")
             return WRONG_INPUT
-        report = examined(points[0].config, options.root, LOOKS)
+        report = examined(points[0].config, settings, options.root, LOOKS)
     except (ConfigError, HydraException) as error:
         sys.stderr.write(f"{error}\n")
         return WRONG_INPUT

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from lora_foundry.config.launcher import Settings
 from lora_foundry.config.schema import JobConfig, TrackingConfig
 from lora_foundry.config.version import told_version
 from lora_foundry.doctor.devices import Questions
@@ -16,11 +17,12 @@ from lora_foundry.tracking.addresses import shown, store_of
 from lora_foundry.tracking.checking import unanswered
 
 
-def examined(config: JobConfig, root: Path, looks: Looks) -> Report:
+def examined(config: JobConfig, settings: Settings, root: Path, looks: Looks) -> Report:
     """What a training as ``config`` has it would meet here; nothing is made, and what hangs is not waited for.
 
     Args:
         config: Of the training.
+        settings: Of its launcher.
         root: Where sweeps lie.
         looks: What other rooms know of a job before it trains.
     """
@@ -30,7 +32,7 @@ def examined(config: JobConfig, root: Path, looks: Looks) -> Report:
         wrong += problems
     store, remarks = _store(config.tracking)
     places = places_of(config, root)
-    devices = questions.examined(config.trainer)
+    devices = questions.examined(config.trainer, settings.devices)
     return Report(
         works=not (devices.wrong or wrong),
         wrong=(*devices.wrong, *wrong),

@@ -346,6 +346,13 @@ def test_a_torch_that_does_not_answer_is_a_problem_in_its_own_words(monkeypatch:
     assert "No such file" in str(asking.ask().problem)
 
 
+def test_a_process_that_is_asked_of_one_card_is_shown_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "ASK", (sys.executable, "-c", "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    shown = [asking.AskedTorch(visible=visible).says().problem for visible in ("MIG-3", None)]
+    assert shown == [f"torch was asked what it sees and answered {words!r}" for words in ("MIG-3", "0,1")]
+
+
 def _stuck(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(asking, name, (sys.executable, "-c", "import time; time.sleep(60)"))
 

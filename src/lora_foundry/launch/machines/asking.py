@@ -40,8 +40,9 @@ class _Asked:
     One that hangs in a driver cannot be ended, not even by SIGKILL: it is left behind, and nobody waits for it.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
-        environment = {**os.environ, **own_code(os.environ), **BY_BUS}
+    def __init__(self, command: Sequence[str], visible: str | None = None) -> None:
+        hidden = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+        environment = {**os.environ, **own_code(os.environ), **BY_BUS, **hidden}
         self._failed: OSError | None = None
         self._began = time.monotonic()
         try:
@@ -91,11 +92,12 @@ class AskedTorch:
 
     Args:
         patience_s: Seconds in which it has to answer: it is imported first.
+        visible: The one card that it is shown, by its UUID; null shows what this process is shown.
     """
 
-    def __init__(self, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(self, patience_s: float = _PATIENCE_S, visible: str | None = None) -> None:
         self._patience_s = patience_s
-        self._asked = _Asked(ASK)
+        self._asked = _Asked(ASK, visible)
 
     def says(self) -> TorchSays:
         """Its answer; one that does not come is told as torch's own problem."""

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lora_foundry.config.errors import SweepError
 from lora_foundry.config.mending import unusable
 from lora_foundry.config.precision import of_cuda, of_rocm
 from lora_foundry.config.schema import Precision
@@ -80,6 +81,32 @@ def refusal(accelerator: str, seen: Seen) -> str | None:
     if accelerator == "gpu" and not seen.cards:
         return f"trainer.accelerator: got gpu, but {no_gpu()}; allowed here is cpu or auto"
     return None
+
+
+def chosen(wanted: Sequence[int] | None, seen: Seen, accelerator: str) -> Sequence[Gpu]:
+    """The cards of ``hydra.launcher.devices``; all where that is null, and of an instance's card all instances.
+
+    Args:
+        wanted: Numbers, as nvidia-smi counts.
+        seen: What there is.
+        accelerator: ``trainer.accelerator``.
+
+    Raises:
+        SweepError: When one of them is not there.
+    """
+    if wanted is None:
+        return seen.cards
+    got = f"hydra.launcher.devices: got {list(wanted)}"
+    if not seen.cards:
+        why = "trainer.accelerator=cpu uses none" if accelerator == "cpu" else no_gpu()
+        raise SweepError([f"{got}, which are GPUs, but {why}; leave it null to train on the CPU"])
+    there = {card.index for card in seen.cards}
+    if not there.issuperset(wanted):
+        hidden = os.environ.get(_VARIABLE)
+        why = "as nvidia-smi counts" if hidden is None else f"{_VARIABLE}={hidden} hides all others"
+        allowed = ", ".join(map(str, sorted(there)))
+        raise SweepError([f"{got}, allowed are {allowed} ({'; '.join([why, *seen.lost])})"])
+    return [card for number in dict.fromkeys(wanted) for card in seen.cards if card.index == number]
 
 
 def precision_of(card: Gpu) -> Precision:

@@ -1,4 +1,4 @@
-"""The points of a command line without launching anything: for ``python -m src.predict``."""
+"""The points of a command line without launching anything: for ``python -m src.predict`` and ``src.doctor``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from lora_foundry.config.errors import SweepError
+from lora_foundry.config.launcher import Settings
 from lora_foundry.config.parse import ConfigError
 from lora_foundry.config.paths import SHIPPED, own_configs
 from lora_foundry.launch.points.check import group_options, missing_folders, problems_of
@@ -29,6 +30,15 @@ def compose_all(overrides: Sequence[str]) -> list[Point]:
     Raises:
         ConfigError: With every wrong key and value, and what Hydra cannot compose.
     """
+    return compose_with_settings(overrides)[0]
+
+
+def compose_with_settings(overrides: Sequence[str]) -> tuple[list[Point], Settings]:
+    """As :func:`compose_all`, with the launcher's settings.
+
+    Raises:
+        ConfigError: With every wrong key and value, and what Hydra cannot compose.
+    """
     overrides = as_texts(overrides)
     problems = missing_folders(own_configs()) + problems_of(overrides, group_options(), sweeping=True)
     if problems:
@@ -40,8 +50,10 @@ def compose_all(overrides: Sequence[str]) -> list[Point]:
             raise RuntimeError(msg)
         try:
             master, batch = _composed(hydra, list(overrides))
+            settings = Settings.of(master.hydra.launcher)
+            settings.check()
             found = compose_points(hydra.config_loader, master, batch, 0)
-            return all_sound(found, dict(enumerate(batch)))
+            return all_sound(found, dict(enumerate(batch))), settings
         except SweepError as error:
             raise ConfigError(list(error.problems)) from error
 

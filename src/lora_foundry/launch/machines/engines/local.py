@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lora_foundry.config.allowance import cores, memory_left, quota_bites
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.mending import mended
-from lora_foundry.launch.machines.cards import Seen, cards_here, no_gpu, precision_of, refusal
+from lora_foundry.launch.machines.cards import Seen, cards_here, chosen, precision_of, refusal
 from lora_foundry.launch.machines.devices import Gpu
 from lora_foundry.launch.machines.engine import WORKER_LOST, Slot
 from lora_foundry.launch.machines.engines import EngineChoice
@@ -59,18 +59,14 @@ class LocalEngine:
         if refused is not None:
             raise SweepError([refused])
         self.left_out = () if self._settings.devices is not None else tuple(mended(line) for line in seen.lost)
-        if self._settings.devices is not None and not seen.cards:
-            why = "trainer.accelerator=cpu uses none" if accelerator == "cpu" else no_gpu()
-            got = f"got {list(self._settings.devices)}, which are GPUs, but {why}"
-            raise SweepError([f"hydra.launcher.devices: {got}; leave it null to train on the CPU"])
-        if not seen.cards:
+        cards = chosen(self._settings.devices, seen, accelerator)
+        if not cards:
             return self._of_cpu(share)
-        chosen = self._chosen(seen)
-        alone = [f"GPU {card.label}" for card in chosen if card.lets_in == "one"]
+        alone = [f"GPU {card.label}" for card in cards if card.lets_in == "one"]
         if share > 1 and alone:
             why = f"{', '.join(alone)} lets in one process at a time (compute mode Exclusive_Process)"
             raise SweepError([f"hydra.launcher.slots: got {share}, but {mended(why)}; or leave it at 1"])
-        return [slot for card in chosen for slot in self._of_card(card, share)]
+        return [slot for card in cards for slot in self._of_card(card, share)]
 
     def _build(self) -> TorchBuild | None:
         """The torch of the workers; null where another program is started, which may have one of its own."""
@@ -121,20 +117,6 @@ class LocalEngine:
 
     def _part(self, room: int | None, share: int) -> int | None:
         return None if room is None else int(room * (1.0 - self._settings.reserve) / share)
-
-    def _chosen(self, seen: Seen) -> Sequence[Gpu]:
-        wanted, found = self._settings.devices, seen.cards
-        if wanted is None:
-            return found
-        there = {card.index for card in found}
-        missing = [number for number in wanted if number not in there]
-        if missing:
-            hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-            why = "as nvidia-smi counts" if hidden is None else f"CUDA_VISIBLE_DEVICES={hidden} hides all others"
-            allowed = ", ".join(map(str, sorted(there)))
-            why = "; ".join([why, *seen.lost])
-            raise SweepError([f"hydra.launcher.devices: got {list(wanted)}, allowed are {allowed} ({why})"])
-        return [card for number in dict.fromkeys(wanted) for card in found if card.index == number]
 
     def start(self, slot: Slot, sweep_dir: Path, cwd: Path, inherit: Sequence[int] = ()) -> LocalWorker:
         """See the protocol."""
