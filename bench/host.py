@@ -10,13 +10,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from torch._subclasses.fake_tensor import FakeTensorMode
-
 from bench.measure import Claim, Result, Table, arguments
 from lora_foundry.config.compose import compose_job
 from lora_foundry.lora.inject import inject
 from lora_foundry.memory.tally import Tally
-from lora_foundry.memory.trace import GRAIN, placeholder, run_once, zeros
+from lora_foundry.memory.trace import GRAIN, META, attention_by, placeholder, run_once, zeros
 from lora_foundry.memory.work import Work
 from lora_foundry.models.opening import open_sizes
 from lora_foundry.tasks.denoising import Denoising
@@ -87,8 +85,10 @@ def kernels(case: Case, *base: str) -> Counter[str]:
     members = [placeholder(config, number) for number in range(case.members)]
     for member in members:
         inject(denoiser.components, member.name, adapter_spec(member, denoiser))
+    for network in denoiser.components.values():
+        network.to(META)
     work = _Named()
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with META, attention_by("fused"):
         pack = Pack(Denoising(denoiser), members, injected=True)
         with Tally(grain=GRAIN, work=work):
             run_once(pack, zeros(pack, sizes, [case.batch] * case.members))

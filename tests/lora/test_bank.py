@@ -135,17 +135,65 @@ def test_scales_of_one_multiply_nothing() -> None:
     assert strengths(plain, "conv") == [1.0, 2.0]
 
 
-def test_weights_are_cast_once_and_gradients_come_in_one_piece() -> None:
-    """However many layers there are: what a bank does around a forward and a backward of nothing but its own layers."""
-    bank = make_bank({"a": spec(2), "b": spec(3)}, base=torch.bfloat16, dtype=torch.float32)
-    x, picture = torch.randn(2, 6).bfloat16(), torch.randn(2, 4, 9, 9).bfloat16()
+@pytest.mark.parametrize(("base", "copies"), [(torch.bfloat16, 1), (torch.float32, 0)])
+def test_weights_are_cast_once_and_gradients_come_in_one_piece(base: torch.dtype, copies: int) -> None:
+    """However many layers there are, as on a card; and where nothing is cast, nothing is done for the bank at all."""
+    bank = make_bank({name: spec(2, "linear", "twin") for name in "ab"}, base=base, dtype=torch.float32)
+    bank.base.to("meta")
+    bank = AdapterBank(bank.base, ["a", "b"], dtype=torch.float32, device=torch.device("meta"))
+    x = torch.randn(2, 6, dtype=base, device="meta")
     for _ in range(2):
         with Counted() as counted, bank.rows(RowPlan(places=(0, 1), counts=(1, 1))):
-            (bank.base.linear(x).sum() + bank.base.conv(picture).sum() + bank.base.point(picture).sum()).backward()
-    casts, sums = counted.of(torch.ops.aten._to_copy), counted.of(torch.ops.aten.cat)
-    assert casts == 0, "they are copied to where they lay before"
-    assert counted.of(torch.ops.aten.copy_) == sums == 1
-    assert counted.of(torch.ops.aten.add_) == 1
+            (bank.base.linear(x).sum() + bank.base.twin(x).sum()).backward()
+    aten = torch.ops.aten
+    assert counted.of(aten._to_copy) == counted.of(aten.cat) == 0, "they are copied to where they lay before"
+    assert counted.of(aten.copy_) == counted.of(aten.add_) == copies
+    assert counted.of(aten.baddbmm_) == 2 * 3, "an update, and the gradients of A and B"
+
+
+@pytest.mark.parametrize("counts", [(1,), (2, 2), (1, 2)])
+@pytest.mark.parametrize("base", [torch.float64, torch.bfloat16])
+def test_a_layer_that_comes_twice_has_both_its_gradients(base: torch.dtype, counts: tuple[int, ...]) -> None:
+    """Added to what was there, straight into the bank (64 bits) or in a block of its own, whatever that held before."""
+    names, wide = "abc"[: len(counts)], torch.float64 if base == torch.float64 else torch.float32
+    bank = make_bank({name: spec(2, "linear", "twin", "conv") for name in names}, base=base, dtype=wide)
+    plan = RowPlan(places=tuple(range(len(counts))), counts=counts)
+    first, second = (
+        torch.randn(plan.n_rows, 6, generator=torch.Generator().manual_seed(seed)).to(base) for seed in (1, 2)
+    )
+
+    def gradients(*inputs: Tensor) -> Tensor:
+        bank.gradients.fill_(1.0)
+        with bank.rows(plan):
+            sum(bank.base.linear(x).float().square().sum() for x in inputs).backward()
+        return bank.gradients - 1.0
+
+    expected = gradients(first) + gradients(second)
+    assert expected.any(dim=1).all()
+    torch.testing.assert_close(gradients(first, second), expected, rtol=0.05 if base != wide else 1e-12, atol=1e-1)
+    untouched = {name for span in bank.spans if span.name != "linear" for name in [span.name]}
+    for name in untouched:
+        span = next(span for span in bank.spans if span.name == name)
+        assert not any(part.any() for part in span.cut(gradients(first)).values()), name
+
+
+@pytest.fixture
+def dirty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that was used before holds what is not finite."""
+    monkeypatch.setattr(torch, "empty_like", lambda like: torch.full_like(like, torch.nan))
+
+
+@pytest.mark.usefixtures("dirty")
+@pytest.mark.parametrize("rows", [(1, 1), (1, 2)])
+def test_layers_that_a_pass_did_not_reach_have_no_gradient(rows: tuple[int, ...]) -> None:
+    bank = make_bank({"a": spec(2), "b": spec(3)}, base=torch.bfloat16, dtype=torch.float32)
+    x = torch.randn(sum(rows), 6).bfloat16()
+    with bank.rows(RowPlan(places=(0, 1), counts=rows)):
+        bank.base.linear(x).sum().backward()
+    for span in bank.spans:
+        for part in span.cut(bank.gradients).values():
+            assert part.isfinite().all()
+            assert bool(part.any()) == (span.name == "linear")
 
 
 @pytest.mark.parametrize("places", [(0, 1, 2), (2, 0), (1,)])
@@ -157,7 +205,8 @@ def test_gradients_are_added_to_those_of_their_members(places: tuple[int, ...], 
     x = torch.randn(plan.n_rows, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     weights = [{name: value.clone().requires_grad_() for name, value in bank.state(m).items()} for m in bank.members]
     scales = {0: 1.5, 1: 1.0, 2: 1.0}
-    for row, place in zip(x, plan.row_index(x.device).tolist(), strict=True):
+    whose = [place for place, count in zip(plan.places, plan.counts, strict=True) for _ in range(count)]
+    for row, place in zip(x, whose, strict=True):
         parts = weights[place]
         update = scales[place] * (row @ parts["linear.A"].T @ parts["linear.B"])
         (bank.base.linear.get_base_layer()(row) + update).square().sum().backward()
@@ -179,9 +228,12 @@ def test_a_backward_pass_that_broke_leaves_no_gradient() -> None:
             bank.base.linear(x).sum().backward()
             raise MemoryError
 
+    with bank.rows(plan):
+        bank.base.linear(x).sum().backward()
+    assert bank.gradients.any()
     with pytest.raises(MemoryError):
         broken()
-    assert not bank.gradients.any()
+    assert not bank.gradients.any(), "nor what it was to be added to: the members' step begins anew"
     with bank.rows(plan):
         pass
     assert not bank.gradients.any(), "nor does it come later"

@@ -15,19 +15,17 @@ def test_rows_lie_in_blocks_one_behind_the_other() -> None:
     plan = RowPlan(places=(2, 0, 2), counts=(1, 3, 2))
     assert plan.n_rows == 6
     assert plan.slices() == [slice(0, 1), slice(1, 4), slice(4, 6)]
-    assert plan.row_index(CPU).tolist() == [2, 0, 0, 0, 2, 2]
+    assert plan.block_of_row(CPU).tolist() == [0, 1, 1, 1, 2, 2]
     assert not plan.uniform
     assert RowPlan(places=(1, 0), counts=(2, 2)).uniform
 
 
-def test_indices_are_made_once_a_device() -> None:
+def test_an_index_is_made_once_a_device() -> None:
     plan = RowPlan(places=(1, 0), counts=(1, 1))
-    for index in (plan.row_index, plan.block_of_row):
-        first = index(CPU)
-        assert first.device == CPU
-        assert index(META).device == META
-        assert index(CPU) is first
-    assert plan.row_index(CPU) is not plan.block_of_row(CPU)
+    first = plan.block_of_row(CPU)
+    assert first.device == CPU
+    assert plan.block_of_row(META).device == META
+    assert plan.block_of_row(CPU) is first
 
 
 @pytest.mark.parametrize(

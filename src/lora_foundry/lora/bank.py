@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from lora_foundry.lora.dropout import Dropout
 from lora_foundry.lora.forward import Forward
+from lora_foundry.lora.gradients import Parts, Sums
 from lora_foundry.lora.inject import eject, handle, packed_layers
 from lora_foundry.lora.layout import has_room, lay_out, length, relaid
 
@@ -41,31 +42,21 @@ class _Work:
         places: Of the plan's M blocks.
         pieces: Rows of ``block`` and the places that they stand for, as few slices as can be.
         block: ``[M, P]`` in the base's dtype.
-        is_copy: False where the bank's weights serve themselves: they lie evenly apart and need no cast.
         leaves: Views of it by layer and part, in the order in which they lie.
+        gradients: The same of the bank's gradients where the bank serves itself, since its places lie evenly apart and
+            need no cast. None where ``block`` is a copy.
     """
 
     places: tuple[int, ...]
     pieces: tuple[tuple[slice, slice], ...]
     block: Tensor
-    is_copy: bool
-    leaves: dict[str, dict[str, Tensor]]
+    leaves: Parts
+    gradients: tuple[Tensor, Parts] | None
 
     def refresh(self, weights: Tensor) -> None:
         """Take over ``weights [K, P]`` as they are now: picked and cast in one copy a piece."""
-        for rows, places in self.pieces if self.is_copy else ():
+        for rows, places in self.pieces if self.gradients is None else ():
             self.block[rows].copy_(weights[places])
-
-    def add_gradients(self, gradients: Tensor) -> None:
-        """Add what a backward pass left in the leaves to ``gradients [K, P]``, in one piece."""
-        leaves = [leaf for parts in self.leaves.values() for leaf in parts.values()]
-        if all(leaf.grad is None for leaf in leaves):
-            return
-        made = [(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).flatten(1) for leaf in leaves]
-        self.forget()
-        whole = torch.cat(made, dim=1)
-        for rows, places in self.pieces:
-            gradients[places].add_(whole[rows])
 
     def forget(self) -> None:
         """Let the leaves have no gradients."""
@@ -168,16 +159,21 @@ class AdapterBank:
             msg = "a row plan is set already; plans do not nest"
             raise RuntimeError(msg)
         work = self._work(plan)
+        sums = self._sums(work)
         self._forward = Forward(
             plan=plan,
             parts=work.leaves,
+            sums=sums,
             masks=self._dropout.begin(plan.dropout) if plan.dropout else None,
             dtype=self.weights.dtype,
             device=self.weights.device,
         )
         try:
             yield
-            work.add_gradients(self.gradients)
+            self._add_up(work, sums)
+        except BaseException:
+            sums.undo()
+            raise
         finally:
             self._forward = None
             work.forget()
@@ -202,10 +198,39 @@ class AdapterBank:
         else:
             block = self.weights[pieces[0][1]]
         leaves = {
-            span.name: {part: view.detach().requires_grad_() for part, view in span.cut(block).items()}
-            for span in self.spans
+            name: {part: view.detach().requires_grad_() for part, view in parts.items()}
+            for name, parts in self._cut(block).items()
         }
-        return _Work(places=places, pieces=pieces, block=block, is_copy=is_copy, leaves=leaves)
+        own = self.gradients[pieces[0][1]]
+        gradients = None if is_copy else (own, self._cut(own))
+        return _Work(places=places, pieces=pieces, block=block, leaves=leaves, gradients=gradients)
+
+    def _cut(self, block: Tensor) -> Parts:
+        return {span.name: span.cut(block) for span in self.spans}
+
+    def _sums(self, work: _Work) -> Sums:
+        """What a backward pass adds to: the gradients themselves, or a block in the base's dtype."""
+        own = work.gradients
+        if own is not None:
+            return Sums(lambda: own, begun=True)
+
+        def give() -> tuple[Tensor, Parts]:
+            block = torch.empty_like(work.block)
+            return block, self._cut(block)
+
+        return Sums(give, begun=False)
+
+    def _add_up(self, work: _Work, sums: Sums) -> None:
+        """Add what a backward pass left in leaves to the sums, and those to the gradients, in one piece."""
+        for layer, parts in work.leaves.items():
+            for part, leaf in parts.items():
+                if leaf.grad is not None:
+                    sums.add(layer, part, leaf.grad)
+                    leaf.grad = None
+        block = sums.whole()
+        if block is not None:
+            for rows, places in work.pieces:
+                self.gradients[places].add_(block[rows])
 
     def is_zero(self, member: str) -> bool:
         """Whether the member's update is zero, as it is until its first step."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lora_foundry.lora.dropout import Masks
+    from lora_foundry.lora.gradients import Sums
     from lora_foundry.lora.rows import RowPlan
 
 
@@ -23,6 +24,7 @@ class Forward:
     Attributes:
         plan: Whose row is whose.
         parts: By layer and part: leaves ``[M, ...]`` in the base's dtype, one entry a block of the plan.
+        sums: Where a backward pass may add their gradients itself.
         masks: What is dropped; None where nothing is.
         dtype: Of the adapters.
         device: Of the base.
@@ -30,6 +32,7 @@ class Forward:
 
     plan: RowPlan
     parts: Mapping[str, Mapping[str, Tensor]]
+    sums: Sums
     masks: Masks | None
     dtype: torch.dtype
     device: torch.device

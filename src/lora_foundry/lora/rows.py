@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,6 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from lora_foundry.lora.dropout import DropoutKey
 
 
@@ -30,7 +29,7 @@ class RowPlan:
     counts: tuple[int, ...]
     scale: float = 1.0
     dropout: tuple[DropoutKey, ...] = ()
-    _index: dict[tuple[str, torch.device], Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _index: dict[torch.device, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.places) != len(self.counts) or not self.places or min(self.counts) < 1:
@@ -40,32 +39,23 @@ class RowPlan:
             msg = f"got {len(self.dropout)} dropout keys, allowed is one for each of {self.n_rows} rows"
             raise ValueError(msg)
 
-    @property
+    @cached_property
     def n_rows(self) -> int:
         """N, the rows of the joined batch."""
         return sum(self.counts)
 
-    @property
+    @cached_property
     def uniform(self) -> bool:
         """Whether every block has the same number of rows, so that they stack into one batch of blocks."""
         return len(set(self.counts)) == 1
 
-    def row_index(self, device: torch.device) -> Tensor:
-        """``[N]`` bank place of each row; made once a plan and device."""
-        return self._made(("rows", device), self._by_row(self.places))
-
     def block_of_row(self, device: torch.device) -> Tensor:
         """``[N]`` number of each row's block; made once a plan and device."""
-        return self._made(("block of row", device), self._by_row(range(len(self.places))))
-
-    def _by_row(self, of_block: Sequence[int]) -> list[int]:
-        return [one for one, count in zip(of_block, self.counts, strict=True) for _ in range(count)]
-
-    def _made(self, key: tuple[str, torch.device], numbers: Sequence[int]) -> Tensor:
-        if key not in self._index:
+        if device not in self._index:
+            numbers = [block for block, count in enumerate(self.counts) for _ in range(count)]
             # Nothing waits for the copy, or a card would stand still for it.
-            self._index[key] = torch.tensor(numbers).to(key[1], non_blocking=True)
-        return self._index[key]
+            self._index[device] = torch.tensor(numbers).to(device, non_blocking=True)
+        return self._index[device]
 
     def slices(self) -> list[slice]:
         """The rows of each block."""

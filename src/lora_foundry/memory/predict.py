@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 TRACED_ROWS = (1, 2)
-_FORMAT = 8  # of kept traces; part of every key
+_FORMAT = 9  # of kept traces; part of every key
 _ADAPTER_BYTES = {"64-true": 8}
 _NOTHING_ALIVE = Alive(tensors=0, inside=0)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lora_foundry.lora.forward import Forward
+    from lora_foundry.lora.gradients import Sums
     from lora_foundry.lora.rows import RowPlan
 
 _MOST_FILTERS = 64  # of all blocks, as far as was measured on a card
@@ -111,19 +112,29 @@ class PackedLinear(_PackedLora, PeftLinear):
         stack = self.stack
         if stack is None:
             return super().forward(x, *args, **kwargs)
-        result: Tensor = self.base_layer(x, *args, **kwargs)
         now = stack.forward()
         if now is None:
+            result: Tensor = self.base_layer(x, *args, **kwargs)
             return result
         _check_rows(x, now.plan, stack.name)
-        parts = now.parts[stack.name]
-        down, up = parts["A"].to(x.dtype), parts["B"].to(x.dtype)
-        if not now.plan.uniform:
-            index = now.plan.block_of_row(x.device)
-            down, up = down.index_select(0, index), up.index_select(0, index)
-        return cast(
-            "Tensor", LowRank.apply(result, x, down, up, now.strengths(stack.scales), _keep(x, now, stack.name))
-        )
+        parts, keep = now.parts[stack.name], _keep(x, now, stack.name)
+        down, up = parts["A"], parts["B"]
+        sums: Sums | None = now.sums
+        if not now.plan.uniform or down.dtype != x.dtype:
+            sums = None  # whoever picks rows or casts has gradients to bring back as well
+            down, up = (_of_rows(part, x, now.plan) for part in (down, up))
+        # With a bias, what torch makes of more than two dimensions is a view, to which nothing is added in place.
+        flat = x if x.dim() == 2 or self.get_base_layer().bias is None else x.flatten(0, -2)
+        kept = keep if keep is None or flat is x else keep.flatten(0, -2)
+        result = self.base_layer(flat, *args, **kwargs)
+        result = LowRank.apply(result, flat, down, up, now.strengths(stack.scales), kept, sums, stack.name)
+        return result if flat is x else result.view(*x.shape[:-1], -1)
+
+
+def _of_rows(part: Tensor, x: Tensor, plan: RowPlan) -> Tensor:
+    """``[M, ...]`` as x's dtype has it, one for each row ``[N, ...]`` where blocks are of several sizes."""
+    cast_part = part.to(x.dtype)
+    return cast_part if plan.uniform else cast_part.index_select(0, plan.block_of_row(x.device))
 
 
 class PackedConv2d(_PackedLora, PeftConv2d):
