@@ -22,20 +22,10 @@ def load_unet(layout: SdLayout, dtype: torch.dtype) -> nn.Module:
     Raises:
         BaseError: When weights are missing or do not fit the config.
     """
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    if layout.single is None:
-        return _checked(
-            UNet2DConditionModel.from_pretrained(
-                layout.root, subfolder="unet", dtype=dtype, variant=layout.variants["unet"], **LOCAL
-            ),
-            layout,
-        )
-    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
-
-    config = layout.config("unet")
-    state = convert_ldm_unet_checkpoint(_read_single(layout.single, PREFIXES["unet"]), config)
-    return _assigned(lambda: UNet2DConditionModel.from_config(config), state, layout, dtype)
+    return _loaded(layout, "unet", UNet2DConditionModel, convert_ldm_unet_checkpoint, dtype)
 
 
 def unet_without_weights(layout: SdLayout) -> Any:  # noqa: ANN401  # diffusers is untyped
@@ -53,20 +43,10 @@ def load_vae(layout: SdLayout, dtype: torch.dtype) -> nn.Module:
     Raises:
         BaseError: When weights are missing or do not fit the config.
     """
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-    if layout.single is None:
-        return _checked(
-            AutoencoderKL.from_pretrained(
-                layout.root, subfolder="vae", dtype=dtype, variant=layout.variants["vae"], **LOCAL
-            ),
-            layout,
-        )
-    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
-
-    config = layout.config("vae")
-    state = convert_ldm_vae_checkpoint(_read_single(layout.single, PREFIXES["vae"]), config)
-    return _assigned(lambda: AutoencoderKL.from_config(config), state, layout, dtype)
+    return _loaded(layout, "vae", AutoencoderKL, convert_ldm_vae_checkpoint, dtype)
 
 
 def load_text_encoder(layout: SdLayout, dtype: torch.dtype) -> nn.Module:
@@ -95,6 +75,23 @@ def load_text_encoder(layout: SdLayout, dtype: torch.dtype) -> nn.Module:
         return cast("nn.Module", model)
 
     return _assigned(build, _fit_clip_names(state), layout, dtype)
+
+
+def _loaded(
+    layout: SdLayout,
+    part: str,
+    model: Any,  # noqa: ANN401  # a class of diffusers, which is untyped
+    convert: Callable[[dict[str, Tensor], dict[str, Any]], dict[str, Tensor]],
+    dtype: torch.dtype,
+) -> nn.Module:
+    """A part of diffusers' own, from a folder, or from a single file whose names ``convert`` knows."""
+    if layout.single is None:
+        variant = layout.variants[part]
+        made = model.from_pretrained(layout.root, subfolder=part, dtype=dtype, variant=variant, **LOCAL)
+        return _checked(made, layout)
+    config = layout.config(part)
+    state = convert(_read_single(layout.single, PREFIXES[part]), config)
+    return _assigned(lambda: model.from_config(config), state, layout, dtype)
 
 
 @contextmanager
