@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,12 +15,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lora_foundry.data.order import SampleOrder
 from lora_foundry.lora.inject import inject
+from lora_foundry.lora.rows import RowPlan
 from lora_foundry.tasks.denoising import Denoising
+from lora_foundry.tasks.protocol import StepRows
 from lora_foundry.training import pack_step
-from lora_foundry.training.batch import assemble
+from lora_foundry.training.batch import PackBatch, assemble
 from lora_foundry.training.pack import Pack, adapter_spec, never
 from lora_foundry.training.pack_step import member_losses, run_step
 from lora_foundry.training.shortage import OutOfMemoryError
+from tests.lora.counted import Counted
 from tests.training.oracle import scheduler_of
 from tests.training.world import Spec, make_denoiser, make_member, make_task, plain_unet
 
@@ -331,3 +335,29 @@ def test_a_step_waits_for_no_device_but_to_read_losses_and_norms(
     with _NoWaiting():
         assert len(run_step(pack).stepped) == 3
     assert read == [(3,), (3,)]
+
+
+@pytest.mark.parametrize("counts", [(2, 2, 2, 2), (1, 2, 4)])
+def test_losses_are_each_members_own_over_what_its_step_has(counts: tuple[int, ...]) -> None:
+    """Where all have as many rows, in as many operations as for one."""
+    rows, wholes = sum(counts), tuple(2.0 * n for n in range(1, len(counts) + 1))
+    losses = torch.arange(1.0, rows + 1, dtype=torch.float64).requires_grad_()
+    weight = torch.linspace(0.5, 2.0, rows, dtype=torch.float64)
+
+    def operations(counts: tuple[int, ...]) -> tuple[int, Tensor]:
+        plan, count = RowPlan(places=tuple(range(len(counts))), counts=counts), sum(counts)
+        task = SimpleNamespace(losses=lambda _: losses[:count] * 1.0, whole=lambda member: member)
+        batch = PackBatch(rows=StepRows(inputs={}, weight=weight[:count]), plan=plan, members=wholes[: len(counts)])
+        pack = SimpleNamespace(task=task, device=torch.device("cpu"))
+        with Counted() as counted:
+            made = member_losses(pack, batch)
+            made.sum().backward()
+        return counted.calls.total(), made.detach()
+
+    number, made = operations(counts)
+    shares = [whole for whole, count in zip(wholes, counts, strict=True) for _ in range(count)]
+    expected = losses.detach() * weight / torch.tensor(shares, dtype=torch.float64)
+    torch.testing.assert_close(made, torch.stack([part.sum() for part in expected.split(list(counts))]))
+    torch.testing.assert_close(losses.grad, expected / losses.detach())
+    if len(set(counts)) == 1:
+        assert number == operations(counts[:1])[0]

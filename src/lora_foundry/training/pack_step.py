@@ -102,14 +102,13 @@ def _attempt(pack: Pack, members: list[Member], result: StepResult) -> None:
 
 def member_losses(pack: Pack, batch: PackBatch) -> Tensor:
     """Each member's share of its optimizer step's loss, ``[K]``, differentiable."""
-    per_row = pack.task.losses(batch.rows.inputs)
-    weighted = per_row * batch.rows.weight.to(pack.device)
-    return torch.stack(
-        [
-            weighted[rows].sum() / pack.task.whole(member)
-            for member, rows in zip(batch.members, batch.plan.slices(), strict=True)
-        ]
-    )
+    per_row, weight = pack.task.losses(batch.rows.inputs), batch.rows.weight
+    wholes = zip(map(pack.task.whole, batch.members), batch.plan.counts, strict=True)
+    of_rows = torch.tensor([whole for whole, count in wholes for _ in range(count)], dtype=weight.dtype)
+    weighted = per_row * (weight / of_rows).to(pack.device)  # divided on the CPU: a card has one kernel for all
+    if batch.plan.uniform:
+        return weighted.view(len(batch.members), -1).sum(dim=1)
+    return torch.stack([weighted[rows].sum() for rows in batch.plan.slices()])
 
 
 def with_scales(pack: Pack, batch: PackBatch, losses: Tensor) -> Tensor:
