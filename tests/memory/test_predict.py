@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from lora_foundry.config import JobConfig
 from lora_foundry.config.compose import compose_job
 from lora_foundry.lora.inject import inject
 from lora_foundry.memory import predict as prediction
+from lora_foundry.memory import trace
 from lora_foundry.memory.fits import largest_within, most_that_fits
 from lora_foundry.memory.libraries import NOTHING, Beside, cublas_workspace, on_card
 from lora_foundry.memory.predict import GIB, Curve, curve_of, is_known, predict
@@ -318,3 +320,28 @@ def test_sizes_of_the_known_bases() -> None:
         with torch.device("meta"):
             unet = sizes.build(torch.bfloat16).module
         assert sum(p.numel() for p in unet.parameters()) == numbers
+
+
+@pytest.mark.slow
+def test_one_member_alone_is_traced_without_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``--fits`` asks of each size and rank; a trace of packs, where one is kept, tells it as well."""
+    traced: list[int] = []
+    steps = trace._steps
+
+    def counted(sizes: Any, config: JobConfig, attention: Any, batches: Sequence[Sequence[int]]) -> trace.Traced:
+        traced.append(len(batches[0]))
+        return steps(sizes, config, attention, batches)
+
+    monkeypatch.setattr(trace, "_steps", counted)
+    config = compose_job(f"data.cache_dir={tmp_path}", "trainer.precision=bf16-mixed", "lora.target_modules=attention")
+    alone = curve_of(config, alone=True)
+    assert traced == [1]
+    assert not is_known(config), "of packs nothing is known"
+    assert curve_of(config, alone=True) == alone
+    assert traced == [1]
+    whole = curve_of(config)
+    assert traced == [1, 1, 2]
+    assert whole.copy > alone.copy == 0
+    assert whole.needs(3, [optimizer("adamw")]) == alone.needs(3, [optimizer("adamw")])
+    assert curve_of(config, alone=True) == whole
+    assert len(traced) == 3

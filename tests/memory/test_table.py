@@ -22,7 +22,7 @@ from tests.launch.jobs import job
 _MIB = 2**20
 
 
-def _curve_of(config: JobConfig) -> Curve:
+def _curve_of(config: JobConfig, *, alone: bool = False) -> Curve:  # noqa: ARG001
     """Base 1 GiB, a member 16 MiB a rank; a row takes 1 GiB at 512 px, an eighth of that where nothing is kept."""
     row = GIB * config.data.resolution**2 // 512**2
     alive = Alive(tensors=row // 8, inside=row // 8)

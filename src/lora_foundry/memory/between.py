@@ -118,7 +118,7 @@ def most_of(config: JobConfig, *, members: int = 1, beside: Beside = NOTHING) ->
         lora_foundry.models.protocol.BaseError: When the base's configs are missing.
         ValueError: When a target is not in the base.
     """
-    peaks = peaks_of([curve_of(config)] * members, pictures_of(config), [config] * members, beside)
+    peaks = peaks_of([curve_of(config, alone=members == 1)] * members, pictures_of(config), [config] * members, beside)
     return max(peaks, key=lambda needs: needs.total)
 
 

@@ -94,7 +94,7 @@ def _most_rank(config: JobConfig, budget: int, beside: Beside) -> int:
     lines = []
     for rank in (_LOW_RANK, _HIGH_RANK):
         ranked = _ranked(config, rank)
-        peaks = peaks_of([curve_of(ranked)], pictures_of(ranked), [ranked], beside)
+        peaks = peaks_of([curve_of(ranked, alone=True)], pictures_of(ranked), [ranked], beside)
         lines.append([needs.total for needs in peaks])
     most = MOST_RANK
     for low, high in zip(*lines, strict=True):

@@ -217,12 +217,13 @@ def predict(config: JobConfig, *, members: int = 1, beside: Beside = NOTHING) ->
     return curve.needs(members * config.data.batch_size, [config.optimizer] * members, beside)
 
 
-def curve_of(config: JobConfig, attention: Attention | None = None) -> Curve:
+def curve_of(config: JobConfig, attention: Attention | None = None, *, alone: bool = False) -> Curve:
     """The curve of ``config``'s kind of step, from the cache or traced now (seconds).
 
     Args:
         config: One of its jobs.
         attention: What computes it where the job trains; null is what a card of today has.
+        alone: Whether one member is all that is asked about, which takes half as long; further ones add nothing then.
 
     Raises:
         lora_foundry.models.protocol.BaseError: When the base's configs are missing.
@@ -230,13 +231,14 @@ def curve_of(config: JobConfig, attention: Attention | None = None) -> Curve:
     """
     sizes = open_sizes(config.model)
     attention = attention or attention_of(config.trainer.precision, card=True)
-    path = _path(config, sizes, attention)
-    known = _read(path)
-    if known is not None:
-        return known
+    whole, own = (_path(config, sizes, attention, alone=one) for one in (False, True))
+    for path in (whole, own) if alone else (whole,):
+        known = _read(path)
+        if known is not None:
+            return known
     from lora_foundry.memory.trace import trace_step  # a kept trace is served without torch
 
-    traced = trace_step(sizes, config, TRACED_ROWS, attention)
+    traced = trace_step(sizes, config, TRACED_ROWS, attention, packed=not alone)
     fixed, row = _line({rows: step.peak for rows, step in traced.steps.items()})
     flops_fixed, flops_row = _line({rows: step.flops for rows, step in traced.steps.items()})
     curve = Curve(
@@ -254,7 +256,7 @@ def curve_of(config: JobConfig, attention: Attention | None = None) -> Curve:
         forward=traced.forwards[1],
         guided=traced.forwards[2],
     )
-    write_json(path, dataclasses.asdict(curve))
+    write_json(own if alone else whole, dataclasses.asdict(curve))
     return curve
 
 
@@ -270,7 +272,7 @@ def is_known(config: JobConfig, attention: Attention | None = None) -> bool:
     return _read(_path(config, open_sizes(config.model), attention)) is not None
 
 
-def _path(config: JobConfig, sizes: BaseSizes, attention: Attention | None = None) -> Path:
+def _path(config: JobConfig, sizes: BaseSizes, attention: Attention | None = None, *, alone: bool = False) -> Path:
     """Where the trace is kept: named by everything that decides it."""
     decides = {
         "base": sizes.fingerprint,
@@ -284,7 +286,7 @@ def _path(config: JobConfig, sizes: BaseSizes, attention: Attention | None = Non
         "attention": attention or attention_of(config.trainer.precision, card=True),
         "checkpointing": config.trainer.gradient_checkpointing,
     }
-    return kept_at(config, decides)
+    return kept_at(config, decides | ({"members": 1} if alone else {}))
 
 
 def kept_at(config: JobConfig, decides: Mapping[str, object]) -> Path:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import gc
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -54,8 +54,7 @@ class Traced:
     Attributes:
         weights: Bytes of the base.
         floats: Numbers that the adapter has.
-        copies: Bytes that a second member adds beside its rows: its copies in the base's dtype, and what its layers'
-            gradients take before they are joined.
+        copies: Bytes that a second member adds beside its rows: its copies in the base's dtype, and gradients in it.
         row_more: Bytes that a row takes beyond a row of one member alone: convolutions pick each row's filters.
         steps: Rows of a step to what it took.
         forwards: Rows of a forward pass without gradients to what was alive in it: of one row, and of two.
@@ -86,7 +85,9 @@ class TracedStep:
     spots: Spots
 
 
-def trace_step(sizes: BaseSizes, config: JobConfig, rows: Sequence[int], attention: Attention = "fused") -> Traced:
+def trace_step(
+    sizes: BaseSizes, config: JobConfig, rows: Sequence[int], attention: Attention = "fused", *, packed: bool = True
+) -> Traced:
     """Trace a step of ``config``'s adapter, once for each number of ``rows``.
 
     Args:
@@ -95,6 +96,7 @@ def trace_step(sizes: BaseSizes, config: JobConfig, rows: Sequence[int], attenti
         rows: Of the steps.
         attention: What computes it. Fused kernels keep what the CPU's does: queries, keys, values, the result and a
             number for each query.
+        packed: Whether to find out what further members add, which takes as long again; else it is told as nothing.
 
     Raises:
         ValueError: When a layer that ``lora.target_modules`` names is not in the base.
@@ -103,17 +105,17 @@ def trace_step(sizes: BaseSizes, config: JobConfig, rows: Sequence[int], attenti
     gc.disable()  # tens of thousands of small objects, none of them garbage
     try:
         alone = _steps(sizes, config, attention, [[count] for count in sorted({*rows, 1, 2})])
+        if not packed:
+            return replace(alone, steps={count: alone.steps[count] for count in rows})
         joined = _steps(sizes, config, attention, [[1, 1], [2, 2]])
         row = alone.steps[2].peak - alone.steps[1].peak
         packed_row = (joined.steps[4].peak - joined.steps[2].peak) // 2
         fixed = alone.steps[1].peak - row  # of no rows, with one member's copies: the same in a pack
-        return Traced(
-            weights=alone.weights,
-            floats=alone.floats,
+        return replace(
+            alone,
             copies=max(0, joined.steps[2].peak - 2 * packed_row - fixed),
             row_more=max(0, packed_row - row),
             steps={count: alone.steps[count] for count in rows},
-            forwards=alone.forwards,
         )
     finally:
         if collecting:
