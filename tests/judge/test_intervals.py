@@ -22,19 +22,25 @@ def losses_of(images: int, members: int, *, seed: int = 0, spread: float = 0.02)
 
 
 @pytest.mark.parametrize("images", [3, 8, 60])
-def test_of_two_members_it_is_students_interval(images: int) -> None:
-    losses = losses_of(images, 2)
+def test_of_two_members_it_is_students_interval_with_the_jackknifes_error(images: int) -> None:
+    """The jackknife leaves out one image after another; its variance is small by a factor of (n - 1) / n."""
+    losses = losses_of(images, 2, spread=0.005)
     found = compare(losses)
     assert found is not None
-    ratios = losses / losses.mean(0)
     best, other = found.best, 1 - found.best
-    error = stats.sem(ratios[:, best] - ratios[:, other])
-    difference = math.log(losses.mean(0)[best] / losses.mean(0)[other])
-    wide = stats.t.ppf(0.975, images - 1) * error
+
+    def difference(of: NDArray[np.float64]) -> float:
+        return float(np.log(of[:, best].mean() / of[:, other].mean()))
+
+    without = [difference(np.delete(losses, place, axis=0)) for place in range(images)]
+    error = math.sqrt(np.var(without) * images)
+    own = _Differences.of(losses, None)
+    assert own.error[other] == pytest.approx(error, rel=0.02)
     one = found.against[other]
-    assert one.percent == pytest.approx(100 * math.expm1(difference))
-    assert math.log1p(one.low / 100) == pytest.approx(difference - wide, rel=1e-9)
-    assert math.log1p(one.high / 100) == pytest.approx(difference + wide, rel=1e-9)
+    assert one.percent == pytest.approx(100 * math.expm1(difference(losses)))
+    wide = stats.t.ppf(0.975, images - 1) * own.error[other]
+    assert math.log1p(one.low / 100) == pytest.approx(difference(losses) - wide, rel=1e-9)
+    assert math.log1p(one.high / 100) == pytest.approx(difference(losses) + wide, rel=1e-9)
 
 
 @pytest.mark.parametrize("members", [3, 8])

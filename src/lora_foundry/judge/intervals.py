@@ -2,21 +2,24 @@
 
 Members are judged on the same images, so their differences are paired. Losses of images differ by factors, and so do
 members' on one image: what is compared is the logarithm of the mean loss, ``L_m = log mean_i x_im``, whose differences
-are percents. By the delta method an image adds ``u_im = x_im / mean_i x_im`` to it, so that over n images
+are percents. By the delta method an image adds ``u_im = x_im / mean_i x_im - 1`` to it. An image of a share ``h_i`` of
+the whole loss hides so much of what it adds, so that over n images
 
-    d_m = L_best - L_m,    se_m = sd_i(u_i,best - u_im) / sqrt(n),    T_m = d_m / se_m.
+    d_m = L_m - L_best,    se_m^2 = sum_i (u_i,best - u_im)^2 / (1 - h_i)^2 / n^2,    T_m = d_m / se_m,
+
+which is the jackknife's variance, n / (n - 1) times.
 
 The best was chosen by the same images, which makes it look better than it is: Student's quantile is too small for
 ``T_m``, the more so the more members there are, while quantiles for all pairs (Tukey) are too large where the best
 stands out. The quantile is therefore computed for the very members at hand, as that of ``max_m |T_m - its truth|`` over
 simulated sweeps of normal ``u`` with their covariance, in each of which the best is *selected anew*. In those sweeps
 the members that the images cannot tell from the best are as good as it, and the others as much worse as they were
-measured. Which those are is told by the quantile of a first round, in which all are equal.
+measured. Which those are is told by a quantile of a first round, in which all are equal.
 
 So all intervals of a sweep hold at once in 95 of 100 sweeps: ``python -m bench.intervals`` measures it beside other
-methods, docs/search.md has its table. Sources: Hsu, Multiple Comparisons (1996), for comparing with the best; Andrews &
-Soares, Econometrica 78 (2010), for what is not told apart; Bartlett, Proc. R. Soc. Edinburgh 53 (1933), for drawing
-covariances.
+methods, docs/search.md has its table. Sources: MacKinnon & White, J. Econometrics 29 (1985), for the error (HC3); Hsu,
+Multiple Comparisons (1996), for comparing with the best; Andrews & Soares, Econometrica 78 (2010), for what is not told
+apart; Bartlett, Proc. R. Soc. Edinburgh 53 (1933), for drawing covariances.
 
 Shape legend: n images, M members, r rank of their covariance, B simulated sweeps.
 """
@@ -35,6 +38,8 @@ from scipy.special import stdtrit
 LEVEL = 0.95
 POWER = 0.8
 """With which probability as many images as are said to would show a difference of the size that was measured."""
+_APART = 0.99
+"""Members are equal to the best unless so many sweeps of equals have none as far from it."""
 _SWEEPS = 4000
 _AT_ONCE = 2_000_000  # numbers of a part of the simulation: 16 MB
 _ROUNDS = 4
@@ -98,9 +103,10 @@ class _Differences:
     def of(cls, losses: Array, best: int | None) -> _Differences:
         """Of ``[n, M]``."""
         images, means = len(losses), losses.mean(0)
-        parts, level = losses / means, np.log(means)
+        level = np.log(means)
         place = int(level.argmin()) if best is None else best
-        error = (parts[:, [place]] - parts).std(0, ddof=1) / math.sqrt(images)
+        parts = _added(losses / means)
+        error = np.sqrt(((parts[:, [place]] - parts) ** 2).sum(0) / (images * (images - 1)))
         worse = np.maximum(level - level[place], 0.0)  # a best that was settled may be one by rounding alone
         return cls(images=images, best=place, worse=worse, error=error, spread=_factor(parts))
 
@@ -110,8 +116,8 @@ class _Differences:
         return _over(self.worse, self.error)
 
     def apart(self) -> Array:
-        """``worse`` of the members that can be told from the best where all are equal, 0 of the others: ``[M]``."""
-        equal = _quantile(self.spread, np.zeros_like(self.worse), self.images)
+        """``worse`` of the members that are farther from the best than equals are, 0 of the others: ``[M]``."""
+        equal = _quantile(self.spread, np.zeros_like(self.worse), self.images, _APART)
         return np.where(self.distance <= equal, 0.0, self.worse)
 
 
@@ -169,10 +175,20 @@ def _interval(difference: float, wide: float) -> Interval:
     return Interval(percent=percent + 0.0, low=low + 0.0, high=high + 0.0)
 
 
+def _added(shares: Array) -> Array:
+    """What images add to the members' logarithms, ``[n, M]`` of ``x_im / mean_i x_im``, with what leverage hides of it.
+
+    An image of a share h of the loss pulls the means towards itself, so that ``1 - h`` is left of what it adds.
+    """
+    images = len(shares)
+    leverage = shares.mean(1, keepdims=True) / images
+    grown = (shares - 1) / (1 - leverage) * math.sqrt((images - 1) / images)
+    return grown - grown.mean(0)
+
+
 def _factor(parts: Array) -> Array:
     """``G [r, M]`` with the members' covariance ``G' G``."""
-    centred = parts - parts.mean(0)
-    _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
+    _, sizes, axes = np.linalg.svd(parts, full_matrices=False)
     rank = min(len(parts) - 1, parts.shape[1])
     return (sizes[:rank, None] * axes[:rank]) / math.sqrt(len(parts) - 1)
 
@@ -182,22 +198,22 @@ def _over(difference: Array, error: Array) -> Array:
     return np.divide(difference, error, out=np.zeros_like(difference), where=error > 0)
 
 
-def _quantile(spread: Array, apart: Array, images: int) -> float:
+def _quantile(spread: Array, apart: Array, images: int, level: float = LEVEL) -> float:
     """The quantile of ``max_m |T_m|`` over sweeps of ``images`` images in which member m is worse by ``apart[m]``.
 
     Args:
         spread: ``G [r, M]`` with the members' covariance ``G' G``.
         apart: ``[M]``.
         images: n, at least r + 1.
+        level: Which quantile.
     """
     rank, members = spread.shape
     if members == _FEWEST:  # whichever of two is selected, the other is as far away
-        return float(stdtrit(images - 1, 0.5 + LEVEL / 2))
+        return float(stdtrit(images - 1, 0.5 + level / 2))
     chunk = max(1, min(_SWEEPS, _AT_ONCE // (rank * max(rank, members))))
     parts = range(-(-_SWEEPS // chunk))
-    return float(
-        np.quantile([_largest(spread, apart, images, *_drawn(rank, images, chunk, part)) for part in parts], LEVEL)
-    )
+    largest = [_largest(spread, apart, images, *_drawn(rank, images, chunk, part)) for part in parts]
+    return float(np.quantile(largest, level))
 
 
 @lru_cache(maxsize=4)
