@@ -45,6 +45,7 @@ _AT_ONCE = 2_000_000  # numbers of a part of the simulation: 16 MB
 _ROUNDS = 4
 _MOST = 1_000_000
 _FEWEST = 2
+_NOTHING = 1e-10  # of the largest variance: what is left of none in 64 bit
 
 Array = NDArray[np.float64]
 
@@ -187,10 +188,22 @@ def _added(shares: Array) -> Array:
 
 
 def _factor(parts: Array) -> Array:
-    """``G [r, M]`` with the members' covariance ``G' G``."""
-    _, sizes, axes = np.linalg.svd(parts, full_matrices=False)
-    rank = min(len(parts) - 1, parts.shape[1])
-    return (sizes[:rank, None] * axes[:rank]) / math.sqrt(len(parts) - 1)
+    """``G [r, M]`` with the members' covariance ``G' G``, of what images add to their logarithms ``[n, M]``.
+
+    Few images have members vary together that do not: covariances are made smaller by the share of them that is chance,
+    by how much they differ from image to image (Schaefer & Strimmer, Stat. Appl. Genet. Mol. Biol. 4 (2005)). What all
+    members have in common is left out first, since no difference has it.
+    """
+    images, members = parts.shape
+    own = parts - parts.mean(1, keepdims=True)
+    covariance = own.T @ own / (images - 1)
+    doubt = (np.square(own).T @ np.square(own) - images * (own.T @ own / images) ** 2) * images / (images - 1) ** 3
+    between = ~np.eye(members, dtype=bool)
+    sure = float(np.square(covariance[between]).sum())
+    chance = min(1.0, float(doubt[between].sum()) / sure) if sure > 0 else 0.0
+    sizes, axes = np.linalg.eigh(np.where(between, (1 - chance) * covariance, covariance))
+    kept = sizes > sizes[-1] * _NOTHING
+    return np.sqrt(sizes[kept])[:, None] * axes[:, kept].T
 
 
 def _over(difference: Array, error: Array) -> Array:
@@ -204,13 +217,13 @@ def _quantile(spread: Array, apart: Array, images: int, level: float = LEVEL) ->
     Args:
         spread: ``G [r, M]`` with the members' covariance ``G' G``.
         apart: ``[M]``.
-        images: n, at least r + 1.
+        images: n.
         level: Which quantile.
     """
     rank, members = spread.shape
     if members == _FEWEST:  # whichever of two is selected, the other is as far away
         return float(stdtrit(images - 1, 0.5 + level / 2))
-    chunk = max(1, min(_SWEEPS, _AT_ONCE // (rank * max(rank, members))))
+    chunk = max(1, min(_SWEEPS, _AT_ONCE // (max(1, min(rank, images - 1)) * members)))
     parts = range(-(-_SWEEPS // chunk))
     largest = [_largest(spread, apart, images, *_drawn(rank, images, chunk, part)) for part in parts]
     return float(np.quantile(largest, level))
@@ -218,14 +231,17 @@ def _quantile(spread: Array, apart: Array, images: int, level: float = LEVEL) ->
 
 @lru_cache(maxsize=4)
 def _drawn(rank: int, images: int, sweeps: int, part: int) -> tuple[Array, Array]:
-    """Errors of means ``[B, r]`` and roots of scatters ``[B, r, r]``, by Bartlett, of n rows of r standard normals.
+    """Errors of means ``[B, r]`` and roots of scatters ``[B, k, r]`` of n rows of r standard normals, k at most n - 1.
 
     They are the same whenever they are asked for: what is told twice is told alike.
     """
     draw = np.random.default_rng(part)
-    root = np.tril(draw.standard_normal((sweeps, rank, rank)), -1)
-    places = np.arange(rank)
-    root[:, places, places] = np.sqrt(draw.chisquare(images - 1 - places, (sweeps, rank)))
+    if images - 1 < rank:
+        root = draw.standard_normal((sweeps, images - 1, rank))
+    else:
+        root = np.triu(draw.standard_normal((sweeps, rank, rank)), 1)  # by Bartlett
+        places = np.arange(rank)
+        root[:, places, places] = np.sqrt(draw.chisquare(images - 1 - places, (sweeps, rank)))
     return draw.standard_normal((sweeps, rank)) / math.sqrt(images), root
 
 
@@ -233,7 +249,7 @@ def _largest(spread: Array, apart: Array, images: int, means: Array, root: Array
     """``[B]``: the largest ``|T_m|`` of each simulated sweep."""
     off = means @ spread  # [B, M]
     best = (apart + off).argmin(1)
-    measured = root.transpose(0, 2, 1) @ spread  # [B, r, M]
+    measured = root @ spread  # [B, k, M]
     measured -= np.take_along_axis(measured, best[:, None, None], 2)
-    error = np.sqrt(np.einsum("brm,brm->bm", measured, measured) / (images * (images - 1)))
+    error = np.sqrt(np.einsum("bkm,bkm->bm", measured, measured) / (images * (images - 1)))
     return np.abs(_over(off - np.take_along_axis(off, best[:, None], 1), error)).max(1)
