@@ -20,6 +20,9 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ),
     ({"trainer.patience": 79, "validation.every": None, "trainer.save_every": 20}, "allowed is at least 80"),
     ({"trainer.patience": 79, "validation.every": None}, "trainer.patience=79 with validation.every=null: nothing is "),
+    ({"trainer.average": 3}, "trainer.average=3 with trainer.save_every=null: exported adapters are averaged"),
+    ({"trainer.average": 5, "trainer.save_every": 100}, "trainer.average: got 5, allowed is at most 4 with "),
+    ({"trainer.average": 6, "trainer.save_every": 90}, "allowed is at most 5 with trainer.save_every=90 and 400 steps"),
     ({"data.resolution": 65}, "data.resolution: got 65, allowed is a multiple of 16 (model.stride of tiny-sd); "),
     ({"data.resolution": 65}, "nearest: 64 or 80"),
     ({"data.resolution": 8}, "nearest: 16"),
@@ -66,6 +69,8 @@ SOUND: list[dict[str, Any]] = [
     {"sample.sampler": "dpmpp_2m"},
     {"validation.metrics": ["cosine", "loss"]},
     {"optimizer.name": "prodigy", "optimizer.lr": 1.0},
+    {"trainer.average": 4, "trainer.save_every": 100},
+    {"trainer.average": 5, "trainer.save_every": 90},
     {"trainer.patience": 768, "validation.every": "auto"},
 ]
 

@@ -13,7 +13,7 @@ from lora_foundry.training.keeping import is_among_best, keep, settle, tidy
 from lora_foundry.training.member import Counters, Member
 from lora_foundry.training.validation import Measure, Score
 from lora_foundry.wire.by_item import ByItem
-from lora_foundry.wire.events import ArtifactEvent, MetricsEvent, StateEvent, TagsEvent
+from lora_foundry.wire.events import ArtifactEvent, LogEvent, MetricsEvent, StateEvent, TagsEvent
 from tests.training.world import Spec, Trained, make_member, train
 
 # At this rate the adapter gets worse at times, so that the best is not the last.
@@ -175,5 +175,20 @@ def test_one_that_leaves_early_keeps_its_best_and_its_run_is_told(tmp_path: Path
     file = f"x/adapter/best/x-step{step:06d}.safetensors"
     read_adapter(tmp_path / file)
     assert {e.path for e in trained.events if isinstance(e, ArtifactEvent)} == {file, "x/adapter/best.json"}
-    told = [e.values for e in trained.events if isinstance(e, TagsEvent) and "best.step" in e.values][-1]
-    assert (told["best.step"], told["best.file"]) == (step, file)
+    told = [e.values for e in trained.events if isinstance(e, TagsEvent) and "best_step" in e.values][-1]
+    assert (told["best_step"], told["best_file"]) == (step, file)
+
+
+@pytest.mark.slow
+def test_the_copy_for_people_is_the_best_under_the_adapters_name(tmp_path: Path) -> None:
+    """Its loss is lowest after three steps."""
+    shelf = tmp_path / "Lora"
+    shelf.mkdir()
+    words = (*UNSTEADY, "trainer.max_steps=4", f"export.copy_to={shelf}")
+    trained = train([Spec("x", words)], tmp_path / "sweep")
+    assert trained.states(0)[-1] == "FINISHED"
+    best, copy = (read_adapter(path).unet for path in (
+        tmp_path / "sweep" / "x" / "adapter" / "best" / "x-step000003.safetensors", shelf / "x.safetensors"
+    ))  # fmt: skip
+    assert all(copy[name].up.equal(one.up) for name, one in best.items())
+    assert any("x of step 3, its best, copied to" in e.message for e in trained.events if isinstance(e, LogEvent))

@@ -10,7 +10,7 @@ import torch
 
 from lora_foundry.config.longer import Length, write_length
 from lora_foundry.lora.formats.read import read_adapter
-from lora_foundry.wire.events import LogEvent, StateEvent
+from lora_foundry.wire.events import LogEvent, StateEvent, TagsEvent
 from lora_foundry.wire.summary import Summary
 from tests.training.test_keeping import UNSTEADY
 from tests.training.world import Spec, Trained, train
@@ -70,8 +70,11 @@ def test_the_best_of_before_stays_though_its_file_was_the_last_one(tmp_path: Pat
     folder = tmp_path / "x" / "adapter"
     before = {name: one.up.tolist() for name, one in read_adapter(folder / "x.safetensors").unet.items()}
     assert json.loads((folder / "best.json").read_text())["file"] == "x.safetensors"
-    end = _end(_longer(tmp_path, short, 4, after=3))
+    longer = _longer(tmp_path, short, 4, after=3)
+    end = _end(longer)
     assert (end.steps, end.best_step) == (4, 3)
+    told = [e.values for e in longer.events if isinstance(e, TagsEvent) and "best_file" in e.values]
+    assert [one["best_file"] for one in told] == ["x/adapter/best/x-step000003.safetensors"]
     file = json.loads((folder / "best.json").read_text())["file"]
     assert file == "best/x-step000003.safetensors"
     assert {name: one.up.tolist() for name, one in read_adapter(folder / file).unet.items()} == before

@@ -14,7 +14,7 @@ from lora_foundry.config.schema import JobConfig
 
 _ELSEWHERE = ("tracking", "sample", "export", "memory", "resume", "name")
 _ON_THE_WAY = (
-    *("log_every", "save_every", "keep_best", "checkpoint_every", "checkpoint_s"),
+    *("log_every", "save_every", "keep_best", "average", "checkpoint_every", "checkpoint_s"),
     *("accelerator", "gradient_checkpointing"),
 )
 _ELSEWHERE_IN_DATA = ("cache_dir", "prompts")

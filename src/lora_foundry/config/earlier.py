@@ -8,7 +8,7 @@ from typing import Any
 MEANT: Mapping[str, Mapping[str, Any]] = {
     "data": {"captions": "auto", "repeats": None, "follow_links": False, "prompts": []},
     "lora": {"kind": "lora"},
-    "trainer": {"deterministic": False, "patience": None, "keep_best": None},
+    "trainer": {"deterministic": False, "patience": None, "keep_best": None, "average": None},
     "validation": {"metrics": ["loss"]},
     "sample": {"with_prefix": False, "sampler": None},
     "export": {"copy_to": None},

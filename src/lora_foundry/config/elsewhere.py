@@ -58,6 +58,7 @@ _OURS = {
     "trainer.log_every": "logging_steps log_every_n_steps log_steps",
     "trainer.save_every": "save_every_n_steps save_every_n_epochs save_model_every save_every_n_train_steps",
     "trainer.keep_best": "save_top_k save_best save_total_limit load_best_model_at_end",
+    "trainer.average": "ema use_ema ema_decay swa stochastic_weight_avg",
     "trainer.checkpoint_every": "checkpointing_steps save_state save_steps backup_after save_state_on_train_end",
     "trainer.accelerator": "device use_cpu no_cuda",
     "validation.every": "validate_every_n_steps validation_epochs validation_steps eval_steps eval_every",

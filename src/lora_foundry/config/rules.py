@@ -79,6 +79,23 @@ def _patience(trainer: TrainerConfig, validation: ValidationConfig, data: DataCo
     ]
 
 
+def _average(trainer: TrainerConfig) -> list[str]:
+    average, every, steps = trainer.average, trainer.save_every, known_steps(trainer)
+    if average is None:
+        return []
+    if every is None:
+        return [
+            f"trainer.average={average} with trainer.save_every=null: exported adapters are averaged; give save_every"
+        ]
+    if steps is not None and (average - 1) * every >= steps:
+        most = (steps - 1) // every + 1
+        return [
+            f"trainer.average: got {average}, allowed is at most {most} with trainer.save_every={every} and {steps} "
+            "steps in all, the last adapter among them"
+        ]
+    return []
+
+
 def _warmup(job: JobConfig) -> list[Warned]:
     """Of a constant rate alone: with the others it is refused, and with epochs the worker counts the steps first."""
     steps = known_steps(job.trainer)
@@ -153,6 +170,7 @@ def _samples(sample: SampleConfig) -> list[str]:
 
 _RULES: tuple[tuple[tuple[str, ...], Callable[..., list[str]]], ...] = (
     (("trainer",), _length),
+    (("trainer",), _average),
     (("trainer", "validation", "data"), _patience),
     (("model", "data"), _resolution),
     (("model",), _single_file),

@@ -194,6 +194,8 @@ class TrainerConfig:
         save_every: Optimizer steps between exported adapters, all of which stay.
         keep_best: How many adapters are kept by validation loss, each exported when it is scored; by the best of them a
             job is compared. Null exports none for its score: the best is one of those that are exported anyway.
+        average: How many adapters, the last and those of ``save_every`` before it, are averaged at the end: the mean is
+            scored and exported beside the last, and may be the best. Null averages none.
         checkpoint_every: Optimizer steps between checkpoints; null takes one by ``checkpoint_s`` only.
         checkpoint_s: Seconds between checkpoints.
         accelerator: Device kind; ``auto`` takes the GPU when there is one.
@@ -210,6 +212,7 @@ class TrainerConfig:
     log_every: Annotated[int, AtLeast(1)]
     save_every: Annotated[int, AtLeast(1)] | None
     keep_best: Annotated[int, AtLeast(1)] | None
+    average: Annotated[int, Between(2, 64)] | None
     checkpoint_every: Annotated[int, AtLeast(1)] | None
     checkpoint_s: Annotated[float, MoreThan(0.0)]
     accelerator: Annotated[Literal["auto", "cpu", "gpu"], Untried("Apple's mps")]

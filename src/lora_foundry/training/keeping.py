@@ -39,13 +39,14 @@ def is_among_best(member: Member, found: Score) -> bool:
     return len(others) < most or found.relative < others[most - 1].relative
 
 
-def keep(member: Member, found: Score, files: Sequence[Path]) -> None:
+def keep(member: Member, found: Score, files: Sequence[Path], averaged: int | None = None) -> None:
     """Enter the adapter as it is now, exported as ``files``, among the best if it is, and say so in ``best.json``.
 
     Args:
         member: Whose adapter it is.
         found: Its score.
         files: The first is for people's programs, the last is its card.
+        averaged: Of how many adapters it is the mean.
 
     Raises:
         OSError: When ``best.json`` cannot be written; the best are those of before then.
@@ -53,7 +54,8 @@ def keep(member: Member, found: Score, files: Sequence[Path]) -> None:
     if score(found.relative) is None:
         return
     names = _names(member, files)
-    _enter(member, Kept(step=member.count.step, loss=found.loss, relative=found.relative, files=names))
+    step, loss, relative = member.count.step, found.loss, found.relative
+    _enter(member, Kept(step=step, loss=loss, relative=relative, files=names, averaged=averaged))
 
 
 def put_by(member: Member, files: Sequence[Path]) -> None:
@@ -63,7 +65,7 @@ def put_by(member: Member, files: Sequence[Path]) -> None:
         OSError: As :func:`keep`.
     """
     count = member.count
-    (was,) = (one for one in count.kept if one.step == count.step)
+    (was,) = (one for one in count.kept if one.step == count.step and is_last(one))
     _enter(member, replace(was, files=_names(member, files)))
 
 
@@ -114,7 +116,9 @@ def _names(member: Member, files: Sequence[Path]) -> tuple[str, ...]:
 
 def _enter(member: Member, new: Kept) -> None:
     before = member.count.kept
-    ranked = sorted([*_others(member, new.step), new], key=lambda one: (one.relative, one.step))  # of equals the first
+    ranked = sorted(
+        [*_others(member, new.step, new.averaged), new], key=lambda one: (one.relative, one.step)
+    )  # of equals the first
     member.count.kept = ranked[: member.config.trainer.keep_best or 1]
     try:
         _mark(member)
@@ -128,9 +132,10 @@ def _mark(member: Member) -> None:
     write_json(member.folder / ADAPTER / MARK, {**_told(kept[0]), "kept": [_told(one) for one in kept]})
 
 
-def _others(member: Member, step: int) -> list[Kept]:
-    return [one for one in member.count.kept if one.step != step]
+def _others(member: Member, step: int, averaged: int | None = None) -> list[Kept]:
+    return [one for one in member.count.kept if (one.step, one.averaged) != (step, averaged)]
 
 
 def _told(one: Kept) -> dict[str, object]:
-    return {"step": one.step, "val_loss": one.loss, "val_loss_rel": one.relative, "file": one.files[0]}
+    told = {"step": one.step, "val_loss": one.loss, "val_loss_rel": one.relative, "file": one.files[0]}
+    return told if one.averaged is None else {**told, "averaged": one.averaged}

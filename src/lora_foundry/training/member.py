@@ -27,12 +27,14 @@ class Kept:
         relative: The same over the base's own.
         files: Where it lies, from the job's ``adapter`` folder; the first is for people's programs, the last
             is its card.
+        averaged: Of how many adapters it is the mean; null for one that was trained.
     """
 
     step: int
     loss: float
     relative: float
     files: tuple[str, ...]
+    averaged: int | None = None
 
 
 @dataclass(kw_only=True, slots=True)

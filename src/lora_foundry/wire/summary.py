@@ -30,6 +30,9 @@ class Summary:
         peak_mem_gib: Most that its process took.
         memory: What was done when memory ran short, and how it trained then.
         stopped_early: What is said of one that did not train its whole length; null of others.
+        averaged: Of how many of its last adapters a mean was exported.
+        average_val_loss_rel: The mean's validation loss over the base's.
+        average_file: The mean, from the sweep's folder.
         more: What else stands there; it is handed on.
     """
 
@@ -49,6 +52,9 @@ class Summary:
     best_val_loss_rel: Loose[float] = None
     best_file: Loose[str] = None
     stopped_early: Loose[str] = None
+    averaged: Loose[int] = None
+    average_val_loss_rel: Loose[float] = None
+    average_file: Loose[str] = None
     more: Rest
 
     @property
@@ -73,5 +79,5 @@ class Summary:
 
     @property
     def better_before(self) -> bool:
-        """Whether the best adapter is not the last one."""
+        """Whether the best adapter is one of an earlier step."""
         return self.best_file is not None and self.best_step != self.steps

@@ -228,6 +228,19 @@ def test_a_job_is_compared_by_its_best_adapter_and_the_last_ones_number_stays_in
     assert "n1: best" not in shown
 
 
+def test_an_early_end_and_a_mean_of_the_last_adapters_are_told_below_the_table() -> None:
+    before = _outcome(0, relative=0.227)
+    told = replace(
+        before.summary,  # type: ignore[type-var]  # it finished
+        **{"stopped_early": "stopped early at step 300 of 400: no improvement for 900 samples"},
+        **{"averaged": 4, "average_val_loss_rel": 0.219},
+    )
+    shown = _table([replace(before, summary=told), _outcome(1)], 200)
+    assert "n0: stopped early at step 300 of 400: no improvement for 900 samples\n" in shown
+    assert "n0: mean of its last 4 adapters: 0.219 of the base's (last 0.227)\n" in shown
+    assert not [line for line in shown.splitlines() if line.startswith("n1: ")]
+
+
 def test_files_that_do_not_fit_are_printed_below_whole() -> None:
     shown = _table([_outcome(0), _outcome(1)], 50)
     assert "  n0: /far/0/a.safetensors\n" in shown

@@ -48,7 +48,7 @@ def print_results(
         for row, result in zip(rows, results, strict=True):
             if row[_FILE]:
                 plain(console, f"  {result.name}: {row[_FILE]}")
-    for line in (*before_the_end(results), *_early(results)):
+    for line in (*before_the_end(results), *_early(results), *_averages(results)):
         plain(console, line)
     if verdict is not None:
         console.print(Text(f"Best:     {verdict.sentence}", style="green"), soft_wrap=not console.is_terminal)
@@ -67,6 +67,15 @@ def before_the_end(results: Sequence[JobOutcome]) -> list[str]:
 def _early(results: Sequence[JobOutcome]) -> list[str]:
     told = {result.name: result.summary.stopped_early for result in results if result.summary is not None}
     return [f"{name}: {text}" for name, text in told.items() if text is not None]
+
+
+def _averages(results: Sequence[JobOutcome]) -> list[str]:
+    return [
+        f"{result.name}: mean of its last {told.averaged} adapters: {told.average_val_loss_rel:.3f} of the base's "
+        f"({_last(told.val_loss_rel)})"
+        for result in results
+        if (told := result.summary) is not None and told.average_val_loss_rel is not None
+    ]
 
 
 def _last(relative: float | None) -> str:

@@ -11,17 +11,18 @@ from lightning.pytorch import Callback
 from lora_foundry.lora.formats.adapter import AdapterError
 from lora_foundry.lora.formats.copying import copy_adapter
 from lora_foundry.lora.formats.names import unread_by_kohya
+from lora_foundry.training.averaging import in_place_of, mean_of, steps_averaged
 from lora_foundry.training.export import ROUNDING_TOLD, Exported, Outputs, export, live_outputs
 from lora_foundry.training.keeping import ADAPTER, BEST, MARK, is_among_best, is_last, keep, put_by, tidy
 from lora_foundry.training.made_with import note_end
 from lora_foundry.training.probing import reason_of
 from lora_foundry.training.shortage import is_out_of_memory
 from lora_foundry.training.sink import stage, warn
-from lora_foundry.wire.events import ArtifactEvent, LogEvent, TagsEvent
+from lora_foundry.wire.events import ArtifactEvent, LogEvent, MetricsEvent, TagsEvent
 from lora_foundry.wire.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lightning.pytorch import Trainer
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 STEPS = "steps"
 """Folder, beside the last adapter, of those that ``trainer.save_every`` asks for."""
+AVERAGE = "average"
+"""Folder of the mean that ``trainer.average`` asks for."""
 _SHOWN = 4  # layers that a warning names
 
 
@@ -101,8 +104,33 @@ class Exports(Callback):
             place = Path(ADAPTER) / path.parent.relative_to(folder)
             self._sink.emit(ArtifactEvent(job=member.job, path=self._relative(path), folder=place.as_posix()))
         self._tell_unread(pack, member)
+        mean = self._average(pack, member)
         self._copy(member, files)
-        self.summaries[member.name] = self._summary(pack, member, files)
+        self.summaries[member.name] = self._summary(pack, member, files, mean)
+
+    def _average(self, pack: Pack, member: Member) -> dict[str, object]:
+        """Export the mean of the last adapters where that is asked for; what the summary tells of it."""
+        steps = steps_averaged(member)
+        if not steps:
+            return {}
+        folder, number = member.folder / ADAPTER, len(steps) + 1
+        earlier = [folder / STEPS / f"{_stem(member, step)}.safetensors" for step in steps]
+        try:
+            with in_place_of(pack, member, mean_of(pack, member, earlier)):
+                found = self._validation.score_beside(member)
+                files = self._export(pack, member, folder / AVERAGE, f"{_stem(member)}-average", None)
+            keep(member, found, (files.file, files.for_code, files.card), averaged=number)
+            self._tell_best(member)
+        except (AdapterError, OSError) as error:
+            warn(self._sink, member.job, "average", f"{member.name}: its last adapters were not averaged: {error}")
+            return {}
+        path, values = self._relative(files.file), {"val/loss_average": found.loss}
+        values["val/loss_rel_average"] = found.relative
+        self._sink.emit(ArtifactEvent(job=member.job, path=path, folder=f"{ADAPTER}/{AVERAGE}"))
+        self._sink.emit(
+            MetricsEvent(job=member.job, step=member.count.step, samples=member.samples, values=dict(values))
+        )
+        return {"averaged": number, "average_val_loss_rel": found.relative, "average_file": path}
 
     def _last_good(self, pack: Pack, member: Member) -> None:
         """Export what a failed member has learned up to its last good step, and say in its error where that is."""
@@ -139,12 +167,13 @@ class Exports(Callback):
         where = member.config.export.copy_to
         if where is None:
             return
-        folder, step, own = Path(where).absolute(), member.count.step, f"{member.name}.safetensors"
-        file, card = files.file, files.card
+        folder, own = Path(where).absolute(), f"{member.name}.safetensors"
+        file, card, what = files.file, files.card, member.name
         if member.count.kept:
             best = member.count.kept[0]
             file, *_, card = (member.folder / ADAPTER / name for name in best.files)
-            step = best.step
+            what += "" if best.step == member.count.step else f" of step {best.step}, its best,"
+            what += "" if best.averaged is None else f", the mean of its last {best.averaged},"
         try:
             copy = copy_adapter(file, card, folder, member.name)
         except OSError as error:
@@ -154,7 +183,6 @@ class Exports(Callback):
         if copy.name != own:
             text = f"{folder / own} is another adapter's; the copy of {member.name} is called {copy.name}"
             warn(self._sink, member.job, "copy", text)
-        what = member.name if step == member.count.step else f"{member.name} of step {step}, its best,"
         self._sink.emit(LogEvent(job=member.job, level="info", message=f"{what} copied to {copy}"))
 
     def _along_the_way(self, pack: Pack, member: Member, place: str, live: Outputs) -> None:
@@ -174,12 +202,13 @@ class Exports(Callback):
         try:
             files = export(pack, member, member.folder / ADAPTER / BEST, _stem(member))
             put_by(member, (files.file, files.for_code, files.card))
+            self._tell_best(member)
         except (AdapterError, OSError) as error:
             message = f"{member.name}: its adapter of step {member.count.step} is not kept: {error}"
             self._sink.emit(LogEvent(job=member.job, level="warning", message=message))
 
     def _export(  # what is written of whom, where, against what
-        self, pack: Pack, member: Member, folder: Path, stem: str, live: Outputs
+        self, pack: Pack, member: Member, folder: Path, stem: str, live: Outputs | None
     ) -> Exported:
         files = export(pack, member, folder, stem, live)
         if files.rounding > ROUNDING_TOLD:
@@ -203,13 +232,16 @@ class Exports(Callback):
     def _keep(self, member: Member, files: Exported) -> None:
         """What was exported may be one of the best; which is the best so far is on the run."""
         keep(member, self._validation.scores[member.name][1], (files.file, files.for_code, files.card))
+        self._tell_best(member)
+
+    def _tell_best(self, member: Member) -> None:
         if member.count.kept and member.count.kept[0].step == member.count.step:
             best = member.count.kept[0]
             file = self._relative(member.folder / ADAPTER / best.files[0])
-            told = {"best.step": best.step, "best.val_loss_rel": best.relative, "best.file": file}
+            told = {"best_step": best.step, "best_val_loss_rel": best.relative, "best_file": file}
             self._sink.emit(TagsEvent(job=member.job, values=told))
 
-    def _summary(self, pack: Pack, member: Member, files: Exported) -> Summary:
+    def _summary(self, pack: Pack, member: Member, files: Exported, mean: Mapping[str, Any]) -> Summary:
         _, score = self._validation.scores[member.name]
         seconds = member.count.seconds
         best = member.count.kept[0] if member.count.kept else None
@@ -230,6 +262,7 @@ class Exports(Callback):
             peak_mem_gib=pack.peaks.highest_gib,
             memory=dict(member.measures),
             stopped_early=member.stopped_early,
+            **mean,
             more=score.others(),
         )
 
@@ -237,8 +270,8 @@ class Exports(Callback):
         return str(path.relative_to(self._sink.root))
 
 
-def _stem(member: Member) -> str:
-    return f"{member.name}-step{member.count.step:06d}"
+def _stem(member: Member, step: int | None = None) -> str:
+    return f"{member.name}-step{member.count.step if step is None else step:06d}"
 
 
 def _on_the_way(member: Member) -> bool:

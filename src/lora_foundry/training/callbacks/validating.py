@@ -53,6 +53,11 @@ class Validation(Callback):
             stage(self._sink, "scoring", due)
         self.score(due)
 
+    def score_beside(self, member: Member) -> Score:
+        """The score of the weights that ``member`` has for the moment; nothing is noted or told of it."""
+        with self._pack.peaks.during("validation"):
+            return self._validator.score([member])[member.name]
+
     def score(self, members: Sequence[Member]) -> None:
         """Score ``members`` now, note the best, and emit."""
         if not members:
