@@ -11,7 +11,7 @@ import torch
 from lora_foundry.lora.formats.adapter import LoraWeights
 from lora_foundry.lora.formats.read import read_adapter
 from lora_foundry.training.averaging import side_by_side
-from lora_foundry.wire.events import MetricsEvent, StateEvent, TagsEvent
+from lora_foundry.wire.events import JudgedEvent, MetricsEvent, StateEvent, TagsEvent
 from tests.training.world import Spec, train
 
 WORDS = ("trainer.max_steps=5", "trainer.save_every=2", "optimizer.lr=0.1", "scheduler=constant")
@@ -70,6 +70,9 @@ def test_the_mean_is_scored_named_and_may_be_the_best(tmp_path: Path) -> None:
     assert end.val_loss_rel is not None
     assert end.average_val_loss_rel < end.val_loss_rel
     assert (end.best_file, end.compared) == (end.average_file, end.average_val_loss_rel)
+    judged = [e.by_item.mean for e in trained.events if isinstance(e, JudgedEvent)]
+    assert judged[-2:] == pytest.approx([end.average_val_loss_rel, end.val_loss_rel], rel=1e-8)
+    assert judged[-3] == judged[-1]
     mark = json.loads((tmp_path / "x" / "adapter" / "best.json").read_text())
     assert (mark["file"], mark["averaged"]) == ("average/x-step000009-average.safetensors", 4)
 

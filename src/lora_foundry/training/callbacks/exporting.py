@@ -18,7 +18,7 @@ from lora_foundry.training.made_with import note_end
 from lora_foundry.training.probing import reason_of
 from lora_foundry.training.shortage import is_out_of_memory
 from lora_foundry.training.sink import stage, warn
-from lora_foundry.wire.events import ArtifactEvent, LogEvent, MetricsEvent, TagsEvent
+from lora_foundry.wire.events import ArtifactEvent, JudgedEvent, LogEvent, MetricsEvent, TagsEvent
 from lora_foundry.wire.summary import Summary
 
 if TYPE_CHECKING:
@@ -126,6 +126,11 @@ class Exports(Callback):
             return {}
         path, values = self._relative(files.file), {"val/loss_average": found.loss}
         values["val/loss_rel_average"] = found.relative
+        best = next(iter(member.count.kept), None)
+        if best is not None and (best.step, best.averaged) == (member.count.step, number):
+            # Image by image, too; what was told last stays the last.
+            for one in (found, self._validation.scores[member.name][1]):
+                self._sink.emit(JudgedEvent(job=member.job, by_item=one.by_item))
         self._sink.emit(ArtifactEvent(job=member.job, path=path, folder=f"{ADAPTER}/{AVERAGE}"))
         self._sink.emit(
             MetricsEvent(job=member.job, step=member.count.step, samples=member.samples, values=dict(values))
