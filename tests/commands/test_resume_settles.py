@@ -24,7 +24,8 @@ def _kill_the_launcher_before_the_end(sweep_dir: Path) -> None:
     kept = [
         line
         for line in lines
-        if line["event"] not in ("ended", "judged") and not (line["event"] == "job" and line["state"] in ("FINISHED", "FAILED"))
+        if line["event"] not in ("ended", "judged")
+        and not (line["event"] == "job" and line["state"] in ("FINISHED", "FAILED"))
     ]
     journal.write_text("".join(json.dumps(line) + "\n" for line in kept))
     (sweep_dir / FILE).unlink()
