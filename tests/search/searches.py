@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from optuna.storages import JournalStorage
+from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
@@ -68,11 +68,17 @@ class Searches:
             launching.end()
         return OUTCOME.exit_code
 
-    def trials(self, storage: str | None = None) -> list[FrozenTrial]:
-        """Of the one study."""
-        kept = storage or JournalStorage(JournalFileBackend(str(self.folder / "study.journal")))
-        (summary,) = optuna.get_all_study_summaries(kept)
-        return optuna.load_study(study_name=summary.study_name, storage=kept).trials
+    def trials(self, address: str | None = None, name: str | None = None) -> list[FrozenTrial]:
+        """Of the one study, or the one of that name."""
+        journal = str(self.folder / "study.journal")
+        kept = RDBStorage(address) if address else JournalStorage(JournalFileBackend(journal))
+        names = [one.study_name for one in optuna.get_all_study_summaries(kept)] if name is None else [name]
+        (only,) = names
+        found = optuna.load_study(study_name=only, storage=kept).trials
+        if isinstance(kept, RDBStorage):
+            kept.remove_session()
+            kept.engine.dispose()
+        return found
 
     def outcomes(self) -> list[JobOutcome]:
         return read_results(self.folder)

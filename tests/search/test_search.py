@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -236,11 +237,15 @@ def test_while_the_database_is_away_jobs_train_on_and_nothing_is_lost(
     searches: Searches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = f"sqlite:///{tmp_path}/studies.db"
-    tell, gone = sweeping.opened, {"until": 0.0}
+    opened, gone = sweeping.opened, {"until": 0.0}
 
-    def with_a_gap(*parts: object) -> object:
-        study = tell(*parts)  # type: ignore[arg-type]
-        own = study.tell
+    @contextmanager
+    def with_a_gap(*parts: object) -> Iterator[object]:
+        with opened(*parts) as study:  # type: ignore[arg-type]
+            study.tell = _away(study.tell)
+            yield study
+
+    def _away(own: Callable[..., object]) -> Callable[..., object]:
 
         def away(*args: object, **kwargs: object) -> object:
             if not gone["until"]:
@@ -250,8 +255,7 @@ def test_while_the_database_is_away_jobs_train_on_and_nothing_is_lost(
                 raise OSError(msg)
             return own(*args, **kwargs)  # type: ignore[arg-type]
 
-        study.tell = away  # type: ignore[method-assign]
-        return study
+        return away
 
     monkeypatch.setattr(sweeping, "opened", with_a_gap)
     monkeypatch.setattr("lora_foundry.search.patience.time.monotonic", searches.clock.monotonic)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -69,13 +70,23 @@ class Where:
             raise SweepError([msg]) from error
 
 
-def opened(where: Where, space: Space, options: SearchOptions, sampler: BaseSampler) -> Study:
-    """The study of that name, new or the one that is there.
+@contextmanager
+def opened(where: Where, space: Space, options: SearchOptions, sampler: BaseSampler) -> Iterator[Study]:
+    """The study of that name, new or the one that is there; its connections are closed at the end.
 
     Raises:
         SweepError: When it cannot be reached, or is one of another space or other objectives.
     """
     storage = where.open()
+    try:
+        yield _study(storage, where, space, options, sampler)
+    finally:
+        if isinstance(storage, RDBStorage):
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def _study(storage: BaseStorage, where: Where, space: Space, options: SearchOptions, sampler: BaseSampler) -> Study:
     study = optuna.create_study(
         storage=storage,
         study_name=where.name,

@@ -106,21 +106,21 @@ def _begin(launching: Launching, space: Space, asked: SearchOptions) -> None:
     most, budget = _budgeted(farm, asked, probes)
     where = Where(storage=asked.storage, folder=launching.folder, name=asked.study or launching.sweep_id())
     launching.folder.mkdir(parents=True, exist_ok=True)
-    study = opened(where, space, asked, _sampler(space, asked))
-    if not study.get_trials(deepcopy=False):
-        study.add_trials(known)
-        for given in asked.enqueue:
-            study.enqueue_trial(space.of_words(given, "hydra.sweeper.enqueue"))
-    write_search(launching.folder, sys.argv[1:])
-    running.begin(study, farm, launching.settings, budget, most=most)
-    running.fill()
-    if farm.jobs:
-        farm.train()
-    elif running.is_exhausted():
-        say(["Nothing is left to try: every combination of the space has a trial in this study."])
-    else:
-        sys.stderr.write("no trial of the search could begin\n")
-        OUTCOME.worsen(FAILED)
+    with opened(where, space, asked, _sampler(space, asked)) as study:
+        if not study.get_trials(deepcopy=False):
+            study.add_trials(known)
+            for given in asked.enqueue:
+                study.enqueue_trial(space.of_words(given, "hydra.sweeper.enqueue"))
+        write_search(launching.folder, sys.argv[1:])
+        running.begin(study, farm, launching.settings, budget, most=most)
+        running.fill()
+        if farm.jobs:
+            farm.train()
+        elif running.is_exhausted():
+            say(["Nothing is left to try: every combination of the space has a trial in this study."])
+        else:
+            sys.stderr.write("no trial of the search could begin\n")
+            OUTCOME.worsen(FAILED)
 
 
 def _go_on(launching: Launching, space: Space, asked: SearchOptions) -> None:
@@ -132,11 +132,11 @@ def _go_on(launching: Launching, space: Space, asked: SearchOptions) -> None:
     probes = [launching.point(one, place) for place, one in enumerate(words)]
     most, budget = _budgeted(farm, asked, probes)
     where = Where(storage=asked.storage, folder=launching.folder, name=asked.study or sweep.id)
-    study = opened(where, space, asked, _sampler(space, asked))
-    running.begin(study, farm, launching.settings, budget, most=most)
-    farm.recall()
-    running.fill()
-    farm.train()
+    with opened(where, space, asked, _sampler(space, asked)) as study:
+        running.begin(study, farm, launching.settings, budget, most=most)
+        farm.recall()
+        running.fill()
+        farm.train()
 
 
 def _refuse_unlogged(asked: SearchOptions, probes: Sequence[Point], launching: Launching) -> None:
