@@ -22,7 +22,7 @@ from tests.root import PROJECT_ROOT
 # What they have imported when they end, all rooms of ours included; nothing of it has run before the fork.
 _ROOMS = {
     "worker": ("config", "wire", "objectives", "data", "models", "lora", "tasks", "training", "memory", "worker"),
-    "launcher": ("config", "wire", "launch", "tracking", "report", "wiring", "commands"),
+    "launcher": ("config", "wire", "launch", "judge", "search", "tracking", "report", "wiring", "commands"),
 }
 _LIBRARIES = {
     "worker": (
