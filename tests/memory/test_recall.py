@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from lora_foundry.config.compose import compose_job
+from lora_foundry.memory import trace
 from lora_foundry.memory.recall import Recall
 from lora_foundry.memory.tally import Tally
-from lora_foundry.memory.trace import Traced, trace_step
+from lora_foundry.memory.trace import Traced
 from lora_foundry.models.opening import open_sizes
 
 META = torch.device("meta")
@@ -21,9 +22,9 @@ META = torch.device("meta")
 def test_a_trace_is_what_it_is_without(monkeypatch: pytest.MonkeyPatch) -> None:
     config = compose_job("lora.target_modules=[to_q,conv1]", "lora.dropout=0.1", "trainer.gradient_checkpointing=true")
     sizes = open_sizes(config.model)
-    recalled = _told(trace_step(sizes, config, [1]))
+    recalled = _told(trace._steps(sizes, config, "fused", [[1], [2]]))
     monkeypatch.setattr(Recall, "run", lambda _, func, args, kwargs: func(*args, **kwargs))
-    assert _told(trace_step(sizes, config, [1])) == recalled
+    assert _told(trace._steps(sizes, config, "fused", [[1], [2]])) == recalled
 
 
 def _told(traced: Traced) -> Any:
