@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from lora_foundry.judge.intervals import _Differences, _quantile, compare, needed
+from lora_foundry.judge.intervals import _Differences, _factor, _quantile, compare, needed
 
 MANY = 100_000
 OFF = 0.03  # of a quantile: three standard errors of one of 4,000 simulated sweeps
@@ -62,6 +62,23 @@ def test_members_that_cannot_be_told_from_the_best_count_as_equal_and_others_do_
     apart = _Differences.of(losses, None).apart()
     assert sorted(apart.tolist())[:2] == [0.0, 0.0]
     assert apart[2] == pytest.approx(math.log(1.5), rel=0.05)
+
+
+@pytest.mark.parametrize(("images", "kept"), [(8, (0.0, 0.6)), (2000, (0.95, 1.0))])
+def test_what_members_have_in_common_by_chance_alone_is_taken_out(images: int, kept: tuple[float, float]) -> None:
+    """Six members: of few images that have nothing in common much goes, of many that have it stays."""
+    draw = np.random.default_rng(0)
+    parts = draw.standard_normal((images, 6))
+    if images > 1000:
+        parts[:, :3] += draw.standard_normal((images, 1))
+    parts -= parts.mean(0)
+    own = parts - parts.mean(1, keepdims=True)
+    measured, between = own.T @ own / (images - 1), ~np.eye(6, dtype=bool)
+    spread = _factor(parts)
+    told = spread.T @ spread
+    assert np.diag(told) == pytest.approx(np.diag(measured), rel=1e-6)
+    low, high = kept
+    assert low <= np.linalg.norm(told[between]) / np.linalg.norm(measured[between]) <= high
 
 
 def test_a_winner_is_one_whose_intervals_all_lie_below_nothing() -> None:

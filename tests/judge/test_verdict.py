@@ -34,6 +34,15 @@ def test_a_winner_is_told_with_its_interval_over_the_next() -> None:
     assert (told.count, told.of) == (8, "images")
 
 
+def test_the_file_is_the_one_whose_loss_was_compared() -> None:
+    best = outcome(1, list(NEAR))
+    assert best.summary is not None
+    kept = replace(best, summary=replace(best.summary, best_file="1/adapter/kept.safetensors"))
+    told = verdict_of([outcome(0, _worse(0.4)), kept])
+    assert told is not None
+    assert told.file == "1/adapter/kept.safetensors"
+
+
 def test_where_images_are_too_few_it_says_how_many_would_do() -> None:
     told = verdict_of([outcome(0, _worse(0.03, jitter=0.05)), outcome(1, list(NEAR)), outcome(2, _worse(0.5))])
     assert told is not None

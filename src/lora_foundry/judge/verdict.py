@@ -60,7 +60,7 @@ def _told(best: JobOutcome, found: Comparison, names: Sequence[str], of: str, en
     return Verdict(
         job=best.job,
         name=best.name,
-        file=best.file,
+        file=best.file_to_keep,
         sentence=sentence(found, names, of, enough),
         sure=not found.tied,
         count=found.images,
@@ -99,7 +99,7 @@ def _unsure(best: JobOutcome, *, alone: bool) -> Verdict:
     return Verdict(
         job=best.job,
         name=best.name,
-        file=best.file,
+        file=best.file_to_keep,
         sentence=f"keep {best.name}: no other has finished" if alone else lowest,
         sure=False,
         count=None,

@@ -36,7 +36,7 @@ class Verdict:
     Attributes:
         job: The best one's number.
         name: Its name.
-        file: Its adapter, from the sweep's folder.
+        file: The adapter to keep, from the sweep's folder.
         sentence: What people are told.
         sure: Whether the best is better than each that it was compared with.
         count: How many images, or seeds, that rests on; null where nothing was compared.

@@ -203,6 +203,18 @@ def test_the_last_and_the_best_validation_of_a_job_outlive_its_spool(tmp_path: P
     assert (told.judged, told.best_judged) == (by_item(2, 0.7), by_item(1, 0.5))
 
 
+def test_a_validation_that_is_told_after_a_jobs_end_changes_nothing(tmp_path: Path) -> None:
+    """The journal would not have it, and whoever reads the folder would find another state than the launcher has."""
+    story = Story(tmp_path)
+    with story.journal:
+        story.tell(0, "judged", 1)
+        story.tell(0, "FAILED", 1)
+        before = story.journal.state.jobs[0].judged
+        story.journal.hear(JudgedEvent(t=story.at + 9, job=0, by_item=by_item(5, 0.1)))
+        assert story.journal.state.jobs[0].judged == before
+        assert read_state(tmp_path).jobs[0] == story.journal.state.jobs[0]
+
+
 def test_a_validation_on_other_rows_is_never_worse_than_one_before(tmp_path: Path) -> None:
     story = Story(tmp_path)
     with story.journal:
