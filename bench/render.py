@@ -22,6 +22,7 @@ ORDER = (
     "memory",
     "farm",
     "search",
+    "intervals",
     "device",
 )
 NOT_MEASURED = """## On a card
