@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from lora_foundry.config.length import total_steps
 from lora_foundry.config.longer import Length, write_length
 from lora_foundry.lora.formats.read import read_adapter
+from lora_foundry.training.job_config import read_config
 from lora_foundry.wire.events import LogEvent, StateEvent, TagsEvent
 from lora_foundry.wire.summary import Summary
+from tests.training.stored import store
 from tests.training.test_keeping import UNSTEADY
 from tests.training.world import Spec, Trained, train
 
@@ -50,6 +54,16 @@ def test_at_a_constant_rate_it_ends_bitwise_as_if_that_length_had_been_asked_for
     for key, value in longer.parts["x"].optimizer.tensors.items():
         assert torch.equal(value, once.parts["x"].optimizer.tensors[key]), key
     assert longer.parts["x"].count.ordinal == once.parts["x"].count.ordinal
+
+
+def test_a_worker_reads_the_length_that_the_job_has_now(tmp_path: Path) -> None:
+    folder = store(tmp_path / "x", "trainer.max_steps=3")
+    before = read_config(folder)
+    write_length(folder, Length(max_steps=3, epochs=2.5, after=3), before)
+    now = read_config(folder)
+    assert now == read_config(folder, as_asked=True)
+    assert total_steps(now, n_images=8) == 5
+    assert now == replace(before, trainer=replace(before.trainer, epochs=2.5))
 
 
 @pytest.mark.slow
