@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "train one adapter, or a sweep of many",
     "resume": "go on with a sweep; what finished is not trained again",
     "status": "sweeps and jobs as they are now",
+    "report": "one page of a sweep for a browser: which adapter to keep, and why",
     "stop": "end a sweep or one of its jobs cleanly, with a checkpoint",
     "retry": "try failed jobs again",
     "find_lr": "find the learning rate: many rates for a few samples as one pack",

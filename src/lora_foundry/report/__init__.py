@@ -1,8 +1,10 @@
-"""What a person looks at when a sweep has ended.
+"""What a person looks at while a sweep runs and when it has ended.
 
 Other rooms use of it:
 
-- ``rates``: the curves of ``src.find_lr``, for a terminal and as a picture.
+- ``page``: ``report.html``, a whole sweep in one file;
+- ``rates``: the curves of ``src.find_lr``, for a terminal and as a picture;
+- ``told``: what a report is told of a sweep.
 """
 
 from __future__ import annotations

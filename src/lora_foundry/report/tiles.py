@@ -27,9 +27,19 @@ def cell_side(paths: Iterable[Path], *, most: int) -> int:
 
 def tile(path: Path, side: int) -> Image.Image | None:
     """The picture on white, fitted into ``side`` x ``side``; null when there is no readable one at ``path``."""
+    picture = opened(path)
+    return None if picture is None else fitted(picture, side)
+
+
+def opened(path: Path) -> Image.Image | None:
+    """The picture on white; null when there is no readable one at ``path``.
+
+    Raises:
+        OSError: Where it is the disk that cannot read it.
+    """
     try:
-        with Image.open(path) as opened:
-            picture = opened.convert("RGBA")
+        with Image.open(path) as found:
+            picture = found.convert("RGBA")
     except (FileNotFoundError, UnidentifiedImageError, SyntaxError):
         return None
     except OSError as error:
@@ -37,7 +47,11 @@ def tile(path: Path, side: int) -> Image.Image | None:
         if error.errno is not None:
             raise
         return None
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+
+
+def fitted(picture: Image.Image, side: int) -> Image.Image:
+    """The picture so that its larger side has ``side`` pixels."""
     scale = side / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    ground = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(ground, picture).convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    return picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS)

@@ -7,5 +7,6 @@ Other rooms use of it:
 
 - ``here``: what this machine would do with jobs, told without a sweep;
 - ``outside``: all that the farm is given;
-- ``preflight``: what other rooms know of a job before it trains.
+- ``preflight``: what other rooms know of a job before it trains;
+- ``told``: a sweep's records as the report is told them.
 """

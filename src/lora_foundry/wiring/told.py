@@ -1,0 +1,118 @@
+"""A sweep's records as the report is told them: the report's room reads no records, and the launcher no report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_foundry.config.called import command_line
+from lora_foundry.config.quoting import override
+from lora_foundry.judge.verdict import spreads, verdict_of
+from lora_foundry.launch.records.ledger import Sweep, sweep_at
+from lora_foundry.launch.records.reading import measured
+from lora_foundry.launch.records.search import is_search
+from lora_foundry.launch.records.stored_jobs import train_again
+from lora_foundry.report.told import RELATIVE, Command, ReportJob, ReportSweep, Setting
+
+if TYPE_CHECKING:
+    from lora_foundry.launch.records.state import JobState
+    from lora_foundry.wire.events import MetricsEvent
+    from lora_foundry.wire.outcomes import JobOutcome
+
+_NAMES_A_SWEEP = "sweep"
+_LONGER = 2
+
+
+def told_of(sweep_dir: Path) -> ReportSweep:
+    """All that a report says of a sweep, but for its pictures.
+
+    Raises:
+        SweepError: When it cannot be read, or a newer version of this program wrote it.
+    """
+    sweep = sweep_at(sweep_dir)
+    outcomes = sweep.state.outcomes(sweep_dir)
+    verdict = verdict_of(outcomes)
+    keys = swept_keys([job.stored.overrides for job in sweep.jobs])
+    best = None if verdict is None else sweep.state.jobs[verdict.job]
+    return ReportSweep(
+        id=sweep.stored.id,
+        command=sweep.stored.command,
+        cwd=sweep.stored.cwd,
+        created=sweep.stored.created,
+        running=sweep.running,
+        keys=keys,
+        jobs=tuple(_job(job, sweep.word(job), keys) for job in sweep.jobs),
+        verdict=verdict,
+        settings=_settings(outcomes),
+        curves=curves_of(measured(sweep_dir)),
+        commands=tuple(_commands(sweep, best if best is not None else _only(sweep.jobs))),
+    )
+
+
+def swept_keys(points: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """Keys whose values differ between points, in the order in which they were written."""
+    every = dict.fromkeys(key for point in points for key in point)
+    return tuple(key for key in every if len({point.get(key) for point in points}) > 1)
+
+
+def curves_of(events: Iterable[MetricsEvent]) -> dict[str, dict[int, list[tuple[int, float]]]]:
+    """Metric to job to what was measured, those of validations first; what is told again after a resume counts."""
+    found: dict[str, dict[int, dict[int, float]]] = {}
+    for event in events:
+        for name, value in event.values.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                found.setdefault(name, {}).setdefault(event.job, {})[event.samples] = float(value)
+    ordered = sorted(found, key=lambda name: (name != RELATIVE, not name.startswith("val/"), name))
+    return {name: {job: sorted(points.items()) for job, points in sorted(found[name].items())} for name in ordered}
+
+
+def _job(job: JobState, word: str, keys: Sequence[str]) -> ReportJob:
+    told = job.summary if job.state == "FINISHED" else None
+    return ReportJob(
+        job=job.stored.job,
+        name=job.stored.name,
+        state=word,
+        values={key: job.stored.overrides[key] for key in keys if key in job.stored.overrides},
+        loss=None if told is None else told.loss,
+        relative=None if told is None else told.compared,
+        best_step=None if told is None else told.best_step,
+        size=None if told is None else told.bytes,
+        seconds=None if told is None else told.seconds,
+        memory_gib=job.memory_gib,
+        file=None if told is None else told.file_to_keep,
+        step=job.step,
+        total=job.total,
+        error=job.error,
+        note=None if told is None else told.stopped_early,
+    )
+
+
+def _settings(outcomes: Sequence[JobOutcome]) -> tuple[Setting, ...]:
+    return tuple(
+        Setting(name=one.name, jobs=tuple(job.job for job in one.jobs), mean=one.mean, spread=one.spread)
+        for one in spreads(outcomes)
+    )
+
+
+def _only(jobs: Sequence[JobState]) -> JobState | None:
+    """The job of a sweep of one, once it finished."""
+    return jobs[0] if len(jobs) == 1 and jobs[0].state == "FINISHED" else None
+
+
+def _commands(sweep: Sweep, best: JobState | None) -> Iterable[Command]:
+    """What may be typed next: of the winner, and of what did not end."""
+    if best is not None:
+        name, folder = best.stored.name, sweep.dir / best.stored.dir
+        steps = None if best.summary is None else best.summary.steps
+        if steps:
+            longer = [override("resume", folder), override("trainer.max_steps", _LONGER * steps)]
+            yield Command(about=f"train {name} on to twice its {steps} steps", line=command_line("train", *longer))
+        if not (is_search(sweep.dir) and _NAMES_A_SWEEP in best.stored.overrides):  # it would be a search again
+            yield Command(about=f"train {name} again, from its beginning", line=train_again(best.stored))
+    words = {sweep.word(job) for job in sweep.jobs}
+    if "FAILED" in words and not sweep.running:
+        yield Command(about="try failed jobs again", line=command_line("retry", sweep.dir))
+    if words & {"LOST", "KILLED"} and not sweep.running:
+        yield Command(about="go on with what was left", line=command_line("resume", sweep.dir))
