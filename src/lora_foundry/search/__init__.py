@@ -2,6 +2,7 @@
 
 Other rooms use of it:
 
+- ``found``: what a search found, read from its study;
 - ``rates``: many learning rates for a few samples as one pack;
 - ``sweeping``: a whole search as Hydra asks for it;
 - ``watch``: which jobs of a grid end early.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ from lora_foundry.launch.records.ledger import Sweep, sweep_at
 from lora_foundry.launch.records.reading import measured
 from lora_foundry.launch.records.search import is_search
 from lora_foundry.launch.records.stored_jobs import train_again
-from lora_foundry.report.told import RELATIVE, Command, ReportJob, ReportSweep, Setting
+from lora_foundry.report.told import RELATIVE, Command, ReportJob, ReportSweep, Searched, Setting
 
 if TYPE_CHECKING:
     from lora_foundry.launch.records.state import JobState
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from lora_foundry.wire.outcomes import JobOutcome
 
 _NAMES_A_SWEEP = "sweep"
+_SEED = "seed"
 _LONGER = 2
+_TREND = 3
 
 
 def told_of(sweep_dir: Path) -> ReportSweep:
@@ -48,6 +52,72 @@ def told_of(sweep_dir: Path) -> ReportSweep:
         settings=_settings(outcomes),
         curves=curves_of(measured(sweep_dir)),
         commands=tuple(_commands(sweep, best if best is not None else _only(sweep.jobs))),
+        hints=tuple(beyond(best, sweep.jobs, keys)) if best is not None and _alone(sweep, best) else (),
+        searched=_searched(sweep),
+    )
+
+
+def beyond(best: JobState, jobs: Sequence[JobState], keys: Sequence[str]) -> Iterable[Command]:
+    """What lies past the edge of what was tried, for each key whose mean loss falls all the way up to it.
+
+    Of at least three numbers only, where the best job has the last of them: nothing is guessed from two.
+    """
+    for key in keys:
+        means = _means(key, jobs)
+        if key == _SEED or means is None or len(means) < _TREND:
+            continue
+        for values in (sorted(means), sorted(means, reverse=True)):
+            last = values[-_TREND:]
+            falls = all(means[one] > means[other] for one, other in pairwise(last))
+            if falls and float(best.stored.overrides[key]) == last[-1]:
+                further = _further(last[-2], last[-1], whole=all(value.is_integer() for value in values))
+                if further is None:
+                    continue
+                words = {**best.stored.overrides, key: f"{last[-1]:g},{further:g}"}
+                line = command_line("train", "-m", *(f"{name}={value}" for name, value in words.items()))
+                which = "largest" if last[-1] > last[-2] else "smallest"
+                said = f"the best has the {which} {key} that was tried, {last[-1]:g}"
+                yield Command(about=f"{said}, and the mean loss falls up to it", line=line)
+
+
+def _means(key: str, jobs: Sequence[JobState]) -> dict[float, float] | None:
+    """Value to the mean loss over the base's of finished jobs; null where a value is no number above 0."""
+    found: dict[float, list[float]] = {}
+    for job in jobs:
+        text = job.stored.overrides.get(key)
+        if job.score is None or text is None:
+            continue
+        try:
+            value = float(text)
+        except ValueError:
+            return None
+        if not 0 < value < math.inf:
+            return None
+        found.setdefault(value, []).append(job.score)
+    return {value: statistics.fmean(scores) for value, scores in found.items()}
+
+
+def _further(before: float, last: float, *, whole: bool) -> float | None:
+    """As far again, by the same factor; null where that is no other value."""
+    value = float(f"{last * last / before:.3g}")
+    value = float(round(value)) if whole else value
+    return value if value > 0 and value != last else None
+
+
+def _searched(sweep: Sweep) -> Searched | None:
+    if not is_search(sweep.dir):
+        return None
+    from lora_foundry.search.found import found_of  # Optuna, which no grid waits for
+
+    found = found_of(sweep.dir, sweep.stored.id)
+    if found is None:
+        return None
+    return Searched(
+        objectives=found.objectives,
+        directions=found.directions,
+        told=found.told,
+        front=found.front,
+        importance=found.importance,
     )
 
 
@@ -101,6 +171,11 @@ def _only(jobs: Sequence[JobState]) -> JobState | None:
     return jobs[0] if len(jobs) == 1 and jobs[0].state == "FINISHED" else None
 
 
+def _alone(sweep: Sweep, job: JobState) -> bool:
+    """Whether a job's own words train it: those of a search that is a named sweep would begin the search anew."""
+    return not (is_search(sweep.dir) and _NAMES_A_SWEEP in job.stored.overrides)
+
+
 def _commands(sweep: Sweep, best: JobState | None) -> Iterable[Command]:
     """What may be typed next: of the winner, and of what did not end."""
     if best is not None:
@@ -109,7 +184,7 @@ def _commands(sweep: Sweep, best: JobState | None) -> Iterable[Command]:
         if steps:
             longer = [override("resume", folder), override("trainer.max_steps", _LONGER * steps)]
             yield Command(about=f"train {name} on to twice its {steps} steps", line=command_line("train", *longer))
-        if not (is_search(sweep.dir) and _NAMES_A_SWEEP in best.stored.overrides):  # it would be a search again
+        if _alone(sweep, best):
             yield Command(about=f"train {name} again, from its beginning", line=train_again(best.stored))
     words = {sweep.word(job) for job in sweep.jobs}
     if "FAILED" in words and not sweep.running:

@@ -255,7 +255,7 @@ function parallel(place) {
     wider.addEventListener("pointerleave", () => line.style.setProperty("stroke-width", best ? "3.5" : "2"));
     drawing.append(line, wider);
   });
-  axes.forEach((axis, index) => { for (const tick of axis.ticks) drawing.append(mark("text", { x: at(index) - 6, y: axis.at(tick) + 4, "text-anchor": "end" }, short(axis.show(tick), 8))); });
+  axes.forEach((axis, index) => { for (const tick of axis.ticks) drawing.append(mark("text", { class: "halo", x: at(index) - 6, y: axis.at(tick) + 4, "text-anchor": "end" }, short(axis.show(tick), 8))); });
   place.replaceChildren(drawing);
 }
 

@@ -1,0 +1,95 @@
+"""What a report adds of a search, what it suggests to try next, and how it follows a sweep that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import optuna
+import pytest
+from optuna.distributions import IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import create_trial
+
+from lora_foundry.commands import report
+from lora_foundry.launch.records.journal import Journal
+from lora_foundry.launch.records.record import read_sweep
+from lora_foundry.launch.records.search import write_search
+from lora_foundry.wiring.told import told_of
+from tests.report.sweeps import Folder
+
+
+def _ranks(path: Path, losses: Sequence[float]) -> Folder:
+    """Ranks 2, 4, 8, ... with a loss each."""
+    made = Folder(path, [{"data.name": "my photos", "lora.rank": str(2 ** (n + 1))} for n in range(len(losses))])
+    for job, loss in enumerate(losses):
+        made.ended(job, [loss, loss + 0.01])
+    return made
+
+
+def test_the_next_value_is_named_where_the_best_lies_at_an_edge_that_losses_fall_towards(tmp_path: Path) -> None:
+    (hint,) = told_of(_ranks(tmp_path / "up", [0.9, 0.8, 0.7]).path).hints
+    assert hint.about == "the best has the largest lora.rank that was tried, 8, and the mean loss falls up to it"
+    assert hint.line.endswith("train -m 'data.name=my photos' lora.rank=8,16")
+    (hint,) = told_of(_ranks(tmp_path / "down", [0.6, 0.8, 0.9]).path).hints
+    assert "smallest lora.rank that was tried, 2," in hint.about
+    assert hint.line.endswith("lora.rank=2,1")
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [[0.8, 0.7], [0.9, 0.6, 0.7], [0.8, 0.9, 0.7], [0.9, 0.8, 0.7, 0.75]],
+    ids=["two values", "inside", "no trend", "past its lowest"],
+)
+def test_nothing_is_guessed_otherwise(losses: Sequence[float], tmp_path: Path) -> None:
+    assert told_of(_ranks(tmp_path / "sweep", losses).path).hints == ()
+
+
+def test_texts_and_numbers_below_zero_have_no_edge(tmp_path: Path) -> None:
+    for key, values in (("optimizer", ("adamw", "prodigy", "came")), ("validation.seed", ("0", "1", "2"))):
+        made = Folder(tmp_path / key, [{key: value} for value in values])
+        for job in range(3):
+            made.ended(job, [0.9 - 0.1 * job] * 2)
+        assert told_of(made.path).hints == ()
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_search_has_its_front_and_its_values(tmp_path: Path) -> None:
+    made = _ranks(tmp_path / "sweep", [0.9, 0.8, 0.7])
+    write_search(made.path, ["-m", "hydra/sweeper=optuna"])
+    name = read_sweep(made.path).id
+    storage = JournalStorage(JournalFileBackend(str(made.path / "study.journal")))
+    study = optuna.create_study(storage=storage, study_name=name, directions=["minimize", "minimize"])
+    study.set_metric_names(["val/loss_rel", "adapter/bytes"])
+    for job, values in enumerate([(0.9, 1.0), (0.8, 3.0), (0.7, 3.0)]):
+        known = {"lora.rank": IntDistribution(2, 8)}
+        mark = {"job": job, "sweep": name}
+        study.add_trial(
+            create_trial(params={"lora.rank": 2 + job}, distributions=known, values=list(values), user_attrs=mark)
+        )
+    assert report.main([str(made.path)]) == 0
+    text = (made.path / "report.html").read_text()
+    assert '"front":[0,2]' in text
+    assert 'data-chart="front"' in text
+    assert "Search of rank" in text
+    assert "What decides cannot be told from 3 complete trials" in text
+    assert 'data-chart="importance"' not in text
+
+
+def test_a_watched_report_follows_the_sweep_and_stops_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = _ranks(tmp_path / "sweep", [0.9, 0.8])
+    page, seen = made.path / "report.html", []
+    held = Journal(made.path)
+
+    def wait(seconds: float) -> None:
+        seen.append((seconds, f'"every":{seconds}' in page.read_text(), ">running<" in page.read_text()))
+        if len(seen) == 2:
+            held.close()
+
+    monkeypatch.setattr(report, "time", SimpleNamespace(sleep=wait))
+    assert report.main([str(made.path), "--watch"]) == 0
+    assert seen == [(5.0, True, True)] * 2
+    assert '"every":null' in page.read_text()
+    assert ">running<" not in page.read_text()
