@@ -47,6 +47,31 @@ def test_nothing_is_guessed_otherwise(losses: Sequence[float], tmp_path: Path) -
     assert told_of(_ranks(tmp_path / "sweep", losses).path).hints == ()
 
 
+def test_a_value_beyond_that_failed_is_no_edge(tmp_path: Path) -> None:
+    points = [{"optimizer.lr": lr} for lr in ("0.001", "0.002", "0.004", "0.9")]
+    made = Folder(tmp_path / "sweep", points)
+    for job, loss in enumerate((0.9, 0.8, 0.7)):
+        made.ended(job, [loss, loss])
+    made.ended(3, state="FAILED", error="the loss is nan")
+    assert told_of(made.path).hints == ()
+
+
+def test_means_are_of_the_same_points_alone(tmp_path: Path) -> None:
+    """Rank 8 looks best where only its good rate finished; over the rate that all have it does not."""
+    points = [{"lora.rank": rank, "optimizer.lr": lr} for rank in "248" for lr in ("0.001", "0.004")]
+    for losses, count in (((0.9, 0.7, 0.92, 0.6, None, 0.5), 1), ((0.6, 0.9, 0.6, 0.8, 0.59, None), 0)):
+        made = Folder(tmp_path / str(count), points)
+        for job, loss in enumerate(losses):
+            made.ended(job, [loss, loss] if loss else (), state="FINISHED" if loss else "PRUNED")
+        assert len(told_of(made.path).hints) == count
+
+
+def test_a_search_that_tries_more_where_it_is_good_suggests_no_edge(tmp_path: Path) -> None:
+    made = _ranks(tmp_path / "sweep", [0.9, 0.8, 0.7])
+    write_search(made.path, ["-m", "hydra/sweeper=optuna"])
+    assert told_of(made.path).hints == ()
+
+
 def test_texts_and_numbers_below_zero_have_no_edge(tmp_path: Path) -> None:
     for key, values in (("optimizer", ("adamw", "prodigy", "came")), ("validation.seed", ("0", "1", "2"))):
         made = Folder(tmp_path / key, [{key: value} for value in values])

@@ -52,49 +52,57 @@ def told_of(sweep_dir: Path) -> ReportSweep:
         settings=_settings(outcomes),
         curves=curves_of(measured(sweep_dir)),
         commands=tuple(_commands(sweep, best if best is not None else _only(sweep.jobs))),
-        hints=tuple(beyond(best, sweep.jobs, keys)) if best is not None and _alone(sweep, best) else (),
+        hints=tuple(beyond(best, sweep.jobs, keys)) if best is not None and not is_search(sweep_dir) else (),
         searched=_searched(sweep),
     )
 
 
 def beyond(best: JobState, jobs: Sequence[JobState], keys: Sequence[str]) -> Iterable[Command]:
-    """What lies past the edge of what was tried, for each key whose mean loss falls all the way up to it.
+    """What lies past the edge of what was tried, for each key whose mean loss falls over three values up to it.
 
-    Of at least three numbers only, where the best job has the last of them: nothing is guessed from two.
+    Of a grid only, where the best job has the last value and means are of the same points: nothing is guessed from two.
     """
     for key in keys:
-        means = _means(key, jobs)
-        if key == _SEED or means is None or len(means) < _TREND:
+        tried = {_number(job.stored.overrides.get(key)) for job in jobs}
+        if key == _SEED or None in tried:
             continue
-        for values in (sorted(means), sorted(means, reverse=True)):
+        for values in (sorted(filter(None, tried)), sorted(filter(None, tried), reverse=True)):
             last = values[-_TREND:]
-            falls = all(means[one] > means[other] for one, other in pairwise(last))
-            if falls and float(best.stored.overrides[key]) == last[-1]:
+            means = _means(key, last, jobs)
+            falls = len(last) == _TREND and bool(means) and all(one > other for one, other in pairwise(means))
+            if falls and _number(best.stored.overrides[key]) == last[-1]:
                 further = _further(last[-2], last[-1], whole=all(value.is_integer() for value in values))
-                if further is None:
-                    continue
-                words = {**best.stored.overrides, key: f"{last[-1]:g},{further:g}"}
-                line = command_line("train", "-m", *(f"{name}={value}" for name, value in words.items()))
-                which = "largest" if last[-1] > last[-2] else "smallest"
-                said = f"the best has the {which} {key} that was tried, {last[-1]:g}"
-                yield Command(about=f"{said}, and the mean loss falls up to it", line=line)
+                if further is not None:
+                    yield _tried_on(best, key, last, further)
 
 
-def _means(key: str, jobs: Sequence[JobState]) -> dict[float, float] | None:
-    """Value to the mean loss over the base's of finished jobs; null where a value is no number above 0."""
-    found: dict[float, list[float]] = {}
+def _tried_on(best: JobState, key: str, last: Sequence[float], further: float) -> Command:
+    words = {**best.stored.overrides, key: f"{last[-1]:g},{further:g}"}
+    which = "largest" if last[-1] > last[-2] else "smallest"
+    return Command(
+        about=f"the best has the {which} {key} that was tried, {last[-1]:g}, and the mean loss falls up to it",
+        line=command_line("train", "-m", *(f"{name}={value}" for name, value in words.items())),
+    )
+
+
+def _means(key: str, values: Sequence[float], jobs: Sequence[JobState]) -> list[float]:
+    """The mean loss over the base's of each value, over the points that finished with all of them; none without one."""
+    points: dict[tuple[tuple[str, str], ...], dict[float, float]] = {}
     for job in jobs:
-        text = job.stored.overrides.get(key)
-        if job.score is None or text is None:
-            continue
-        try:
-            value = float(text)
-        except ValueError:
-            return None
-        if not 0 < value < math.inf:
-            return None
-        found.setdefault(value, []).append(job.score)
-    return {value: statistics.fmean(scores) for value, scores in found.items()}
+        value, rest = _number(job.stored.overrides.get(key)), {**job.stored.overrides, key: ""}
+        if job.score is not None and value is not None:
+            points.setdefault(tuple(sorted(rest.items())), {})[value] = job.score
+    whole = [scores for scores in points.values() if set(values) <= set(scores)]
+    return [statistics.fmean(scores[value] for scores in whole) for value in values] if whole else []
+
+
+def _number(text: str | None) -> float | None:
+    """A number above 0; null for whatever else."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if 0 < value < math.inf else None
 
 
 def _further(before: float, last: float, *, whole: bool) -> float | None:

@@ -104,6 +104,7 @@ function sheet(place, { x, y, xTitle, yTitle, height = HEIGHT, left = 62 }) {
   place.replaceChildren(drawing);
   return { drawing, across, up, left, right, top, bottom, width };
 }
+const shortEnd = (text, most) => (text.length > most ? "…" + text.slice(text.length - most + 1) : text); // names differ at their ends
 const short = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
 
 /* ---- what is under the pointer ---- */
@@ -193,7 +194,7 @@ function against(place) {
   rows.forEach((row, index) => {
     const y = drawn.up.at(index), tone = row.high < 0 ? "var(--accent)" : "var(--faint)";
     const bar = mark("g");
-    bar.append(mark("text", { x: left - 8, y: y + 4, "text-anchor": "end", class: "strong" }, short(row.name, Math.floor(left / 7))));
+    bar.append(mark("text", { x: left - 8, y: y + 4, "text-anchor": "end", class: "strong" }, shortEnd(row.name, Math.floor(left / 7.5))));
     bar.append(mark("path", { d: `M${drawn.across.at(row.low)} ${y}H${drawn.across.at(row.high)}`, style: `stroke:${tone};stroke-width:3` }));
     bar.append(mark("circle", { cx: drawn.across.at(row.percent), cy: y, r: 5, style: `fill:${tone}` }));
     bar.append(mark("rect", { x: 0, y: y - 12, width: wide, height: 24, fill: "transparent" }));
@@ -215,6 +216,14 @@ function againstKey(key, place) {
     const dot = mark("circle", { cx: drawn.across.at(value), cy: drawn.up.at(job.relative), r: job.job === data.best ? 7 : 5, style: `fill:${colour(job.job)};fill-opacity:.85;stroke:var(--ground)` });
     told(dot, () => job.name, () => values(job));
     drawn.drawing.append(dot);
+  }
+  for (const job of data.jobs.filter((one) => one.relative === null)) {
+    const value = drawn.across.value(job);
+    if (value === undefined) continue;
+    const x = drawn.across.at(value), y = drawn.top + 2, cross = mark("g", { style: `stroke:var(--${job.state === "FAILED" ? "bad" : "faint"});stroke-width:2` });
+    cross.append(mark("path", { d: `M${x - 5} ${y - 5}l10 10m0 -10l-10 10` }), mark("circle", { cx: x, cy: y, r: 9, fill: "transparent", style: "stroke:none" }));
+    told(cross, () => job.name, () => values(job));
+    drawn.drawing.append(cross);
   }
   for (const setting of data.settings) {
     const value = drawn.across.value(jobs.get(setting.jobs[0]));
@@ -266,7 +275,7 @@ function importance(place) {
   rows.forEach(([key, share], index) => {
     const y = drawn.up.at(index);
     drawn.drawing.append(mark("rect", { x: left, y: y - 9, width: Math.max(1, drawn.across.at(share) - left), height: 18, rx: 3, style: "fill:var(--c0)" }));
-    drawn.drawing.append(mark("text", { x: left - 8, y: y + 4, "text-anchor": "end", class: "strong" }, short(key, Math.floor(left / 7))));
+    drawn.drawing.append(mark("text", { x: left - 8, y: y + 4, "text-anchor": "end", class: "strong" }, shortEnd(key, Math.floor(left / 7.5))));
     const inside = drawn.across.at(share) > drawn.right - 44;
     drawn.drawing.append(mark("text", { x: drawn.across.at(share) + (inside ? -6 : 6), y: y + 4, "text-anchor": inside ? "end" : "start", style: inside ? "fill:var(--ground)" : "" }, `${(100 * share).toFixed(0)} %`));
   });
