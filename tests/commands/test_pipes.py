@@ -24,6 +24,7 @@ _BY_SIGNAL = -13  # what only shows something through Hydra ends as cat would
         ["src.resume", "--help"],
         ["src.retry", "--help"],
         ["src.stop", "--help"],
+        ["src.report", "--help"],
         ["src.track", "--help"],
         ["src.predict", "--help"],
         ["src.train", "--help"],

@@ -78,7 +78,7 @@ def folder(tmp_path: Path) -> Folder:
     made.ended(1, [0.50, 0.60, 0.55, 0.52])
     made.ended(2, state="FAILED", error="loss is not finite at step 3")
     made.ended(3, state="PRUNED")
-    for job, values in enumerate([(1.0, 0.8, 0.64), (1.0, 0.7, 0.54), (1.0,), (1.0, 0.9)]):
+    for job, values in enumerate([(1.0, 0.8, 0.49), (1.0, 0.7, 0.54), (1.0,), (1.0, 0.9)]):
         made.curve(job, *values)
     return made
 
@@ -141,6 +141,13 @@ def test_pictures_stand_by_prompt_the_base_first_and_a_missing_one_is_said(folde
     assert page.texts.count("no picture") == 1
     alts = [given["alt"] for tag, given in page.elements if tag == "img" and given.get("src")]
     assert alts == ["base: heart", "n0: heart", "n1: heart", "base: star", "n1: star"]
+
+
+def test_a_job_is_shown_at_the_highest_scale_that_it_drew(folder: Folder) -> None:
+    folder.picture(1, "heart", scale=1.0)
+    folder.picture(1, "heart", scale=0.5)
+    ((_, _, blue),) = page_of(folder).pictures()
+    assert round(blue / 10) == 20
 
 
 def test_the_texts_of_people_stay_texts(tmp_path: Path) -> None:

@@ -72,8 +72,12 @@ def test_a_search_that_tries_more_where_it_is_good_suggests_no_edge(tmp_path: Pa
     assert told_of(made.path).hints == ()
 
 
-def test_texts_and_numbers_below_zero_have_no_edge(tmp_path: Path) -> None:
-    for key, values in (("optimizer", ("adamw", "prodigy", "came")), ("validation.seed", ("0", "1", "2"))):
+def test_texts_zero_and_seeds_have_no_edge(tmp_path: Path) -> None:
+    for key, values in (
+        ("optimizer", ("adamw", "prodigy", "came")),
+        ("validation.seed", ("0", "1", "2")),
+        ("seed", ("1", "2", "3")),
+    ):
         made = Folder(tmp_path / key, [{key: value} for value in values])
         for job in range(3):
             made.ended(job, [0.9 - 0.1 * job] * 2)

@@ -73,11 +73,11 @@ def test_the_front_of_two_objectives_has_who_is_not_beaten_in_both(tmp_path: Pat
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_what_did_not_end_is_not_told(tmp_path: Path) -> None:
+def test_what_was_pruned_is_not_told(tmp_path: Path) -> None:
     a_study(tmp_path, _points(2))
     storage = JournalStorage(JournalFileBackend(str(tmp_path / FILE)))
     study = optuna.load_study(study_name="s", storage=storage)
-    study.add_trial(create_trial(state=TrialState.PRUNED, user_attrs={JOB: 12, SWEEP: "s"}))
+    study.add_trial(create_trial(state=TrialState.PRUNED, value=0.1, user_attrs={JOB: 12, SWEEP: "s"}))
     found = found_of(tmp_path, "s")
     assert found is not None
     assert list(found.told) == [10, 11]
