@@ -144,9 +144,10 @@ function curves(place) {
     y: (from, to) => (log ? logarithmic : linear)(bottom, top, from, to),
     xTitle: "samples", yTitle: metric,
   });
+  const many = lines.length > 2 * FEW, first = new Set(ranked().slice(0, FEW).map((job) => job.job));
   for (const [job, points] of lines) {
-    const at = points.map(([x, y]) => `${drawn.across.at(x).toFixed(1)} ${drawn.up.at(y).toFixed(1)}`);
-    drawn.drawing.append(mark("path", { class: "curve", d: `M${at.join("L")}`, style: `stroke:${colour(job)};stroke-width:${job === data.best ? 3.5 : 2}`, "stroke-dasharray": dashes(job) }));
+    const faded = many && !first.has(job) ? ";stroke-opacity:.25" : "", at = points.map(([x, y]) => `${drawn.across.at(x).toFixed(1)} ${drawn.up.at(y).toFixed(1)}`);
+    drawn.drawing.append(mark("path", { class: "curve", d: `M${at.join("L")}`, style: `stroke:${colour(job)};stroke-width:${job === data.best ? 3.5 : 2}${faded}`, "stroke-dasharray": dashes(job) }));
     if (points.length <= FEW) for (const [x, y] of points) drawn.drawing.append(mark("circle", { cx: drawn.across.at(x), cy: drawn.up.at(y), r: 3, style: `fill:${colour(job)}` }));
   }
   follow(drawn, lines, [...new Set(xs)].sort((a, b) => a - b));
@@ -167,10 +168,11 @@ function follow(drawn, lines, xs) {
   drawn.drawing.addEventListener("pointerdown", look);
   drawn.drawing.addEventListener("pointerleave", () => { guide.setAttribute("visibility", "hidden"); untell(); });
 }
+const ranked = () => [...data.jobs].sort((a, b) => (a.relative ?? Infinity) - (b.relative ?? Infinity) || a.job - b.job);
 function chips() {
   const place = find("#members");
   const measured = new Set(Object.values(data.curves).flatMap((lines) => Object.keys(lines).map(Number)));
-  for (const job of data.jobs.filter((one) => measured.has(one.job)).sort((a, b) => (a.relative ?? Infinity) - (b.relative ?? Infinity))) {
+  for (const job of ranked().filter((one) => measured.has(one.job))) {
     const swatch = mark("svg", { viewBox: "0 0 26 8", height: 8, "aria-hidden": "true" });
     swatch.append(mark("path", { class: "curve", d: "M0 4H26", style: `stroke:${colour(job.job)};stroke-width:3`, "stroke-dasharray": dashes(job.job) }));
     const chip = make("button", { type: "button", "aria-pressed": String(!hidden.has(job.job)), "data-job": job.job }, swatch, job.name);
@@ -253,10 +255,10 @@ function parallel(place) {
     drawing.append(mark("path", { class: "axis", d: `M${at(index)} ${top}V${bottom}` }));
     drawing.append(mark("text", { x: at(index), y: 18, "text-anchor": "middle", class: "strong" }, short(axis.name, 16)));
   });
-  const ranked = [...scored].sort((a, b) => b.relative - a.relative);
-  ranked.forEach((job, place) => {
+  const worstFirst = [...scored].sort((a, b) => b.relative - a.relative);
+  worstFirst.forEach((job, place) => {
     const points = axes.map((axis, index) => [axis.value(job), index, axis]).filter(([value]) => value !== undefined).map(([value, index, axis]) => `${at(index)} ${axis.at(value)}`);
-    const best = place === ranked.length - 1, strength = 0.35 + (0.55 * place) / Math.max(1, ranked.length - 1);
+    const best = place === worstFirst.length - 1, strength = 0.35 + (0.55 * place) / Math.max(1, worstFirst.length - 1);
     const line = mark("path", { class: "curve", d: `M${points.join("L")}`, style: `stroke:var(--${best ? "c1" : "c0"});stroke-opacity:${best ? 1 : strength};stroke-width:${best ? 3.5 : 2}` });
     const wider = mark("path", { class: "curve", d: `M${points.join("L")}`, style: "stroke:transparent;stroke-width:11" });
     told(wider, () => job.name, () => values(job));
