@@ -122,12 +122,23 @@ def test_what_was_swept_is_what_differs_between_jobs() -> None:
     assert swept_keys([{"a": "1"}]) == ()
 
 
-def test_an_axis_is_of_numbers_where_all_values_are_and_logarithmic_where_they_span_much(tmp_path: Path) -> None:
-    points = [{"optimizer": name, "lora.rank": "4", "optimizer.lr": lr} for name, lr in (("adamw", "1e-4"), ("x", "1"))]
-    keys = {key["key"]: key for key in page_of(Folder(tmp_path / "sweep", points)).data["keys"]}
-    assert set(keys) == {"optimizer", "optimizer.lr"}
-    assert (keys["optimizer"]["numbers"], keys["optimizer"]["log"]) == (False, False)
-    assert (keys["optimizer.lr"]["numbers"], keys["optimizer.lr"]["log"]) == (True, True)
+@pytest.mark.parametrize(
+    ("values", "numbers", "log"),
+    [
+        (("adamw", "1"), False, False),
+        (("1e-4", "3e-4", "1e-3"), True, True),
+        (("2", "4", "8", "16"), True, True),
+        (("0.01", "0.1", "0.2", "0.3"), True, False),
+        (("0", "0.1", "10"), True, False),
+        (("4", "8"), True, False),
+    ],
+)
+def test_an_axis_is_of_numbers_where_all_values_are_and_logarithmic_where_factors_spread_them(
+    values: tuple[str, ...], numbers: bool, log: bool, tmp_path: Path
+) -> None:
+    points = [{"swept": value, "lora.rank": "4"} for value in values]
+    (key,) = page_of(Folder(tmp_path / "sweep", points)).data["keys"]
+    assert (key["key"], key["numbers"], key["log"]) == ("swept", numbers, log)
 
 
 def test_pictures_stand_by_prompt_the_base_first_and_a_missing_one_is_said(folder: Folder) -> None:

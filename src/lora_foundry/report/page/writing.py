@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ LIMIT_BYTES = 15_000_000
 _HERE = Path(__file__).parent
 _POINTS = 40_000  # of all curves together: about a megabyte
 _FEWEST_POINTS = 20
-_LOG_FROM = 8.0  # an axis is logarithmic where the largest value is so many times the smallest
+_LOG_FROM = 8.0  # an axis may be logarithmic where the largest value is so many times the smallest
 _SEED = "seed"
 
 
@@ -144,8 +145,17 @@ def _key(key: str, jobs: Sequence[ReportJob]) -> dict[str, object]:
     numbers = [_number(job.values[key]) for job in jobs if key in job.values]
     found = [one for one in numbers if one is not None]
     are = len(found) == len(numbers)
-    log = are and min(found) > 0 and max(found) / min(found) >= _LOG_FROM
-    return {"key": key, "short": short_name(key), "numbers": are, "log": log}
+    return {"key": key, "short": short_name(key), "numbers": are, "log": are and _is_spread_by_factors(set(found))}
+
+
+def _is_spread_by_factors(values: set[float]) -> bool:
+    """Whether the middle value lies in the middle of the logarithms rather than of the values themselves."""
+    low, high, middle = min(values), max(values), statistics.median(values)
+    if low <= 0 or high / low < _LOG_FROM:
+        return False
+    by_size = (middle - low) / (high - low)
+    by_factor = math.log(middle / low) / math.log(high / low)
+    return abs(by_factor - 0.5) < abs(by_size - 0.5)  # the middle
 
 
 def _number(text: str) -> float | None:
