@@ -3,6 +3,7 @@
 ALLOWED_UP_TO = "allowed is up to"
 BESIDE_THE_STEPS = "Beside the steps: scoring at most"
 BUSY = "in use by another process"
+CANNOT_BE_OPENED = "which cannot be opened"
 CARD_IS_GONE = "the card is gone"
 COPIES_INTO_NOTHING = "where there is nothing"
 EMULATED = "emulating it is slow"

@@ -45,9 +45,8 @@ def test_a_search_is_typed_in_hydras_own_words(command: Command) -> None:
 
 
 def test_a_grid_ends_losers_early(command: Command) -> None:
-    ran = command(
-        "lora.rank=2,4,8,16,32,64", "trainer.max_steps=30", "validation.every=2", "-m", "hydra.launcher.pruner=median"
-    )
+    short = ("trainer.max_steps=30", "validation.every=2", "data.batch_size=1")
+    ran = command("lora.rank=2,4,8,16,32,64", *short, "-m", "hydra.launcher.pruner=median")
     assert ran.code == 0, ran.err
     states = {row["rank"]: row["state"] for row in ran.results().values()}
     assert states[2] == states[4] == "FINISHED"
@@ -94,7 +93,7 @@ def test_a_killed_search_goes_on_with_its_resume(tmp_path: Path) -> None:
         [sys.executable, "-m", "src.resume", str(folder)], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
     )
     assert resumed.returncode == 0, resumed.stderr
-    trials = _trials(folder)
+    trials = [one for one in _trials(folder) if one.user_attrs]  # a kill in the middle of asking leaves one without
     assert [one.params["seed"] for one in trials] == [1, int(Seed.ENDLESS), 2, 3, 4]
     assert all(one.state == TrialState.COMPLETE for one in trials)
     assert [one for one in trials if one.number in {early.number for early in told}] == told

@@ -200,9 +200,6 @@ class PackPlan:
                 return
             self.end(number)
 
-    def batch(self, number: int) -> int:
-        return self.configs[number].data.batch_size
-
     def total(self, number: int) -> int:
         steps = self.configs[number].trainer.max_steps or 5
         return steps if steps < 50 else 5
@@ -211,7 +208,7 @@ class PackPlan:
         step, folder = self.done[number], Path(self.jobs[number]["dir"])
         rank = self.configs[number].lora.rank  # the less, the better it does, here and at its end
         values = {"train/loss": 1 / step, "val/loss_rel": 0.8 + rank / 100 + 1 / step}
-        self.tell("metrics", number, step=step, samples=step * self.batch(number), values=values)
+        self.tell("metrics", number, step=step, samples=step, values=values)
         self.tell("judged", number, by_item=self.judged(number))
         self.tell(
             *("progress", number),
@@ -233,7 +230,7 @@ class PackPlan:
         items = ["a.png", "b.png", "c.png", "d.png"]
         return {
             "step": step,
-            "samples": step * self.batch(number),
+            "samples": step,
             "rows": "r",
             "items": items,
             "relative": losses,

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 
 from lora_foundry.search.search import Search
 from lora_foundry.wire.outcomes import JobOutcome
+from tests.phrases import CANNOT_BE_OPENED
 from tests.search.postgres import Postgres
 from tests.search.searches import Searches
 
@@ -65,5 +66,5 @@ def test_an_address_that_nobody_answers_is_told_without_its_password(
     address = server.address.replace("postgres@", "postgres:secret@").replace("/postgres", "/nothing-there")
     assert searches.run([_RANKS], storage=address) == 2
     told = capsys.readouterr().err
-    assert "which cannot be opened" in told
+    assert CANNOT_BE_OPENED in told
     assert "secret" not in told

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 
 from lora_foundry.launch.farm.farm import Farm
 from lora_foundry.launch.farm.launching import Launching
@@ -16,7 +16,9 @@ from lora_foundry.launch.farm.outcome import FAILED, WRONG_INPUT
 from lora_foundry.search import sweeping
 from lora_foundry.search.search import Search
 from lora_foundry.search.space import Space
+from lora_foundry.search.study import SWEEP
 from tests.launch.seeds import Seed
+from tests.phrases import CANNOT_BE_OPENED
 from tests.search.searches import Searches
 
 pytestmark = pytest.mark.slow
@@ -48,7 +50,7 @@ def test_a_place_is_filled_at_once_and_no_trial_waits_for_another(searches: Sear
 
 
 def test_losers_leave_early_and_keep_their_state_everywhere(searches: Searches) -> None:
-    words = [_RANKS, "trainer.max_steps=30", "validation.every=2", "hydra.launcher.pruner=asha"]
+    words = [_RANKS, "trainer.max_steps=30", "validation.every=2", "data.batch_size=1", "hydra.launcher.pruner=asha"]
     assert searches.run(words, sampler="grid", n_trials=6) == 0
     trials = searches.trials()
     states = {one.params["lora.rank"]: one.state for one in trials}
@@ -96,9 +98,9 @@ def test_starting_points_come_first(searches: Searches) -> None:
 
 
 def test_samples_are_a_budget(searches: Searches) -> None:
-    words = [_RANKS, "trainer.max_steps=10", "data.batch_size=4"]
-    assert searches.run(words, n_trials=None, samples=130, n_jobs=1) == 0
-    assert len(searches.trials()) == 3, "a fourth would come to 160"
+    words = [_RANKS, "trainer.max_steps=10", "data.batch_size=1"]
+    assert searches.run(words, n_trials=None, samples=35, n_jobs=1) == 0
+    assert len(searches.trials()) == 3, "a fourth would come to 40"
 
 
 def test_an_objective_may_be_any_metric_and_there_may_be_several(searches: Searches) -> None:
@@ -122,7 +124,8 @@ def test_with_one_slot_and_a_seed_the_order_is_the_same_again(searches: Searches
 def test_a_search_whose_launcher_was_killed_goes_on_with_what_was_told(
     searches: Searches, pruner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = [_RANKS, "trainer.max_steps=6,20", "validation.every=2", f"hydra.launcher.pruner={pruner}"]
+    words = [_RANKS, "trainer.max_steps=6,20", "validation.every=2", "data.batch_size=1"]
+    words.append(f"hydra.launcher.pruner={pruner}")
     ended = Search.ended
     monkeypatch.setattr(Search, "ended", _until(ended, 3))
     with pytest.raises(_KilledError):
@@ -181,6 +184,27 @@ def test_a_trial_that_was_asked_for_and_never_offered_is_trained_by_the_resume(
     assert all(one.state == TrialState.COMPLETE for one in trials)
 
 
+def test_a_trial_that_nobody_knows_of_since_a_kill_struck_while_it_was_asked_for_is_marked(
+    searches: Searches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, count = Trial.set_user_attr, [0]
+
+    def killed(self: Trial, key: str, value: object) -> None:
+        count[0] += key == SWEEP
+        if count[0] == 2:
+            raise _KilledError
+        told(self, key, value)
+
+    monkeypatch.setattr(Trial, "set_user_attr", killed)
+    with pytest.raises(_KilledError):
+        searches.run([_RANKS], n_trials=3, n_jobs=1)
+    monkeypatch.setattr(Trial, "set_user_attr", told)
+    assert searches.run([_RANKS], n_trials=3, n_jobs=1) == 0
+    states = [one.state for one in searches.trials()]
+    assert states.count(TrialState.COMPLETE) == 3
+    assert states.count(TrialState.FAIL) == len(states) - 3 == 1
+
+
 @pytest.mark.parametrize(
     ("words", "options", "told"),
     [
@@ -197,7 +221,7 @@ def test_a_trial_that_was_asked_for_and_never_offered_is_trained_by_the_resume(
         ([_RANKS], {"enqueue": [{"lora.rank": 3}]}, "enqueue[0]: lora.rank: got 3"),
         ([_RANKS], {"objective": ["val/loss", "adapter/norm"], "sampler": "cmaes"}, "takes one objective"),
         ([_RANKS], {"direction": ["minimize", "maximize"]}, "got 2 for 1 objectives"),
-        ([_RANKS], {"storage": "sqlite:////no/such/folder/x.db"}, "which cannot be opened"),
+        ([_RANKS], {"storage": "sqlite:////no/such/folder/x.db"}, CANNOT_BE_OPENED),
         ([_RANKS], {"warm_start": "no-such-sweep"}, "hydra.sweeper.warm_start: no-such-sweep"),
         (["lora.rank=0,4"], {}, "lora.rank: got 0"),
     ],

@@ -28,6 +28,7 @@ def test_everything_between_steps_is_told_and_nothing_that_is_not_done(tmp_path:
         ("info", "scoring the base"),
         ("info", "training"),
         ("stage", "scoring x"),
+        ("stage", "exporting x"),  # it is the best so far
         ("info", "scoring x"),
         ("info", "exporting x"),
         ("info", "saving a checkpoint of x"),

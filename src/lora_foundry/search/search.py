@@ -133,6 +133,10 @@ class Search:
         for job, frozen in there.items():
             self._take_up(job, frozen)
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if self._options.storage is None:  # nobody else asks there: its launcher was killed in the middle of asking
+            for one in waiting:
+                if SWEEP not in one.user_attrs:
+                    self._study.tell(one.number, state=TrialState.FAIL)
         self._left += [one for one in waiting if one.user_attrs.get(SWEEP) == self._sweep and JOB not in one.user_attrs]
         self._begun = True
 
