@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 
 from lora_foundry.config.parse import parse
 from lora_foundry.launch.points.check import group_options, problems_of
-from lora_foundry.launch.points.spread import points_of
+from lora_foundry.launch.points.spread import parsed, points_of
 from lora_foundry.launch.records.journal import read_journal
+from lora_foundry.search.space import space_of
 from lora_foundry.wire.journal import EndedLine, JobLine, PackLine
 from tests.commands.ran import Command
 from tests.launch.seeds import Seed, seeds
@@ -147,8 +148,13 @@ def test_each_named_sweep_composes_and_says_command_cost_and_expectation(file: P
     assert problems_of(words, group_options(), sweeping=True) == []
     with initialize_config_dir(str(PROJECT_ROOT / "conf"), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        points = points_of(loader, params, [])
-        parse(compose("train", overrides=points[-1]))
+        if "sampler" in OmegaConf.load(file).hydra.sweeper:
+            space = space_of(parsed(loader, params, []), {})
+            points = [space.words(probe) for probe in space.probes()]
+        else:
+            points = points_of(loader, params, [])
+        for words in points:
+            parse(compose("train", overrides=words))
     assert len(points) > 1
     comment = "\n".join(line for line in file.read_text().splitlines() if line.startswith("#"))
     for word in (f"python -m src.train sweep={file.stem}", "Cost:", "Expected:"):

@@ -10,7 +10,7 @@ from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.launcher import Settings
@@ -50,12 +50,21 @@ def compose_with_settings(overrides: Sequence[str]) -> tuple[list[Point], Settin
             raise RuntimeError(msg)
         try:
             master, batch = _composed(hydra, list(overrides))
-            settings = Settings.of(master.hydra.launcher)
-            settings.check()
+            settings = _settings(master)
             found = compose_points(hydra.config_loader, master, batch, 0)
             return all_sound(found, dict(enumerate(batch))), settings
         except SweepError as error:
             raise ConfigError(list(error.problems)) from error
+
+
+def _settings(master: DictConfig) -> Settings:
+    node = OmegaConf.select(master, "hydra.launcher", throw_on_missing=False)
+    options = OmegaConf.to_container(node, throw_on_missing=False) if isinstance(node, DictConfig) else None
+    if not isinstance(options, dict):
+        raise SweepError([f"hydra.launcher: got {node!r}, allowed are its options, such as hydra.launcher.pack_size=4"])
+    settings = Settings.of({str(key): value for key, value in options.items()})
+    settings.check()
+    return settings
 
 
 def _composed(hydra: Hydra, words: list[str]) -> tuple[DictConfig, list[list[str]]]:
@@ -67,6 +76,8 @@ def _composed(hydra: Hydra, words: list[str]) -> tuple[DictConfig, list[list[str
         problems = lost_in_stacks(
             parsed, master, lambda other: hydra.compose_config("train", other, RunMode.MULTIRUN), repository
         )
+        if master.hydra.sweeper.get("sampler") is not None:
+            problems = ["a search has no list of points; ask without it, with the values that are of interest"]
         if problems:
             raise SweepError(problems)
         return master, points_of(hydra.config_loader, master.hydra.sweeper.get("params") or {}, words)
