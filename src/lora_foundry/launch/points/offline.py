@@ -58,8 +58,9 @@ def compose_with_settings(overrides: Sequence[str]) -> tuple[list[Point], Settin
 
 
 def _settings(master: DictConfig) -> Settings:
-    node = OmegaConf.select(master, "hydra.launcher", throw_on_missing=False)
-    options = OmegaConf.to_container(node, throw_on_missing=False) if isinstance(node, DictConfig) else None
+    with composing():
+        node = master.hydra.launcher
+        options = OmegaConf.to_container(node, throw_on_missing=True) if isinstance(node, DictConfig) else None
     if not isinstance(options, dict):
         raise SweepError([f"hydra.launcher: got {node!r}, allowed are its options, such as hydra.launcher.pack_size=4"])
     settings = Settings.of({str(key): value for key, value in options.items()})
