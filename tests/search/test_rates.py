@@ -26,6 +26,11 @@ def test_the_line_trains_all_rates_as_one_pack_for_few_samples() -> None:
     assert "hydra.launcher.pack_size=3" in line
 
 
+def test_the_command_to_go_on_with_has_one_value_of_each_key_and_a_folder_of_its_own() -> None:
+    asked = Asked(words=("data=folder", "lora.rank=4,8", "hydra.sweep.dir=/tmp/short"))
+    assert asked.settled("lora.rank=8") == ["data=folder", "lora.rank=8"]
+
+
 def test_rates_lie_around_what_the_base_usually_takes_unless_somebody_says_otherwise() -> None:
     asked = Asked(words=())
     assert asked.list_rates(1e-4)[4] == 1e-4

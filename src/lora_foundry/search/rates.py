@@ -15,6 +15,7 @@ from lora_foundry.search.watch import COMPARED
 
 KEY = "optimizer.lr"
 _LOOKS = 4  # validations of the short run, that at its end among them
+_FOLDERS = ("hydra.sweep.dir=", "hydra.run.dir=")  # the short run lies there
 _TIMESTEPS = 4  # half of a validation's by default: rates differ by more than ranks
 
 
@@ -88,7 +89,8 @@ class Asked:
             setting: Those values, as words.
         """
         chosen = dict(word.partition("=")[::2] for word in setting.split(" ") if word)
-        return [f"{key}={chosen.get(key, value)}" for key, _, value in (word.partition("=") for word in self.words)]
+        pairs = (word.partition("=")[::2] for word in self.words if not word.startswith(_FOLDERS))
+        return [f"{key}={chosen.get(key, value)}" for key, value in pairs]
 
 
 @dataclass(kw_only=True, slots=True)
