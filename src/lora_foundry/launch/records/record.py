@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lora_foundry.config.errors import SweepError, check_format
 from lora_foundry.config.files import write_json
@@ -73,6 +74,7 @@ class StoredSweep:
 
 
 _FORM = Form(StoredSweep)
+R = TypeVar("R")
 
 
 def read_sweep(sweep_dir: Path) -> StoredSweep:
@@ -81,16 +83,29 @@ def read_sweep(sweep_dir: Path) -> StoredSweep:
     Raises:
         SweepError: When there is none, it cannot be read, or a newer version of this program wrote it.
     """
-    path = sweep_dir / SWEEP_FILE
+    return read_record(sweep_dir / SWEEP_FILE, _FORM, f"no record of a sweep; {_ADVICE}")
+
+
+def read_record(path: Path, form: Form[R], without: str) -> R:
+    """A record in a sweep's folder, whose ``format`` tells who may read it.
+
+    Args:
+        path: The file.
+        form: What it holds.
+        without: What is said where it holds something else, and what to do.
+
+    Raises:
+        SweepError: When there is none, it cannot be read, or a newer version of this program wrote it.
+    """
     try:
         told = read_json(path)
     except StoredError as error:
-        raise SweepError([f"{error}: no record of a sweep; {_ADVICE}"]) from error
+        raise SweepError([f"{error}: {without}"]) from error
     if isinstance(told, dict):
         check_format(path, told.get("format"))
-    record = _FORM.read(told) if isinstance(told, dict) else None
+    record = form.read(told) if isinstance(told, dict) else None
     if record is None:
-        raise SweepError([f"{path} holds something that is no record of a sweep; {_ADVICE}"])
+        raise SweepError([f"{path} holds something that is {without}"])
     return record
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_foundry.config.errors import FORMAT, SweepError, check_format
+from lora_foundry.config.errors import FORMAT
 from lora_foundry.config.files import write_json
-from lora_foundry.config.stored import StoredError, read_json
+from lora_foundry.launch.records.record import read_record
 from lora_foundry.wire.fields import Form
 
 FILE = "search.json"
@@ -49,14 +49,4 @@ def read_search(sweep_dir: Path) -> StoredSearch:
     Raises:
         SweepError: When it cannot be read, or a newer version of this program wrote it.
     """
-    path = sweep_dir / FILE
-    try:
-        told = read_json(path)
-    except StoredError as error:
-        raise SweepError([f"{error}: no record of a search; restore it to go on with the search"]) from error
-    if isinstance(told, dict):
-        check_format(path, told.get("format"))
-    record = _FORM.read(told) if isinstance(told, dict) else None
-    if record is None:
-        raise SweepError([f"{path} holds something that is no record of a search; restore it to go on with the search"])
-    return record
+    return read_record(sweep_dir / FILE, _FORM, "no record of a search; restore it to go on with the search")
