@@ -22,6 +22,7 @@ ORDER = (
     "memory",
     "farm",
     "search",
+    "find_lr",
     "intervals",
     "device",
 )

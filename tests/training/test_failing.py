@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lora_foundry.data.order import SampleOrder
 from lora_foundry.lora.formats.read import read_adapter
+from lora_foundry.training.callbacks import exporting
+from lora_foundry.training.export import Outputs, live_outputs
+from lora_foundry.training.member import Member
+from lora_foundry.training.pack import Pack
 from lora_foundry.wire.events import ArtifactEvent, StateEvent
 from tests.training.world import Spec, Trained, make_denoiser, train
 
@@ -62,6 +69,19 @@ def test_one_that_never_made_a_step_leaves_none_and_its_rate_is_not_blamed(tmp_p
 def test_the_advice_names_what_is_set(limit: str, advice: str, tmp_path: Path) -> None:
     spec = _failing_at(3, f"trainer.max_grad_norm={limit}", "optimizer.lr=0.003")
     assert advice in _end(train([spec], tmp_path)).error
+
+
+@pytest.mark.slow
+def test_weights_with_which_the_base_gives_no_numbers_are_no_good_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(pack: Pack, members: Sequence[Member]) -> dict[str, Outputs]:
+        return {name: replace(one, exact=one.exact * math.nan) for name, one in live_outputs(pack, members).items()}
+
+    monkeypatch.setattr(exporting, "live_outputs", broken)
+    error = _end(train([_failing_at(2)], tmp_path)).error
+    assert error.endswith("; its weights of step 1 give nothing finite either")
+    assert not (tmp_path / "sick" / "adapter").exists()
 
 
 @pytest.mark.slow

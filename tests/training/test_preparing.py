@@ -16,6 +16,7 @@ from lora_foundry.training import preparing
 from lora_foundry.training.bases import Bases
 from lora_foundry.training.pack import never
 from lora_foundry.training.preparing import Checked, Encoders, check_jobs
+from lora_foundry.training.shortage import OutOfMemoryError
 from lora_foundry.training.sink import ListSink
 from lora_foundry.wire.commands import PackedJob
 from lora_foundry.wire.events import Event, LogEvent, StateEvent, TagsEvent
@@ -143,3 +144,25 @@ def test_an_encoders_share_of_the_device_is_given_back_once_it_is_done(
         patient.encode(torch.zeros(2, 1))
     patient.close()
     assert told == ["closed", *(["given back: cpu"] if used else [])]
+
+
+def test_an_encoder_in_which_the_watch_sees_memory_run_short_takes_a_batch_in_parts() -> None:
+    taken: list[int] = []
+
+    class Encoder:
+        fingerprint = ""
+        layer = torch.nn.Identity()
+
+        def encode(self, batch: torch.Tensor) -> torch.Tensor:
+            taken.append(len(batch))
+            done: torch.Tensor = self.layer(batch)
+            return done
+
+    def check() -> None:
+        if taken[-1] > 1:
+            raise OutOfMemoryError("too little is left")
+
+    batch = torch.arange(3.0).view(3, 1)
+    encoded = preparing._Patient(Encoder(), never, torch.device("cpu"), check).encode(batch)
+    assert torch.equal(encoded, batch)
+    assert taken == [3, 2, 1, 1, 1]

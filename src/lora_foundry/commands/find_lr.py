@@ -68,4 +68,6 @@ def _find(asked: Asked) -> int:
             print(command_line("train", *asked.settled(one.setting), f"{KEY}={choice.rate:g}"))
     settings = [(one.setting, one.curves, None if choice is None else choice.rate) for one, choice in found]
     print(f"Picture: {draw(folder, settings)}")
-    return OUTCOME.exit_code if all(choice for _, choice in found) else FAILED
+    if OUTCOME.exit_code not in (OK, FAILED):
+        return OUTCOME.exit_code
+    return OK if all(choice for _, choice in found) else FAILED  # a rate that is too high fails: that is an answer

@@ -80,7 +80,6 @@ class AdapterBank:
         places: Who is in each place; None in a free one, whose row and gradient are zeros.
         spans: How a row is laid out.
         alarm: Called in every layer of a forward that keeps activations; ends it by raising.
-        wary: Whether it is called in forwards that keep none as well.
     """
 
     def __init__(
@@ -96,7 +95,6 @@ class AdapterBank:
         self.device = device
         self.places: tuple[str | None, ...] = tuple(members)
         self.alarm: Callable[[], None] | None = None if before is None else before.alarm
-        self.wary = False
         self._forward: Forward | None = None
         self._held: _Work | None = None
         self.spans = lay_out(base, members)
@@ -352,7 +350,7 @@ class AdapterBank:
                 layer.stack = None
 
     def _now(self) -> Forward | None:
-        if self.alarm is not None and (self.wary or torch.is_grad_enabled()):
+        if self.alarm is not None and torch.is_grad_enabled():
             self.alarm()
         return self._forward
 

@@ -50,6 +50,11 @@ class Outputs:
     exact: Tensor
     rounded: Tensor
 
+    @property
+    def finite(self) -> bool:
+        """Whether the base gives numbers with the adapter as it is."""
+        return bool(self.exact.isfinite().all())
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 from lora_foundry.lora.bank import AdapterBank, clear
@@ -11,7 +11,7 @@ from lora_foundry.training.checkpoint import save_member
 from lora_foundry.training.pack_optimizer import PackOptimizer
 from lora_foundry.training.peaks import Peaks
 from lora_foundry.training.precision import DTYPES
-from lora_foundry.training.shortage import NoRelief, in_fewer_rows, is_out_of_memory
+from lora_foundry.training.shortage import NoRelief, asked_in_every_layer, in_fewer_rows, is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -114,11 +114,8 @@ class Pack:
     @contextmanager
     def wary(self, *, unless: bool) -> Iterator[None]:
         """Let a shortage of memory end forwards without gradients too, ``unless`` they can get no smaller."""
-        self.bank.wary = not unless
-        try:
+        with nullcontext() if unless else asked_in_every_layer(self.relief.check):
             yield
-        finally:
-            self.bank.wary = False
 
     def end_if_stopped(self) -> None:
         """Between two forwards of validation and drawing, which may take long.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from lora_foundry.training.job_config import read_config
 from lora_foundry.training.member import Member, Provenance
 from lora_foundry.training.pack import StoppedError, never
 from lora_foundry.training.precision import DTYPES, cannot_repeat, exact
-from lora_foundry.training.shortage import give_back, in_fewer_rows
+from lora_foundry.training.shortage import asked_in_every_layer, give_back, in_fewer_rows
 from lora_foundry.training.sink import warn, warn_all
 from lora_foundry.wire.events import LogEvent, StateEvent
 
@@ -128,11 +129,18 @@ class _Preparations:
 class Encoders:
     """Makes members of checked jobs, with what is encoded from the cache or computed now."""
 
-    def __init__(self, sink: Sink, device: torch.device, stop: Callable[[], bool] = never) -> None:
-        """Take in where events go, where is encoded, and what is asked between two batches of that."""
+    def __init__(
+        self,
+        sink: Sink,
+        device: torch.device,
+        stop: Callable[[], bool] = never,
+        relief: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take in where events go, where is encoded, and what is asked between two batches, and in each layer."""
         self._sink = sink
         self._device = device
         self._stop = stop
+        self._relief = relief
         self._preparations = _Preparations()
 
     def members(self, checked: list[Checked]) -> list[Member]:
@@ -154,7 +162,7 @@ class Encoders:
             checked.data,
             device=self._device,
             cache=cache,
-            patience=lambda encoder, device: _Patient(encoder, self._stop, device),
+            patience=lambda encoder, device: _Patient(encoder, self._stop, device, self._relief),
             log=self._log(job.job),
         )
         order = SampleOrder.of(config.data, seed=config.seed, n_images=len(made.repeats), repeats=made.repeats)
@@ -193,10 +201,12 @@ class _Patient:
         encoder: Any,  # noqa: ANN401  # of whatever the task has encoded
         stop: Callable[[], bool],
         device: torch.device,
+        relief: Callable[[], None] = lambda: None,
     ) -> None:
         self._encoder = encoder
         self._stop = stop
         self._device = device
+        self._relief = relief
         self._used = False
         self.fingerprint: str = encoder.fingerprint
 
@@ -208,7 +218,8 @@ class _Patient:
         """
 
         def with_most(rows: int) -> list[Any]:
-            return [self._part(batch[first : first + rows]) for first in range(0, len(batch), rows)]
+            with nullcontext() if rows == 1 else asked_in_every_layer(self._relief):
+                return [self._part(batch[first : first + rows]) for first in range(0, len(batch), rows)]
 
         parts, _ = in_fewer_rows(with_most, len(batch), self._device)
         if isinstance(parts[0], dict):

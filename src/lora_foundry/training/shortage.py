@@ -5,14 +5,16 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from lora_foundry.training.probing import is_short
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lora_foundry.training.pack import Pack
 
@@ -80,6 +82,16 @@ def trim_heap() -> None:
     """Return what the heap keeps of freed memory for later: a worker's keeps all of it (``launch/machines``)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def asked_in_every_layer(check: Callable[[], None]) -> Iterator[None]:
+    """Call ``check`` before each layer of whatever runs: base, encoder or decoder; what it raises ends the forward."""
+    hook = register_module_forward_pre_hook(lambda *_: check())
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def in_fewer_rows(call: Callable[[int], T], rows: int, device: torch.device) -> tuple[T, int]:

@@ -105,7 +105,7 @@ class _PackRun:
         self._jobs = list(command.jobs)  # with those that joined
         self._least_gain = command.least_gain
         self._asked: dict[int, JobConfig] = {}
-        self._encoders = Encoders(spool, bases.device, commands.stopping)
+        self._encoders = Encoders(spool, bases.device, commands.stopping, watch.check)
         self._logs = JobLogs()
 
     def run(self) -> None:

@@ -17,6 +17,7 @@ from lora_foundry.tasks.denoising import Prompts
 from lora_foundry.tasks.denoising.pictures import Painter, Picture
 from lora_foundry.training.member import Member
 from lora_foundry.training.pack import Pack
+from lora_foundry.training.shortage import NoRelief, OutOfMemoryError
 from tests.training.world import WIDTH, Spec, make_member, make_task
 
 OPTIONS = (
@@ -117,9 +118,32 @@ class Small(ShowLatents):
         self.left += 1
 
 
+class Filling(Small):
+    """Fills a host with two pictures, where no allocation fails: the watch sees it, and its layers ask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._layer = torch.nn.Identity()
+        self._inside = 0
+
+    def check(self) -> None:
+        """The watch's."""
+        if self._inside > 1:
+            raise OutOfMemoryError("too little is left")
+
+    def decode(self, latents: Tensor) -> Tensor:
+        self.taken.append(len(latents))
+        self._inside = len(latents)
+        try:
+            return ShowLatents.decode(self, self._layer(latents))
+        finally:
+            self._inside = 0
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", [Small, Filling])
 def test_a_decoder_that_runs_short_takes_pictures_one_by_one_and_nothing_is_drawn_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[Small], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows: list[int] = []
     denoise = SdDenoiser.denoise
@@ -130,8 +154,9 @@ def test_a_decoder_that_runs_short_takes_pictures_one_by_one_and_nothing_is_draw
 
     monkeypatch.setattr(SdDenoiser, "denoise", counted)
     member = _member("a", tmp_path, "sample.prompts=[one,two,three]")
-    pack = Pack(make_task(torch.float32), [member])
-    small = Small()
+    small, relief = kind(), NoRelief()
+    monkeypatch.setattr(relief, "check", getattr(small, "check", relief.check))
+    pack = Pack(make_task(torch.float32), [member], relief=relief)
     drawn = _by_label(Painter(pack, pack.task.denoiser, small).draw(pack.members)["a"])
     assert sum(rows) == 2 * (3 * 2) * 2  # steps x pictures x guidance, once
     assert small.taken == [2, 1, 1, 1, 1, 1, 1]

@@ -148,10 +148,13 @@ class Painter:
 
     def _decoded(self, latents: Tensor, size: int) -> Tensor:
         """Pictures of ``latents``, which stay when memory runs out here; the decoder is on the device no longer."""
+
+        def with_most(at_once: int) -> Tensor:
+            with self._pack.wary(unless=at_once == 1):
+                return decoded(self._decoder, latents, at_once)
+
         try:
-            pictures, self._at_once = self._pack.in_fewer_rows(
-                lambda most: decoded(self._decoder, latents, most), self._most_at_once(size)
-            )
+            pictures, self._at_once = self._pack.in_fewer_rows(with_most, self._most_at_once(size))
         finally:
             self._decoder.leave()
         return pictures

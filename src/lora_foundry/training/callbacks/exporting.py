@@ -145,6 +145,11 @@ class Exports(Callback):
         folder = member.folder / ADAPTER / STEPS
         try:
             live = live_outputs(pack, [member])[member.name]
+            if not live.finite:
+                member.error = (
+                    f"{member.error}; its weights of step {step} give nothing finite either"
+                )
+                return
             files = self._export(pack, member, folder, _stem(member), live)
         except Exception as error:
             if not (isinstance(error, (AdapterError, OSError)) or is_out_of_memory(error, pack.device)):
