@@ -10,7 +10,7 @@ from random import Random
 from bench.faults import inside, process, storage, store
 from bench.faults.checks import Verdict
 from bench.faults.lab import Lab
-from bench.faults.sweeps import EIGHT, FOUR, TWO_PAIRS
+from bench.faults.sweeps import EIGHT, FOUR, SEARCH, TWO_PAIRS
 
 Story = Callable[[Lab, Random], Verdict]
 
@@ -61,6 +61,18 @@ FAULTS: dict[str, Fault] = {
         title="SIGKILL of the launcher of two workers, `python -m src.resume` at once",
         story=partial(process.launcher_killed, recipe=TWO_PAIRS),
         seen="both workers save and end within seconds; resuming continues every job and its run",
+        often=5,
+    ),
+    "searchs-worker-killed": Fault(
+        title="SIGKILL of the worker of a search",
+        story=partial(process.worker_killed, recipe=SEARCH),
+        seen="as of a grid; each trial is told once",
+        often=5,
+    ),
+    "searchs-launcher-killed": Fault(
+        title="SIGKILL of the launcher of a search, `python -m src.resume` at once",
+        story=partial(process.launcher_killed, recipe=SEARCH),
+        seen="what was told stays told, trials under way go on from their checkpoints, the others are asked for",
         often=5,
     ),
     "worker-frozen": Fault(

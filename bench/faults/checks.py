@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import optuna
 import torch
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -114,7 +117,17 @@ def check(
             _same_files(sweep, number, reference, other)
             _same_adapter(verdict, sweep, row, reference, reference.jobs()[other], bitwise=same)
             verdict.points += ours[number].points.total()
+    if sweep.recipe.like is not None:
+        _all_told(sweep)
     return verdict
+
+
+def _all_told(search: RealSweep) -> None:
+    """Each trial of the study once, and none without its value."""
+    storage = JournalStorage(JournalFileBackend(str(search.folder / "study.journal")))
+    study = optuna.load_study(study_name=None, storage=storage)
+    states = Counter(trial.state.name for trial in study.trials)
+    ensure(states == {"COMPLETE": len(search.recipe.seeds)}, f"{search.folder.name}: its study has {dict(states)}")
 
 
 def check_undisturbed(sweep: RealSweep, database: Path) -> None:

@@ -37,7 +37,8 @@ class Lab:
         return made
 
     def reference(self, recipe: Recipe) -> RealSweep:
-        """The same sweep, undisturbed; run at the first question."""
+        """The same sweep (of a search, the grid), undisturbed; run at the first question."""
+        recipe = recipe.like or recipe
         if recipe not in self._references:
             sweep = self.sweep(recipe, "undisturbed").start()
             sweep.ends(0)

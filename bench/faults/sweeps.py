@@ -53,12 +53,14 @@ class Recipe:
         pack_size: Most members of a pack.
         steps: Optimizer steps of each job.
         words: What else the command line says.
+        like: The grid with the same jobs, where this is a search, which asks for one seed after another.
     """
 
     seeds: tuple[int, ...]
     pack_size: int
     steps: int = 16
     words: tuple[str, ...] = ()
+    like: Recipe | None = None
 
     def command(self) -> list[str]:
         """The command line behind ``python -m src.train``, without folders."""
@@ -68,16 +70,24 @@ class Recipe:
             *("scheduler.warmup_steps=2", "validation.every=5", "validation.timesteps=1", "validation.max_images=2"),
             *("sample=none", "tracking.flush_s=0.2", "hydra.launcher.backoff_s=0.05"),
             f"hydra.launcher.pack_size={self.pack_size}",
-            f"seed={','.join(map(str, self.seeds))}",
+            *self._seeds(),
             *self.words,
             "-m",
         ]
+
+    def _seeds(self) -> list[str]:
+        listed = ",".join(map(str, self.seeds))
+        if self.like is None:
+            return [f"seed={listed}"]
+        search = [f"hydra.sweeper.n_trials={len(self.seeds)}", "hydra.sweeper.sampler=grid", "hydra.sweeper.n_jobs=2"]
+        return [f"seed=choice({listed})", "hydra/sweeper=optuna", *search]
 
 
 PAIR = Recipe(seeds=(1, 2), pack_size=2)
 FOUR = Recipe(seeds=(1, 2, 3, 4), pack_size=4, steps=24)
 EIGHT = Recipe(seeds=tuple(range(8)), pack_size=4, steps=24)
 TWO_PAIRS = Recipe(seeds=(1, 2, 3, 4), pack_size=2, words=("hydra.launcher.slots=2",))  # side by side
+SEARCH = Recipe(seeds=(1, 2, 3, 4), pack_size=2, like=TWO_PAIRS)  # two trials at a time
 
 
 class RealSweep:
