@@ -7,8 +7,9 @@ import math
 import statistics
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.example import run_timed
 from bench.measure import Claim, Result, Table, arguments
@@ -137,12 +138,36 @@ def claims_of(found: list[Tried]) -> list[Claim]:
     ]
 
 
+def keep(path: Path, one: Tried) -> None:
+    """Add a line to the file of what was found."""
+    line = {**asdict(one), "losses": list(one.losses.items())}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def read_kept(path: Path) -> list[Tried]:
+    """What an earlier call found; nothing where there is no file yet."""
+    if not path.exists():
+        return []
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return [
+        Tried(**{**line, "curves": tuple(map(_curve, line["curves"])), "losses": dict(line["losses"])})
+        for line in lines
+    ]
+
+
+def _curve(told: dict[str, Any]) -> RateCurve:
+    return RateCurve(**{**told, "samples": tuple(told["samples"]), "losses": tuple(told["losses"])})
+
+
 def main() -> None:
     """Measure, print, save; what was found so far is kept after each style and seed."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--seeds", type=int, default=5, help="trainings of each style")
     parser.add_argument("--steps", type=int, default=400, help="of a training at full length, at batch 1")
-    parser.add_argument("--curves", type=Path, help="a file for the curves of the short runs, one JSON line each")
+    parser.add_argument(
+        "--kept", type=Path, help="a file for what was found, a JSON line each, with which a call goes on"
+    )
     options = parser.parse_args()
     result = Result(
         name="find_lr",
@@ -154,18 +179,18 @@ def main() -> None:
         ),
         quick=options.quick,
     )
-    found: list[Tried] = []
+    found: list[Tried] = [] if options.kept is None else read_kept(options.kept)
     seeds, steps = (1, 60) if options.quick else (options.seeds, options.steps)
     for seed in range(seeds):
         for style in STYLES:
+            if any((one.style, one.seed) == (style, seed) for one in found):
+                continue
             found.append(tried(style, seed, steps))
-            if options.curves:
-                curves = [[curve.rate, curve.samples, curve.losses, curve.failed] for curve in found[-1].curves]
-                line = {"style": style, "seed": seed, "curves": curves, "losses": list(found[-1].losses.items())}
-                with options.curves.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
+            if options.kept is not None:
+                keep(options.kept, found[-1])
             result.claims, result.tables = claims_of(found), [table_of(found), losses_of(found)]
             result.keep()
+    result.claims, result.tables = claims_of(found), [table_of(found), losses_of(found)]
     result.save()
 
 
