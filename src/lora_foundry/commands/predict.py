@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         msg = f"got {text!r}, allowed is a whole number of at least 1"
         raise argparse.ArgumentTypeError(msg)
     return int(text)

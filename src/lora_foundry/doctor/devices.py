@@ -16,8 +16,9 @@ from lora_foundry.doctor.report import Device, Driver, Torch
 from lora_foundry.launch.machines.asking import AskedDriver, AskedTorch
 from lora_foundry.launch.machines.cards import Seen, cards_of, chosen, precision_of, refusal
 from lora_foundry.launch.machines.devices import Driver as DriverSays
-from lora_foundry.launch.machines.devices import Gpu, visible
+from lora_foundry.launch.machines.devices import Gpu
 from lora_foundry.launch.machines.torch_build import TorchBuild, torch_build
+from lora_foundry.launch.machines.visibility import visible
 from lora_foundry.wire.cards import TorchSays
 
 _TORCHS_PATIENCE_S, _DRIVERS_PATIENCE_S = 60.0, 30.0  # torch's first import from a slow disk; a driver with eight cards

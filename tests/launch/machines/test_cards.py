@@ -37,6 +37,7 @@ RADEON = TorchCard(
     name="AMD Radeon RX 7900 XTX", total=24 * GIB, free=22 * GIB, capability=None, architecture="gfx1100", problem=None
 )
 Machine = Callable[..., None]
+_VERSIONS = ("nvmlSystemGetDriverVersion", "nvmlSystemGetCudaDriverVersion_v2")
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
         monkeypatch.setattr(cards, "driver_files", lambda of: driver_files(of, folder))
         asked = (lambda: says) if says else lambda: pytest.fail("torch was asked where nothing hints at a GPU")
         monkeypatch.setattr(cards, "torch_says", asked)
-        for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+        for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
@@ -202,7 +203,13 @@ def test_a_card_that_this_torch_has_nothing_for_is_left_out_and_alone_refused(ma
     assert [slot.precision for slot in LocalEngine(Settings()).slots("auto")] == ["16-mixed"]
 
 
-@pytest.mark.parametrize("hidden", ["7", "GPU-cccc", "MIG-cccc", "7,0"])
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        *("7", "GPU-cccc", "MIG-cccc", "7,0", "GPU-", "gpu-aaaa", "cuda:0", "gpu0", "all", "'0'", "[0]", ",0", "0,0"),
+        "\u00b2",
+    ],
+)
 def test_a_variable_that_names_no_card_is_a_mistake(machine: Machine, hidden: str) -> None:
     """CUDA would show none then, and the training would go to the CPU."""
     machine(Card(bus=1, uuid=A, parts=[Card(bus=0, uuid="MIG-1")]), CUDA_VISIBLE_DEVICES=hidden)
@@ -215,10 +222,34 @@ def test_a_variable_that_names_no_card_is_a_mistake(machine: Machine, hidden: st
     )
 
 
-@pytest.mark.parametrize("hidden", ["", "-1", "NoDevFiles", "none"])
+@pytest.mark.parametrize("hidden", ["", " ", "-1", "-2", "NoDevFiles", "none", "void"])
 def test_a_variable_that_hides_every_card_is_obeyed(machine: Machine, hidden: str) -> None:
     machine(Card(bus=1, uuid=A), CUDA_VISIBLE_DEVICES=hidden)
     assert [slot.device for slot in LocalEngine(Settings()).slots("auto")] == ["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "hidden"),
+    [
+        ("HIP_VISIBLE_DEVICES", "-1"),
+        ("HIP_VISIBLE_DEVICES", ""),
+        ("ROCR_VISIBLE_DEVICES", ""),
+        ("CUDA_VISIBLE_DEVICES", "NoDevFiles"),
+    ],
+)
+def test_what_hides_amds_cards_is_obeyed_where_torch_is_built_for_them(
+    machine: Machine, variable: str, hidden: str
+) -> None:
+    there = {"driver": "NVML Shared Library Not Found", "says": _says(problem="no HIP GPUs are available", hip="7.1")}
+    machine(build=OF_ROCM, files=("kfd",), **there, **{variable: hidden})
+    assert [slot.device for slot in LocalEngine(Settings()).slots("auto")] == ["cpu"]
+    machine(build=OF_ROCM, files=("kfd",), **there, **{variable: "0"})
+    line = _refused()
+    assert "no HIP GPUs are available" in line
+    assert "NVML" not in line, "NVIDIA's library has nothing to say of AMD's cards"
+    if variable != "CUDA_VISIBLE_DEVICES":
+        machine(Card(bus=1, uuid=A), **{variable: hidden})
+        assert [slot.device for slot in LocalEngine(Settings()).slots("auto")] == ["cuda:0"], "torch for CUDA does not"
 
 
 def test_a_card_that_is_cut_up_into_nothing_is_told(machine: Machine) -> None:
@@ -268,11 +299,35 @@ def test_a_driver_that_hangs_is_told_and_not_waited_for(machine: Machine, monkey
         end.set()
 
 
-def test_whatever_else_goes_wrong_in_asking_the_driver_is_no_answer(machine: Machine) -> None:
-    machine(Card(bus=1, uuid=A))
+def test_whatever_else_goes_wrong_in_asking_the_driver_is_told_as_its_problem(machine: Machine) -> None:
+    machine(Card(bus=1, uuid=A), files=("nvidia0",), says=_says(problem="no GPU"))
     del sys.modules["pynvml"].nvmlDeviceGetUUID  # type: ignore[attr-defined]  # of a fake
-    with pytest.raises(AttributeError):
-        cards_here(OF_CUDA)
+    assert "failed: AttributeError: module 'pynvml' has no attribute 'nvmlDeviceGetUUID'" in _refused()
+
+
+def test_a_library_that_has_no_more_than_it_takes_is_enough(machine: Machine) -> None:
+    """``shared/cases/nvml-shows-torch-does-not`` has none of these, and ended in a traceback."""
+    machine(Card(bus=1, uuid=A), Card(bus=2, uuid=B), build=OF_CPU)
+    nvml = sys.modules["pynvml"]
+    for name in (*_VERSIONS, "nvmlDeviceGetComputeMode", "nvmlDeviceGetCudaComputeCapability", "nvmlDeviceGetMigMode"):
+        delattr(nvml, name)
+    assert "the driver shows 2 GPUs (A card), and installed is torch 2.13.0+cpu" in _refused()
+
+
+def test_a_card_that_is_lost_after_its_handle_was_given_is_told_as_lost(machine: Machine) -> None:
+    machine(Card(bus=1, uuid=A), Card(bus=2, uuid=B))
+    nvml = sys.modules["pynvml"]
+    whole = nvml.nvmlDeviceGetUUID  # type: ignore[attr-defined]  # of a fake
+
+    def lost(card: Card) -> str:
+        if card.uuid == B:
+            raise nvml.NVMLError("GPU is lost")  # type: ignore[attr-defined]
+        return str(whole(card))
+
+    nvml.nvmlDeviceGetUUID = lost  # type: ignore[attr-defined]
+    engine = LocalEngine(Settings())
+    assert [slot.name for slot in engine.slots("auto")] == ["cuda-0"]
+    assert [line.partition("; ")[0] for line in engine.left_out] == ["GPU 1: GPU is lost"]
 
 
 def test_all_cards_lost_is_an_error_and_one_of_two_is_told_where_it_is_asked_for(machine: Machine) -> None:

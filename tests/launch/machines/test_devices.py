@@ -13,9 +13,10 @@ import pytest
 
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.launcher import Settings
-from lora_foundry.launch.machines.devices import Gpu, Tenant, gpus, visible
+from lora_foundry.launch.machines.devices import Gpu, Tenant, gpus
 from lora_foundry.launch.machines.engines.local import LocalEngine
 from lora_foundry.launch.machines.torch_build import TorchBuild
+from lora_foundry.launch.machines.visibility import visible
 from tests.launch.fake_nvml import GIB, Card, fake_nvml
 from tests.root import PROJECT_ROOT
 
@@ -106,7 +107,15 @@ def test_an_instance_computes_what_its_card_does(machine: Machine) -> None:
         ("-1", []),
         ("1", [1]),
         ("1,0", [1, 0]),
-        (" 1 , 1", [1]),
+        (" 1 , 1", []),  # where a card is named twice, torch sees none
+        (f"{A},GPU-aaaa", []),
+        ("0gpu", [0]),  # of a word CUDA reads the number that it begins with
+        ("0 1", [0]),
+        ("+1", [1]),
+        ("\u00b2", []),
+        ("0,-1,1", [0]),
+        (f"0,{B}", [0]),  # words are of the first one's kind
+        (f"{B},0", [1]),
         ("0,7,1", [0]),  # CUDA hides what follows a word that names no card
         (B, [1]),
         ("GPU-bbbb", [1]),

@@ -16,12 +16,11 @@ from lora_foundry.config.mending import unusable
 from lora_foundry.config.precision import of_cuda, of_rocm
 from lora_foundry.config.schema import Precision
 from lora_foundry.launch.machines.asking import driver_files, torch_says
-from lora_foundry.launch.machines.devices import Driver, Gpu, ask_driver, visible
+from lora_foundry.launch.machines.devices import Driver, Gpu, ask_driver
 from lora_foundry.launch.machines.torch_build import TorchBuild
+from lora_foundry.launch.machines.visibility import CUDA, hides_all, is_meant_to_hide, numbering, visible
 from lora_foundry.wire.cards import TorchCard, TorchSays
 
-_NONE_LEFT = ("", "-1")
-_VARIABLE = "CUDA_VISIBLE_DEVICES"
 # CUDA's compilers of version 13 make nothing for cards before Turing (PyTorch's RELEASE.md has what wheels are for).
 _LEFT_BEHIND: dict[int, tuple[int, ...]] = {13: (7, 5)}
 
@@ -58,15 +57,14 @@ def cards_of(build: TorchBuild | None, driver: Driver, says: Callable[[], TorchS
         driver: What it tells.
         says: Asks torch, which takes seconds.
     """
-    hidden = os.environ.get(_VARIABLE)
     if driver.cards:
         return _as_driver_shows(build, driver, says)
-    if hidden in _NONE_LEFT or build is None:
+    if build is None or hides_all(build):
         return Seen()
     if driver.lost:
         return Seen(problem=f"the driver says of {'; '.join(driver.lost)}")
     files = driver_files(build)
-    return _as_torch_sees(says(), str(files[0]), driver) if files else Seen()
+    return _as_torch_sees(says(), str(files[0]), build, driver) if files else Seen()
 
 
 def refusal(accelerator: str, seen: Seen) -> str | None:
@@ -102,8 +100,8 @@ def chosen(wanted: Sequence[int] | None, seen: Seen, accelerator: str) -> Sequen
         raise SweepError([f"{got}, which are GPUs, but {why}; leave it null to train on the CPU"])
     there = {card.index for card in seen.cards}
     if not there.issuperset(wanted):
-        hidden = os.environ.get(_VARIABLE)
-        why = "as nvidia-smi counts" if hidden is None else f"{_VARIABLE}={hidden} hides all others"
+        hidden = os.environ.get(CUDA)
+        why = "as nvidia-smi counts" if hidden is None else f"{CUDA}={hidden} hides all others"
         allowed = ", ".join(map(str, sorted(there)))
         raise SweepError([f"{got}, allowed are {allowed} ({'; '.join([why, *seen.lost])})"])
     return [card for number in dict.fromkeys(wanted) for card in seen.cards if card.index == number]
@@ -115,7 +113,7 @@ def precision_of(card: Gpu) -> Precision:
 
 
 def _as_driver_shows(build: TorchBuild | None, driver: Driver, says: Callable[[], TorchSays]) -> Seen:
-    cards, hidden = visible(driver.cards, os.environ.get(_VARIABLE)), os.environ.get(_VARIABLE)
+    cards, hidden = visible(driver.cards, os.environ.get(CUDA)), os.environ.get(CUDA)
     if not cards:
         return Seen(lost=driver.lost, problem=_names_nothing(hidden or "", driver))
     if build is None:
@@ -135,11 +133,10 @@ def _as_driver_shows(build: TorchBuild | None, driver: Driver, says: Callable[[]
 
 def _names_nothing(hidden: str, driver: Driver) -> str | None:
     """What is wrong with a variable that leaves none of the driver's cards; null where that is meant."""
-    word = hidden.partition(",")[0].strip()
-    if not word.isdigit() and not word.startswith(("GPU-", "MIG-")):
-        return None  # as SLURM's NoDevFiles is
+    if is_meant_to_hide(hidden):
+        return None
     there = ", ".join(f"{card.label} ({card.uuid})" for card in driver.cards)
-    return f"{_VARIABLE}={hidden!r} names no card here; the driver shows {there}"
+    return f"{CUDA}={hidden!r} names no card here; the driver shows {there}"
 
 
 def _too_old(card: Gpu, build: TorchBuild) -> str | None:
@@ -160,21 +157,21 @@ def _dotted(version: Sequence[int]) -> str:
     return ".".join(map(str, version))
 
 
-def _as_torch_sees(said: TorchSays, file: str, driver: Driver) -> Seen:
+def _as_torch_sees(said: TorchSays, file: str, build: TorchBuild, driver: Driver) -> Seen:
     """Torch's cards, numbered as the environment numbers them."""
-    words = [word.strip() for word in _numbering().split(",") if word.strip()]
+    words = [word.strip() for word in numbering(os.environ).split(",") if word.strip()]
     cards, lost = [], []
     for place, card in enumerate(said.cards):
         word = words[place] if place < len(words) else str(place)
         if card.problem is None:
-            number = int(word) if word.isdigit() else place
+            number = int(word) if word.isdecimal() else place
             cards.append(_as_torch_says(card, number, word))
         else:
             lost.append(f"GPU {word} ({card.name}): {card.problem}")
     if cards:
         return Seen(cards=tuple(cards), lost=tuple(lost))
     told = said.problem or "; ".join(lost) or "no GPU"
-    asked = f" the driver (NVML) says {driver.problem}," if driver.problem else ""
+    asked = f" the driver (NVML) says {driver.problem}," if driver.problem and build.hip is None else ""
     return Seen(problem=f"{file} is there,{asked} and torch says {told}")
 
 
@@ -190,17 +187,12 @@ def _as_torch_says(card: TorchCard, number: int, word: str) -> Gpu:
     )
 
 
-def _numbering() -> str:
-    """What numbers torch's cards: HIP's variable before CUDA's, as HIP reads them."""
-    return os.environ.get("HIP_VISIBLE_DEVICES") or os.environ.get(_VARIABLE) or ""
-
-
 def no_gpu() -> str:
     """Why there is no GPU, where nothing is wrong with one."""
     if sys.platform == "darwin":
         return "Apple's GPUs (MPS) are refused: nobody has tried them yet"
-    hidden = os.environ.get(_VARIABLE)
-    return "the driver (NVML) shows none" if hidden is None else f"{_VARIABLE}={hidden!r} leaves none"
+    hidden = os.environ.get(CUDA)
+    return "the driver (NVML) shows none" if hidden is None else f"{CUDA}={hidden!r} leaves none"
 
 
 def _listed(cards: Sequence[Gpu]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ from lora_foundry.wire.lines import Kinds, Line
 
 _PATIENCE_S = 30.0  # the first question may start the driver, with eight cards
 _SHOWN = 3  # other processes on a card, the largest first
-_CUT_UP_SINCE = (8, 0)  # the first cards that can be cut up
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,6 +139,8 @@ def _ask() -> Driver:
         return _asked(pynvml)
     except pynvml.NVMLError as error:
         return Driver(problem=str(error))
+    except Exception as error:  # noqa: BLE001  # of a library of that name that is another's, or half of one
+        return Driver(problem=f"pynvml ({getattr(pynvml, '__file__', None)}) failed: {type(error).__name__}: {error}")
     finally:
         pynvml.nvmlShutdown()
 
@@ -154,8 +155,11 @@ def _asked(nvml: Any) -> Driver:  # noqa: ANN401  # ctypes
             lost.append(f"GPU {number}: {error}")
     found = []
     for index, (_, handle) in enumerate(sorted(handles, key=lambda pair: pair[0])):
-        cards = list(_cards(nvml, index, handle))
-        why = None if cards else "it is cut up (MIG) and has no instance"
+        try:
+            cards = list(_cards(nvml, index, handle))
+            why = None if cards else "it is cut up (MIG) and has no instance"
+        except nvml.NVMLError as error:  # lost since its handle was given
+            cards, why = [], str(error)
         if cards and cards[0].lets_in == "none":
             why, cards = "its compute mode is Prohibited", []
         found += cards
@@ -166,44 +170,21 @@ def _asked(nvml: Any) -> Driver:  # noqa: ANN401  # ctypes
 
 def _versions(nvml: Any) -> tuple[str | None, tuple[int, int] | None]:  # noqa: ANN401  # ctypes
     """The driver's own and that of the newest CUDA which it runs: ``libcuda``'s, a newer one beside it counts."""
-    try:
-        version, cuda = _text(nvml.nvmlSystemGetDriverVersion()), int(nvml.nvmlSystemGetCudaDriverVersion_v2())
-    except nvml.NVMLError:
+    version, cuda = _maybe(nvml, "nvmlSystemGetDriverVersion"), _maybe(nvml, "nvmlSystemGetCudaDriverVersion_v2")
+    if version is None or cuda is None:
         return None, None
-    return version, (cuda // 1000, cuda % 1000 // 10)
+    return _text(version), (int(cuda) // 1000, int(cuda) % 1000 // 10)
 
 
-def visible(cards: Sequence[Gpu], text: str | None) -> list[Gpu]:
-    """The cards that CUDA_VISIBLE_DEVICES leaves, in its order, read as CUDA reads it.
-
-    Numbers count in the order of the PCI bus, as nvidia-smi does. A word that names no card hides all after it.
-
-    Args:
-        cards: Every card.
-        text: The variable's value; null where it is not set.
-    """
-    if text is None:
-        return list(cards)
-    chosen: list[Gpu] = []
-    for word in (part.strip() for part in text.split(",")):
-        card = _named(cards, word)
-        if card is None:
-            break
-        if card not in chosen:
-            chosen.append(card)
-    return chosen
-
-
-def _named(cards: Sequence[Gpu], word: str) -> Gpu | None:
-    if word.isdigit():
-        return next((card for card in cards if card.index == int(word)), None)
-    if not word.startswith(("GPU-", "MIG-")):
+def _maybe(nvml: Any, question: str, *about: Any) -> Any:  # noqa: ANN401  # ctypes
+    """What is answered to a question that a card is used without; null for no answer, or for no such question."""
+    ask = getattr(nvml, question, None)
+    if ask is None:
         return None
-    found = [card for card in cards if card.uuid.startswith(word)]  # CUDA takes a beginning that only one has
-    if len(found) == 1:
-        return found[0]
-    # Older drivers name instances MIG-GPU-<uuid>/<i>/<i>, which NVML does not list so.
-    return Gpu(index=-1, uuid=word, name=word, capability=_CUT_UP_SINCE) if word[:4] == "MIG-" and not found else None
+    try:
+        return ask(*about)
+    except nvml.NVMLError:
+        return None
 
 
 def _cards(nvml: Any, index: int, handle: Any) -> Iterator[Gpu]:  # noqa: ANN401  # ctypes
@@ -215,6 +196,8 @@ def _cards(nvml: Any, index: int, handle: Any) -> Iterator[Gpu]:  # noqa: ANN401
         try:
             uuid, name = nvml.nvmlDeviceGetUUID(one), nvml.nvmlDeviceGetName(one)
         except nvml.NVMLError:
+            if part is None:
+                raise
             continue
         total, free = _memory(nvml, one)
         tenants = tuple(_tenants(nvml, one))
@@ -233,12 +216,12 @@ def _cards(nvml: Any, index: int, handle: Any) -> Iterator[Gpu]:  # noqa: ANN401
 
 def _instances(nvml: Any, handle: Any) -> list[tuple[int | None, Any]] | None:  # noqa: ANN401  # ctypes
     """The parts of a card that is cut up; null for a whole one."""
-    try:
-        if nvml.nvmlDeviceGetMigMode(handle)[0] != nvml.NVML_DEVICE_MIG_ENABLE:
-            return None
-        most = nvml.nvmlDeviceGetMaxMigDeviceCount(handle)
-    except nvml.NVMLError:
-        return None  # a card that cannot be cut up
+    mode = _maybe(nvml, "nvmlDeviceGetMigMode", handle)
+    if mode is None or mode[0] != nvml.NVML_DEVICE_MIG_ENABLE:
+        return None  # as a card is that cannot be cut up
+    most = _maybe(nvml, "nvmlDeviceGetMaxMigDeviceCount", handle)
+    if most is None:
+        return None
     found: list[tuple[int | None, Any]] = []
     for number in range(most):
         try:
@@ -249,9 +232,8 @@ def _instances(nvml: Any, handle: Any) -> list[tuple[int | None, Any]] | None:  
 
 
 def _lets_in(nvml: Any, handle: Any) -> Literal["all", "one", "none"]:  # noqa: ANN401  # ctypes
-    try:
-        mode = nvml.nvmlDeviceGetComputeMode(handle)
-    except nvml.NVMLError:
+    mode = _maybe(nvml, "nvmlDeviceGetComputeMode", handle)
+    if mode is None:
         return "all"
     if mode == nvml.NVML_COMPUTEMODE_PROHIBITED:
         return "none"
@@ -259,29 +241,19 @@ def _lets_in(nvml: Any, handle: Any) -> Literal["all", "one", "none"]:  # noqa: 
 
 
 def _capability(nvml: Any, handle: Any) -> tuple[int, int] | None:  # noqa: ANN401  # ctypes
-    try:
-        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
-    except nvml.NVMLError:
-        return None
-    return int(major), int(minor)
+    told = _maybe(nvml, "nvmlDeviceGetCudaComputeCapability", handle)
+    return None if told is None else (int(told[0]), int(told[1]))
 
 
 def _memory(nvml: Any, handle: Any) -> tuple[int | None, int | None]:  # noqa: ANN401  # ctypes
-    try:
-        told = nvml.nvmlDeviceGetMemoryInfo(handle)
-    except nvml.NVMLError:
-        return None, None  # a card that shares the host's memory
-    return int(told.total), int(told.free)
+    told = _maybe(nvml, "nvmlDeviceGetMemoryInfo", handle)
+    return (None, None) if told is None else (int(told.total), int(told.free))  # none of one that shares the host's
 
 
 def _tenants(nvml: Any, handle: Any) -> Iterator[Tenant]:  # noqa: ANN401  # ctypes
     seen = set()
-    for ask in (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses):
-        try:
-            told = ask(handle)
-        except nvml.NVMLError:
-            continue
-        for process in told:
+    for question in ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses"):
+        for process in _maybe(nvml, question, handle) or ():
             if process.pid not in seen:
                 seen.add(process.pid)
                 yield Tenant(pid=int(process.pid), taken=process.usedGpuMemory)

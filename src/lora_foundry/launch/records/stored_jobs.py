@@ -98,7 +98,7 @@ def has_checkpoint(job_dir: Path) -> bool:
 def steps_taken(job_dir: Path) -> int:
     """Optimizer steps of the newest checkpoint, as its name tells; 0 where there is none."""
     names = (path.stem.removeprefix("step-") for path in job_dir.glob("checkpoints/step-*.safetensors"))
-    return max((int(name) for name in names if name.isdigit()), default=0)
+    return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
 def _read_yaml(path: Path) -> DictConfig:

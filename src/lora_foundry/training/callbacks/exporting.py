@@ -146,9 +146,7 @@ class Exports(Callback):
         try:
             live = live_outputs(pack, [member])[member.name]
             if not live.finite:
-                member.error = (
-                    f"{member.error}; its weights of step {step} give nothing finite either"
-                )
+                member.error = f"{member.error}; its weights of step {step} give nothing finite either"
                 return
             files = self._export(pack, member, folder, _stem(member), live)
         except Exception as error:
