@@ -11,6 +11,7 @@ import torch
 from prodigyopt import Prodigy
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lora_foundry.lora.bank import AdapterBank
 from lora_foundry.training import pack_optimizer
@@ -228,6 +229,37 @@ def test_adamw_is_one_call_a_member_that_needs_no_memory() -> None:
     written = [name for name in asked.names if name.endswith("_")]
     assert written == ["_foreach_add_", "_fused_adamw_"] * 2
     assert set(asked.names) - {*written} == {"select"}
+
+
+@pytest.mark.parametrize("name", ["prodigy", "adafactor"])
+def test_a_librarys_state_leaves_the_device_in_one_piece(name: str) -> None:
+    bank = _bank()
+    pack = PackOptimizer(bank, {**CONFIGS, "b": optimizer(name, lr=1.0)})
+    _gradients(bank, 0)
+    pack.step({"b": 0.1})
+    held = [one for entry in pack._own["b"]._optimizer.state_dict()["state"].values() for one in entry.values()]
+    before = {one.untyped_storage().data_ptr() for one in held if isinstance(one, torch.Tensor)}
+    with _Reading(before) as asked:
+        state = pack.state("b")
+    assert len(state.tensors) > 4
+    assert asked.names == ["cat"] * len({one.dtype for one in state.tensors.values()})
+    assert not before.intersection(one.untyped_storage().data_ptr() for one in state.tensors.values())
+
+
+class _Reading(TorchDispatchMode):
+    """Names of what reads some memory; what only looks at it differently reads nothing."""
+
+    def __init__(self, memory: set[int]) -> None:
+        super().__init__()
+        self._memory = memory
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        tensors = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
+        looks = func.is_view or func.overloadpacket is torch.ops.aten.detach
+        if not looks and any(one.untyped_storage().data_ptr() in self._memory for one in tensors):
+            self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
 
 
 def test_a_state_of_other_groups_is_refused() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import traceback
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,15 +15,19 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lora_foundry.config.compose import compose_job
 from lora_foundry.data.order import SampleOrder
 from lora_foundry.lora.inject import inject
 from lora_foundry.lora.rows import RowPlan
+from lora_foundry.memory.trace import META, attention_by, placeholder, run_once, zeros
+from lora_foundry.models.opening import open_sizes
 from lora_foundry.tasks.denoising import Denoising
 from lora_foundry.tasks.protocol import StepRows
 from lora_foundry.training import pack_step
 from lora_foundry.training.batch import PackBatch, assemble
 from lora_foundry.training.pack import Pack, adapter_spec, never
 from lora_foundry.training.pack_step import member_losses, run_step
+from lora_foundry.training.precision import DTYPES
 from lora_foundry.training.shortage import OutOfMemoryError
 from tests.lora.counted import Counted
 from tests.training.oracle import scheduler_of
@@ -335,6 +341,48 @@ def test_a_step_waits_for_no_device_but_to_read_losses_and_norms(
     with _NoWaiting():
         assert len(run_step(pack).stepped) == 3
     assert read == [(3,), (3,)]
+
+
+class _Copies(TorchDispatchMode):
+    """Where something is copied between host and device, and both wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocking: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        crosses = {
+            "_to_copy": lambda: kwargs.get("device") not in (None, args[0].device) and not kwargs.get("non_blocking"),
+            "copy_": lambda: args[0].device != args[1].device and not (len(args) > 2 and args[2]),
+        }.get(func.overloadpacket.__name__)
+        if crosses is not None and crosses():
+            ours = [at for at in traceback.extract_stack() if "lora_foundry" in at.filename]
+            self.blocking.append(f"{ours[-1].filename}:{ours[-1].lineno}")
+        return func(*args, **kwargs)
+
+
+@pytest.mark.slow
+def test_nothing_that_a_step_brings_to_a_device_is_waited_for() -> None:
+    """On tensors without memory, which stand for a card's; rows come from the CPU as they do in training."""
+    config = compose_job("lora.target_modules=attention", "lora.dropout=0.1", "trainer.precision=16-mixed")
+    sizes = open_sizes(config.model)
+    base = sizes.build(DTYPES[config.trainer.precision].base)
+    members = [placeholder(config, name) for name in range(2)]
+    for member in members:
+        inject(base.components, member.name, adapter_spec(member, base))
+    for network in base.components.values():
+        network.to(META)
+    with META, attention_by("fused"):
+        pack = Pack(Denoising(base), members, injected=True)
+        batch = zeros(pack, sizes, [2, 2])
+    rows = StepRows(
+        inputs={name: torch.zeros(one.shape, dtype=one.dtype) for name, one in batch.rows.inputs.items()},
+        weight=torch.zeros(len(batch.rows.weight), dtype=batch.rows.weight.dtype),
+    )
+    with attention_by("fused"), _Copies() as seen:
+        run_once(pack, replace(batch, rows=rows))
+    assert not seen.blocking
 
 
 @pytest.mark.parametrize("counts", [(2, 2, 2, 2), (1, 2, 4)])

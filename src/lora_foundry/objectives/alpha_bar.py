@@ -17,7 +17,8 @@ def alpha_bar(alphas_cumprod: Tensor, timesteps: Tensor, like: Tensor) -> Tensor
     Returns:
         [N, 1, ..., 1], at least 32-bit: bf16 would keep three digits of a number that lies next to 1.
     """
-    values = alphas_cumprod.to(like.device)[timesteps.to(like.device)]
+    table, places = (numbers.to(like.device, non_blocking=True) for numbers in (alphas_cumprod, timesteps))
+    values = table[places]
     return values.to(wide(like.dtype)).reshape(-1, *[1] * (like.ndim - 1))
 
 

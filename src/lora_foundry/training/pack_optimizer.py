@@ -235,10 +235,10 @@ class _OwnOptimizer:
         for index, entry in held["state"].items():
             for key, value in entry.items():
                 if isinstance(value, Tensor):
-                    tensors[f"{index}.{key}"] = value.detach().to("cpu", copy=True).contiguous()
+                    tensors[f"{index}.{key}"] = value.detach()
                 else:
                     numbers[f"{index}.{key}"] = value
-        return OptimizerState(tensors=tensors, numbers=numbers)
+        return OptimizerState(tensors=_copied(tensors), numbers=numbers)
 
     def load(self, member: str, state: OptimizerState) -> None:  # noqa: ARG002
         entries: dict[int, dict[str, Any]] = {}
@@ -250,3 +250,14 @@ class _OwnOptimizer:
             {**group, **saved} for group, saved in zip(held["param_groups"], state.numbers["groups"], strict=True)
         ]
         self._optimizer.load_state_dict({"state": entries, "param_groups": groups})
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU; those of a dtype and device leave it in one piece, since a card is waited for at each."""
+    made: dict[str, Tensor] = {}
+    for kind in {(one.dtype, one.device) for one in tensors.values()}:
+        names = [name for name, one in tensors.items() if (one.dtype, one.device) == kind]
+        whole = torch.cat([tensors[name].reshape(-1) for name in names]).to("cpu")
+        parts = whole.split([tensors[name].numel() for name in names])
+        made |= {name: part.clone().view(tensors[name].shape) for name, part in zip(names, parts, strict=True)}
+    return {name: made[name] for name in tensors}

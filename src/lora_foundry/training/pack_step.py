@@ -105,7 +105,8 @@ def member_losses(pack: Pack, batch: PackBatch) -> Tensor:
     per_row, weight = pack.task.losses(batch.rows.inputs), batch.rows.weight
     wholes = zip(map(pack.task.whole, batch.members), batch.plan.counts, strict=True)
     of_rows = torch.tensor([whole for whole, count in wholes for _ in range(count)], dtype=weight.dtype)
-    weighted = per_row * (weight / of_rows).to(pack.device)  # divided on the CPU: a card has one kernel for all
+    shares = (weight / of_rows).to(pack.device, non_blocking=True)  # divided on the CPU: a card has one kernel for all
+    weighted = per_row * shares
     if batch.plan.uniform:
         return weighted.view(len(batch.members), -1).sum(dim=1)
     return torch.stack([weighted[rows].sum() for rows in batch.plan.slices()])
@@ -115,7 +116,7 @@ def with_scales(pack: Pack, batch: PackBatch, losses: Tensor) -> Tensor:
     """``losses [K]`` as the backward pass has them: each times its member's scale where the base computes in fp16."""
     if not pack.dtypes.scaled:
         return losses
-    return losses * losses.new_tensor([member.count.loss_scale for member in batch.members])
+    return losses * _like(losses, [member.count.loss_scale for member in batch.members])
 
 
 def _unscale(pack: Pack, full: list[Member]) -> None:
@@ -125,7 +126,12 @@ def _unscale(pack: Pack, full: list[Member]) -> None:
     shares = [1.0] * len(pack.bank.gradients)
     for member in full:
         shares[pack.bank.place(member.name)] = 1.0 / member.count.loss_scale
-    pack.bank.gradients.mul_(pack.bank.gradients.new_tensor(shares)[:, None])
+    pack.bank.gradients.mul_(_like(pack.bank.gradients, shares)[:, None])
+
+
+def _like(tensor: Tensor, numbers: list[float]) -> Tensor:
+    """``numbers`` beside ``tensor``, in its dtype; nobody waits for the copy."""
+    return torch.tensor(numbers, dtype=tensor.dtype).to(tensor.device, non_blocking=True)
 
 
 def _update(pack: Pack, full: list[Member], result: StepResult) -> None:

@@ -87,8 +87,8 @@ class Denoising:
 
     def _denoised(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         denoiser, device, dtype = self.denoiser, self.denoiser.device, self.denoiser.dtype
-        clean, noise, levels = (inputs[name].to(device) for name in (_LATENTS, _NOISE, _LEVELS))
-        told = {name: states.to(device, dtype) for name, states in _conditioning(inputs).items()}
+        clean, noise, levels = (inputs[name].to(device, non_blocking=True) for name in (_LATENTS, _NOISE, _LEVELS))
+        told = {name: states.to(device, dtype, non_blocking=True) for name, states in _conditioning(inputs).items()}
 
         def denoise(noisy: Tensor, at: Tensor) -> Tensor:
             return denoiser.denoise(noisy, at, told)
