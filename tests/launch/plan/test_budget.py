@@ -45,6 +45,23 @@ def test_packs_are_as_large_as_fits() -> None:
     assert "what fits in memory" in plan.reasons[0]
 
 
+class OldKeepsMore(NoPace):
+    """A row takes two GiB on the old card, on which attention keeps its scores, and one on the new one."""
+
+    def peak_of(self, configs: Sequence[JobConfig], slot: Slot, *, trace: bool) -> Peak | None:  # noqa: ARG002
+        each = 2 if slot.capability == (7, 5) else 1
+        return Peak(GIB * each * sum(config.data.batch_size for config in configs))
+
+
+@pytest.mark.parametrize("old_first", [True, False])
+def test_a_pack_has_to_fit_whichever_card_takes_it(old_first: bool) -> None:
+    jobs = {number: job(seed=number, data__batch_size=3) for number in range(4)}
+    new = replace(CARD, capability=(8, 6))
+    old = replace(CARD, name="cuda-1", device="cuda:1", model="An old card", capability=(7, 5))
+    budget = budget_for(OldKeepsMore(), [old, new] if old_first else [new, old], list(jobs.values()), shown=False)
+    assert [budget.fits([*jobs.values()][:count]) for count in (1, 2)] == [True, False], "2 x 6 GiB on the old one"
+
+
 class DrawsMore(ARowAGib):
     """Drawing takes so many GiB, and half of one for each member."""
 

@@ -94,8 +94,10 @@ class Budget:
         return min(limits, default=None)
 
     def peak(self, configs: Sequence[JobConfig]) -> Peak | None:
-        """The most that they take together; null where it is not known."""
-        return self.forecast.peak_of(configs, self.slots[0], trace=self.trace)
+        """The most that they take together on any kind of slot; null where it is not known."""
+        kinds = {(slot.model, slot.capability): slot for slot in self.slots}
+        peaks = [self.forecast.peak_of(configs, slot, trace=self.trace) for slot in kinds.values()]
+        return max((one for one in peaks if one is not None), key=lambda one: one.size, default=None)
 
     def clock(self) -> Clock:
         """Times of packs here."""
