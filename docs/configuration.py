@@ -100,7 +100,9 @@ def table(cls: type, group: str, values: dict[str, Any]) -> list[str]:
     rows = ["| key | default | allowed | meaning |", "|---|---|---|---|"]
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
-        if group_classes(hint):
+        if inner := group_classes(hint):
+            if group:  # a group in a group has no section of its own
+                rows += table(inner[""], f"{group}.{field.name}", values[field.name])[2:]
             continue
         if chosen_among(hint) is not None:
             continue

@@ -115,7 +115,7 @@ def test_equal_points_are_warned_of_in_the_plan_at_the_start_and_on_their_runs(
     assert ran.out.count(said) == 1
     store = MlflowClient(f"sqlite:///{tmp_path}/ml/mlflow.db")
     runs = store.search_runs([found.experiment_id for found in store.search_experiments()])
-    tagged = sorted(run.data.tags["mlflow.runName"] for run in runs if "warning.equal-points" in run.data.tags)
+    tagged = sorted(run.data.tags["name"] for run in runs if "warning.equal-points" in run.data.tags)
     assert tagged == ["duotone-rank8-seed0", "duotone-rank8-seed0-2"]
 
 

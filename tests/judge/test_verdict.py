@@ -34,6 +34,14 @@ def test_a_winner_is_told_with_its_interval_over_the_next() -> None:
     assert (told.count, told.of) == (8, "images")
 
 
+def test_what_was_judged_is_called_as_the_task_calls_it() -> None:
+    jobs = [outcome(0, _worse(0.03, jitter=0.05)), outcome(1, list(NEAR))]
+    told = verdict_of([replace(one, by_item=replace(one.by_item, called="chats")) for one in jobs if one.by_item])
+    assert told is not None
+    assert told.of == "chats"
+    assert told.sentence.startswith("no difference that 8 chats can show")
+
+
 def test_the_file_is_the_one_whose_loss_was_compared() -> None:
     best = outcome(1, list(NEAR))
     assert best.summary is not None
@@ -73,7 +81,7 @@ def test_of_sweeps_made_before_the_best_is_told_and_that_no_more_is_known() -> N
     assert told is not None
     assert (told.job, told.sure, told.count, told.against) == (1, False, None, ())
     assert told.sentence.startswith("n1 has the lowest loss")
-    assert told.sentence.endswith("since losses image by image were not kept")
+    assert told.sentence.endswith("since losses item by item were not kept")
 
 
 @pytest.mark.parametrize("state", ["FAILED", "KILLED", "PRUNED"])
@@ -96,6 +104,9 @@ def test_of_one_job_or_of_none_that_finished_nothing_is_said() -> None:
         ((-1.234, 0.4), "-1.2 % [-1.6, -0.8]"),
         ((-21.3, 8), "-21 % [-29, -13]"),
         ((-0.056, 0.01), "-0.06 % [-0.07, -0.05]"),
+        ((-1.02, 0.98), "-1.0 % [-2.0, -0.04]"),
+        ((-1.002, 0.998), "-1.0 % [-2.0, 0.0]"),
+        ((-8.2, 8.6), "-8 % [-17, 0.4]"),
     ],
 )
 def test_percents_have_the_digits_that_their_interval_deserves(percents: tuple[float, float], said: str) -> None:

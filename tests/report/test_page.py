@@ -14,10 +14,14 @@ import pytest
 from PIL import Image
 
 from lora_foundry.commands import report
+from lora_foundry.config.swept import swept_keys
+from lora_foundry.launch.records.journal import Journal
 from lora_foundry.report.page import grid
 from lora_foundry.report.page.writing import LIMIT_BYTES, thin, write_page
-from lora_foundry.report.told import ReportJob, ReportSweep
-from lora_foundry.wiring.told import swept_keys, told_of
+from lora_foundry.report.told import Memory, ReportJob, ReportSweep
+from lora_foundry.wire.events import MetricsEvent, TagsEvent
+from lora_foundry.wiring.page import write_report
+from lora_foundry.wiring.told import told_of
 from tests.report.sweeps import Folder
 
 HOSTILE = "</script><script>alert('x')</script> \"quoted\" & <b>"
@@ -115,6 +119,45 @@ def test_curves_hold_each_metric_of_each_job_over_samples(folder: Folder) -> Non
     assert list(curves) == ["val/loss_rel", "val/loss_t000_250"]
     assert curves["val/loss_rel"]["1"] == [[0, 1.0], [8, 0.7], [16, 0.54]]
     assert curves["val/loss_t000_250"] == {"1": [[0, 2.0], [8, 1.5]]}
+
+
+def test_bands_of_timesteps_are_told_over_what_they_were_before_the_first_step(folder: Folder) -> None:
+    for band, values in (("t250_500", (0.5, 0.4)), ("t000_250", (2.0, 1.0))):
+        folder.curve(1, *values, name=f"val/loss_{band}")
+    folder.spool(MetricsEvent(t=1.0, job=0, step=4, samples=8, values={"val/loss_t000_250": 1.0}))
+    page = page_of(folder)
+    assert page.data["bands"] == [
+        {"name": "0 to 250", "jobs": {"1": 0.5}},
+        {"name": "250 to 500", "jobs": {"1": 0.8}},
+    ]
+    assert "bands" in {given.get("data-chart") for _, given in page.elements}
+
+
+def test_memory_is_told_by_pack_beside_what_was_predicted(folder: Folder) -> None:
+    for job, values in ((0, {"memory.measured_gib": 0.8, "memory.predicted_gib": 1.0}), (2, {"precision": "32-true"})):
+        folder.spool(TagsEvent(t=1.0, job=job, values=values), TagsEvent(t=2.0, job=1, values=values))
+    assert told_of(folder.path).memory == (Memory(names=("n0", "n1"), predicted_gib=1.0, measured_gib=0.8),)
+    texts = page_of(folder).texts
+    assert texts[texts.index("n0, n1") :][:4] == ["n0, n1", "1.00", "0.80", "+25 %"]
+
+
+def test_the_page_of_a_sweep_that_is_at_its_end_does_not_wait_for_more(folder: Folder) -> None:
+    with Journal(folder.path):
+        assert told_of(folder.path).running
+        assert write_report(folder.path) == folder.path / "report.html"
+        page = Page((folder.path / "report.html").read_text(encoding="utf-8"))
+    assert page.data["every"] is None
+    assert [row[-1] for row in page.rows] == ["finished", "finished", "pruned", "failed"]
+    assert "running" not in page.texts
+
+
+def test_where_the_old_sweep_was_recorded_is_no_part_of_the_command_that_trains_again(tmp_path: Path) -> None:
+    points = [{"lora.rank": rank, "tracking.uri": "http://h:5000", "tracking": "mlflow"} for rank in "48"]
+    made = Folder(tmp_path / "sweep", points)
+    made.ended(0, [0.5, 0.6])
+    made.ended(1, [0.7, 0.8])
+    lines = [one.line for one in told_of(made.path).commands]
+    assert any(line.endswith("train lora.rank=4") for line in lines)
 
 
 def test_what_was_swept_is_what_differs_between_jobs() -> None:

@@ -15,6 +15,7 @@ from lora_foundry.config.schema import TrackingConfig
 from lora_foundry.tracking import SweepWriter
 from lora_foundry.tracking.store import open_store, prepare_environment
 from tests.tracking.fake_sweep import COMMAND, Sweep, a_job_config
+from tests.tracking.places import place
 
 prepare_environment()
 with warnings.catch_warnings():
@@ -40,7 +41,7 @@ def tracking(tmp_path: Path, fresh_database: Path) -> TrackingConfig:
     root = tmp_path / "ml runs"
     root.mkdir()
     shutil.copy(fresh_database, root / "mlflow.db")
-    return TrackingConfig(enabled=True, uri=None, root=str(root), experiment="first light", flush_s=0.1)
+    return place(root=str(root), experiment="first light")
 
 
 @pytest.fixture

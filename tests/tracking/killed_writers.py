@@ -17,11 +17,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lora_foundry.config.schema import TrackingConfig
 from lora_foundry.tracking import JobRecord, SweepWriter, ingest
 from lora_foundry.tracking.store import prepare_environment
 from lora_foundry.tracking.trackfile import TrackFile
 from tests.tracking.fake_sweep import COMMAND, a_job_config
+from tests.tracking.places import place
 
 LONGEST_LIFE = 60
 """Calls of the store, its files and the tracking file that a writer lives for."""
@@ -78,7 +78,7 @@ def arm(life: int, *, before: bool) -> None:
 
 def write(folder: Path, sweep_id: str, root: str) -> None:
     """Record the whole sweep, from wherever the last writer was killed."""
-    config = TrackingConfig(enabled=True, uri=None, root=root, experiment="first light", flush_s=0.1)
+    config = place(root=root, experiment="first light")
     job_config = a_job_config()
     records = [
         JobRecord(

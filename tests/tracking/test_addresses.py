@@ -19,6 +19,7 @@ from lora_foundry.tracking import SweepWriter, TrackingError
 from lora_foundry.tracking.addresses import address_of, database_of, shown, store_of
 from tests.phrases import NO_HOST
 from tests.tracking.fake_sweep import COMMAND, Recorded, Sweep
+from tests.tracking.places import place
 
 MakeSweep = Callable[..., Sweep]
 NAMES = [
@@ -39,7 +40,7 @@ NAMES = [
 
 
 def _tracking(uri: str | None, root: str = "mlruns") -> TrackingConfig:
-    return TrackingConfig(enabled=True, uri=uri, root=root, experiment="first light", flush_s=0.1)
+    return place(uri=uri, root=root, experiment="first light")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -19,7 +19,6 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from lora_foundry.config.schema import TrackingConfig
 from lora_foundry.launch.points.writable import store_problems
 from lora_foundry.tracking import checking
 from lora_foundry.tracking.addresses import address_of
@@ -27,6 +26,7 @@ from lora_foundry.tracking.checking import _schema, database_problems, unanswere
 from lora_foundry.tracking.store import open_store
 from tests.phrases import NO_HOST
 from tests.root import PROJECT_ROOT
+from tests.tracking.places import place
 
 BIN = Path(sys.executable).parent
 BASH = str(shutil.which("bash"))
@@ -120,7 +120,7 @@ def test_a_deleted_experiment_is_refused_and_the_printed_command_restores_it(dat
 )
 def test_a_server_is_not_asked_but_its_address_is_read(uri: str, told: str) -> None:
     def problems(uri: str, name: str = "e") -> list[str]:
-        return store_problems(TrackingConfig(enabled=True, uri=uri, root="mlruns", experiment=name, flush_s=1.0))
+        return store_problems(place(uri=uri, root="mlruns", experiment=name, flush_s=1.0))
 
     (line,) = problems(uri)
     assert line.startswith("tracking.uri: ")
@@ -133,7 +133,7 @@ def test_a_server_is_not_asked_but_its_address_is_read(uri: str, told: str) -> N
 def test_a_database_without_what_writes_it_is_a_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     there = checking.find_spec
     monkeypatch.setattr(checking, "find_spec", lambda asked: None if asked == name else there(asked))
-    tracking = TrackingConfig(enabled=True, uri=None, root="mlruns", experiment="e", flush_s=1.0)
+    tracking = place(root="mlruns", experiment="e", flush_s=1.0)
     (line,) = store_problems(tracking)
     assert line.startswith("tracking.root: sqlite:///")
     assert f"needs {name}, not installed here; pip install mlflow, or tracking=none" in line
@@ -182,7 +182,7 @@ def test_a_server_that_is_away_is_said_so(address: str) -> None:
 
 def test_the_environment_is_named_where_the_address_is_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
-    tracking = TrackingConfig(enabled=True, uri="./mlruns", root="mlruns", experiment="e", flush_s=1.0)
+    tracking = place(uri="./mlruns", root="mlruns", experiment="e", flush_s=1.0)
     assert store_problems(tracking)[0].startswith("tracking.uri (MLFLOW_TRACKING_URI): got './mlruns', a folder")
 
 

@@ -46,3 +46,11 @@ def test_what_is_set_and_not_taken_is_warned_of() -> None:
 def test_where_nothing_is_recorded_or_nothing_is_sound_nothing_changes(values: object) -> None:
     found = settled(values, (), {**BOTH, "MLFLOW_RUN_ID": "abc"})
     assert (found.values, found.notes, found.warnings) == (values, (), ())
+
+
+def test_the_sweeps_run_is_called_as_the_environment_says_unless_something_else_is_said() -> None:
+    named = {"MLFLOW_RUN_NAME": "tuesday"}
+    found = settled(OPEN, (), named)
+    assert found.values["run_name"] == "tuesday"
+    assert found.notes[-1].endswith("'tuesday' (MLFLOW_RUN_NAME)")
+    assert settled({**OPEN, "run_name": "mine"}, (), named).values["run_name"] == "mine"

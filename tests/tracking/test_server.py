@@ -11,9 +11,9 @@ from mlflow import MlflowClient
 
 from bench.faults.server import START_S, Server
 from lora_foundry.commands import track
-from lora_foundry.config.schema import TrackingConfig
 from lora_foundry.tracking import SweepWriter
 from tests.tracking.fake_sweep import COMMAND, Recorded, Sweep
+from tests.tracking.places import place
 
 MakeSweep = Callable[..., Sweep]
 
@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path) -> It
 def test_training_goes_on_while_the_server_is_away_and_everything_arrives_later(
     make_sweep: MakeSweep, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tracking = TrackingConfig(enabled=True, uri=server.uri, root=str(tmp_path), experiment="far away", flush_s=0.1)
+    tracking = place(uri=server.uri, root=str(tmp_path), experiment="far away")
     sweep = make_sweep(jobs=2)
     writer = SweepWriter(sweep.dir, sweep.records, tracking, sweep.id, COMMAND)
     writer.start()
@@ -47,7 +47,7 @@ def test_training_goes_on_while_the_server_is_away_and_everything_arrives_later(
     server.start()
     _wait(lambda: writer.problem is None, writer)
     client = MlflowClient(tracking_uri=server.uri)
-    _wait(lambda: _steps(client, "flat-rank4") == [4], writer)
+    _wait(lambda: _steps(client, "rank=4") == [4], writer)
 
     server.stop()
     sweep.metrics(0, 2)

@@ -18,6 +18,7 @@ from lora_foundry.tracking.addresses import store_of
 from lora_foundry.tracking.store import open_store
 from lora_foundry.tracking.trackfile import open_track_file, read_track_file
 from tests.tracking.fake_sweep import COMMAND, Sweep
+from tests.tracking.places import place
 
 MakeSweep = Callable[..., Sweep]
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +83,7 @@ def test_a_sweep_goes_on_in_its_own_store_from_whatever_folder(
     make_sweep: MakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = make_sweep(jobs=1)
-    relative = TrackingConfig(enabled=True, uri=None, root="mlruns", experiment="e", flush_s=0.1)
+    relative = place(root="mlruns", experiment="e")
     (tmp_path / "mlruns").mkdir()
     (tmp_path / "mlruns" / "mlflow.db").touch()
     (tmp_path / "elsewhere").mkdir()
@@ -92,7 +93,7 @@ def test_a_sweep_goes_on_in_its_own_store_from_whatever_folder(
     track.save(sweep.dir)
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert open_track_file(sweep.dir, relative, sweep.id, COMMAND).uri == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
-    other = TrackingConfig(enabled=True, uri=None, root="mine", experiment="e", flush_s=0.1)
+    other = place(root="mine", experiment="e")
     moved = open_track_file(sweep.dir, other, sweep.id, COMMAND)
     assert moved.uri == f"sqlite:///{tmp_path}/elsewhere/mine/mlflow.db"
     assert moved.runs == {}

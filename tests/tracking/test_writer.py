@@ -12,11 +12,9 @@ from pathlib import Path
 import pytest
 
 from lora_foundry.config.schema import TrackingConfig
-from lora_foundry.judge.verdict import verdict_of
 from lora_foundry.tracking import SweepWriter, TrackingError
-from lora_foundry.wire.verdict import write_verdict
-from tests.judge.outcomes import outcome
 from tests.tracking.fake_sweep import COMMAND, Recorded, Sweep
+from tests.tracking.places import place
 
 MakeSweep = Callable[..., Sweep]
 Record = Callable[..., SweepWriter]
@@ -36,8 +34,8 @@ def test_a_sweep_is_a_parent_run_with_a_child_for_each_job(make_sweep: MakeSweep
     assert recorded.parent.data.tags["command"] == COMMAND
     child = recorded.children[1]
     assert child.data.tags["command"] == COMMAND
-    assert child.info.run_name == "flat-rank8"
-    assert child.data.params["lora.rank"] == "8"
+    assert child.info.run_name == "rank=8"
+    assert child.data.params == {"lora.rank": "8"}
     expected = {
         "mlflow.parentRunId": recorded.parent.info.run_id,
         "sweep": sweep.id,
@@ -123,24 +121,6 @@ def test_files_and_results_of_a_job_are_artifacts_and_metrics_of_its_run(make_sw
     assert run.data.tags["best_file"] == "0/adapter/best/a.safetensors"
     assert run.data.tags["file"] == "0/adapter/a.safetensors"
     assert [item.path for item in recorded.client.list_artifacts(recorded.parent.info.run_id)] == ["results.json"]
-
-
-@pytest.mark.slow
-def test_the_sweeps_run_says_which_job_is_best_and_how_sure_that_is(make_sweep: MakeSweep, record: Record) -> None:
-    sweep = make_sweep(jobs=2)
-    found = verdict_of([outcome(0, [0.6, 0.61, 0.6], name="a"), outcome(1, [0.3, 0.31, 0.29], name="b")])
-    assert found is not None
-    write_verdict(sweep.dir, found)
-    record(sweep, {0: "FINISHED", 1: "FINISHED"})
-    recorded = Recorded(sweep)
-    tags, metrics = recorded.parent.data.tags, recorded.parent.data.metrics
-    assert (tags["best"], tags["verdict"]) == ("b", found.sentence)
-    assert tags["best_run"] == recorded.children[1].info.run_id
-    near = found.against[0]
-    ends = [metrics[f"best/percent{end}"] for end in ("_low", "", "_high")]
-    assert ends == [near.low, near.percent, near.high]
-    files = [item.path for item in recorded.client.list_artifacts(recorded.parent.info.run_id)]
-    assert "verdict.json" in files
 
 
 @pytest.mark.slow
@@ -287,7 +267,7 @@ def test_two_sweeps_share_a_database_at_the_same_time(make_sweep: MakeSweep, tra
 
 def test_disabled_tracking_leaves_nothing_behind(make_sweep: MakeSweep, tmp_path: Path) -> None:
     sweep = make_sweep(jobs=1)
-    off = TrackingConfig(enabled=False, uri=None, root=str(tmp_path / "none"), experiment="e", flush_s=0.1)
+    off = place(enabled=False, root=str(tmp_path / "none"), experiment="e")
     writer = SweepWriter(sweep.dir, sweep.records, off, sweep.id, COMMAND)
     writer.start()
     writer.close({0: "FINISHED"})
@@ -299,7 +279,7 @@ def test_disabled_tracking_leaves_nothing_behind(make_sweep: MakeSweep, tmp_path
 @pytest.mark.parametrize("uri", ["file:///tmp/runs", "runs", "/tmp/runs"])
 def test_a_folder_as_store_is_refused_before_anything_starts(make_sweep: MakeSweep, tmp_path: Path, uri: str) -> None:
     sweep = make_sweep(jobs=1)
-    config = TrackingConfig(enabled=True, uri=uri, root=str(tmp_path), experiment="e", flush_s=0.1)
+    config = place(uri=uri, root=str(tmp_path), experiment="e")
     with pytest.raises(TrackingError, match=r"tracking\.uri: got .* a folder, .*sqlite:"):
         SweepWriter(sweep.dir, sweep.records, config, sweep.id, COMMAND)
 

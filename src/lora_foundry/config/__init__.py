@@ -42,6 +42,7 @@ Other rooms use of it:
 - ``stored``: reading what lies on disk;
 - ``streams``: everything random is a stateless function of (seed, purpose, index);
 - ``surroundings``: what a process finds around it and must not obey;
+- ``swept``: what was swept, and what people call it;
 - ``tensorfile``: the header of a safetensors file;
 - ``unicode``: texts that no file and no tokenizer takes;
 - ``usual``: what a training on a base usually takes, where nobody says otherwise;

@@ -12,6 +12,7 @@ MEANT: Mapping[str, Mapping[str, Any]] = {
     "validation": {"metrics": ["loss"]},
     "sample": {"with_prefix": False, "sampler": None},
     "export": {"copy_to": None},
+    "tracking": {"run_name": None, "registry": {"name": None}},
 }
 """By group and key: the value with which a job trains as it did before the key was there."""
 LATER_GROUPS = ("export",)

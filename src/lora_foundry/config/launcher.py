@@ -41,6 +41,7 @@ class Settings:
         prune_patience: Samples without an improvement after which a job is pruned (patience).
         prune_above: The value beyond which a job is pruned (threshold).
         share: Train beside other sweeps on the same device, instead of waiting until they have ended there.
+        report: Write ``report.html`` at the end.
         plan_only: Show the plan and train nothing.
         skip_finished: Go on with an earlier sweep of the same configurations; what it finished is not trained again.
     """
@@ -65,6 +66,7 @@ class Settings:
     prune_patience: int | None = None
     prune_above: float | None = None
     share: bool = False
+    report: bool = True
     plan_only: bool = False
     skip_finished: bool = False
 

@@ -8,6 +8,10 @@ from typing import Final
 from lora_foundry.config.parse import nearest
 from lora_foundry.config.schema_results import LOSS
 
+RELATIVE: Final = f"val/{LOSS}_rel"
+"""What jobs are compared by: the validation loss over the base's own."""
+BEST_RELATIVE: Final = f"{RELATIVE}_best"
+"""The same of a job's best adapter, once it has finished."""
 OF_STEPS: Final = (
     "adapter/norm",
     "perf/peak_mem_gib",

@@ -265,6 +265,18 @@ class SampleConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RegistryConfig:
+    """Where a sweep's winner is registered as a version of a model, in MLflow's registry.
+
+    Attributes:
+        name: Of the model that each winner becomes a version of, the newest with the alias ``best``; null registers
+            nothing.
+    """
+
+    name: Annotated[str, Pattern(r"[^/:]+", "a text without '/' and ':'")] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrackingConfig:
     """Where runs are recorded.
 
@@ -273,6 +285,7 @@ class TrackingConfig:
         uri: Tracking server or database; null takes ``MLFLOW_TRACKING_URI``, or ``sqlite`` in ``root``.
         root: Folder of the database and the artifacts.
         experiment: MLflow experiment's name; null takes ``MLFLOW_EXPERIMENT_NAME``, or ``lora-foundry``.
+        run_name: Name of the sweep's own run; null takes ``MLFLOW_RUN_NAME``, or says what was swept.
         flush_s: Seconds between two batches sent to MLflow.
     """
 
@@ -280,7 +293,9 @@ class TrackingConfig:
     uri: PathText | None
     root: PathText
     experiment: Annotated[str, NonEmpty()] | None
+    run_name: Annotated[str, NonEmpty()] | None
     flush_s: Annotated[float, Between(0.1, 60.0)]
+    registry: RegistryConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,9 +6,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lora_foundry.config.swept import SEED, short_name
 from lora_foundry.wire.outcomes import JobOutcome
-
-_SEED = "seed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,15 +42,15 @@ def settings_of(jobs: Sequence[JobOutcome]) -> tuple[Setting, ...]:
     """The points of finished jobs, where there are several and each has the same two or more seeds; else none."""
     points: dict[tuple[tuple[str, str], ...], dict[str, JobOutcome]] = {}
     for job in jobs:
-        rest = tuple(sorted((key, value) for key, value in job.overrides.items() if key != _SEED))
-        points.setdefault(rest, {})[job.overrides.get(_SEED, "")] = job
+        rest = tuple(sorted((key, value) for key, value in job.overrides.items() if key != SEED))
+        points.setdefault(rest, {})[job.overrides.get(SEED, "")] = job
     seeds = {tuple(sorted(by_seed)) for by_seed in points.values()}
     if len(points) < 2 or len(seeds) > 1 or any(len(one) < 2 for one in seeds) or _repeated(points, jobs):
         return ()
     swept = _swept(list(points))
     return tuple(
         Setting(
-            name=", ".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in rest if key in swept),
+            name=", ".join(f"{short_name(key)}={value}" for key, value in rest if key in swept),
             jobs=tuple(job for _, job in sorted(by_seed.items())),
         )
         for rest, by_seed in points.items()

@@ -12,6 +12,7 @@ from lora_foundry.judge.settings import Setting, settings_of
 from lora_foundry.wire.outcomes import JobOutcome
 from lora_foundry.wire.verdict import Against, Verdict
 
+_BEFORE = "images"  # when no task said what its items are, there was but one
 _WIDE, _FINE = 10.0, 0.1  # percents: from here on without a decimal; below it with two
 
 
@@ -35,7 +36,7 @@ def verdict_of(outcomes: Sequence[JobOutcome]) -> Verdict | None:
     else:
         paired = [one for one in jobs if _is_paired(one, best)]
         losses = np.array([one.by_item.relative for one in paired if one.by_item is not None]).T  # [images, jobs]
-        names, place, of = [one.name for one in paired], paired.index(best) if paired else None, "images"
+        names, place, of = [one.name for one in paired], paired.index(best) if paired else None, _called(best)
     found = compare(losses, place) if len(names) > 1 else None
     if found is None:
         return _unsure(best, alone=len(jobs) == 1)
@@ -46,6 +47,11 @@ def verdict_of(outcomes: Sequence[JobOutcome]) -> Verdict | None:
 def spreads(outcomes: Sequence[JobOutcome]) -> tuple[Setting, ...]:
     """The points of a sweep that were trained with the same several seeds each; none where they were not."""
     return settings_of([one for one in outcomes if one.score is not None])
+
+
+def _called(one: JobOutcome) -> str:
+    """What the items are that a job was judged on."""
+    return (None if one.by_item is None else one.by_item.called) or _BEFORE
 
 
 def _is_paired(one: JobOutcome, best: JobOutcome) -> bool:
@@ -75,7 +81,7 @@ def sentence(found: Comparison, names: Sequence[str], of: str, enough: int | Non
     Args:
         found: The comparison.
         names: Of its members.
-        of: What it rests on: ``images`` or ``seeds``.
+        of: What it rests on: ``seeds``, or what the task calls an item, in the plural (``images``).
         enough: How many of those would show the difference; None where no number would.
     """
     best = names[found.best]
@@ -94,7 +100,7 @@ def _nearness(against: Sequence[Interval]) -> Callable[[int], float]:
 
 
 def _unsure(best: JobOutcome, *, alone: bool) -> Verdict:
-    why = "losses image by image were not kept" if best.by_item is None else "no other was judged on the same rows"
+    why = "losses item by item were not kept" if best.by_item is None else "no other was judged on the same rows"
     lowest = f"{best.name} has the lowest loss over the base's; how sure that is cannot be said, since {why}"
     return Verdict(
         job=best.job,
@@ -103,7 +109,7 @@ def _unsure(best: JobOutcome, *, alone: bool) -> Verdict:
         sentence=f"keep {best.name}: no other has finished" if alone else lowest,
         sure=False,
         count=None,
-        of="images",
+        of=_called(best),
         against=(),
     )
 
@@ -117,10 +123,13 @@ def _ends(one: Interval) -> str:
 
 
 def _percent(value: float, of: Interval) -> str:
-    """With as many digits as the interval's width deserves."""
+    """With as many digits as the interval's width deserves; one more where they would hide on which side of 0 it is."""
     width = of.high - of.low
     digits = 0 if width >= _WIDE else 1 if width >= _FINE else 2
-    return f"{value:.{digits}f}"
+    for told in (f"{value:.{digits}f}", f"{value:.{digits + 1}f}"):
+        if float(told) != 0:
+            return told
+    return f"{0:.{digits}f}"
 
 
 def _about(count: int) -> str:

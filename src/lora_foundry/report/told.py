@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from lora_foundry.wire.verdict import Verdict
 
-RELATIVE = "val/loss_rel"
-"""The metric that jobs are compared by: the validation loss over the base's own."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
@@ -81,6 +78,21 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Memory:
+    """What the steps of a pack took, and what was predicted of them.
+
+    Attributes:
+        names: Of the jobs that trained together.
+        predicted_gib: Before it trained; null where nothing was predicted.
+        measured_gib: The most while it trained.
+    """
+
+    names: tuple[str, ...]
+    predicted_gib: float | None
+    measured_gib: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Searched:
     """What a search found besides its jobs.
 
@@ -90,6 +102,7 @@ class Searched:
         told: Job to its values, of trials that are complete.
         front: Of these the jobs that no other is better than in every objective.
         importance: Key to its share of what decides; empty where there are too few trials to tell.
+        trouble: Why nothing of it can be told; null where it can.
     """
 
     objectives: tuple[str, ...]
@@ -97,6 +110,7 @@ class Searched:
     told: Mapping[int, tuple[float, ...]]
     front: tuple[int, ...]
     importance: Mapping[str, float]
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +131,7 @@ class ReportSweep:
         commands: What may be typed next.
         hints: What the results suggest to try, each with its command.
         searched: Of a search; null of a grid.
+        memory: Of its packs, as far as it was measured.
     """
 
     id: str
@@ -132,3 +147,4 @@ class ReportSweep:
     commands: tuple[Command, ...]
     hints: tuple[Command, ...] = ()
     searched: Searched | None = None
+    memory: tuple[Memory, ...] = ()

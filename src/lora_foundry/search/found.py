@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optuna import Study, load_study
@@ -13,10 +13,12 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from lora_foundry.search.study import FILE, Where, mine
+from lora_foundry.config.swept import short_names
+from lora_foundry.search.study import FILE, Where, mine, reached
 
 FEWEST_TRIALS = 20
 """With fewer complete trials the best tenth is one trial, which tells nothing of what decides."""
+_WORTH_A_WORD = 0.005  # what rounds to no percent has none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,20 +40,29 @@ class Found:
     importance: Mapping[str, float]
 
 
-def found_of(sweep_dir: Path, name: str) -> Found | None:
-    """What the search in a folder found; null where no study lies there: none began, or it is kept in a database.
+def found_of(sweep_dir: Path, name: str, options: Mapping[str, object]) -> Found | None:
+    """What a search found; null where no study began.
 
     Args:
         sweep_dir: The sweep's folder.
         name: The sweep's id.
+        options: ``hydra.sweeper`` as the search began with it: where its study is kept, and what it is called.
+
+    Raises:
+        SweepError: When the study's database cannot be reached.
     """
-    if not (sweep_dir / FILE).exists():
+    place, called = options.get("storage"), options.get("study")
+    if place is None and not (sweep_dir / FILE).exists():
         return None
-    storage = Where(storage=None, folder=sweep_dir, name=name).open()
-    names = [one.study_name for one in storage.get_all_studies()]
-    if not names:
-        return None
-    study = load_study(study_name=name if name in names else names[0], storage=storage)
+    where = Where(storage=None if place is None else str(place), folder=sweep_dir, name=str(called or name))
+    with reached(where) as storage:
+        names = [one.study_name for one in storage.get_all_studies()]
+        if place is None and names and where.name not in names:
+            where = replace(where, name=names[0])  # of a folder that was copied or renamed by hand
+        return _found(load_study(study_name=where.name, storage=storage), name) if where.name in names else None
+
+
+def _found(study: Study, name: str) -> Found:
     own = mine(study, name)
     told = {
         job: tuple(trial.values)
@@ -65,11 +76,19 @@ def found_of(sweep_dir: Path, name: str) -> Found | None:
         directions=directions,
         told=told,
         front=tuple(job for job in told if own[job].number in best),
-        importance=_importance(study),
+        importance=importance(study),
     )
 
 
-def _importance(study: Study) -> Mapping[str, float]:
+def what_decides(study: Study) -> str | None:
+    """What decides in a line, the most first; null where there are too few trials to tell."""
+    shares = importance(study)
+    names = short_names(list(shares))
+    told = [f"{names[key]} {100 * share:.0f} %" for key, share in shares.items() if share >= _WORTH_A_WORD]
+    return f"What decides, by PED-ANOVA: {', '.join(told)}" if told else None
+
+
+def importance(study: Study) -> Mapping[str, float]:
     """Shares, the largest first; of keys that every complete trial has."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < FEWEST_TRIALS:

@@ -77,9 +77,20 @@ def opened(where: Where, space: Space, options: SearchOptions, sampler: BaseSamp
     Raises:
         SweepError: When it cannot be reached, or is one of another space or other objectives.
     """
+    with reached(where) as storage:
+        yield _study(storage, where, space, options, sampler)
+
+
+@contextmanager
+def reached(where: Where) -> Iterator[BaseStorage]:
+    """The storage; its connections are closed at the end.
+
+    Raises:
+        SweepError: When it cannot be reached.
+    """
     storage = where.open()
     try:
-        yield _study(storage, where, space, options, sampler)
+        yield storage
     finally:
         if isinstance(storage, RDBStorage):
             storage.remove_session()

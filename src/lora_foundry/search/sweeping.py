@@ -22,6 +22,7 @@ from lora_foundry.launch.points.spread import parsed
 from lora_foundry.launch.records.record import read_sweep
 from lora_foundry.launch.records.search import is_search, write_search
 from lora_foundry.launch.screen.planboard import say
+from lora_foundry.search.found import what_decides
 from lora_foundry.search.samplers import sampler_choice
 from lora_foundry.search.search import Budget, Search
 from lora_foundry.search.space import Space, space_of
@@ -30,6 +31,8 @@ from lora_foundry.search.unrepeated import Unrepeated
 from lora_foundry.search.warm import learned
 
 if TYPE_CHECKING:
+    from optuna import Study
+
     from lora_foundry.launch.farm.farm import Farm
     from lora_foundry.launch.points.point import Point
 
@@ -116,6 +119,7 @@ def _begin(launching: Launching, space: Space, asked: SearchOptions) -> None:
         running.fill()
         if farm.jobs:
             farm.train()
+            _tell_what_decides(study)
         elif running.is_exhausted():
             say(["Nothing is left to try: every combination of the space has a trial in this study."])
         else:
@@ -137,6 +141,13 @@ def _go_on(launching: Launching, space: Space, asked: SearchOptions) -> None:
         farm.recall()
         running.fill()
         farm.train()
+        _tell_what_decides(study)
+
+
+def _tell_what_decides(study: Study) -> None:
+    line = what_decides(study)
+    if line is not None:
+        say([line])
 
 
 def _refuse_unlogged(asked: SearchOptions, probes: Sequence[Point], launching: Launching) -> None:

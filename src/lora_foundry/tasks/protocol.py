@@ -77,12 +77,14 @@ class FixedRows:
         groups: Rows whose mean loss is told by itself, by the name that it is told under: booleans ``[V]``, one true.
         items: What each row is of, such as an image that is judged at several levels of noise: V names, by which
             members are compared item by item; none where each row is an item by itself.
+        called: What people call the items, in the plural.
     """
 
     inputs: Inputs
     per_forward: int
     groups: dict[str, Tensor] = field(default_factory=dict)
     items: tuple[str, ...] = ()
+    called: str = "rows"
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))

@@ -11,6 +11,7 @@ from lora_foundry.tracking.addresses import EXPERIMENT, shown
 
 URI = "MLFLOW_TRACKING_URI"
 NAME = "MLFLOW_EXPERIMENT_NAME"
+RUN_NAME = "MLFLOW_RUN_NAME"
 _TOPIC = "mlflow"
 # Each is the name of one thing that MLflow's fluent calls would take, and that a sweep makes for itself.
 _UNUSED = {
@@ -54,6 +55,9 @@ def settled(values: Any, said: Collection[str], variables: Mapping[str, str]) ->
     if values.get("experiment") is None:
         filled["experiment"] = name or EXPERIMENT
         notes += [f"runs go to the experiment {name!r} ({NAME})"] if name else []
+    if variables.get(RUN_NAME) and values.get("run_name") is None:
+        filled["run_name"] = variables[RUN_NAME]
+        notes.append(f"the sweep's run is called {variables[RUN_NAME]!r} ({RUN_NAME})")
     unused = {key: why for key, why in _UNUSED.items() if variables.get(key)}
     warnings = [Warned(topic=_TOPIC, text=f"{key}={variables[key]} is not used: {why}") for key, why in unused.items()]
     return Recording(values=filled, notes=tuple(notes), warnings=tuple(warnings))

@@ -15,14 +15,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_foundry.config.logged import BEST_RELATIVE, RELATIVE
 from lora_foundry.tracking.images import log_once
+from lora_foundry.tracking.inputs import datasets
 from lora_foundry.tracking.runs import Run, SweepRuns
 from lora_foundry.tracking.tags import shortened
+from lora_foundry.tracking.telling import Telling, artifacts_of
 from lora_foundry.tracking.trackfile import PARENT, TrackFile
 from lora_foundry.wire.events import ArtifactEvent, Event, ImageEvent, MetricsEvent, StateEvent, TagsEvent, read_events
 from lora_foundry.wire.states import ENDED
-from lora_foundry.wire.verdict import FILE as VERDICT
-from lora_foundry.wire.verdict import read_verdict
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -34,7 +35,7 @@ _NAME = re.compile(r"^[\w./ :-]{1,250}$")
 # Summary of a finished job -> metric.
 _RESULTS = {
     **{"bytes": "adapter/bytes", "seconds": "perf/seconds", "best_step": "adapter/best_step"},
-    **{"best_val_loss": "val/loss_best", "best_val_loss_rel": "val/loss_rel_best"},
+    **{"best_val_loss": "val/loss_best", "best_val_loss_rel": BEST_RELATIVE},
 }
 _RESULT_FILES = ("file", "diffusers_file", "best_file")
 
@@ -64,6 +65,7 @@ class Ingest:
             mlflow.exceptions.MlflowException: When the store cannot be reached.
         """
         self.runs = SweepRuns(store, track, sweep_dir)
+        self._telling = Telling(self.runs)
         self.skipped: list[str] = []
         self._client, self._track, self._dir = store.client, track, sweep_dir
         self._offsets = dict(track.offsets)
@@ -83,6 +85,8 @@ class Ingest:
         while self._pending and time.monotonic() < deadline:
             self._log_one(self._pending[0])
             self._pending.popleft()
+        if events:
+            self._telling.of_view()
         if not self._pending and self._offsets != self._track.offsets:
             self._track.offsets = dict(self._offsets)
             self._track.save(self._dir)
@@ -103,34 +107,15 @@ class Ingest:
         for index, state in states.items():
             self.runs.end(index, self.runs.child(index, at), state, at)
         parent = self.runs.parent()
-        for name in ("sweep.json", "results.json", VERDICT, "comparison.png"):
-            if (self._dir / name).is_file():
-                self._client.log_artifact(parent.id, str(self._dir / name))
-        self._tell_verdict(parent)
+        for file in artifacts_of(self._dir):
+            self._client.log_artifact(parent.id, str(file))
         ends = [self._track.states.get(index, "KILLED") for index in self._track.jobs]
-        self.runs.end(PARENT, parent, "FAILED" if crashed else sweep_state(ends), at)
+        state = "FAILED" if crashed else sweep_state(ends)
+        untold = self._telling.of_end(state)
+        if untold is not None:
+            self._skip(untold)
+        self.runs.end(PARENT, parent, state, at)
         self._track.save(self._dir)
-
-    def _tell_verdict(self, parent: Run) -> None:
-        """On the sweep's run: which job is best and how sure that is, in words and by how many percent."""
-        from mlflow.entities import Metric, RunTag
-
-        verdict = read_verdict(self._dir)
-        if verdict is None:
-            return
-        tags = {"best": verdict.name, "verdict": verdict.sentence}
-        if str(verdict.job) in self._track.jobs:
-            tags["best_run"] = self.runs.child(str(verdict.job), 0.0).id
-        metrics = {}
-        if verdict.against:
-            near = verdict.against[0]
-            metrics = {"best/percent": near.percent, "best/percent_low": near.low, "best/percent_high": near.high}
-        now = int(time.time() * 1000)
-        self._client.log_batch(
-            parent.id,
-            metrics=[Metric(key, value, now, 0) for key, value in metrics.items()],
-            tags=[RunTag(key, shortened(value)) for key, value in tags.items()],
-        )
 
     def _read(self) -> list[Event]:
         """New events of all spools by time, each spool's in the order written even where the clock was set back."""
@@ -157,7 +142,8 @@ class Ingest:
             run = self._run_of(event)
             batches.setdefault(str(event.job), []).extend(self._unseen(run, event, event.samples, values))
         for index, metrics in batches.items():
-            self._send(self.runs.child(index, 0.0), metrics)
+            # MLflow's page that compares runs begins with the metric that was logged first.
+            self._send(self.runs.child(index, 0.0), sorted(metrics, key=lambda metric: metric.key != RELATIVE))
 
     def _unseen(self, run: Run, event: Event, step: int, values: Mapping[str, object]) -> list[Metric]:
         from mlflow.entities import Metric
@@ -185,7 +171,11 @@ class Ingest:
             if isinstance(event, TagsEvent):
                 values = {key: shortened(str(value)) for key, value in event.values.items()}
                 tags = [RunTag(key, value) for key, value in values.items() if self._is_name(key, event)]
-                self._client.log_batch(self._run_of(event).id, tags=tags)
+                run = self._run_of(event)
+                self._client.log_batch(run.id, tags=tags)
+                found = datasets(self._track.jobs[str(event.job)].inputs, event.values)
+                if found:
+                    self._client.log_inputs(run.id, found)
 
     def _log_one(self, event: ImageEvent | ArtifactEvent | StateEvent) -> None:
         run = self._run_of(event)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Iterator
+from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_foundry.config.version import CHANGES, commit
 from lora_foundry.tracking.images import LoggedImages, list_logged
+from lora_foundry.tracking.naming import BEST, names_of
 from lora_foundry.tracking.notes import AXIS, NOTE
 from lora_foundry.tracking.tags import shortened, source_name
-from lora_foundry.tracking.trackfile import PARENT, TrackFile
+from lora_foundry.tracking.trackfile import PARENT, TrackedJob, TrackFile
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _PARAMS_PER_BATCH = 100
 _CONFIG = "config"
 _STATE = "state"
+_BEST = "best"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -35,6 +37,7 @@ class Run:
         marks: High-water mark: the latest step that the store holds, by metric key.
         images: Pictures that the store holds; null until asked for.
         pruned: Whether it has the tag that says so.
+        best: Whether it is marked as the one to keep.
     """
 
     id: str
@@ -42,6 +45,7 @@ class Run:
     marks: dict[str, int] = field(default_factory=dict)
     images: LoggedImages | None = None
     pruned: bool = False
+    best: bool = False
 
 
 class SweepRuns:
@@ -59,6 +63,7 @@ class SweepRuns:
         """
         self.store, self.track, self.sweep_dir = store, track, sweep_dir
         self._common: dict[str, str] | None = None
+        self._named: tuple[Mapping[str, TrackedJob], dict[str, str]] | None = None
         self._runs: dict[str, Run] = {}
         found = {_key_of(run): run for run in search(store, f"tags.sweep = '{track.sweep}'")}
         for key, run in found.items():
@@ -82,7 +87,7 @@ class SweepRuns:
         run = self._runs.get(PARENT)
         if run is None:
             tags = {"role": "sweep", **self._launcher_tags()}
-            run = self._create(PARENT, self.track.sweep, tags, self.track.launcher.started)
+            run = self._create(PARENT, tags, self.track.launcher.started)
         return run
 
     def child(self, index: str, at: float) -> Run:
@@ -101,10 +106,14 @@ class SweepRuns:
             **self._places(index),
             **{key: shortened(text) for key, text in job.warnings.items()},
         }
-        run = self._create(index, job.name, tags, at)
+        run = self._create(index, tags, at)
         self._log_missing_params(run.id, job.params, set())
         self._log_config(run.id, index)
         return run
+
+    def known(self) -> ItemsView[str, Run]:
+        """The runs that there are, by job number, the sweep's own under ``parent``."""
+        return self._runs.items()
 
     def images_of(self, run: Run) -> LoggedImages:
         """The pictures that ``run`` holds."""
@@ -127,6 +136,7 @@ class SweepRuns:
         self.set_running(run)
         for key, value in self._launcher_tags().items():
             self.store.client.set_tag(run.id, key, value)
+        self.rename()
 
     def asked_to_stop(self) -> list[str]:
         """Keys of the runs whose tag ``control`` somebody set to ``stop`` in the UI; each is told once."""
@@ -154,13 +164,48 @@ class SweepRuns:
             run.status = status
         self.track.states[key] = state
 
-    def _create(self, key: str, name: str, tags: dict[str, str], at: float) -> Run:
+    def rename(self) -> None:
+        """Call runs what they are to be called now: a search tells what it varies from its second job on.
+
+        A run that somebody gave another name keeps that one.
+        """
+        for key, run in self._runs.items():
+            name = self._name(key) + (BEST if run.best and key != PARENT else "")
+            before = self.track.names.get(key, self.track.sweep if key == PARENT else self.track.jobs[key].name)
+            if name == before:
+                continue
+            if self.store.client.get_run(run.id).info.run_name == before:
+                self.store.client.update_run(run.id, name=name)
+            self.track.names[key] = name
+
+    def mark_best(self, index: str | None) -> None:
+        """Mark the job to keep, in its name and by the tag ``best``, and no other any more."""
+        for key, run in self._runs.items():
+            best = key == index
+            if key == PARENT or run.best == best:
+                continue
+            if best:
+                self.store.client.set_tag(run.id, _BEST, "true")
+            else:
+                self.store.client.delete_tag(run.id, _BEST)
+            run.best = best
+        self.rename()
+
+    def _name(self, key: str) -> str:
+        jobs = self.track.jobs  # another mapping as soon as more jobs come
+        if self._named is None or self._named[0] is not jobs:
+            self._named = (jobs, names_of(self.track))
+        return self._named[1][key]
+
+    def _create(self, key: str, tags: dict[str, str], at: float) -> Run:
+        name = self._name(key)
         created = self.store.client.create_run(
             self.store.experiment_id, start_time=int(at * 1000), tags={**self._common_tags(), **tags}, run_name=name
         )
         run = Run(id=created.info.run_id, status="RUNNING", images=LoggedImages())
         self._runs[key] = run
         self.track.runs[key] = run.id  # saved with the next offsets: until then the store knows it
+        self.track.names[key] = name
         return run
 
     def _common_tags(self) -> dict[str, str]:
@@ -241,4 +286,5 @@ def _adopt(run: MlflowRun) -> Run:
     # The proto carries the step beside each latest value; RunData.metrics has the values alone.
     marks = {metric.key: metric.step for metric in run.data.to_proto().metrics}
     pruned = run.data.tags.get(_STATE) == "PRUNED"
-    return Run(id=run.info.run_id, status=run.info.status, marks=marks, pruned=pruned)
+    best = run.data.tags.get(_BEST) == "true"
+    return Run(id=run.info.run_id, status=run.info.status, marks=marks, pruned=pruned, best=best)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LOCK_WAIT_S = 60.0
 _LONGEST_FOLDER = 100  # MLflow takes names of 500 letters, disks take 255 bytes
 # The UI then opens with runs and charts, not with the pages for language models.
-_TRAINING = {"mlflow.experimentKind": "custom_model_development", NOTE: AXIS}
+_KIND, _TRAINING = "mlflow.experimentKind", "custom_model_development"
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -110,7 +110,7 @@ def _connect(uri: str, artifacts: str | None, experiment: str) -> Store:
     found = client.get_experiment_by_name(experiment)
     if found is None:
         try:
-            created = client.create_experiment(experiment, artifacts, tags=_TRAINING)
+            created = client.create_experiment(experiment, artifacts, tags={_KIND: _TRAINING, NOTE: AXIS})
             return Store(client=client, experiment_id=created)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -122,4 +122,6 @@ def _connect(uri: str, artifacts: str | None, experiment: str) -> Store:
             f"tracking.experiment={experiment} was deleted in {uri}: restore it (mlflow experiments restore) "
             "or choose another name"
         )
+    if _KIND not in found.tags:  # one that was not made here
+        client.set_experiment_tag(found.experiment_id, _KIND, _TRAINING)
     return Store(client=client, experiment_id=str(found.experiment_id))

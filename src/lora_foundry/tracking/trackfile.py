@@ -30,7 +30,8 @@ from lora_foundry.config.stored import (
 )
 from lora_foundry.tracking.addresses import database_of, experiment_of, store_of
 from lora_foundry.tracking.errors import DamagedError, TrackingError
-from lora_foundry.tracking.parameters import flatten
+from lora_foundry.tracking.inputs import inputs_of
+from lora_foundry.tracking.parameters import chosen
 from lora_foundry.tracking.processes import ProcessMark
 from lora_foundry.tracking.records import JobRecord
 
@@ -48,10 +49,13 @@ _JOB = {
     "overrides": _TEXTS,
     "params": _TEXTS,
     "warnings": or_null(_TEXTS),
+    "inputs": or_null(_TEXTS),
 }
 _FIELDS = {
     **dict.fromkeys(("sweep", "command", "uri", "root", "experiment"), is_text),
     **dict.fromkeys(("runs", "states", "ended"), _TEXTS),
+    **dict.fromkeys(("run_name", "registry"), or_null(is_text)),
+    "names": or_null(_TEXTS),
     "asked": list_of(or_null(is_text)),
     "launcher": lambda value: has(value, _MARK),
     "jobs": mapping_to(lambda value: has(value, _JOB)),
@@ -68,8 +72,9 @@ class TrackedJob:
         dir: The job's folder, relative to the sweep's where it lies inside.
         pack: Name of its pack.
         overrides: What the command line set.
-        params: The flattened configuration.
+        params: Parameters of its run: what was set.
         warnings: Tags that say what the user was warned of.
+        inputs: What it learns from and what it starts from (:mod:`lora_foundry.tracking.inputs`).
     """
 
     name: str
@@ -78,6 +83,7 @@ class TrackedJob:
     overrides: dict[str, str]
     params: dict[str, str]
     warnings: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -91,9 +97,12 @@ class TrackFile:
         uri: Tracking server or database, absolute.
         root: Folder of the artifacts, absolute.
         experiment: MLflow experiment's name.
+        run_name: What the sweep's own run is called; null says what was swept.
+        registry: The model of MLflow's registry that the winner is registered under; null registers nothing.
         launcher: The process that runs the sweep.
         jobs: By job number.
         runs: MLflow run ids by job number, the sweep's own under ``parent``.
+        names: What the runs were called, by the same: one that has another name by now was called so by somebody.
         states: Final states that the runs were given, by job number.
         ended: Final states that the launcher named when it closed the sweep; empty until then.
         offsets: Bytes read of each spool file, by file name.
@@ -106,8 +115,11 @@ class TrackFile:
     root: str
     experiment: str
     launcher: ProcessMark
+    run_name: str | None = None
+    registry: str | None = None
     jobs: dict[str, TrackedJob] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
@@ -130,8 +142,9 @@ class TrackFile:
                 dir=os.path.relpath(record.dir, sweep_dir),
                 pack=record.pack,
                 overrides=dict(record.overrides),
-                params=flatten(record.config, record.name),
+                params=chosen(record.config, record.overrides),
                 warnings=dict(record.warnings),
+                inputs=inputs_of(record.config),
             )
             for record in records
         }
@@ -143,6 +156,7 @@ class TrackFile:
     def forget_store(self) -> None:
         """Start over in a store that holds nothing of this sweep."""
         self.runs.clear()
+        self.names.clear()
         self.states.clear()
         self.offsets.clear()
 
@@ -168,7 +182,7 @@ def read_track_file(sweep_dir: Path) -> TrackFile:
         raise TrackingError(f"{path} was written by another version of this program; use that one to ingest it")
     if not has(values, _FIELDS):
         raise DamagedError(f"{path} does not hold what was written there; {command_line('resume')} writes it anew")
-    known = {name: values[name] for name in _FIELDS}
+    known = {name: values[name] for name in _FIELDS if values.get(name) is not None}
     known["launcher"] = ProcessMark(**{name: values["launcher"][name] for name in _MARK})
     known["jobs"] = {index: _job(told) for index, told in values["jobs"].items()}
     return TrackFile(**known)
@@ -198,8 +212,10 @@ def open_track_file(sweep_dir: Path, config: TrackingConfig, sweep_id: str, comm
             root=root,
             experiment=experiment,
             launcher=launcher,
+            run_name=config.run_name,
+            registry=config.registry.name,
         )
-    track.launcher = launcher
+    track.launcher, track.run_name, track.registry = launcher, config.run_name, config.registry.name
     # A relative root means the store that the sweep began with, from whatever folder it is continued.
     same = track.asked == asked and track.experiment == experiment and _may_exist(track.uri)
     if not same and (track.uri, track.experiment) != (uri, experiment):

@@ -161,6 +161,7 @@ class SweepWriter:
         if self._added.is_set():
             self._added.clear()
             track.save(self._dir)
+            ingest.runs.rename()
         if ingest.flush(_FILES_BUDGET_S):
             self._last_progress = time.monotonic()
         if not self.settled:

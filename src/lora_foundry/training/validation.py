@@ -238,4 +238,5 @@ def _by_item(rows: FixedRows, digest: str, member: Member, losses: Tensor, base:
         items=tuple(places),
         relative=told(losses),
         base=told(base),
+        called=rows.called,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from lora_foundry.wire.fields import Loose
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ByItem:
@@ -17,6 +19,7 @@ class ByItem:
         items: The items' names.
         relative: Of each item; their mean is ``val/loss_rel``.
         base: The same of the base itself, whose mean is 1.
+        called: What the task calls its items, in the plural; null of those that were told before tasks said so.
     """
 
     step: int
@@ -25,6 +28,7 @@ class ByItem:
     items: tuple[str, ...]
     relative: tuple[float, ...]
     base: tuple[float, ...]
+    called: Loose[str] = None
 
     @property
     def mean(self) -> float:

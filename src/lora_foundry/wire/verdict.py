@@ -40,7 +40,8 @@ class Verdict:
         sentence: What people are told.
         sure: Whether the best is better than each that it was compared with.
         count: How many images, or seeds, that rests on; null where nothing was compared.
-        of: ``images``, or ``seeds`` where settings are compared, each of which was trained with several.
+        of: What the task calls its items (``images``), or ``seeds`` where settings are compared, each of which was
+            trained with several.
         against: The others, the nearest first; all intervals hold at once in 95 of 100 sweeps.
     """
 

@@ -4,38 +4,48 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_foundry.config.called import command_line
+from lora_foundry.config.errors import SweepError
+from lora_foundry.config.logged import RELATIVE
 from lora_foundry.config.quoting import override
+from lora_foundry.config.swept import SEED, swept_keys
 from lora_foundry.judge.verdict import spreads, verdict_of
 from lora_foundry.launch.records.ledger import Sweep, sweep_at
-from lora_foundry.launch.records.reading import measured
+from lora_foundry.launch.records.reading import measured, tagged
 from lora_foundry.launch.records.search import is_search
-from lora_foundry.launch.records.stored_jobs import train_again
-from lora_foundry.report.told import RELATIVE, Command, ReportJob, ReportSweep, Searched, Setting
+from lora_foundry.launch.records.stored_jobs import stored_sweeper, train_again
+from lora_foundry.report.told import Command, Memory, ReportJob, ReportSweep, Searched, Setting
 
 if TYPE_CHECKING:
     from lora_foundry.launch.records.state import JobState
-    from lora_foundry.wire.events import MetricsEvent
+    from lora_foundry.wire.events import MetricsEvent, TagsEvent
     from lora_foundry.wire.outcomes import JobOutcome
 
 _NAMES_A_SWEEP = "sweep"
-_SEED = "seed"
 _LONGER = 2
+_MEASURED, _PREDICTED = "memory.measured_gib", "memory.predicted_gib"  # the tags of the worker
 _TREND = 3
 
 
-def told_of(sweep_dir: Path) -> ReportSweep:
+def told_of(sweep_dir: Path, *, ended: bool = False) -> ReportSweep:
     """All that a report says of a sweep, but for its pictures.
+
+    Args:
+        sweep_dir: Its folder.
+        ended: Whether whoever works in it has nothing left to do but its end.
 
     Raises:
         SweepError: When it cannot be read, or a newer version of this program wrote it.
     """
     sweep = sweep_at(sweep_dir)
+    if ended:
+        sweep = replace(sweep, running=False)
     outcomes = sweep.state.outcomes(sweep_dir)
     verdict = verdict_of(outcomes)
     keys = swept_keys([job.stored.overrides for job in sweep.jobs])
@@ -54,6 +64,7 @@ def told_of(sweep_dir: Path) -> ReportSweep:
         commands=tuple(_commands(sweep, best if best is not None else _only(sweep.jobs))),
         hints=tuple(beyond(best, sweep.jobs, keys)) if best is not None and not is_search(sweep_dir) else (),
         searched=_searched(sweep),
+        memory=_memory(sweep.jobs, tagged(sweep_dir)),
     )
 
 
@@ -64,7 +75,7 @@ def beyond(best: JobState, jobs: Sequence[JobState], keys: Sequence[str]) -> Ite
     """
     for key in keys:
         tried = {_number(job.stored.overrides.get(key)) for job in jobs}
-        if key == _SEED or None in tried:
+        if key == SEED or None in tried:
             continue
         for values in (sorted(filter(None, tried)), sorted(filter(None, tried), reverse=True)):
             last = values[-_TREND:]
@@ -117,7 +128,11 @@ def _searched(sweep: Sweep) -> Searched | None:
         return None
     from lora_foundry.search.found import found_of  # Optuna, which no grid waits for
 
-    found = found_of(sweep.dir, sweep.stored.id)
+    options = stored_sweeper([sweep.dir / job.stored.dir for job in sweep.jobs])
+    try:
+        found = found_of(sweep.dir, sweep.stored.id, options)
+    except SweepError as error:
+        return Searched(objectives=(), directions=(), told={}, front=(), importance={}, trouble=error.problems[0])
     if found is None:
         return None
     return Searched(
@@ -129,10 +144,22 @@ def _searched(sweep: Sweep) -> Searched | None:
     )
 
 
-def swept_keys(points: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
-    """Keys whose values differ between points, in the order in which they were written."""
-    every = dict.fromkeys(key for point in points for key in point)
-    return tuple(key for key in every if len({point.get(key) for point in points}) > 1)
+def _memory(jobs: Sequence[JobState], events: Iterable[TagsEvent]) -> tuple[Memory, ...]:
+    """What the workers told last of each pack that ended as it began."""
+    names = {job.stored.job: job.stored.name for job in jobs}
+    told: dict[int, tuple[float | None, float]] = {}
+    for event in events:
+        measured_gib, predicted_gib = event.values.get(_MEASURED), event.values.get(_PREDICTED)
+        if isinstance(measured_gib, float) and event.job in names:
+            told[event.job] = (predicted_gib if isinstance(predicted_gib, float) else None, measured_gib)
+    packs: dict[tuple[str, float | None, float], list[str]] = {}
+    for job in jobs:
+        if job.stored.job in told:
+            packs.setdefault((job.stored.pack, *told[job.stored.job]), []).append(job.stored.name)
+    return tuple(
+        Memory(names=tuple(together), predicted_gib=predicted, measured_gib=taken)
+        for (_, predicted, taken), together in packs.items()
+    )
 
 
 def curves_of(events: Iterable[MetricsEvent]) -> dict[str, dict[int, list[tuple[int, float]]]]:

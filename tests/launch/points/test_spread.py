@@ -9,7 +9,7 @@ from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 
-from lora_foundry.launch.points.names import swept_keys
+from lora_foundry.config.swept import swept_keys
 from lora_foundry.launch.points.point import split_words
 from lora_foundry.launch.points.spread import declared, points_of
 from tests.root import PROJECT_ROOT
@@ -34,7 +34,7 @@ def test_of_a_grid_it_is_what_differs_among_its_points(
     loader: ConfigLoader, params: dict[str, str], words: list[str]
 ) -> None:
     points = [split_words(point) for point in points_of(loader, params, words)]
-    assert list(declared(loader, params, words) or ()) == swept_keys(points)
+    assert tuple(declared(loader, params, words) or ()) == swept_keys(points)
 
 
 def test_a_space_of_a_search_declares_its_keys_whatever_is_drawn_from_it(loader: ConfigLoader) -> None:

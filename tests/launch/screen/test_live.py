@@ -25,6 +25,7 @@ from lora_foundry.wire.states import State
 from tests.launch.jobs import job, live
 from tests.phrases import LOADING
 from tests.root import PROJECT_ROOT
+from tests.tracking.places import place
 from tests.wire.summaries import summary
 
 
@@ -260,7 +261,7 @@ def test_the_best_is_the_finished_job_with_the_lowest_loss_over_the_bases() -> N
 
 def test_the_command_for_the_ui_fits_the_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def tracking(uri: str | None, root: str) -> TrackingConfig:
-        return TrackingConfig(enabled=True, uri=uri, root=root, experiment="x", flush_s=1.0)
+        return place(uri=uri, root=root, experiment="x", flush_s=1.0)
 
     monkeypatch.chdir(tmp_path)
     assert ui_command(tracking("http://me:secret@h:5000", "mlruns")) == "http://me:***@h:5000", "it has a UI of its own"

@@ -367,7 +367,7 @@ class Farm:
         self._greet()
         ending = Ending(book, self._jobs, self._recording(book), self._screen)
         self.results = ending.results
-        ending.make(self._outside.finish, interrupted=self._interrupts.asked)
+        ending.make(self._outside, report=self._settings.report, interrupted=self._interrupts.asked)
         return ending
 
     def _recording(self, book: Book) -> SafeWriter:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Finish = Callable[[Path, list[JobOutcome]], Path | None]
 """Draws a sweep's picture from its folder and outcomes; None where there is nothing to show."""
 
+Report = Callable[[Path], Path]
+"""Writes the page of a sweep that has ended into its folder, and says where."""
+
 
 Watch = Callable[[Settings, "Farm"], Listener | None]
 """Who ends jobs of a farm early that are not worth their place, as its settings say; None where they say nothing."""
@@ -37,6 +40,7 @@ class Outside:
 
     Attributes:
         finish: Draws the picture at the end.
+        report: Writes the page at the end; None writes none.
         forecast: Says what packs will take.
         changed: Looks at the data of jobs that have begun; None compares their configurations alone.
         looks: Look at what jobs name before anything is made.
@@ -45,6 +49,7 @@ class Outside:
     """
 
     finish: Finish
+    report: Report | None = None
     forecast: Forecast = field(default_factory=NoForecast)
     changed: DataCheck | None = None
     looks: Looks = field(default_factory=Looks)

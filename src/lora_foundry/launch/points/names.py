@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lora_foundry.config.schema import JobConfig
+from lora_foundry.config.swept import swept_keys
 
 _LONGEST = 80  # file systems allow 255 bytes; endings such as -step000100.safetensors come on top
 LONGEST_NAME = _LONGEST + len("-9999")
@@ -100,12 +101,6 @@ class Names:
             known |= _told_apart(key, [value for value in dict.fromkeys(shown) if value not in known], known.values())
             columns.append([known[value] for value in shown])
         return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in jobs]
-
-
-def swept_keys(overrides: Sequence[Mapping[str, str]]) -> list[str]:
-    """Keys whose value differs among the jobs, in the order they were given."""
-    keys = list(dict.fromkeys(key for given in overrides for key in given))
-    return [key for key in keys if len({given.get(key) for given in overrides}) > 1]
 
 
 def show_value(job: JobConfig, key: str, given: str | None) -> str:

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import TypeVar
 
 from lora_foundry.launch.records.journal import read_journal
 from lora_foundry.launch.records.record import StoredSweep, read_sweep
 from lora_foundry.launch.records.state import JobState, SweepState, fold
-from lora_foundry.wire.events import EVENTS, Event, JudgedEvent, MetricsEvent, ProgressEvent, StateEvent
+from lora_foundry.wire.events import EVENTS, Event, JudgedEvent, MetricsEvent, ProgressEvent, StateEvent, TagsEvent
 from lora_foundry.wire.journal import JournalLine
 from lora_foundry.wire.outcomes import JobOutcome
 from lora_foundry.wire.states import ENDED
@@ -23,6 +24,8 @@ _JOB = re.compile(rb'"job": *(\d+)')
 _STATE = b'"kind": "state"'
 _JUDGED = b'"kind": "judged"'
 _METRICS = b'"kind": "metrics"'
+_TAGS = b'"kind": "tags"'
+E = TypeVar("E", bound=Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class _Spool:
         return (event for event in self._of_kind(_JUDGED) if isinstance(event, JudgedEvent))
 
     def _of_kind(self, kind: bytes) -> Iterator[Event]:
-        """Other lines are not looked at, and there may be a million of them."""
+        """Other lines are not looked at."""
         at = self.data.find(kind)
         while at >= 0:
             end = self.data.find(b"\n", at)
@@ -120,11 +123,21 @@ def read_results(sweep_dir: Path) -> list[JobOutcome]:
 
 def measured(sweep_dir: Path) -> list[MetricsEvent]:
     """All that workers told of what they measured, in the order of time."""
+    return _all_of(sweep_dir, _METRICS, MetricsEvent)
+
+
+def tagged(sweep_dir: Path) -> list[TagsEvent]:
+    """All tags that workers told, in the order of time."""
+    return _all_of(sweep_dir, _TAGS, TagsEvent)
+
+
+def _all_of(sweep_dir: Path, mark: bytes, kind: type[E]) -> list[E]:
+    """Events of a kind; lines without its mark are not looked at, and there may be a million of them."""
     found = []
     for path in sorted(sweep_dir.glob("spool/*.jsonl")):
         for line in _Spool.of(path, whole=True).data.splitlines():
-            event = EVENTS.read(line) if _METRICS in line else None
-            if isinstance(event, MetricsEvent):
+            event = EVENTS.read(line) if mark in line else None
+            if isinstance(event, kind):
                 found.append(event)
     return sorted(found, key=lambda event: event.t)
 

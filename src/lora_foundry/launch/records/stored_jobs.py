@@ -19,6 +19,7 @@ from lora_foundry.config.stored import StoredError, read_text
 from lora_foundry.launch.records.record import HYDRA_FOLDER, StoredJob
 from lora_foundry.tracking.records import JobRecord
 
+_RECORDED = "tracking"
 CONFIG = f"{HYDRA_FOLDER}/config.yaml"
 
 
@@ -68,8 +69,11 @@ def read_stored_config(folder: Path) -> JobConfig:
 
 
 def train_again(entry: StoredJob, length: Length | None = None) -> str:
-    """The command that trains a job from its beginning, in a sweep of its own; with ``length`` for so long."""
-    words = dict(entry.overrides)
+    """The command that trains a job from its beginning, in a sweep of its own; with ``length`` for so long.
+
+    Where the old sweep was recorded says nothing of how a job trains.
+    """
+    words = {key: value for key, value in entry.overrides.items() if key.split(".")[0] != _RECORDED}
     if length is not None:
         words = {key: value for key, value in words.items() if key not in KEYS}
         words |= {"trainer.max_steps": str(length.max_steps)} if length.epochs is None else {}
@@ -79,14 +83,24 @@ def train_again(entry: StoredJob, length: Length | None = None) -> str:
 
 def stored_launcher(jobs: Sequence[JobRecord]) -> Settings | None:
     """The launcher's options that a sweep began with; None where none of its jobs has them any more."""
-    for job in jobs:
+    options = _stored_node([job.dir for job in jobs], "hydra.launcher")
+    return None if options is None else Settings.of(options)
+
+
+def stored_sweeper(folders: Sequence[Path]) -> dict[str, object]:
+    """The sweeper's options that a sweep began with, by its jobs' folders; none where no folder has them any more."""
+    return _stored_node(folders, "hydra.sweeper") or {}
+
+
+def _stored_node(folders: Sequence[Path], key: str) -> dict[str, object] | None:
+    for folder in folders:
         try:
-            node = OmegaConf.select(_read_yaml(job.dir / HYDRA_FOLDER / "hydra.yaml"), "hydra.launcher")
+            node = OmegaConf.select(_read_yaml(folder / HYDRA_FOLDER / "hydra.yaml"), key)
             options = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else None
         except (StoredError, OmegaConfBaseException):
             continue
         if isinstance(options, dict):
-            return Settings.of({str(key): value for key, value in options.items() if key != "_target_"})
+            return {str(name): value for name, value in options.items() if name != "_target_"}
     return None
 
 

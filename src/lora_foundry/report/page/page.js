@@ -245,6 +245,24 @@ function means(key, drawn) {
   drawn.drawing.append(mark("path", { class: "curve", d: `M${at.join("L")}`, style: "stroke:var(--faint);stroke-opacity:.6" }));
 }
 
+/* ---- bands of timesteps ---- */
+function bands(place) {
+  const names = data.bands.map((band) => band.name), all = data.bands.flatMap((band) => Object.values(band.jobs));
+  const [low, high] = widened(Math.min(...all), Math.max(...all), false);
+  const drawn = sheet(place, { height: 280, xTitle: "timesteps", yTitle: "loss over that at 0 samples", x: (from, to) => listed(names, from, to), y: (from, to) => linear(low, high, from, to) });
+  const first = new Set(ranked().slice(0, FEW).map((job) => job.job));
+  for (const job of [...data.jobs].reverse()) {
+    const points = data.bands.filter((band) => job.job in band.jobs).map((band) => [drawn.across.at(band.name), drawn.up.at(band.jobs[job.job])]);
+    const faded = data.jobs.length > 2 * FEW && !first.has(job.job) ? ";stroke-opacity:.25" : "";
+    drawn.drawing.append(mark("path", { class: "curve", d: points.length ? `M${points.map(([x, y]) => `${x} ${y}`).join("L")}` : "", style: `stroke:${colour(job.job)};stroke-width:${job.job === data.best ? 3.5 : 2}${faded}`, "stroke-dasharray": dashes(job.job) }));
+    for (const [x, y] of points) {
+      const dot = mark("circle", { cx: x, cy: y, r: 4, style: `fill:${colour(job.job)}` });
+      told(dot, () => job.name, () => data.bands.map((band) => ["", band.name, number(band.jobs[job.job])]));
+      drawn.drawing.append(dot);
+    }
+  }
+}
+
 /* ---- parallel coordinates ---- */
 function parallel(place) {
   const keys = data.keys.filter((key) => key.shown), count = keys.length + 1, wide = Math.max(place.clientWidth, count * 120), height = 300;
@@ -401,7 +419,7 @@ function crossed([down, across], row) {
 }
 
 /* ---- all of it ---- */
-const CHARTS = { against, curves, parallel, importance, front };
+const CHARTS = { against, curves, bands, parallel, importance, front };
 function draw(only = null) {
   for (const place of every("[data-chart]")) if (!only || place.dataset.chart === only) CHARTS[place.dataset.chart](place);
   if (only) return;

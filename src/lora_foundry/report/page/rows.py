@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lora_foundry.report.told import RELATIVE, ReportJob, ReportSweep
+from lora_foundry.config.logged import RELATIVE
+from lora_foundry.config.swept import short_name
+from lora_foundry.report.told import ReportJob, ReportSweep
 
 _MIB = 2**20
 
@@ -69,11 +71,6 @@ class Shown:
 
     sweep: ReportSweep
     best: int | None
-
-
-def short_name(key: str) -> str:
-    """A key as people call it."""
-    return {"data.batch_size": "batch", "optimizer.lr": "lr"}.get(key, key.rsplit(".", 1)[-1])
 
 
 def heads_of(sweep: ReportSweep) -> tuple[Head, ...]:

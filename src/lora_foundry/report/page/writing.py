@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 import time
 from collections import Counter
@@ -14,11 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lora_foundry.config.files import write_atomic
+from lora_foundry.config.logged import RELATIVE
+from lora_foundry.config.swept import SEED, short_name
 from lora_foundry.report import sweep as picture
 from lora_foundry.report.drawings import read_drawings
 from lora_foundry.report.page.grid import Grid, grid_of
-from lora_foundry.report.page.rows import Shown, heads_of, rows_of, short_name
-from lora_foundry.report.told import RELATIVE, ReportJob, ReportSweep
+from lora_foundry.report.page.rows import Shown, heads_of, rows_of
+from lora_foundry.report.told import ReportJob, ReportSweep
 
 FILE = "report.html"
 LIMIT_BYTES = 15_000_000
@@ -26,8 +29,8 @@ LIMIT_BYTES = 15_000_000
 _HERE = Path(__file__).parent
 _POINTS = 40_000  # of all curves together: about a megabyte
 _FEWEST_POINTS = 20
+_BAND = re.compile(r"val/loss_t(?P<low>\d+)_(?P<high>\d+)")
 _LOG_FROM = 8.0  # an axis may be logarithmic where the largest value is so many times the smallest
-_SEED = "seed"
 
 
 def write_page(sweep_dir: Path, sweep: ReportSweep, *, every_s: float | None = None) -> Path:
@@ -68,6 +71,7 @@ def _page(sweep_dir: Path, sweep: ReportSweep, grid: Grid, told: str, thinned: i
         scored=any(job.relative is not None for job in sweep.jobs),
         parallel=len(_plotted(sweep)) > 1,
         has_curves=bool(sweep.curves),
+        bands=len(_bands(sweep)) > 1,
         thinned=thinned,
         grid=grid,
         whole=(sweep_dir / picture.FILE).exists(),
@@ -96,7 +100,7 @@ def _title(sweep: ReportSweep) -> str:
 
 def _plotted(sweep: ReportSweep) -> list[str]:
     """Swept keys that losses are drawn against: seeds are repeats, unless nothing else was swept."""
-    return [key for key in sweep.keys if key != _SEED] or list(sweep.keys)
+    return [key for key in sweep.keys if key != SEED] or list(sweep.keys)
 
 
 def _data(sweep: ReportSweep, every_s: float | None) -> tuple[str, int | None]:
@@ -122,10 +126,27 @@ def _data(sweep: ReportSweep, every_s: float | None) -> tuple[str, int | None]:
             name: {job: [[x, float(f"{y:.5g}")] for x, y in thin(points, most)] for job, points in jobs.items()}
             for name, jobs in sweep.curves.items()
         },
+        "bands": _bands(sweep),
         "searched": _searched(sweep),
     }  # fmt: skip
     text = json.dumps(told, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"), most if thinned else None
+
+
+def _bands(sweep: ReportSweep) -> list[dict[str, object]]:
+    """The last loss of each band of timesteps over what it was before the first step, of jobs that were judged then."""
+    found: list[tuple[int, dict[str, object]]] = []
+    for name, jobs in sweep.curves.items():
+        band = _BAND.fullmatch(name)
+        shares = {
+            job: float(f"{points[-1][1] / points[0][1]:.5g}")
+            for job, points in jobs.items()
+            if len(points) > 1 and points[0][0] == 0 and points[0][1] > 0
+        }
+        if band is not None and shares:
+            low, high = int(band["low"]), int(band["high"])
+            found.append((low, {"name": f"{low} to {high}", "jobs": shares}))
+    return [band for _, band in sorted(found, key=lambda one: one[0])]
 
 
 def thin(points: Sequence[tuple[int, float]], most: int) -> Sequence[tuple[int, float]]:

@@ -206,6 +206,7 @@ def fixed_rows(data: EncodedData, config: ValidationConfig, process: NoiseProces
         per_forward=config.batch_rows or rows_of_a_forward(latents.shape[-2] * latents.shape[-1]),
         groups={band.label: inside for band in process.bands() if (inside := _inside(band, levels)).any()},
         items=tuple(data.records[image].shown for image in images),
+        called="images",
     )
 
 
