@@ -32,7 +32,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="where pictures go")
     parser.add_argument("--height", type=int, default=3000, help="pixels of the page that are shown (3000)")
     options = parser.parse_args(words)
-    program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+    program = browser()
     if program is None:
         sys.stderr.write(f"no browser: looked for {', '.join(_PROGRAMS)}; apt-get install chromium brings one\n")
         return 2
@@ -45,6 +45,27 @@ def main(words: list[str] | None = None) -> int:
             print(target)
     sys.stderr.write("".join(f"{line}\n" for line in said))
     return 1 if said else 0
+
+
+def browser() -> str | None:
+    """The path of a Chromium; null where there is none."""
+    return next(filter(None, map(shutil.which, _PROGRAMS)), None)
+
+
+def elements(program: str, address: str, size: tuple[int, int], patience_ms: int = 60_000) -> str:
+    """A page as HTML, once its script has drawn what it shows.
+
+    Args:
+        program: Of :func:`browser`.
+        address: The page's.
+        size: Of the window, in pixels.
+        patience_ms: How long the page's own clock runs; it waits for answers from the network, and then runs fast.
+    """
+    with tempfile.TemporaryDirectory() as profile:
+        told = (f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}")
+        line = [program, *_FLAGS, *told, f"--virtual-time-budget={patience_ms}", "--dump-dom", address]
+        ran = subprocess.run(line, capture_output=True, text=True, check=True, timeout=_LIMIT_S, errors="replace")
+    return ran.stdout
 
 
 def _shown(program: str, page: Path, target: Path, size: tuple[int, int], flags: tuple[str, ...]) -> list[str]:
