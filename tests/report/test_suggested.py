@@ -23,7 +23,13 @@ from tests.report.sweeps import Folder
 
 def _ranks(path: Path, losses: Sequence[float]) -> Folder:
     """Ranks 2, 4, 8, ... with a loss each."""
-    made = Folder(path, [{"data.name": "my photos", "lora.rank": str(2 ** (n + 1))} for n in range(len(losses))])
+    made = Folder(
+        path,
+        [
+            {"data.name": "my photos", "tracking.root": "old", "lora.rank": str(2 ** (n + 1))}
+            for n in range(len(losses))
+        ],
+    )
     for job, loss in enumerate(losses):
         made.ended(job, [loss, loss + 0.01])
     return made

@@ -18,6 +18,7 @@ class JobRecord:
         dir: The job's folder.
         config: The composed and checked configuration.
         overrides: What the command line set, key to value, without the sweep's commas.
+        in_files: What the file of an experiment set that they name; nothing where a job goes on, whose run has it.
         pack: Name of the pack that the job trains in.
         warnings: Tags of its run that say what the user was warned of (:func:`lora_foundry.config.warned.tags_of`).
     """
@@ -28,4 +29,5 @@ class JobRecord:
     config: JobConfig
     overrides: dict[str, str]
     pack: str
+    in_files: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)

@@ -142,7 +142,7 @@ class TrackFile:
                 dir=os.path.relpath(record.dir, sweep_dir),
                 pack=record.pack,
                 overrides=dict(record.overrides),
-                params=chosen(record.config, record.overrides),
+                params=self._params(record),
                 warnings=dict(record.warnings),
                 inputs=inputs_of(record.config),
             )
@@ -152,6 +152,12 @@ class TrackFile:
         for record in records:
             self.states.pop(str(record.index), None)
             self.ended.pop(str(record.index), None)
+
+    def _params(self, record: JobRecord) -> dict[str, str]:
+        """With what was told of the job before: a run's parameters stay."""
+        before = self.jobs.get(str(record.index))
+        told = chosen(record.config, {**record.in_files, **record.overrides})
+        return told if before is None else {**before.params, **told}
 
     def forget_store(self) -> None:
         """Start over in a store that holds nothing of this sweep."""

@@ -19,7 +19,7 @@ from lora_foundry.judge.verdict import spreads, verdict_of
 from lora_foundry.launch.records.ledger import Sweep, sweep_at
 from lora_foundry.launch.records.reading import measured, tagged
 from lora_foundry.launch.records.search import is_search
-from lora_foundry.launch.records.stored_jobs import stored_sweeper, train_again
+from lora_foundry.launch.records.stored_jobs import own_words, stored_sweeper, train_again
 from lora_foundry.report.told import Command, Memory, ReportJob, ReportSweep, Searched, Setting
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def beyond(best: JobState, jobs: Sequence[JobState], keys: Sequence[str]) -> Ite
 
 
 def _tried_on(best: JobState, key: str, last: Sequence[float], further: float) -> Command:
-    words = {**best.stored.overrides, key: f"{last[-1]:g},{further:g}"}
+    words = {**own_words(best.stored), key: f"{last[-1]:g},{further:g}"}
     which = "largest" if last[-1] > last[-2] else "smallest"
     return Command(
         about=f"the best has the {which} {key} that was tried, {last[-1]:g}, and the mean loss falls up to it",

@@ -45,6 +45,7 @@ class FarmInMemory:
         told: What was measured of each job: numbers of samples.
         ended: How jobs ended, in that order.
         listening: Is called with each end, when a test has set it.
+        reporting: Writes the page.
     """
 
     def __init__(
@@ -67,9 +68,13 @@ class FarmInMemory:
         self._watched: list[tuple[Callable[[], object], Callable[[], None]]] = []
         self._next = 0
         naming, listener = Names(["seed"]), _Ears(self)
-        outside = Outside(finish=_picture)
+        self.reporting: Callable[[Path], Path] = lambda folder: folder / "report.html"
+        outside = Outside(finish=_picture, report=self._report)
         self.farm = Farm(folder, settings, outside, sweep_id="20260102-030405-abcdef", naming=naming, listener=listener)
         clock.watch = self._look
+
+    def _report(self, folder: Path) -> Path:
+        return self.reporting(folder)
 
     @property
     def engine(self) -> MemoryEngine:

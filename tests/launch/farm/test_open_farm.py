@@ -255,6 +255,44 @@ def test_what_was_offered_goes_on_without_the_search_whose_launcher_was_killed(
     assert [one.state for one in read_results(made.folder)] == ["FINISHED"] * 3
 
 
+def test_a_page_that_cannot_be_written_is_told_and_is_no_fault_of_the_sweep(
+    farm: Farms, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = farm()
+    made.offer(_job())
+
+    def fall(_: Path) -> Path:
+        raise ZeroDivisionError("a fault of the page's own\nin two lines")
+
+    made.reporting = fall
+    made.farm.close()
+    assert [one.state for one in made.farm.train()] == ["FINISHED"]
+    assert OUTCOME.exit_code == OK
+    said = " ".join(capsys.readouterr().out.split())
+    assert "report.html was not written (ZeroDivisionError: a fault of the page's own);" in said
+    assert f"report {made.folder} tries again" in said
+    assert "Report:" not in said
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_sweep_ends_with_its_page_unless_nobody_wants_one(
+    farm: Farms, capsys: pytest.CaptureFixture[str], *, wanted: bool
+) -> None:
+    made = farm(report=wanted)
+    made.offer(_job())
+    there: list[bool] = []
+
+    def page(folder: Path) -> Path:
+        there.append((folder / "results.json").exists())
+        return folder / "page.html"
+
+    made.reporting = page
+    made.farm.close()
+    made.farm.train()
+    assert there == [True] * wanted, "with what the sweep ended with"
+    assert (f"Report:   {made.folder / 'page.html'}" in capsys.readouterr().out) is wanted
+
+
 @pytest.mark.slow
 def test_a_search_prunes_jobs_of_real_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OUTCOME, "exit_code", OK)

@@ -139,6 +139,7 @@ def records_of(points: Sequence[Point], names: Sequence[str], plan: Plan) -> lis
             dir=point.dir,
             config=point.config,
             overrides=point.overrides(),
+            in_files=point.in_files(),
             pack=plan.pack_of(point.index).name,
             warnings=tags_of(point.warnings),
         )

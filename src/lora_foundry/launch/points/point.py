@@ -20,6 +20,7 @@ from lora_foundry.config.rules import warnings_about
 from lora_foundry.config.schema import JobConfig, Precision
 from lora_foundry.config.warned import Warned
 from lora_foundry.launch.points.composing import Composer, PassedOverError
+from lora_foundry.launch.points.experiments import said_in_files
 from lora_foundry.launch.points.hydra_errors import COMPOSING, in_a_line
 from lora_foundry.tracking.environment import settled
 
@@ -59,6 +60,10 @@ class Point:
     def overrides(self) -> dict[str, str]:
         """Key to value of the overrides, ``hydra.*`` left out."""
         return split_words(self.words)
+
+    def in_files(self) -> dict[str, str]:
+        """The same of what the experiment's file sets that they name, or the named sweep's."""
+        return said_in_files(self.hydra_cfg, self.overrides())
 
 
 def on_device(points: Sequence[Point], here: Precision) -> list[Point]:

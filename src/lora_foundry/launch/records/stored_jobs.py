@@ -69,16 +69,18 @@ def read_stored_config(folder: Path) -> JobConfig:
 
 
 def train_again(entry: StoredJob, length: Length | None = None) -> str:
-    """The command that trains a job from its beginning, in a sweep of its own; with ``length`` for so long.
-
-    Where the old sweep was recorded says nothing of how a job trains.
-    """
-    words = {key: value for key, value in entry.overrides.items() if key.split(".")[0] != _RECORDED}
+    """The command that trains a job from its beginning, in a sweep of its own; with ``length`` for so long."""
+    words = own_words(entry)
     if length is not None:
         words = {key: value for key, value in words.items() if key not in KEYS}
         words |= {"trainer.max_steps": str(length.max_steps)} if length.epochs is None else {}
         words |= {} if length.epochs is None else {"trainer.epochs": str(length.epochs)}
     return command_line("train", *(f"{key}={value}" for key, value in words.items()))
+
+
+def own_words(entry: StoredJob) -> dict[str, str]:
+    """What was set for a job, but for where it was recorded, which is the old sweep's."""
+    return {key: value for key, value in entry.overrides.items() if key.split(".")[0] != _RECORDED}
 
 
 def stored_launcher(jobs: Sequence[JobRecord]) -> Settings | None:

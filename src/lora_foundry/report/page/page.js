@@ -249,7 +249,7 @@ function means(key, drawn) {
 function bands(place) {
   const names = data.bands.map((band) => band.name), all = data.bands.flatMap((band) => Object.values(band.jobs));
   const [low, high] = widened(Math.min(...all), Math.max(...all), false);
-  const drawn = sheet(place, { height: 280, xTitle: "timesteps", yTitle: "loss over that at 0 samples", x: (from, to) => listed(names, from, to), y: (from, to) => linear(low, high, from, to) });
+  const drawn = sheet(place, { height: 280, xTitle: "timesteps", yTitle: "loss over that at 0 samples", x: (from, to) => ({ ...listed(names, from, to), show: String }), y: (from, to) => linear(low, high, from, to) });
   const first = new Set(ranked().slice(0, FEW).map((job) => job.job));
   for (const job of [...data.jobs].reverse()) {
     const points = data.bands.filter((band) => job.job in band.jobs).map((band) => [drawn.across.at(band.name), drawn.up.at(band.jobs[job.job])]);
