@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from lora_foundry.launch.farm.farm import Farm
 from lora_foundry.launch.farm.launching import Launching
 from lora_foundry.launch.farm.outcome import FAILED, WRONG_INPUT
 from lora_foundry.search import sweeping
-from lora_foundry.search.search import Search
+from lora_foundry.search.search import Search, _known, _Open
 from lora_foundry.search.space import Space
 from lora_foundry.search.study import SWEEP
+from lora_foundry.wire.outcomes import JobOutcome
+from lora_foundry.wire.summary import Summary
 from tests.launch.seeds import Seed
 from tests.phrases import CANNOT_BE_OPENED
 from tests.search.searches import Searches
@@ -311,3 +314,48 @@ def test_refused_trials_count_and_the_search_goes_on(
     assert [one.state for one in searches.trials()].count(TrialState.FAIL) == 1
     assert len(searches.outcomes()) == 5
     assert "cannot be: lora.rank: got 0" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_a_bound_on_another_metric_leaves_the_best_that_keeps_to_it(
+    searches: Searches, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bound = "adapter/size_mib>=0.005"  # of 1,024 bytes a rank: ranks from 8 on
+    assert searches.run([_RANKS], sampler="grid", n_trials=6, constraints=[bound]) == 0
+    trials = searches.trials()
+    assert [one.constraints for one in trials] == [
+        {bound: pytest.approx(0.005 - one.params["lora.rank"] / 1024)} for one in trials
+    ]
+    assert f"Within {bound}: lora.rank=8 (0.88)" in capsys.readouterr().out
+
+
+def test_where_no_trial_keeps_to_a_bound_that_is_said(searches: Searches, capsys: pytest.CaptureFixture[str]) -> None:
+    assert searches.run([_RANKS], n_trials=2, constraints="adapter/bytes<=1") == 0
+    assert "No trial that finished keeps to adapter/bytes<=1." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"constraints": ["val/loss=1"]}, "hydra.sweeper.constraints: got 'val/loss=1', allowed is a metric, <= or >="),
+        ({"constraints": ["val/drift<=0.05"]}, "hydra.sweeper.constraints: val/drift is measured where"),
+        ({"constraints": ["val/los<=1"]}, "did you mean 'val/loss'?"),
+        ({"constraints": ["val/loss<=1"], "warm_start": "x"}, "hydra.sweeper.warm_start: of its jobs nobody knows"),
+    ],
+)
+def test_a_bound_that_cannot_be_minded_is_refused_before_anything_is_made(
+    searches: Searches, capsys: pytest.CaptureFixture[str], options: dict, said: str
+) -> None:
+    assert searches.run([_RANKS], **options) == WRONG_INPUT
+    assert said in capsys.readouterr().err
+    assert not searches.folder.exists()
+
+
+def test_drift_is_that_of_the_adapter_that_is_compared() -> None:
+    told = {"val_loss_rel": 0.9, "best_val_loss_rel": 0.8, "val_drift": 0.3, "best_val_drift": 0.1}
+    summary = Summary(**dict.fromkeys((one.name for one in fields(Summary)), None) | told | {"more": {}})
+    outcome = JobOutcome(
+        job=0, name="a", dir=Path("0"), state="FINISHED", overrides={}, rank=4, summary=summary, error=None
+    )
+    open_ = _Open(trial=None, samples=1, last={"val/drift": 0.3})  # type: ignore[arg-type]
+    known = _known(open_, outcome)
+    assert (known["val/drift"], known["val/loss_rel"]) == (0.1, 0.8)

@@ -33,7 +33,7 @@ class Besides:
     """Forward passes of one row that a training computes beside its steps, and those that its steps are worth.
 
     The base's own scores and pictures, with which every curve begins, are not in it: they are made once for a base and
-    its data, and kept.
+    its data, and kept. Nor is what drift is measured from: the base predicts those rows once a pack.
     """
 
     scoring: float
@@ -42,7 +42,7 @@ class Besides:
 
 
 def rows_scored(config: JobConfig) -> int:
-    """Rows of one validation, with as many held-out images as there may be."""
+    """Rows of one validation, with as many held-out images as there may be, and those that drift is measured on."""
     return _rows_scored(config.validation)
 
 
@@ -117,7 +117,7 @@ def _drawing(config: JobConfig) -> _Rhythm:
 
 
 def _rows_scored(validation: ValidationConfig) -> int:
-    return validation.timesteps * validation.max_images
+    return validation.timesteps * (validation.max_images + len(validation.drift_prompts))
 
 
 def _samples(config: JobConfig) -> int:

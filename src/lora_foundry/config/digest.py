@@ -28,6 +28,7 @@ _LATER: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("trainer", "deterministic", (False,)),
     ("trainer", "patience", (None,)),
     ("validation", "metrics", (("loss",),)),
+    ("validation", "drift_prompts", ((),)),
 )
 
 

@@ -9,7 +9,7 @@ MEANT: Mapping[str, Mapping[str, Any]] = {
     "data": {"captions": "auto", "repeats": None, "follow_links": False, "prompts": []},
     "lora": {"kind": "lora"},
     "trainer": {"deterministic": False, "patience": None, "keep_best": None, "average": None},
-    "validation": {"metrics": ["loss"]},
+    "validation": {"metrics": ["loss"], "drift_prompts": []},
     "sample": {"with_prefix": False, "sampler": None},
     "export": {"copy_to": None},
     "tracking": {"run_name": None, "registry": {"name": None}},

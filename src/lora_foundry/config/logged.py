@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from lora_foundry.config.parse import nearest
-from lora_foundry.config.schema_results import LOSS
+from lora_foundry.config.schema_results import LOSS, ValidationConfig
 
 RELATIVE: Final = f"val/{LOSS}_rel"
 """What jobs are compared by: the validation loss over the base's own."""
@@ -22,20 +22,32 @@ OF_STEPS: Final = (
     "train/lr",
 )
 """With the steps of every job (``trainer.log_every``)."""
-OF_THE_END: Final[Mapping[str, str]] = {"adapter/bytes": "bytes", "perf/seconds": "seconds"}
+OF_THE_END: Final[Mapping[str, str]] = {
+    "adapter/bytes": "bytes",
+    "adapter/size_mib": "size_mib",
+    "perf/gpu_seconds": "gpu_seconds",
+    "perf/seconds": "seconds",
+}
 """Of a job that finished, and where its summary has it."""
 
 
-def of_validation(metrics: Sequence[str]) -> tuple[str, ...]:
-    """With each validation of a job that has these ``validation.metrics``."""
-    names = dict.fromkeys((LOSS, *metrics))
-    return tuple(told for name in names for told in (f"val/{name}", f"val/{name}_rel"))
+DRIFT: Final = "val/drift"
+"""With each validation of a job that has ``validation.drift_prompts``."""
+
+
+def of_validation(validation: ValidationConfig) -> tuple[str, ...]:
+    """With each validation of a job."""
+    names = dict.fromkeys((LOSS, *validation.metrics))
+    metrics = tuple(told for name in names for told in (f"val/{name}", f"val/{name}_rel"))
+    return (*metrics, DRIFT) if validation.drift_prompts else metrics
 
 
 def unknown(where: str, name: str, allowed: Sequence[str]) -> list[str]:
     """A line for a name that is none of ``allowed``."""
     if name in allowed:
         return []
+    if name == DRIFT:
+        return [f"{where}: {DRIFT} is measured where validation.drift_prompts names captions; add validation=drift"]
     return [
         f"{where}: got {name!r}, which no job logs{nearest(name, [*allowed])}; allowed is one of {', '.join(allowed)}"
     ]

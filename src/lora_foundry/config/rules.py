@@ -149,6 +149,13 @@ def _metrics(validation: ValidationConfig) -> list[str]:
     ]
 
 
+def _drift(validation: ValidationConfig) -> list[str]:
+    prompts = validation.drift_prompts
+    if all(prompt.strip() for prompt in prompts) and len(set(prompts)) == len(prompts):
+        return []
+    return [f"validation.drift_prompts: got {list(prompts)}, allowed are different texts, none of them empty"]
+
+
 def _betas(optimizer: OptimizerConfig) -> list[str]:
     betas = optimizer.betas
     if len(betas) != _BETAS or not all(0 <= b < 1 for b in betas):
@@ -177,6 +184,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., list[str]]], ...] = (
     (("lora",), _targets),
     (("optimizer",), _betas),
     (("validation",), _metrics),
+    (("validation",), _drift),
     (("sample",), _samples),
     (("sample",), data_rules.prompts),
 )

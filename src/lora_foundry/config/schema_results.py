@@ -19,11 +19,13 @@ class ValidationConfig:
     Attributes:
         every: Optimizer steps between validations; ``auto`` leaves twelve samples of training to each row that is
             scored, whatever the batch (768 by default); null validates at the start and the end only.
-        timesteps: Stratified timesteps an image is scored at.
+        timesteps: Stratified timesteps an image is scored at, and a drift prompt.
         max_images: Most held-out images used (the first by content hash).
         batch_rows: Most rows of one validation forward; null takes as many as suit the resolution.
         metrics: What is measured on the rows, each a file in ``src/lora_foundry/tasks/metrics``: ``val/<name>``, and
             over the base's own ``val/<name>_rel``. ``loss`` is always among them: adapters are compared by it.
+        drift_prompts: Captions that have nothing to do with the data (``validation=drift`` brings some): how far the
+            adapter moves what the base predicts for them is ``val/drift``. Empty measures none.
     """
 
     every: Annotated[int, AtLeast(1)] | Literal["auto"] | None
@@ -31,6 +33,7 @@ class ValidationConfig:
     max_images: Annotated[int, AtLeast(1)]
     batch_rows: Annotated[int, AtLeast(1)] | None
     metrics: tuple[Annotated[str, METRICS], ...]
+    drift_prompts: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

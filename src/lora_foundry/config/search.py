@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from lora_foundry.config.bounds import FORM, Bound, bound_of
 from lora_foundry.config.choices import SEARCHERS
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.parse import nearest
@@ -28,6 +29,8 @@ class SearchOptions:
         n_jobs: Trials at a time; null fills the slots.
         objective: Metrics to optimize, one or several.
         direction: ``minimize`` or ``maximize``, for each of them.
+        constraints: Bounds on metrics (``val/drift<=0.05``) that a trial has to keep to; others are none to keep, and
+            the sampler leaves their surroundings.
         conditions: Key to when it is searched: ``optimizer.options.d_coef: optimizer=prodigy``.
         enqueue: Trials to begin with, each a mapping of keys to values; what is left out is suggested.
         warm_start: A sweep's folder, id or name, whose finished jobs are learned from.
@@ -44,6 +47,7 @@ class SearchOptions:
     n_jobs: int | None = None
     objective: tuple[str, ...] = ("val/loss_rel",)
     direction: tuple[str, ...] = ("minimize",)
+    constraints: tuple[str, ...] = ()
     conditions: Mapping[str, str] = field(default_factory=dict)
     enqueue: tuple[Mapping[str, object], ...] = ()
     warm_start: str | None = None
@@ -103,6 +107,11 @@ class SearchOptions:
             for bad, name, allowed in wrong
             if bad
         ]
+        problems += [
+            f"hydra.sweeper.constraints: got {text!r}, allowed is {FORM}"
+            for text in self.constraints
+            if bound_of(text) is None
+        ]
         if len(self.direction) not in (1, len(self.objective)):
             problems.append(
                 f"hydra.sweeper.direction: got {len(self.direction)} for {len(self.objective)} objectives; "
@@ -114,6 +123,11 @@ class SearchOptions:
             )
         if problems:
             raise SweepError(problems)
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """The constraints, which were checked."""
+        return tuple(bound for text in self.constraints if (bound := bound_of(text)) is not None)
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -139,6 +153,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "n_jobs": (_is(int), "a whole number, or null"),
     "objective": (_all(str), "the name of a metric, or a list of some"),
     "direction": (_all(str), "minimize or maximize, or a list of some"),
+    "constraints": (_all(str), f"{FORM}, or a list of such"),
     "conditions": (
         lambda value: isinstance(value, Mapping) and all(isinstance(one, str) for one in value.values()),
         "a mapping of keys to key=value",
@@ -151,7 +166,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
 
 
 def _plain(key: str, value: object) -> object:
-    if key in ("objective", "direction", "enqueue"):
+    if key in ("objective", "direction", "constraints", "enqueue"):
         if value is None:
             return ()
         return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)

@@ -6,12 +6,12 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from lora_foundry.config.errors import SweepError
-from lora_foundry.config.logged import OF_THE_END
+from lora_foundry.config.logged import DRIFT, OF_THE_END
 from lora_foundry.search.patience import Patience
 from lora_foundry.search.reports import Reports
 from lora_foundry.search.study import JOB, SWEEP, mine, trial_of
@@ -258,23 +258,34 @@ class Search:
         self._patience.keep(lambda: self._told(one, outcome))
 
     def _told(self, one: _Open, outcome: JobOutcome) -> None:
-        trial = one.trial
+        trial, known = one.trial, _known(one, outcome)
+        kept_to = self._constrained(trial, known, outcome)
         if outcome.state == "PRUNED":
             self._study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
             return
-        values = self._values(one, outcome) if outcome.state == "FINISHED" else None
+        values = self._values(known, outcome) if outcome.state == "FINISHED" and kept_to else None
         if values is None:
             self._study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         else:
             self._study.tell(trial, values, skip_if_finished=True)
 
-    def _values(self, one: _Open, outcome: JobOutcome) -> list[float] | None:
+    def _constrained(self, trial: Trial, known: Mapping[str, Any], outcome: JobOutcome) -> bool:
+        """Tell Optuna by how much a trial is beyond each bound; whether all could be said of a finished one."""
+        bounds = self._options.bounds
+        there = trial.constraints
+        for bound in bounds:
+            value = known.get(bound.metric)
+            if _is_number(value) and bound.text not in there:
+                trial.set_constraint(bound.text, bound.excess(float(value)))
+        missing = [bound.metric for bound in bounds if not _is_number(known.get(bound.metric))]
+        if missing and outcome.state == "FINISHED":
+            self._farm.say(f"{outcome.name} ended without a number for {', '.join(missing)}")
+        return not missing
+
+    def _values(self, known: Mapping[str, Any], outcome: JobOutcome) -> list[float] | None:
         """Of each objective; None where one is not there or no number."""
-        summary = outcome.summary
-        of_the_end = {name: getattr(summary, field) for name, field in OF_THE_END.items()} if summary else {}
-        known: dict[str, Any] = {**one.last, **of_the_end, COMPARED: outcome.score}
         values = [known.get(name) for name in self._options.objective]
-        found = [float(value) for value in values if isinstance(value, (int, float)) and math.isfinite(value)]
+        found = [float(value) for value in values if _is_number(value)]
         if len(found) < len(values):
             missing = [name for name, value in zip(self._options.objective, values, strict=True) if value is None]
             self._farm.say(f"{outcome.name} ended without a number for {', '.join(missing) or 'its objective'}")
@@ -285,6 +296,18 @@ class Search:
         """See the protocol."""
         if self._begun:
             self.fill()
+
+
+def _known(one: _Open, outcome: JobOutcome) -> dict[str, Any]:
+    """Every metric that was told of a job: the last of each, and of its best adapter where that is what is compared."""
+    summary = outcome.summary
+    of_the_end = {name: getattr(summary, field) for name, field in OF_THE_END.items()} if summary else {}
+    drift = {} if summary is None or summary.drift is None else {DRIFT: summary.drift}
+    return {**one.last, **of_the_end, **drift, COMPARED: outcome.score}
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def completed(space: Space, values: Mapping[str, Any], objectives: Sequence[float]) -> FrozenTrial:

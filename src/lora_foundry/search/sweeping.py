@@ -83,6 +83,10 @@ def _refuse(space: Space, asked: SearchOptions, launching: Launching) -> None:
     problems = sampler.unsuited(space)
     if several and not sampler.several:
         problems.append(f"hydra.sweeper.sampler: {asked.sampler} takes one objective; choose tpe or nsga2 for several")
+    if asked.constraints and not sampler.constrained:
+        problems.append(f"hydra.sweeper.constraints: {asked.sampler} would not mind them; choose tpe or nsga2")
+    if asked.constraints and asked.warm_start is not None:
+        problems.append("hydra.sweeper.warm_start: of its jobs nobody knows what constraints are about; leave one out")
     if several and launching.settings.pruner != "none":
         problems.append(
             "hydra.launcher.pruner: with several objectives no trial can be said to be worse; leave it none"
@@ -120,6 +124,7 @@ def _begin(launching: Launching, space: Space, asked: SearchOptions) -> None:
         if farm.jobs:
             farm.train()
             _tell_what_decides(study)
+            _tell_kept_to(study, asked)
         elif running.is_exhausted():
             say(["Nothing is left to try: every combination of the space has a trial in this study."])
         else:
@@ -142,6 +147,7 @@ def _go_on(launching: Launching, space: Space, asked: SearchOptions) -> None:
         running.fill()
         farm.train()
         _tell_what_decides(study)
+        _tell_kept_to(study, asked)
 
 
 def _tell_what_decides(study: Study) -> None:
@@ -150,10 +156,25 @@ def _tell_what_decides(study: Study) -> None:
         say([line])
 
 
+def _tell_kept_to(study: Study, asked: SearchOptions) -> None:
+    """The best of the trials that keep to all bounds: what stands below the table is the best of all."""
+    if not asked.constraints:
+        return
+    best, within = study.best_trials, " and ".join(asked.constraints)
+    told = [
+        f"{' '.join(f'{key}={value}' for key, value in one.params.items())} "
+        f"({', '.join(f'{value:.4g}' for value in one.values)})"
+        for one in best
+    ]
+    say([f"Within {within}: {'; '.join(told)}" if told else f"No trial that finished keeps to {within}."])
+
+
 def _refuse_unlogged(asked: SearchOptions, probes: Sequence[Point], launching: Launching) -> None:
-    metrics = of_validation(probes[0].config.validation.metrics)
+    metrics = of_validation(probes[0].config.validation)
     allowed = (*metrics, *OF_STEPS, *OF_THE_END)
     problems = [line for name in asked.objective for line in unknown("hydra.sweeper.objective", name, allowed)]
+    bounded = [bound.metric for bound in asked.bounds]
+    problems += [line for name in bounded for line in unknown("hydra.sweeper.constraints", name, allowed)]
     watched = launching.settings.prune_on
     problems += [] if watched is None else unknown("hydra.launcher.prune_on", watched, metrics)
     if problems:

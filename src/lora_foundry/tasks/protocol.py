@@ -314,6 +314,13 @@ class Task(Protocol):
     def fixed_rows(self, member: Trainee, dtype: torch.dtype) -> FixedRows:
         """The rows of ``held_out``."""
 
+    def drift_rows(self, member: Trainee, pack: Ground, dtype: torch.dtype) -> FixedRows | None:
+        """Rows of ``validation.drift_prompts``, which the member does not learn from; None where there are none.
+
+        On them its predictions are held against the base's own (:mod:`lora_foundry.training.drift`). Equal for members
+        of one pack with equal ``validation``.
+        """
+
     def decides(self) -> Mapping[str, object]:
         """What of the base decides a row's loss besides its weights."""
 

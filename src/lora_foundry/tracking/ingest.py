@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_foundry.config.logged import BEST_RELATIVE, RELATIVE
+from lora_foundry.config.logged import BEST_RELATIVE, OF_THE_END, RELATIVE
 from lora_foundry.tracking.images import log_once
 from lora_foundry.tracking.inputs import datasets
 from lora_foundry.tracking.runs import Run, SweepRuns
@@ -34,8 +34,8 @@ METRICS_PER_BATCH = 1000
 _NAME = re.compile(r"^[\w./ :-]{1,250}$")
 # Summary of a finished job -> metric.
 _RESULTS = {
-    **{"bytes": "adapter/bytes", "seconds": "perf/seconds", "best_step": "adapter/best_step"},
-    **{"best_val_loss": "val/loss_best", "best_val_loss_rel": BEST_RELATIVE},
+    **{"best_step": "adapter/best_step", "best_val_loss": "val/loss_best", "best_val_loss_rel": BEST_RELATIVE},
+    **{"best_val_drift": "val/drift_best", **{field: key for key, field in OF_THE_END.items()}},
 }
 _RESULT_FILES = ("file", "diffusers_file", "best_file")
 

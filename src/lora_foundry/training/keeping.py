@@ -55,7 +55,8 @@ def keep(member: Member, found: Score, files: Sequence[Path], averaged: int | No
         return
     names = _names(member, files)
     step, loss, relative = member.count.step, found.loss, found.relative
-    _enter(member, Kept(step=step, loss=loss, relative=relative, files=names, averaged=averaged))
+    new = Kept(step=step, loss=loss, relative=relative, files=names, averaged=averaged, drift=found.drift)
+    _enter(member, new)
 
 
 def put_by(member: Member, files: Sequence[Path]) -> None:
@@ -138,4 +139,5 @@ def _others(member: Member, step: int, averaged: int | None = None) -> list[Kept
 
 def _told(one: Kept) -> dict[str, object]:
     told = {"step": one.step, "val_loss": one.loss, "val_loss_rel": one.relative, "file": one.files[0]}
-    return told if one.averaged is None else {**told, "averaged": one.averaged}
+    more = {"averaged": one.averaged, "val_drift": one.drift}
+    return told | {name: value for name, value in more.items() if value is not None}

@@ -28,6 +28,7 @@ class Kept:
         files: Where it lies, from the job's ``adapter`` folder; the first is for people's programs, the last
             is its card.
         averaged: Of how many adapters it is the mean; null for one that was trained.
+        drift: As scored with it; null where none was.
     """
 
     step: int
@@ -35,6 +36,7 @@ class Kept:
     relative: float
     files: tuple[str, ...]
     averaged: int | None = None
+    drift: float | None = None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -47,6 +49,7 @@ class Counters:
         ordinal: Samples drawn so far; the next sample's ordinal.
         loss_sum: Loss of the accumulation under way.
         seconds: Time in training, over all resumes.
+        device_seconds: Its share of them, by the rows that it had beside its mates'.
         best_loss: Lowest validation loss of the adapter so far; the base's own, before its first step, is none.
         best_step: The step of ``best_loss``.
         early: Whether its patience is at an end (``trainer.patience``).
@@ -62,6 +65,7 @@ class Counters:
     ordinal: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
+    device_seconds: float = 0.0
     best_loss: float = math.inf
     best_step: int = 0
     early: bool = False

@@ -8,25 +8,25 @@ below 1 where the adapter is better than none.
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from lora_foundry.config.logged import DRIFT
 from lora_foundry.config.schema_results import LOSS
 from lora_foundry.data.cache import device_name, key_of
-from lora_foundry.lora.rows import RowPlan
 from lora_foundry.tasks.metrics import MetricChoice, metric_choice
+from lora_foundry.training.drift import Drift
+from lora_foundry.training.forwards import measure
 from lora_foundry.wire.by_item import ByItem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractContextManager
 
     from lora_foundry.config.schema_results import ValidationConfig
-    from lora_foundry.tasks.protocol import FixedRows
+    from lora_foundry.tasks.protocol import FixedRows, Judged
     from lora_foundry.training.member import Member
     from lora_foundry.training.pack import Pack
 
@@ -58,10 +58,13 @@ class Score:
     Attributes:
         measures: By the metrics' names (``validation.metrics``).
         by_item: Its losses item by item.
+        drift: How far it moved what the base predicts elsewhere (:mod:`lora_foundry.training.drift`); None where that
+            was not asked for.
     """
 
     measures: dict[str, Measure]
     by_item: ByItem
+    drift: float | None = None
 
     @property
     def loss(self) -> float:
@@ -79,7 +82,7 @@ class Score:
         for name, one in self.measures.items():
             named |= {f"val/{name}": one.value, f"val/{name}_rel": one.relative}
             named |= {f"val/{name}_{group}": value for group, value in one.by_group.items()}
-        return named
+        return named if self.drift is None else named | {DRIFT: self.drift}
 
     def others(self) -> dict[str, float]:
         """What the end of a member is reported with beside its loss."""
@@ -98,6 +101,7 @@ class Validator:
         self._digests: dict[tuple[int, ValidationConfig], str] = {}
         self._data: dict[int, object] = {}  # held, or a later member's data might get the id of one that has left
         self._base: dict[tuple[int, ValidationConfig], Tensor] = {}
+        self._drift = Drift(pack)
 
     def score(self, members: Sequence[Member]) -> dict[str, Score]:
         """The scores of ``members`` by name; members with the same rows are scored in the same forwards."""
@@ -115,12 +119,14 @@ class Validator:
             metrics = _metrics_of(group[0])
             found = self._measure(rows, trained, metrics) if trained else ()
             values = dict(zip((m.name for m in trained), found, strict=True))
+            drifts = self._drift.of(group)
             for member in group:  # an adapter that is still zero gives the base's own outputs
                 own, base = values.get(member.name, self._base[key]), self._base[key]
                 place = list(metrics).index(LOSS)
                 scores[member.name] = Score(
                     measures=_measures(rows, metrics, own, base),
                     by_item=_by_item(rows, self._digests[key], member, own[place], base[place]),
+                    drift=drifts.get(member.name),
                 )
         return scores
 
@@ -164,41 +170,10 @@ class Validator:
     def _measure(self, rows: FixedRows, members: Sequence[Member], metrics: Metrics) -> Tensor:
         """``[K, M, V]`` of the members, or ``[1, M, V]`` of the base where ``members`` is empty."""
 
-        def with_most(most: int) -> Tensor:
-            groups = [members[first : first + most] for first in range(0, len(members), most)] or [members]
-            with self._pack.wary(unless=most == 1):
-                return torch.cat([self._together(rows, group, metrics, most) for group in groups])
+        def taken(judged: Judged, _: slice) -> Tensor:
+            return torch.stack([metric.of_rows(judged).to(judged.losses.dtype) for metric in metrics.values()])
 
-        values, rows.per_forward = self._pack.in_fewer_rows(with_most, rows.per_forward)
-        return values
-
-    @torch.no_grad()
-    def _together(self, rows: FixedRows, members: Sequence[Member], metrics: Metrics, most: int) -> Tensor:
-        copies = max(1, len(members))
-        chunk = most // copies
-        parts = [
-            self._chunk(rows, slice(first, first + chunk), members, metrics).view(len(metrics), copies, -1)
-            for first in range(0, len(rows), chunk)
-        ]
-        return torch.cat(parts, dim=2).transpose(0, 1).double().cpu()
-
-    def _chunk(self, rows: FixedRows, part: slice, members: Sequence[Member], metrics: Metrics) -> Tensor:
-        """``[M, K * rows]``, or ``[M, rows]`` of the base."""
-        pack, copies = self._pack, max(1, len(members))
-        pack.end_if_stopped()
-        inputs = {name: _repeated(values[part], copies) for name, values in rows.inputs.items()}
-        around: AbstractContextManager[None] = nullcontext()
-        if members:
-            places = tuple(pack.bank.place(member.name) for member in members)
-            count = len(next(iter(inputs.values()))) // copies
-            around = pack.bank.rows(RowPlan(places=places, counts=(count,) * copies))
-        with around:
-            judged = pack.task.judged(inputs)
-        return torch.stack([metric.of_rows(judged).to(judged.losses.dtype) for metric in metrics.values()])
-
-
-def _repeated(values: Tensor, copies: int) -> Tensor:
-    return values.repeat(copies, *[1] * (values.ndim - 1))
+        return measure(self._pack, rows, members, taken)
 
 
 def _metrics_of(member: Member) -> Metrics:

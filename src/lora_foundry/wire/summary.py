@@ -33,6 +33,9 @@ class Summary:
         averaged: Of how many of its last adapters a mean was exported.
         average_val_loss_rel: The mean's validation loss over the base's.
         average_file: The mean, from the sweep's folder.
+        val_drift: The last adapter's drift (``val/drift``); null where it was not measured.
+        best_val_drift: That of the best adapter.
+        gpu_seconds: The job's share, by rows, of the device's time in steps that it took part in.
         more: What else stands there; it is handed on.
     """
 
@@ -55,6 +58,9 @@ class Summary:
     averaged: Loose[int] = None
     average_val_loss_rel: Loose[float] = None
     average_file: Loose[str] = None
+    val_drift: Loose[float] = None
+    best_val_drift: Loose[float] = None
+    gpu_seconds: Loose[float] = None
     more: Rest
 
     @property
@@ -71,6 +77,16 @@ class Summary:
     def loss(self) -> float | None:
         """The same, not over the base's."""
         return self.val_loss if self.best_val_loss_rel is None else self.best_val_loss
+
+    @property
+    def drift(self) -> float | None:
+        """The drift of the same adapter."""
+        return self.val_drift if self.best_val_loss_rel is None else self.best_val_drift
+
+    @property
+    def size_mib(self) -> float | None:
+        """Of the adapter's file, MiB."""
+        return None if self.bytes is None else self.bytes / 2**20
 
     @property
     def file_to_keep(self) -> str | None:

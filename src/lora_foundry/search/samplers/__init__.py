@@ -18,9 +18,11 @@ class SamplerChoice(Choice, ABC):
 
     Attributes:
         several: Whether it takes several objectives.
+        constrained: Whether it minds bounds on other metrics.
     """
 
     several: ClassVar[bool] = True
+    constrained: ClassVar[bool] = True
 
     def unsuited(self, space: Space) -> list[str]:  # noqa: ARG002
         """What of a space it cannot search, a line each."""

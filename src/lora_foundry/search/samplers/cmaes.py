@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 class _CmaEs(SamplerChoice):
     several: ClassVar[bool] = False
+    constrained: ClassVar[bool] = False
 
     def unsuited(self, space: Space) -> list[str]:
         return [

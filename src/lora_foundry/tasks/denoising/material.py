@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompts:
-    """What is drawn.
+    """Captions as the base is told them: what is drawn, or what drift is measured on.
 
     Attributes:
         texts: The prompts.
@@ -36,11 +36,13 @@ class Material:
         train: Cached latents and text states of the training images.
         validation: The same of the held-out images.
         prompts: What is drawn; None draws nothing.
+        unrelated: What drift is measured on; None measures none.
     """
 
     train: EncodedData
     validation: EncodedData
     prompts: Prompts | None = None
+    unrelated: Prompts | None = None
 
 
 def material_of(member: Trainee) -> Material:

@@ -71,13 +71,15 @@ class DenoisingPreparation:
         try:
             if key not in self._shared:
                 self._shared[key] = _encode(config.data, data, images, captions, cache, log)
-            prompts = _prompts(config, data, captions, cache, log)
+            drawn = prompts_of(config, [record.caption for record in data.val]) if config.sample.enabled else ()
+            prompts = _prompts(drawn, captions, cache, log)
+            unrelated = _prompts(config.validation.drift_prompts, captions, cache, log)
         finally:
             images.close()
             captions.close()
         shared = self._shared[key]
         return Made(
-            material=Material(train=shared.train, validation=shared.validation, prompts=prompts),
+            material=Material(train=shared.train, validation=shared.validation, prompts=prompts, unrelated=unrelated),
             repeats=[record.repeats for record in shared.train.records],
             inventory=shared.inventory,
         )
@@ -102,11 +104,10 @@ def _encode(  # what it is made of
 
 
 def _prompts(
-    config: JobConfig, data: CheckedData, captions: CaptionEncoder, cache: TensorCache, log: Callable[[str], None]
+    texts: tuple[str, ...], captions: CaptionEncoder, cache: TensorCache, log: Callable[[str], None]
 ) -> Prompts | None:
-    if not config.sample.enabled:
+    if not texts:
         return None
-    texts = prompts_of(config, [record.caption for record in data.val])
     states = encode_captions([*texts, ""], captions=captions, cache=cache, dtype=ENCODED_IN, log=log)
     return Prompts(
         texts=texts,

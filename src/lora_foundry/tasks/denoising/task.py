@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -18,10 +19,11 @@ from lora_foundry.objectives.process import denoised
 from lora_foundry.tasks.denoising.files import write_files
 from lora_foundry.tasks.denoising.material import material_of, objective_of
 from lora_foundry.tasks.denoising.pictures import Painter
+from lora_foundry.tasks.denoising.unrelated import base_latents
 from lora_foundry.tasks.protocol import FixedRows, Inputs, Judged, StepRows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from lora_foundry.config.schema_denoising import DenoisingModel
@@ -111,6 +113,16 @@ class Denoising:
         """See :func:`fixed_rows`."""
         return fixed_rows(self.held_out(member), member.config.validation, self.denoiser.process, dtype)
 
+    def drift_rows(self, member: Trainee, pack: Ground, dtype: torch.dtype) -> FixedRows | None:
+        """The base's own pictures of captions that have nothing to do with the data, at the levels of a validation."""
+        prompts = material_of(member).unrelated
+        if prompts is None:
+            return None
+        side = material_of(member).validation.latents.shape[-1]
+        clean = base_latents(pack, self.denoiser, member, prompts, side).to(dtype)
+        names = [("drift", text) for text in prompts.texts]
+        return _at_all_levels(clean, prompts.conditioning, names, member.config.validation, self.denoiser.process)
+
     def decides(self) -> Mapping[str, object]:
         """The base's noise schedule."""
         return {"scheduler": dict(self.denoiser.scheduler_config)}
@@ -185,28 +197,47 @@ def fixed_rows(data: EncodedData, config: ValidationConfig, process: NoiseProces
         process: Of the base.
         dtype: Dtype of latents and noise.
     """
-    by_digest = sorted(range(len(data.records)), key=lambda i: (data.records[i].digest, data.records[i].caption))
-    pairs = [(image, level) for image in by_digest[: config.max_images] for level in process.strata(config.timesteps)]
-    images = [image for image, _ in pairs]
-    latents = data.latents[images, 0].to(dtype)
+    order = sorted(range(len(data.records)), key=lambda i: (data.records[i].digest, data.records[i].caption))
+    images = order[: config.max_images]
+    records, texts = [data.records[image] for image in images], data.caption_index[images]
+    told = {name: states[texts] for name, states in data.captions.items()}
+    names = [("validation", record.digest, record.caption) for record in records]
+    rows = _at_all_levels(data.latents[images, 0].to(dtype), told, names, config, process)
+    levels, each = rows.inputs[_LEVELS], len(rows) // len(images)
+    return replace(
+        rows,
+        groups={band.label: inside for band in process.bands() if (inside := _inside(band, levels)).any()},
+        items=tuple(record.shown for record in records for _ in range(each)),
+        called="images",
+    )
 
-    def noise(image: int, level: float) -> Tensor:
-        record = data.records[image]
-        key = stream_key(_FIXED_SEED, "validation", record.digest, record.caption, str(level))
-        return sample_noise(latents.shape[1:], key, dtype)
 
-    levels, texts = torch.tensor([level for _, level in pairs]), data.caption_index[images]
+def _at_all_levels(
+    clean: Tensor, told: Inputs, names: Sequence[tuple[str, ...]], config: ValidationConfig, process: NoiseProcess
+) -> FixedRows:
+    """Each picture at each level that stands for all, with noise of its own.
+
+    Args:
+        clean: Latents, ``[n, C, h, w]``.
+        told: What the base is told of each, ``[n, ...]``.
+        names: Of each, by which its noise is drawn: a purpose, and what tells it from others.
+        config: How many levels.
+        process: Of the base.
+    """
+    levels = process.strata(config.timesteps)
+    noise = [
+        sample_noise(clean.shape[1:], stream_key(_FIXED_SEED, *name, str(level)), clean.dtype)
+        for name in names
+        for level in levels
+    ]
     return FixedRows(
         inputs={
-            _LATENTS: latents,
-            _NOISE: torch.stack([noise(image, level) for image, level in pairs]),
-            _LEVELS: levels,
-            **{name: states[texts].to(dtype) for name, states in data.captions.items()},
+            _LATENTS: clean.repeat_interleave(len(levels), dim=0),
+            _NOISE: torch.stack(noise),
+            _LEVELS: torch.tensor(levels * len(names)),
+            **{name: states.to(clean.dtype).repeat_interleave(len(levels), dim=0) for name, states in told.items()},
         },
-        per_forward=config.batch_rows or rows_of_a_forward(latents.shape[-2] * latents.shape[-1]),
-        groups={band.label: inside for band in process.bands() if (inside := _inside(band, levels)).any()},
-        items=tuple(data.records[image].shown for image in images),
-        called="images",
+        per_forward=config.batch_rows or rows_of_a_forward(clean.shape[-2] * clean.shape[-1]),
     )
 
 

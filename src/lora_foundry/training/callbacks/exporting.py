@@ -270,6 +270,9 @@ class Exports(Callback):
             peak_mem_gib=pack.peaks.highest_gib,
             memory=dict(member.measures),
             stopped_early=member.stopped_early,
+            val_drift=score.drift,
+            best_val_drift=None if best is None else best.drift,
+            gpu_seconds=member.count.device_seconds,
             **mean,
             more=score.others(),
         )

@@ -50,9 +50,11 @@ class Metrics(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: PackModule, *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002
         """Emit what is due."""
         now = time.monotonic()
-        for member in pl_module.pack.members:
-            if member.name not in pl_module.pack.resting:
-                member.count.seconds += now - self._started
+        there = [member for member in pl_module.pack.members if member.name not in pl_module.pack.resting]
+        rows = sum(member.config.data.batch_size for member in there)
+        for member in there:
+            member.count.seconds += now - self._started
+            member.count.device_seconds += (now - self._started) * member.config.data.batch_size / rows
         for member in pl_module.result.stepped:
             if member not in pl_module.result.skipped:
                 self._losses.setdefault(member.name, []).append(member.loss)

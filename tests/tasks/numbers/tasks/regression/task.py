@@ -52,6 +52,9 @@ class Regression:
         groups, items = {"large": y.abs().sum(1) > 2}, tuple(f"pair-{row // 2}" for row in range(len(x)))
         return FixedRows(inputs={"x": x, "y": y}, per_forward=4, groups=groups, items=items)
 
+    def drift_rows(self, member: Any, pack: Any, dtype: torch.dtype) -> None:
+        """None: nothing is unrelated to numbers."""
+
     def decides(self) -> Mapping[str, object]:
         return {}
 
