@@ -251,3 +251,32 @@ def test_the_shipped_drawings_are_sound(config: MakeConfig, style: str, least: i
     assert len(checked.train) >= least
     assert len(checked.val) >= 16
     assert checked.skipped == checked.warnings == ()
+
+
+@pytest.mark.usefixtures("sets")
+def test_each_image_is_in_one_fold_and_learned_by_all_others(config: MakeConfig) -> None:
+    parts = [check_data(config(val_path=None, folds=3, fold=fold), count_tokens=None, max_tokens=None)
+             for fold in range(3)]  # fmt: skip
+    held_out = [{record.shown for record in part.val} for part in parts]
+    assert sorted(name for names in held_out for name in names) == NAMES
+    assert sorted(map(len, held_out)) == [3, 3, 4]
+    for part, names in zip(parts, held_out, strict=True):
+        assert {record.shown for record in part.train} == {*NAMES} - names
+    assert len({part.data_hash for part in parts}) == 3
+    whole = check_data(config(val_path=None, folds=3, fold="all"), count_tokens=None, max_tokens=None)
+    assert {record.shown for record in whole.train} == {record.shown for record in whole.val} == {*NAMES}
+
+
+def test_equal_images_are_of_one_fold_and_there_are_no_more_folds_than_different_ones(
+    config: MakeConfig, folder: Folder, tmp_path: Path
+) -> None:
+    folder(tmp_path / "train", ["a.png", "b.png", "c.png"])
+    (tmp_path / "train" / "d.png").write_bytes((tmp_path / "train" / "a.png").read_bytes())
+    with (tmp_path / "train" / "metadata.csv").open("a") as table:
+        table.write("d.png,another\n")
+    for fold in range(3):
+        part = check_data(config(val_path=None, folds=3, fold=fold), count_tokens=None, max_tokens=None)
+        held_out = {record.shown for record in part.val}
+        assert ("a.png" in held_out) == ("d.png" in held_out)
+    with pytest.raises(DataError, match=r"data\.folds: got 4, allowed are at most 3 folds of the 3 different images"):
+        check_data(config(val_path=None, folds=4, fold=0), count_tokens=None, max_tokens=None)

@@ -12,6 +12,7 @@ import pytest
 from lora_foundry.judge.intervals import compare
 from lora_foundry.judge.settings import settings_of
 from lora_foundry.judge.verdict import sentence, spreads, verdict_of
+from lora_foundry.wire.outcomes import JobOutcome
 from lora_foundry.wire.verdict import read_verdict, write_verdict
 from tests.judge.outcomes import outcome
 
@@ -163,3 +164,75 @@ def test_what_is_written_is_read_again_and_an_old_one_goes(tmp_path: Path) -> No
     assert read_verdict(tmp_path) == told
     write_verdict(tmp_path, None)
     assert read_verdict(tmp_path) is None
+
+
+FOLDS = (("a", "b"), ("c", "d"), ("e",))
+LOSSES = {"a": 0.10, "b": 0.30, "c": 0.20, "d": 0.40, "e": 0.15}
+BASE = {"a": 0.20, "b": 0.35, "c": 0.50, "d": 0.45, "e": 0.25}
+
+
+def _folded(rank: str, first: int, by: float = 1.0, *, rows: str = "") -> list[JobOutcome]:
+    """A setting's folds, as workers tell them: losses over the base's mean of the fold's own images."""
+    jobs = []
+    for fold, images in enumerate(FOLDS):
+        base = sum(BASE[image] for image in images) / len(images)
+        own = [LOSSES[image] * by for image in images]
+        job = outcome(
+            first + fold, [one / base for one in own], rows=f"{rows}{fold}", name=f"rank{rank}-fold{fold}",
+            overrides={"lora.rank": rank, "data.fold": str(fold)},
+        )  # fmt: skip
+        assert job.by_item is not None
+        assert job.summary is not None
+        summary = replace(job.summary, val_loss=sum(own) / len(own))
+        told = replace(job.by_item, base=tuple(BASE[image] / base for image in images))
+        jobs.append(replace(job, summary=summary, by_item=told))
+    return jobs
+
+
+def _refitted(rank: str, job: int) -> JobOutcome:
+    told = outcome(job, 0.1, name=f"rank{rank}-foldall", overrides={"lora.rank": rank, "data.fold": "all"})
+    assert told.score is None, "it was judged on what it learned from"
+    return told
+
+
+def test_folds_are_pooled_over_all_images_each_over_the_bases_mean_of_all() -> None:
+    (one,) = spreads(_folded("4", 0))
+    whole = sum(BASE.values()) / 5
+    assert one.by_image == pytest.approx([loss / whole for loss in LOSSES.values()])
+    assert one.mean == pytest.approx(sum(LOSSES.values()) / sum(BASE.values()))
+    alone = verdict_of(_folded("4", 0))
+    assert alone is not None
+    assert (alone.job, alone.count, alone.of, alone.sure) == (0, 5, "images", False)
+    assert alone.sentence == (
+        "0.657 of the base's loss over 5 images (spread 0.344), by 3 folds; data.fold=all trains it on every image"
+    )
+
+
+def test_settings_are_compared_by_folds_image_by_image_and_the_refit_is_kept() -> None:
+    jobs = [*_folded("4", 0, 1.3), *_folded("8", 3)]
+    told = verdict_of(jobs)
+    assert told is not None
+    assert (told.job, told.count, told.sure) == (3, 5, True)
+    by = "keep rank=8: -23.08 % [-23.08, -23.08] against rank=4, by 3 folds"
+    assert told.sentence == f"{by}; data.fold=all trains it on every image"
+    kept = verdict_of([*jobs, _refitted("8", 6)])
+    assert kept is not None
+    assert (kept.job, kept.name, kept.file) == (6, "rank8-foldall", "6/adapter/n6.safetensors")
+    assert kept.sentence == by
+
+
+def test_a_setting_without_all_folds_or_on_other_rows_is_left_out() -> None:
+    jobs = [*_folded("4", 0), *_folded("8", 3)[:2], *_folded("16", 6, rows="other")]
+    assert [one.name for one in spreads(jobs)] == ["rank=4"]
+    assert verdict_of(_folded("4", 0)[:1]) is None, "one fold says nothing"
+    lost = [replace(one, state="FAILED") for one in _folded("4", 0)]
+    assert verdict_of(lost) is None
+
+
+def test_folds_of_several_seeds_are_averaged_image_by_image() -> None:
+    def seeded(seed: str, first: int, by: float) -> list[JobOutcome]:
+        return [replace(one, overrides={**one.overrides, "seed": seed}) for one in _folded("4", first, by)]
+
+    (one,) = spreads([*seeded("0", 0, 1.0), *seeded("1", 3, 1.2)])
+    whole = sum(BASE.values()) / 5
+    assert one.by_image == pytest.approx([1.1 * loss / whole for loss in LOSSES.values()])

@@ -16,13 +16,29 @@ def prompts(sample: SampleConfig) -> list[str]:
     return []
 
 
+def folds(data: DataConfig) -> list[str]:
+    """A fold is one of several, which divide one folder."""
+    if data.folds is None:
+        wrong = [key for key in ("fold", "refit") if getattr(data, key) not in (None, False)]
+        return [f"data.{key}: is about data.folds, which is null; give a number of folds" for key in wrong]
+    problems = []
+    if data.val_path is not None:
+        problems.append(
+            f"data.folds={data.folds} with data.val_path={data.val_path}: each fold holds out its own part of "
+            "data.path; add data.val_path=null"
+        )
+    if isinstance(data.fold, int) and data.fold >= data.folds:
+        problems.append(f"data.fold: got {data.fold}, allowed is from 0 to {data.folds - 1} (data.folds), or all")
+    return problems
+
+
 def data_warnings(job: JobConfig) -> list[Warned]:
     """What a sound job is warned of before its data is looked at."""
     return [*_fit_alone(job.data), *_of_the_demo(job.data), *_without_trigger(job)]
 
 
 def _fit_alone(data: DataConfig) -> list[Warned]:
-    if data.val_path is not None or data.val_fraction > 0:
+    if data.val_path is not None or data.val_fraction > 0 or data.folds is not None:
         return []
     text = (
         "data.val_fraction=0: no image is held out, so val/loss is taken on the images that are trained on and "

@@ -17,7 +17,7 @@ _ON_THE_WAY = (
     *("log_every", "save_every", "keep_best", "average", "checkpoint_every", "checkpoint_s"),
     *("accelerator", "gradient_checkpointing"),
 )
-_ELSEWHERE_IN_DATA = ("cache_dir", "prompts")
+_ELSEWHERE_IN_DATA = ("cache_dir", "prompts", "refit")
 # Keys that came later, with the values that are left out, so that the digests of earlier versions stay the same: a
 # default, and what a job from before has (src/lora_foundry/config/earlier.py).
 _LATER: tuple[tuple[str, str, tuple[object, ...]], ...] = (
@@ -25,6 +25,8 @@ _LATER: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("data", "captions", ("auto",)),
     ("data", "repeats", ("auto", None)),
     ("data", "follow_links", (False,)),
+    ("data", "folds", (None,)),
+    ("data", "fold", (None,)),
     ("trainer", "deterministic", (False,)),
     ("trainer", "patience", (None,)),
     ("validation", "metrics", (("loss",),)),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+FOLDS: Mapping[str, Any] = {"folds": None, "fold": None, "refit": False}
 MEANT: Mapping[str, Mapping[str, Any]] = {
-    "data": {"captions": "auto", "repeats": None, "follow_links": False, "prompts": []},
+    "data": {"captions": "auto", "repeats": None, "follow_links": False, "prompts": [], **FOLDS},
     "lora": {"kind": "lora"},
     "trainer": {"deterministic": False, "patience": None, "keep_best": None, "average": None},
     "validation": {"metrics": ["loss"], "drift_prompts": []},

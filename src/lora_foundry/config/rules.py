@@ -187,6 +187,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., list[str]]], ...] = (
     (("validation",), _drift),
     (("sample",), _samples),
     (("sample",), data_rules.prompts),
+    (("data",), data_rules.folds),
 )
 
 _WARNINGS: tuple[Callable[[JobConfig], list[Warned]], ...] = (data_rules.data_warnings, _warmup)

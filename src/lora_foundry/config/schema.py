@@ -61,6 +61,10 @@ class DataConfig:
         val_path: Folder with held-out images; null holds out ``val_fraction`` of ``path``.
         val_fraction: Share of the images held out when ``val_path`` is null, chosen by content; 0 trains on all
             of them and validates on the same.
+        folds: Cross-validation: ``path`` is divided by content into so many parts, and each point becomes so many jobs,
+            each of which holds another part out; null divides nothing.
+        fold: Which part a job holds out, counted from 0; ``all`` holds none out. Null stands for each of them.
+        refit: Once all folds are judged, the setting to keep is trained on every image, in the same sweep.
         batch_size: Samples of one micro-batch.
         resolution: Side of the square training image, pixels.
         crop: ``center`` resizes the short side and crops; ``random`` crops at one of
@@ -87,6 +91,9 @@ class DataConfig:
     path: PathText
     val_path: PathText | None
     val_fraction: Annotated[float, Between(0.0, 0.5)]
+    folds: Annotated[int, Between(2, 64)] | None
+    fold: Annotated[int, AtLeast(0)] | Literal["all"] | None
+    refit: bool
     batch_size: Annotated[int, Between(1, 4096)]
     resolution: Annotated[int, Between(8, 4096)]
     crop: Literal["center", "random", "none"]

@@ -21,7 +21,7 @@ from lora_foundry.config.schema import DataConfig
 from lora_foundry.config.unicode import printable
 from lora_foundry.config.warned import Warned
 from lora_foundry.data.decode import UnreadableImageError, background_rgb, inspect_image
-from lora_foundry.data.listing import list_data
+from lora_foundry.data.listing import list_data, too_many_folds
 from lora_foundry.data.records import DataError, Findings, Record, Row, prefixed
 from lora_foundry.data.transform import transform_settings
 
@@ -76,10 +76,7 @@ def check_data(data: DataConfig, *, count_tokens: CountTokens | None, max_tokens
     if findings.faults or (findings.bad_rows and data.on_bad == "error"):
         raise DataError(findings.faults + findings.bad_rows)
     if held_out is None:
-        train, held_out = _split(train, data.val_fraction)
-        if train and not held_out:
-            findings.notes.extend(_none_to_spare(train, data.val_fraction))
-            held_out = train
+        train, held_out = _divided(train, data, findings)
     if not train or not held_out:
         raise DataError([_nothing_left(train, data), *findings.bad_rows])
     leaks = [] if held_out is train else _overlap(train, held_out)
@@ -130,6 +127,31 @@ def _inspect(row: Row) -> tuple[str, tuple[int, int]] | str:
         return f"{row.where}: {row.name} cannot be read ({error.strerror})"
     except UnreadableImageError as error:
         return f"{row.where}: {row.name} {error}"
+
+
+def _divided(records: list[Record], data: DataConfig, findings: Findings) -> tuple[list[Record], list[Record]]:
+    """What is trained on and what is held out; where nothing is to be held out, all of it is both.
+
+    Raises:
+        DataError: Where there are more folds than different images.
+    """
+    if data.folds is None:
+        train, held_out = _split(records, data.val_fraction)
+        if train and not held_out:
+            findings.notes.extend(_none_to_spare(train, data.val_fraction))
+            held_out = train
+        return train, held_out
+    different = len({record.digest for record in records})
+    if different < data.folds:
+        raise DataError([too_many_folds(data.folds, different), *findings.bad_rows])
+    return (records, records) if not isinstance(data.fold, int) else _without_fold(records, data.folds, data.fold)
+
+
+def _without_fold(records: Sequence[Record], folds: int, fold: int) -> tuple[list[Record], list[Record]]:
+    """All but one part of ``folds``, and that part: each image in one, parts of equal size but for one image."""
+    digests = sorted({record.digest for record in records}, key=_rank)
+    chosen = set(digests[fold::folds])
+    return [r for r in records if r.digest not in chosen], [r for r in records if r.digest in chosen]
 
 
 def _split(records: Sequence[Record], fraction: float) -> tuple[list[Record], list[Record]]:

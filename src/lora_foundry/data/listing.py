@@ -70,6 +70,8 @@ def list_data(data: DataConfig, start: Path | None = None) -> Listed:
     folder = locate(data.path, start)
     train = _readable(read_folder(folder, "data.path", findings, reading), "data.path", findings)
     findings.notes.extend(repeats_told("data.path", folder.absolute().name, train) if reading.repeats else [])
+    if data.folds is not None and len(train) < data.folds:
+        findings.faults.append(too_many_folds(data.folds, len(train)))
     val = None
     if data.val_path is not None:
         rows = read_folder(locate(data.val_path, start), "data.val_path", findings, reading)
@@ -77,14 +79,24 @@ def list_data(data: DataConfig, start: Path | None = None) -> Listed:
     return Listed(train=tuple(train), val=val, findings=findings, on_bad=data.on_bad)
 
 
+def too_many_folds(folds: int, images: int) -> str:
+    """Why so many images cannot be divided into so many parts."""
+    return f"data.folds: got {folds}, allowed are at most {images} folds of the {images} different images of data.path"
+
+
 def trained_on(data: DataConfig, start: Path | None = None) -> int:
     """About how many samples an epoch has, as listed; 0 where nothing can be read, which others say."""
     listed = list_data(data, start)
     count = len(listed.train)
-    if count < _LEAST_TO_SHARE or listed.val is not None or data.val_fraction == 0:
+    if count < _LEAST_TO_SHARE or listed.val is not None or data.fold == "all" or _all_trained(data):
         return sum(row.repeats for row in listed.train)
-    held_out = min(max(1, round(count * data.val_fraction)), count - 1)
+    share = data.val_fraction if data.folds is None else 1 / data.folds
+    held_out = min(max(1, round(count * share)), count - 1)
     return round(sum(row.repeats for row in listed.train) * (count - held_out) / count)
+
+
+def _all_trained(data: DataConfig) -> bool:
+    return data.folds is None and data.val_fraction == 0
 
 
 def _readable(rows: list[Row], key: str, findings: Findings) -> list[Row]:

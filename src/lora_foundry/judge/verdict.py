@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from lora_foundry.judge.intervals import Comparison, Interval, compare, needed
 from lora_foundry.judge.ranking import best_of
 from lora_foundry.judge.settings import Setting, settings_of
-from lora_foundry.wire.outcomes import JobOutcome
+from lora_foundry.wire.outcomes import FOLD, JobOutcome
 from lora_foundry.wire.verdict import Against, Verdict
 
 _BEFORE = "images"  # when no task said what its items are, there was but one
@@ -20,12 +21,16 @@ def verdict_of(outcomes: Sequence[JobOutcome]) -> Verdict | None:
     """The best finished job of a sweep, and how sure that is.
 
     Jobs are compared image by image where they were judged on the same rows. Where each point was trained with several
-    seeds, points are compared, seed by seed: a file may be better by luck.
+    seeds, points are compared, seed by seed: a file may be better by luck. Where folds were trained, too, over all
+    images; what is kept then is the job on every image, where there is one.
 
     Returns:
         None where no job finished with a loss, or there is but one job.
     """
-    jobs = sorted((one for one in outcomes if one.score is not None), key=lambda one: one.job)
+    ordered = sorted(outcomes, key=lambda one: one.job)
+    if any(FOLD in one.overrides for one in ordered):
+        return _of_folds(settings_of(ordered))
+    jobs = [one for one in ordered if one.score is not None]
     best = best_of(jobs)
     if best is None or len(outcomes) < 2:
         return None
@@ -45,8 +50,38 @@ def verdict_of(outcomes: Sequence[JobOutcome]) -> Verdict | None:
 
 
 def spreads(outcomes: Sequence[JobOutcome]) -> tuple[Setting, ...]:
-    """The points of a sweep that were trained with the same several seeds each; none where they were not."""
-    return settings_of([one for one in outcomes if one.score is not None])
+    """The points of a sweep that were trained with the same several seeds or folds each; none where they were not."""
+    return settings_of(outcomes)
+
+
+def _of_folds(settings: Sequence[Setting]) -> Verdict | None:
+    """Settings over all images; None where none has all folds."""
+    if not settings:
+        return None
+    losses, names = np.array([one.by_image for one in settings]).T, [one.name for one in settings]
+    found = compare(losses) if len(settings) > 1 else None
+    best = settings[0 if found is None else found.best]
+    kept, how = best.refit or best.jobs[0], f", by {len({one.overrides[FOLD] for one in best.jobs})} folds"
+    advice = "" if best.refit else "; data.fold=all trains it on every image"
+    if found is not None:
+        told = _told(kept, found, names, "images", needed(losses, found))
+        return replace(told, sentence=f"{told.sentence}{how}{advice}")
+    return Verdict(
+        job=kept.job,
+        name=kept.name,
+        file=kept.file_to_keep,
+        sentence=f"{in_words(best)}{how}{advice}",
+        sure=False,
+        count=len(best.by_image),
+        of="images",
+        against=(),
+    )
+
+
+def in_words(one: Setting) -> str:
+    """What folds say of a setting."""
+    named = f"{one.name}: " if one.name else ""
+    return f"{named}{one.mean:.3f} of the base's loss over {len(one.by_image)} images (spread {one.spread:.3f})"
 
 
 def _called(one: JobOutcome) -> str:

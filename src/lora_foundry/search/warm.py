@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from lora_foundry.search.space import Space
 
 _ROOT = Path("multirun")
+_SAME = (
+    *("model.name", "model.path", "data.path", "data.val_path", "data.folds", "data.fold"),
+    *("trainer.max_steps", "trainer.epochs"),
+)
 
 
 def learned(what: str | None, space: Space, config: JobConfig, objective: Sequence[str]) -> list[FrozenTrial]:
@@ -59,7 +63,7 @@ def learned(what: str | None, space: Space, config: JobConfig, objective: Sequen
 
 def _values(space: Space, stored: JobConfig, config: JobConfig) -> dict[str, Any] | None:
     """The values of a job in the space; None where it is about something else."""
-    for key in ("model.name", "model.path", "data.path", "data.val_path", "trainer.max_steps", "trainer.epochs"):
+    for key in _SAME:
         searched = any(one.key == key for one in space.dimensions)
         if not searched and show_value(stored, key, None) != show_value(config, key, None):
             return None

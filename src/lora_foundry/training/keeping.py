@@ -34,7 +34,7 @@ _STEP = re.compile(r"-step(\d+)\.[^-]+$")
 def is_among_best(member: Member, found: Score) -> bool:
     """Whether the adapter as it is now, with the score ``found``, is to be exported for it; of equals the first is."""
     most, others = member.config.trainer.keep_best, _others(member, member.count.step)
-    if most is None or member.count.step == 0 or score(found.relative) is None:
+    if most is None or member.count.step == 0 or score(found.relative) is None or _learns_from_all(member):
         return False
     return len(others) < most or found.relative < others[most - 1].relative
 
@@ -117,15 +117,22 @@ def _names(member: Member, files: Sequence[Path]) -> tuple[str, ...]:
 
 def _enter(member: Member, new: Kept) -> None:
     before = member.count.kept
-    ranked = sorted(
-        [*_others(member, new.step, new.averaged), new], key=lambda one: (one.relative, one.step)
-    )  # of equals the first
+    every = [*_others(member, new.step, new.averaged), new]
+    if _learns_from_all(member):
+        ranked = sorted(every, key=lambda one: (-one.step, one.averaged is not None))
+    else:
+        ranked = sorted(every, key=lambda one: (one.relative, one.step))  # of equals the first
     member.count.kept = ranked[: member.config.trainer.keep_best or 1]
     try:
         _mark(member)
     except OSError:
         member.count.kept = before
         raise
+
+
+def _learns_from_all(member: Member) -> bool:
+    """Whether no fold is held out: by its losses nothing can be chosen, so that the last is the best."""
+    return member.config.data.fold == "all"
 
 
 def _mark(member: Member) -> None:

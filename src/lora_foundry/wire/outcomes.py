@@ -14,6 +14,8 @@ from lora_foundry.wire.states import State
 from lora_foundry.wire.summary import Summary
 
 FILE = "results.json"
+FOLD, EVERY = "data.fold", "all"
+"""The key by which a job holds out one fold of its images, and the value with which it holds out none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +46,21 @@ class JobOutcome:
 
     @property
     def score(self) -> float | None:
-        """What adapters are compared by; null for one that did not finish."""
-        return self.summary.score if self.summary is not None and self.state == "FINISHED" else None
+        """What adapters are compared by; null for one that did not finish, or was judged on what it learned from."""
+        if self.summary is None or self.state != "FINISHED" or self.on_every_image:
+            return None
+        return self.summary.score
+
+    @property
+    def on_every_image(self) -> bool:
+        """Whether no fold is held out: its losses measure fit alone."""
+        return learns_from_all(self.overrides)
+
+    @property
+    def base_loss(self) -> float | None:
+        """The base's loss on the same rows, by which :attr:`score` and :attr:`by_item` are divided."""
+        loss = None if self.summary is None else self.summary.loss
+        return loss / self.score if loss and self.score else None
 
     @property
     def file(self) -> str | None:
@@ -56,6 +71,11 @@ class JobOutcome:
     def file_to_keep(self) -> str | None:
         """A finished job's best adapter, whose loss :attr:`score` is; null where none was told."""
         return self.summary.file_to_keep if self.summary is not None and self.state == "FINISHED" else None
+
+
+def learns_from_all(overrides: Mapping[str, str]) -> bool:
+    """Whether a job of these overrides is a sweep of folds' last one, which holds no image out."""
+    return overrides.get(FOLD) == EVERY
 
 
 _FORM = Form(JobOutcome)

@@ -21,7 +21,7 @@ _FILE_BYTES = 2  # of a number: adapters are written in fp16
 def _listed(job: Asked) -> Hashable:
     """What decides how a data set is listed; how its images are transformed and drawn does not."""
     as_listed = replace(job.config.data, name="", batch_size=1, resolution=8, caption_dropout=0.0)
-    return replace(as_listed, crop="none", flip=False, background="white")
+    return replace(as_listed, crop="none", flip=False, background="white", fold=None, refit=False)
 
 
 def _data_problems(job: Asked, start: Path) -> Sequence[str]:
@@ -37,7 +37,14 @@ def _data_remarks(job: Asked, start: Path) -> Sequence[Warned]:
 
 
 def _steps_decide(job: Asked) -> Hashable:
-    return _listed(job), job.config.data.batch_size, job.config.trainer, job.config.scheduler, job.config.optimizer.lr
+    return (
+        _listed(job),
+        job.config.data.fold,
+        job.config.data.batch_size,
+        job.config.trainer,
+        job.config.scheduler,
+        job.config.optimizer.lr,
+    )
 
 
 def _warmup_remarks(job: Asked, start: Path) -> Sequence[Warned]:

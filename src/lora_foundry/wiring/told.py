@@ -21,6 +21,7 @@ from lora_foundry.launch.records.reading import measured, tagged
 from lora_foundry.launch.records.search import is_search
 from lora_foundry.launch.records.stored_jobs import own_words, stored_sweeper, train_again
 from lora_foundry.report.told import Command, Memory, ReportJob, ReportSweep, Searched, Setting
+from lora_foundry.wire.outcomes import FOLD
 
 if TYPE_CHECKING:
     from lora_foundry.launch.records.state import JobState
@@ -75,7 +76,7 @@ def beyond(best: JobState, jobs: Sequence[JobState], keys: Sequence[str]) -> Ite
     """
     for key in keys:
         tried = {_number(job.stored.overrides.get(key)) for job in jobs}
-        if key == SEED or None in tried:
+        if key in (SEED, FOLD) or None in tried:
             continue
         for values in (sorted(filter(None, tried)), sorted(filter(None, tried), reverse=True)):
             last = values[-_TREND:]

@@ -27,6 +27,7 @@ from lora_foundry.launch.farm.outside import Outside
 from lora_foundry.launch.farm.planning import show_plan
 from lora_foundry.launch.farm.prepared import ready
 from lora_foundry.launch.points.composing import Composer
+from lora_foundry.launch.points.folds import refit
 from lora_foundry.launch.points.names import Names
 from lora_foundry.launch.points.point import Overrides, Point, compose_points, said_once, sound_ones
 from lora_foundry.launch.points.preflight import Asked, full_disk, long_names, unready
@@ -83,7 +84,7 @@ class Launching:
         resumed = [point for point in points if point.config.resume is not None]
         if resumed and len(words) > 1:
             raise SweepError(["resume: one job is resumed at a time"])
-        problems += _untrained(points)
+        problems += [*_untrained(points), *self._unfolded(points)]
         if resumed and not problems:
             self._find_resumed(resumed[0])
         elif not resumed:
@@ -92,6 +93,21 @@ class Launching:
             raise SweepError(problems)
         for point in points:
             self._checked[(point.index, point.words)] = point
+
+    def _unfolded(self, points: Sequence[Point]) -> list[str]:
+        """Folds are spread over jobs where a grid's words are, which a search has none of."""
+        problems = []
+        if any(point.config.data.folds is not None and point.config.data.fold is None for point in points):
+            problems.append(
+                "data.folds: nobody says which fold (data.fold) a job holds out; folds go with a grid, not with a "
+                "search, and data.folds itself cannot be swept"
+            )
+        if self.settings.skip_finished and any(point.config.data.refit for point in points):
+            problems.append(
+                "data.refit: goes with a sweep of its own; leave hydra.launcher.skip_finished=false, or train the "
+                "setting to keep with data.fold=all"
+            )
+        return problems
 
     def _composed(self, batch: Sequence[Overrides], first: int) -> dict[int, Point | SweepError]:
         return compose_points(self._loader, self._master, batch, first, self._composer)
@@ -231,6 +247,22 @@ class Launching:
             OUTCOME.worsen(WRONG_INPUT)
             found |= dict.fromkeys(found, error)
         return [self._returned(one, outcomes, words) for one, words in zip(found.values(), batch, strict=True)]
+
+    def refit(self, batch: Sequence[Overrides]) -> list[JobReturn]:
+        """Train on every image what the folds of ``batch`` say is to be kept, and end; nothing where they do not say.
+
+        Raises:
+            KeyboardInterrupt: As :meth:`train`.
+        """
+        from lora_foundry.judge.verdict import verdict_of  # numpy, which no other start waits for
+
+        outcomes = [self._farm.outcome(number) for number in sorted(self._farm.jobs)] if self._farm is not None else []
+        verdict = verdict_of(outcomes)
+        if verdict is None:
+            say(["No setting has all of its folds, so none is trained on every image (data.refit=true)."])
+            self.end()
+            return []
+        return self.train([refit(batch[verdict.job])], len(batch), last=True)
 
     def end(self) -> None:
         """No batch comes any more: the farm ends, with its table."""

@@ -18,6 +18,7 @@ from lora_foundry.config.paths import expand_home
 from lora_foundry.config.search import SearchOptions
 from lora_foundry.launch.farm.launching import Launching, report
 from lora_foundry.launch.farm.outcome import FAILED, OUTCOME, WRONG_INPUT
+from lora_foundry.launch.points.folds import is_refitted, refit
 from lora_foundry.launch.points.spread import points_of
 
 
@@ -43,12 +44,15 @@ def sweep(
         asked.check_grid()
         batch = points_of(loader, asked.params, arguments)
         launching = launching_of(launcher)
-        launching.check(batch, 0)
+        again = is_refitted(config) and not launching.settings.plan_only
+        launching.check([*batch, refit(batch[0])] if again else batch, 0)
     except SweepError as error:
         report(error)
         OUTCOME.worsen(WRONG_INPUT)
         return []
-    returned = launching.train(batch, 0, last=True)
+    returned = launching.train(batch, 0, last=not again)
+    if again:
+        returned += launching.refit(batch)
     if any(job.status is not JobStatus.COMPLETED for job in returned):
         OUTCOME.worsen(FAILED)
     if launching.begun:

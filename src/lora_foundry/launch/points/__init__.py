@@ -8,6 +8,7 @@ Other rooms use of it:
 - ``composing``: composing the points of one sweep;
 - ``disks``: what a disk can take;
 - ``driving``: Hydra's parts, called one after the other for a command line that was looked at before;
+- ``folds``: cross-validation: a job a fold of each point;
 - ``hydra_keys``: Hydra's own keys and groups;
 - ``names``: adapter names;
 - ``offline``: the points of a command line without launching anything;

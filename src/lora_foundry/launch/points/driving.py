@@ -11,7 +11,7 @@ import argparse
 import string
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from hydra import version
@@ -34,6 +34,7 @@ from lora_foundry.config.errors import SweepError
 from lora_foundry.launch.points.argv import CommandLine
 from lora_foundry.launch.points.check import folders_of, group_options, without_m
 from lora_foundry.launch.points.composing import Composer
+from lora_foundry.launch.points.folds import folds_of
 from lora_foundry.launch.points.hydra_errors import composing
 from lora_foundry.launch.points.hydra_keys import composed_problems, is_hydra
 from lora_foundry.launch.points.stacking import lost_in_stacks
@@ -86,6 +87,9 @@ def _hydra(line: CommandLine) -> Iterator[Hydra]:
 def _sweep(hydra: Hydra, line: CommandLine) -> None:
     with composing():
         config = _composed(hydra, line)
+        if folds := folds_of(config, line.overrides):
+            line = replace(line, flags={**line.flags, "--multirun": ()}, overrides=(*line.overrides, folds))
+            config = _composed(hydra, line)
         _refuse_what_is_lost(hydra, line, config)
         context = SweepContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
         sweeper = Plugins.instance().instantiate_sweeper(config=config, hydra_context=context, task_function=_no_task)

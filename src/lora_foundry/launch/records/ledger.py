@@ -16,6 +16,7 @@ from lora_foundry.launch.records.journal import is_held
 from lora_foundry.launch.records.reading import read_state
 from lora_foundry.launch.records.record import StoredSweep, read_sweep, sweep_dirs
 from lora_foundry.launch.records.state import JobState, SweepState
+from lora_foundry.wire.outcomes import FOLD
 from lora_foundry.wire.verdict import Verdict, read_verdict
 
 
@@ -50,7 +51,8 @@ class Sweep:
         """The name of its best job; null of a sweep of one, or where none can be compared."""
         if self.verdict is not None:
             return self.verdict.name
-        first = best_of(self.jobs) if len(self.jobs) > 1 else None
+        folds = any(FOLD in job.stored.overrides for job in self.jobs)  # each is judged on other images
+        first = best_of(self.jobs) if len(self.jobs) > 1 and not folds else None
         return None if first is None else first.stored.name
 
     @property

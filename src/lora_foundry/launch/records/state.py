@@ -33,7 +33,7 @@ from lora_foundry.wire.journal import (
     WaitingLine,
     WorkerLine,
 )
-from lora_foundry.wire.outcomes import JobOutcome
+from lora_foundry.wire.outcomes import JobOutcome, learns_from_all
 from lora_foundry.wire.states import ENDED, State
 from lora_foundry.wire.summary import Summary
 
@@ -100,8 +100,10 @@ class JobState:
 
     @property
     def score(self) -> float | None:
-        """What adapters are compared by; null for one that did not finish."""
-        return self.summary.score if self.summary is not None and self.state == "FINISHED" else None
+        """What adapters are compared by, as of :attr:`lora_foundry.wire.outcomes.JobOutcome.score`."""
+        if self.summary is None or self.state != "FINISHED" or learns_from_all(self.stored.overrides):
+            return None
+        return self.summary.score
 
     def outcome(self, sweep_dir: Path) -> JobOutcome:
         """How it ended; one without an end (its launcher was killed) counts as KILLED."""

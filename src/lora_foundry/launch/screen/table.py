@@ -31,7 +31,7 @@ def print_results(
         results: The sweep's jobs.
         swept: Job number to swept key to value.
     """
-    from lora_foundry.judge.verdict import verdict_of  # numpy, which no other command waits for
+    from lora_foundry.judge.verdict import in_words, spreads, verdict_of  # numpy, which no other command waits for
 
     verdict = verdict_of(results)
     first = None if verdict is None else next(result for result in results if result.job == verdict.job)
@@ -48,7 +48,8 @@ def print_results(
         for row, result in zip(rows, results, strict=True):
             if row[_FILE]:
                 plain(console, f"  {result.name}: {row[_FILE]}")
-    for line in (*before_the_end(results), *_early(results), *_averages(results)):
+    folded = [in_words(one) for one in spreads(results) if one.by_image and one.name]
+    for line in (*before_the_end(results), *_early(results), *_averages(results), *folded):
         plain(console, line)
     if verdict is not None:
         console.print(Text(f"Best:     {verdict.sentence}", style="green"), soft_wrap=not console.is_terminal)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lora_foundry.config.paths import locate
+from lora_foundry.config.warned import Warned
 from lora_foundry.data.checks import CheckedData, check_data, validation_view
 from lora_foundry.data.encoding import EncodedData, encode_captions, encode_data
 from lora_foundry.data.inventory import Inventory, take_inventory
@@ -20,7 +21,6 @@ from lora_foundry.tasks.protocol import Made, Patience
 if TYPE_CHECKING:
     from lora_foundry.config import JobConfig
     from lora_foundry.config.schema import DataConfig
-    from lora_foundry.config.warned import Warned
     from lora_foundry.data.cache import TensorCache
     from lora_foundry.models.protocol import BaseFiles, CaptionEncoder, ImageEncoder
 
@@ -51,7 +51,8 @@ class DenoisingPreparation:
     def warnings(self, config: JobConfig, files: BaseFiles, data: CheckedData) -> list[Warned]:
         """Of the prompts that will be drawn."""
         captions = [record.caption for record in data.val]
-        return prompt_warnings(config, captions, files.count_tokens, files.max_tokens)
+        unjudged = _unjudged(config, len(data.val))
+        return [*unjudged, *prompt_warnings(config, captions, files.count_tokens, files.max_tokens)]
 
     def make(  # what it is made of
         self,
@@ -116,12 +117,26 @@ def _prompts(
     )
 
 
+def _unjudged(config: JobConfig, held_out: int) -> list[Warned]:
+    """Cross-validation is over all images, unless that is too dear."""
+    folds, most = config.data.folds, config.validation.max_images
+    if folds is None or config.data.fold == "all" or held_out <= most:
+        return []
+    text = (
+        f"data.folds={folds}: a fold holds out more images than the {most} that it is judged on "
+        "(validation.max_images), so that some are judged by none"
+    )
+    return [Warned(topic="folds", text=text)]
+
+
 def data_key(data: DataConfig) -> tuple[object, ...]:
     """What decides the encoded tensors; batch size and caption dropout do not."""
     return (
         str(locate(data.path)),
         data.val_path,
         data.val_fraction,
+        data.folds,
+        data.fold,
         data.resolution,
         data.crop,
         data.crop_variants,
