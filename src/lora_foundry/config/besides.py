@@ -86,7 +86,7 @@ def besides(config: JobConfig, total: int) -> Besides:
     if (save := config.trainer.save_every) is not None:
         scored |= set(range(save, total, save))
     return Besides(
-        scoring=float(len(scored) * rows_scored(config)),
+        scoring=float(len(scored) * rows_scored(config) + config.validation.check_images * config.validation.timesteps),
         drawing=float(len(drawn) * rows_drawn(config)),
         steps=total * _samples(config) * STEP_FORWARDS,
     )

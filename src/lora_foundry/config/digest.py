@@ -31,6 +31,8 @@ _LATER: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("trainer", "patience", (None,)),
     ("validation", "metrics", (("loss",),)),
     ("validation", "drift_prompts", ((),)),
+    ("validation", "likeness", (None,)),
+    ("validation", "check_images", (0,)),
 )
 
 

@@ -10,7 +10,7 @@ MEANT: Mapping[str, Mapping[str, Any]] = {
     "data": {"captions": "auto", "repeats": None, "follow_links": False, "prompts": [], **FOLDS},
     "lora": {"kind": "lora"},
     "trainer": {"deterministic": False, "patience": None, "keep_best": None, "average": None},
-    "validation": {"metrics": ["loss"], "drift_prompts": []},
+    "validation": {"metrics": ["loss"], "drift_prompts": [], "likeness": None, "check_images": 0},
     "sample": {"with_prefix": False, "sampler": None},
     "export": {"copy_to": None},
     "tracking": {"run_name": None, "registry": {"name": None}},

@@ -33,21 +33,27 @@ OF_THE_END: Final[Mapping[str, str]] = {
 
 DRIFT: Final = "val/drift"
 """With each validation of a job that has ``validation.drift_prompts``."""
+LIKENESS: Final = "val/likeness"
+"""With each drawing of a job that has ``validation.likeness``; the more the better."""
+_ASKED_FOR: Final[Mapping[str, str]] = {
+    DRIFT: "validation.drift_prompts names captions; add validation=drift",
+    LIKENESS: "validation.likeness names an encoder's folder",
+}
 
 
 def of_validation(validation: ValidationConfig) -> tuple[str, ...]:
     """With each validation of a job."""
     names = dict.fromkeys((LOSS, *validation.metrics))
     metrics = tuple(told for name in names for told in (f"val/{name}", f"val/{name}_rel"))
-    return (*metrics, DRIFT) if validation.drift_prompts else metrics
+    return (*metrics, *[DRIFT] * bool(validation.drift_prompts), *[LIKENESS] * (validation.likeness is not None))
 
 
 def unknown(where: str, name: str, allowed: Sequence[str]) -> list[str]:
     """A line for a name that is none of ``allowed``."""
     if name in allowed:
         return []
-    if name == DRIFT:
-        return [f"{where}: {DRIFT} is measured where validation.drift_prompts names captions; add validation=drift"]
+    if name in _ASKED_FOR:
+        return [f"{where}: {name} is measured where {_ASKED_FOR[name]}"]
     return [
         f"{where}: got {name!r}, which no job logs{nearest(name, [*allowed])}; allowed is one of {', '.join(allowed)}"
     ]

@@ -156,6 +156,15 @@ def _drift(validation: ValidationConfig) -> list[str]:
     return [f"validation.drift_prompts: got {list(prompts)}, allowed are different texts, none of them empty"]
 
 
+def _likeness(validation: ValidationConfig, sample: SampleConfig) -> list[str]:
+    if validation.likeness is None or (sample.enabled and any(scale > 0 for scale in sample.scales)):
+        return []
+    return [
+        f"validation.likeness={validation.likeness}: nothing is drawn with the adapter that it could look at; leave it "
+        "null, or draw (sample=default)"
+    ]
+
+
 def _betas(optimizer: OptimizerConfig) -> list[str]:
     betas = optimizer.betas
     if len(betas) != _BETAS or not all(0 <= b < 1 for b in betas):
@@ -185,6 +194,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., list[str]]], ...] = (
     (("optimizer",), _betas),
     (("validation",), _metrics),
     (("validation",), _drift),
+    (("validation", "sample"), _likeness),
     (("sample",), _samples),
     (("sample",), data_rules.prompts),
     (("data",), data_rules.folds),

@@ -11,9 +11,11 @@ Other rooms use of it:
 - ``cache``: a content-addressed store of tensors, shared by the jobs of a sweep and by later sweeps;
 - ``checks``: everything that can be wrong with a data set, found before a base is loaded and reported at once;
 - ``encoding``: latents and text states of a data set, computed once and kept in the cache;
+- ``images``: one image as it is learned from;
 - ``inventory``: what a data set is made of, file by file, so that a later look tells what changed since;
 - ``kohya``: folders named as kohya's trainers want them;
 - ``listing``: what a data set consists of as its folders and captions tell, before any image is opened;
 - ``order``: which image, variant and caption a sample's ordinal stands for;
-- ``records``: the values that the room passes on, and the error that lists everything wrong with a data set.
+- ``records``: the values that the room passes on, and the error that lists everything wrong with a data set;
+- ``transform``: how images become squares, and in which variants.
 """

@@ -44,14 +44,24 @@ def verdict_of(outcomes: Sequence[JobOutcome]) -> Verdict | None:
         names, place, of = [one.name for one in paired], paired.index(best) if paired else None, _called(best)
     found = compare(losses, place) if len(names) > 1 else None
     if found is None:
-        return _unsure(best, alone=len(jobs) == 1)
-    kept = best_of(settings[found.best].jobs) if settings else best
-    return _told(kept or best, found, names, of, needed(losses, found))
+        return _with_check(_unsure(best, alone=len(jobs) == 1), best)
+    kept = (best_of(settings[found.best].jobs) if settings else best) or best
+    return _with_check(_told(kept, found, names, of, needed(losses, found)), kept)
 
 
 def spreads(outcomes: Sequence[JobOutcome]) -> tuple[Setting, ...]:
     """The points of a sweep that were trained with the same several seeds or folds each; none where they were not."""
     return settings_of(outcomes)
+
+
+def _with_check(verdict: Verdict, kept: JobOutcome) -> Verdict:
+    """What its loss is where it was not chosen by it stands beside what it was chosen by."""
+    told = None if kept.summary is None else kept.summary.val_loss_rel_check
+    if told is None:
+        return verdict
+    return replace(
+        verdict, sentence=f"{verdict.sentence}; on images that it was not chosen by: {told:.3f} of the base's loss"
+    )
 
 
 def _of_folds(settings: Sequence[Setting]) -> Verdict | None:

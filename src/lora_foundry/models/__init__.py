@@ -4,6 +4,7 @@ Importing this room imports no torch; :func:`open_base` reads no weights.
 
 Other rooms use of it:
 
+- ``likeness``: how like pictures are by an encoder of images;
 - ``opening``: from a model's configuration to files that were found;
 - ``protocol``: what a family of bases offers;
 - ``sampling``: drawing pictures with a denoiser;

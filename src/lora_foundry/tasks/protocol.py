@@ -285,6 +285,9 @@ class Showing(Protocol):
     def show(self, members: Sequence[Trainee]) -> dict[str, list[Shown]]:
         """What each of ``members`` makes of its prompts, by name."""
 
+    def measured(self) -> Mapping[str, Mapping[str, float]]:
+        """Numbers of what was shown last, by metric, by the member's name; nothing where none were asked for."""
+
 
 class Task(Protocol):
     """What is learned on one base."""
@@ -313,6 +316,9 @@ class Task(Protocol):
 
     def fixed_rows(self, member: Trainee, dtype: torch.dtype) -> FixedRows:
         """The rows of ``held_out``."""
+
+    def check_rows(self, member: Trainee, dtype: torch.dtype) -> FixedRows | None:
+        """Rows of ``held_out`` that are not among :meth:`fixed_rows`; None where none are asked for, or left."""
 
     def drift_rows(self, member: Trainee, pack: Ground, dtype: torch.dtype) -> FixedRows | None:
         """Rows of ``validation.drift_prompts``, which the member does not learn from; None where there are none.

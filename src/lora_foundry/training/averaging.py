@@ -45,7 +45,11 @@ def mean_of(pack: Pack, member: Member, files: Sequence[Path]) -> dict[str, Tens
         AdapterError: When a file cannot be read.
         OSError: When it is not there.
     """
-    adapters = [live_adapter(pack, member), *(read_adapter(file) for file in files)]
+    return weights_of(pack, member, [live_adapter(pack, member), *(read_adapter(file) for file in files)])
+
+
+def weights_of(pack: Pack, member: Member, adapters: Sequence[Adapter]) -> dict[str, Tensor]:
+    """The mean of ``adapters`` as the bank has the member's; of one that adapter."""
     kind, networks = kind_choice(member.config.lora.kind), list(pack.base.components)
     mean: dict[str, Tensor] = {}
     for name, fresh in by_layer(pack.bank.state(member.name)).items():

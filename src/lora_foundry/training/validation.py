@@ -130,6 +130,18 @@ class Validator:
                 )
         return scores
 
+    def check(self, member: Member) -> float | None:
+        """The loss of the weights that ``member`` has, over the base's, on images and noise that nothing was chosen by.
+
+        None where none are asked for, or none are left.
+        """
+        rows = self._pack.task.check_rows(member, self._pack.dtypes.adapter)
+        if rows is None:
+            return None
+        only = {LOSS: metric_choice(LOSS)}
+        base, own = (self._measure(rows, of, only)[0, 0].mean() for of in ((), (member,)))
+        return float(own / base)
+
     def _fixed_rows(self, key: tuple[int, ValidationConfig], member: Member) -> FixedRows:
         if key not in self._rows:
             rows = self._rows[key] = self._pack.task.fixed_rows(member, self._pack.dtypes.adapter)

@@ -35,6 +35,7 @@ class Summary:
         average_file: The mean, from the sweep's folder.
         val_drift: The last adapter's drift (``val/drift``); null where it was not measured.
         best_val_drift: That of the best adapter.
+        val_loss_rel_check: The best adapter's validation loss over the base's on images that it was not chosen by.
         gpu_seconds: The job's share, by rows, of the device's time in steps that it took part in.
         more: What else stands there; it is handed on.
     """
@@ -60,6 +61,7 @@ class Summary:
     average_file: Loose[str] = None
     val_drift: Loose[float] = None
     best_val_drift: Loose[float] = None
+    val_loss_rel_check: Loose[float] = None
     gpu_seconds: Loose[float] = None
     more: Rest
 

@@ -105,6 +105,14 @@ def _is_rank_given(job: Asked) -> bool:
     return job.words is None or is_given("lora.rank", job.config.lora.rank, job.words)
 
 
+def _likeness_problems(job: Asked, start: Path) -> list[str]:
+    from lora_foundry.config.paths import locate
+    from lora_foundry.models.likeness import folder_problems
+
+    folder = job.config.validation.likeness
+    return [] if folder is None else folder_problems(locate(folder, start))
+
+
 def _adapter_bytes(config: JobConfig) -> int | None:
     from lora_foundry.memory.predict import curve_of, is_known
     from lora_foundry.models.protocol import BaseError
@@ -121,6 +129,7 @@ LOOKS = Looks(
         Look(decides=_steps_decide, problems=lambda *_: (), remarks=_warmup_remarks),
         Look(decides=lambda job: job.config.model, problems=_base_problems),
         Look(decides=_adapted, problems=_adapter_problems),
+        Look(decides=lambda job: job.config.validation.likeness, problems=_likeness_problems),
     ),
     adapter_bytes=_adapter_bytes,
 )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lora_foundry.data.cache import TensorCache
 from lora_foundry.models.families.sd.denoiser import SdDenoiser
 from lora_foundry.models.protocol import Conditioning
 from lora_foundry.tasks.denoising import Prompts
+from lora_foundry.tasks.denoising.material import material_of
 from lora_foundry.tasks.denoising.pictures import Painter, Picture
 from lora_foundry.training.member import Member
 from lora_foundry.training.pack import Pack
@@ -242,3 +245,50 @@ def test_guidance_of_one_takes_one_row_a_picture(tmp_path: Path) -> None:
     pack = Pack(make_task(torch.float32), [_member("a", tmp_path, "sample.guidance=1.0")])
     _wake(pack, {"a": 0.1})
     assert len(Painter(pack, pack.task.denoiser, ShowLatents()).draw(pack.members)["a"]) == 18
+
+
+@pytest.mark.slow
+def test_drawn_pictures_are_held_against_training_images_at_the_scale_next_to_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The encoder stands in: it sees the mean colour, so that the numbers can be told by hand."""
+    seen: list[list[Tensor]] = []
+
+    class Colour:
+        def __init__(self, folder: Path, device: torch.device) -> None:
+            assert (folder.name, device.type) == ("encoder", "cpu")
+
+        def embed(self, pictures: list[Tensor]) -> Tensor:
+            seen.append(pictures)
+            means = torch.stack([picture.float().mean((0, 1)) for picture in pictures])
+            return torch.nn.functional.normalize(means, dim=1)
+
+        def leave(self) -> None:
+            """Nothing to move."""
+
+    monkeypatch.setattr("lora_foundry.tasks.denoising.pictures.Likeness", Colour)
+    (tmp_path / "encoder").mkdir()
+    asked = f"validation.likeness={tmp_path / 'encoder'}"
+    pack = Pack(make_task(torch.float32), [_member("a", tmp_path, asked), _member("bb", tmp_path)])
+    _wake(pack, {"a": 0.1, "bb": 0.1})
+    images = []
+    for place, record in enumerate(material_of(pack.members[0]).train.records):
+        Image.new("RGB", (64, 64), (40 * place, 90, 200)).save(tmp_path / record.image.name)
+        content = (tmp_path / record.image.name).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        images.append(replace(record, image=tmp_path / record.image.name, digest=digest))
+    material = material_of(pack.members[0])
+    pack.members[0].material = replace(material, train=replace(material.train, records=tuple(images)))
+    painter = Painter(pack, pack.task.denoiser, ShowLatents())
+    monkeypatch.setattr("lora_foundry.tasks.denoising.pictures._shown", lambda picture: picture)
+    drawn = painter.show(pack.members)["a"]
+    assert list(painter.measured()) == ["a"], "who asked for it"
+    train, own = seen
+    assert [tuple(picture[0, 0].tolist()) for picture in train] == [(40 * place, 90, 200) for place in range(6)]
+    assert len(own) == 6, "of 18 pictures those at scale 1"
+    at_one = [picture.pixels for picture in drawn if picture.scale == 1.0]
+    assert all(map(torch.equal, own, at_one))
+    pairs = [Colour(tmp_path / "encoder", torch.device("cpu")).embed(part) for part in (own, train)]
+    assert painter.measured()["a"]["val/likeness"] == pytest.approx(float((pairs[0] @ pairs[1].T).mean()), abs=1e-6)
+    painter.show(pack.members)
+    assert len(seen) == 5, "training images are looked at once"

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
+from lora_foundry.config.logged import LIKENESS
+from lora_foundry.config.paths import locate
 from lora_foundry.data.cache import device_name, digest_of, key_of
+from lora_foundry.data.checks import validation_view
+from lora_foundry.data.images import load_pixels
+from lora_foundry.data.transform import variants
 from lora_foundry.lora.rows import RowPlan
+from lora_foundry.models.likeness import Likeness, mean_cosine
 from lora_foundry.models.sampling import decoded, draw, pictures_at_once, rows_of_a_forward
 from lora_foundry.tasks.denoising.material import material_of
 from lora_foundry.tasks.protocol import Shown
@@ -25,11 +31,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from lora_foundry.config.schema import DataConfig
+    from lora_foundry.data.encoding import EncodedData
     from lora_foundry.models.protocol import Conditioning, Decoder, Denoiser
     from lora_foundry.tasks.denoising.material import Prompts
     from lora_foundry.tasks.protocol import Ground, Trainee
 
 _LOG = logging.getLogger(__name__)
+_LOOKED_AT = 64  # training images that pictures are held against
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,10 +70,36 @@ class Painter:
         self._base: dict[tuple[object, ...], list[Tensor]] = {}
         self._rows: int | None = None  # of a forward; fewer once memory ran out
         self._at_once: int | None = None  # pictures that are decoded together; one once memory ran out
+        self._encoders: dict[str, Likeness] = {}
+        self._learned: dict[tuple[str, int], tuple[EncodedData, Tensor]] = {}  # with the data, whose id is in the key
+        self._measured: dict[str, dict[str, float]] = {}
 
     def show(self, members: Sequence[Trainee]) -> dict[str, list[Shown]]:
         """Every picture of :meth:`draw` as a PNG file."""
-        return {name: [_shown(picture) for picture in pictures] for name, pictures in self.draw(members).items()}
+        drawn = self.draw(members)
+        self._measured = {
+            member.name: {LIKENESS: self._likeness(member, drawn[member.name])}
+            for member in members
+            if member.config.validation.likeness is not None and drawn[member.name]
+        }
+        for encoder in self._encoders.values():
+            encoder.leave()
+        return {name: [_shown(picture) for picture in pictures] for name, pictures in drawn.items()}
+
+    def measured(self) -> dict[str, dict[str, float]]:
+        """How like the pictures drawn last are to those that are learned from."""
+        return self._measured
+
+    def _likeness(self, member: Trainee, pictures: Sequence[Picture]) -> float:
+        """Of the pictures at the scale next to 1, which people use."""
+        folder, train = str(member.config.validation.likeness), material_of(member).train
+        encoder = self._encoders.setdefault(folder, Likeness(locate(folder), self._pack.device))
+        key = folder, id(train)
+        if key not in self._learned:
+            self._learned[key] = train, encoder.embed(_pictures_of(train, member.config.data))
+        scale = min((one for one in member.config.sample.scales if one > 0), key=lambda one: abs(one - 1))
+        drawn = encoder.embed([picture.pixels for picture in pictures if picture.scale == scale])
+        return mean_cosine(drawn, self._learned[key][1])
 
     def draw(self, members: Sequence[Trainee]) -> dict[str, list[Picture]]:
         """Every prompt x seed x scale of each member's own ``sample`` settings, by the member's name.
@@ -211,6 +246,19 @@ def _label(member: Trainee, scale: float, pixels: Sequence[Tensor]) -> list[Pict
     return [
         Picture(prompt=prompt, seed=seed, scale=scale, pixels=picture)
         for (prompt, seed), picture in zip(named, pixels, strict=True)
+    ]
+
+
+def _pictures_of(data: EncodedData, config: DataConfig) -> list[Tensor]:
+    """Training images as they are learned from, unmirrored: the first by content; ``[H, W, 3]`` uint8 each."""
+    view = validation_view(config)
+    (variant,) = variants(view)
+    return [
+        ((load_pixels(record.image, view, variant, digest=record.digest) + 1) * 127.5)
+        .round()
+        .to(torch.uint8)
+        .permute(1, 2, 0)
+        for record in data.records[:_LOOKED_AT]
     ]
 
 

@@ -13,6 +13,7 @@ from lora_foundry.config.warned import Warned
 from lora_foundry.data.checks import CheckedData, check_data, validation_view
 from lora_foundry.data.encoding import EncodedData, encode_captions, encode_data
 from lora_foundry.data.inventory import Inventory, take_inventory
+from lora_foundry.models.likeness import Likeness
 from lora_foundry.tasks.denoising.material import Material, Prompts
 from lora_foundry.tasks.denoising.prompts import prompt_warnings, prompts_of
 from lora_foundry.tasks.denoising.task import ENCODED_IN
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from lora_foundry.config.schema import DataConfig
     from lora_foundry.data.cache import TensorCache
     from lora_foundry.models.protocol import BaseFiles, CaptionEncoder, ImageEncoder
+
+_BLANK = torch.zeros(64, 64, 3, dtype=torch.uint8)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +42,7 @@ class DenoisingPreparation:
 
     def __init__(self) -> None:
         self._shared: dict[object, _Shared] = {}
+        self._encoders: set[str] = set()  # folders of them that were seen to work
 
     def key(self, config: JobConfig) -> object:
         """What decides images and captions, and the base, whose tokenizer looks at the captions."""
@@ -66,6 +70,9 @@ class DenoisingPreparation:
         log: Callable[[str], None],
     ) -> Made:
         """Latents and text states of the images and prompts."""
+        if config.validation.likeness is not None and config.validation.likeness not in self._encoders:
+            Likeness(locate(config.validation.likeness), torch.device("cpu")).embed([_BLANK])
+            self._encoders.add(config.validation.likeness)
         images = patience(files.image_encoder(dtype=ENCODED_IN, device=device), device)
         captions = patience(files.caption_encoder(dtype=ENCODED_IN, device=device), device)
         key = (self.key(config), data.data_hash)

@@ -113,6 +113,15 @@ class Denoising:
         """See :func:`fixed_rows`."""
         return fixed_rows(self.held_out(member), member.config.validation, self.denoiser.process, dtype)
 
+    def check_rows(self, member: Trainee, dtype: torch.dtype) -> FixedRows | None:
+        """The next held-out images by content, with noise of their own."""
+        config, data = member.config.validation, self.held_out(member)
+        left = min(config.check_images, len(data.records) - config.max_images)
+        if left < 1 or data.records == material_of(member).train.records:
+            return None
+        images = slice(config.max_images, config.max_images + left)
+        return _rows_of(data, images, "check", config, self.denoiser.process, dtype)
+
     def drift_rows(self, member: Trainee, pack: Ground, dtype: torch.dtype) -> FixedRows | None:
         """The base's own pictures of captions that have nothing to do with the data, at the levels of a validation."""
         prompts = material_of(member).unrelated
@@ -197,11 +206,23 @@ def fixed_rows(data: EncodedData, config: ValidationConfig, process: NoiseProces
         process: Of the base.
         dtype: Dtype of latents and noise.
     """
+    return _rows_of(data, slice(config.max_images), "validation", config, process, dtype)
+
+
+def _rows_of(  # which images, and what is made of them
+    data: EncodedData,
+    part: slice,
+    purpose: str,
+    config: ValidationConfig,
+    process: NoiseProcess,
+    dtype: torch.dtype,
+) -> FixedRows:
+    """Some of the images, in the order of their content; noise of another purpose is other noise."""
     order = sorted(range(len(data.records)), key=lambda i: (data.records[i].digest, data.records[i].caption))
-    images = order[: config.max_images]
+    images = order[part]
     records, texts = [data.records[image] for image in images], data.caption_index[images]
     told = {name: states[texts] for name, states in data.captions.items()}
-    names = [("validation", record.digest, record.caption) for record in records]
+    names = [(purpose, record.digest, record.caption) for record in records]
     rows = _at_all_levels(data.latents[images, 0].to(dtype), told, names, config, process)
     levels, each = rows.inputs[_LEVELS], len(rows) // len(images)
     return replace(

@@ -11,7 +11,8 @@ from lightning.pytorch import Callback
 from lora_foundry.lora.formats.adapter import AdapterError
 from lora_foundry.lora.formats.copying import copy_adapter
 from lora_foundry.lora.formats.names import unread_by_kohya
-from lora_foundry.training.averaging import in_place_of, mean_of, steps_averaged
+from lora_foundry.lora.formats.read import read_adapter
+from lora_foundry.training.averaging import in_place_of, mean_of, steps_averaged, weights_of
 from lora_foundry.training.export import ROUNDING_TOLD, Exported, Outputs, export, live_outputs
 from lora_foundry.training.keeping import ADAPTER, BEST, MARK, is_among_best, is_last, keep, put_by, tidy
 from lora_foundry.training.made_with import note_end
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 STEPS = "steps"
 """Folder, beside the last adapter, of those that ``trainer.save_every`` asks for."""
+CHECK = "val/loss_rel_check"
+"""Metric of the best adapter at the end, on images that it was not chosen by (``validation.check_images``)."""
 AVERAGE = "average"
 """Folder of the mean that ``trainer.average`` asks for."""
 _SHOWN = 4  # layers that a warning names
@@ -106,7 +109,27 @@ class Exports(Callback):
         self._tell_unread(pack, member)
         mean = self._average(pack, member)
         self._copy(member, files)
-        self.summaries[member.name] = self._summary(pack, member, files, mean)
+        self.summaries[member.name] = self._summary(pack, member, files, {**mean, **self._check(pack, member)})
+
+    def _check(self, pack: Pack, member: Member) -> dict[str, object]:
+        """Score the best adapter, as its file has it, on what it was not chosen by; what the summary tells of it."""
+        best = next(iter(member.count.kept), None)
+        if best is None or not member.config.validation.check_images:
+            return {}
+        try:
+            adapter = read_adapter(member.folder / ADAPTER / best.files[0])
+            with in_place_of(pack, member, weights_of(pack, member, [adapter])):
+                found = self._validation.check(member)
+        except (AdapterError, OSError) as error:
+            warn(self._sink, member.job, "check", f"{member.name}: its best adapter was not checked: {error}")
+            return {}
+        if found is None:
+            return {}
+        values = {CHECK: found}
+        self._sink.emit(
+            MetricsEvent(job=member.job, step=member.count.step, samples=member.samples, values=dict(values))
+        )
+        return {"val_loss_rel_check": found}
 
     def _average(self, pack: Pack, member: Member) -> dict[str, object]:
         """Export the mean of the last adapters where that is asked for; what the summary tells of it."""

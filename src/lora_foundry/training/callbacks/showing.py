@@ -10,7 +10,7 @@ from lora_foundry.config.besides import is_drawn
 from lora_foundry.config.files import write_all
 from lora_foundry.training.shortage import give_back
 from lora_foundry.training.sink import stage
-from lora_foundry.wire.events import ImageEvent, LogEvent
+from lora_foundry.wire.events import ImageEvent, LogEvent, MetricsEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +60,7 @@ class Shows(Callback):
         with self._pack.peaks.during("drawing"):
             made = self._showing.show(drawing)
         give_back(self._pack.device)  # what the decoder took
+        measured = self._showing.measured()
         for name, shown in made.items():
             member = next(m for m in drawing if m.name == name)
             try:
@@ -67,6 +68,9 @@ class Shows(Callback):
             except OSError as error:
                 message = f"{member.name}: pictures of step {member.count.step} were not stored ({error})"
                 self._sink.emit(LogEvent(job=member.job, level="warning", message=message))
+            if name in measured:
+                step, values = member.count.step, measured[name]
+                self._sink.emit(MetricsEvent(job=member.job, step=step, samples=member.samples, values=dict(values)))
 
     def _store(self, member: Member, shown: Sequence[Shown]) -> None:
         folder = member.folder / "samples" / f"step-{member.count.step:08d}"

@@ -58,6 +58,11 @@ class Validation(Callback):
         with self._pack.peaks.during("validation"):
             return self._validator.score([member])[member.name]
 
+    def check(self, member: Member) -> float | None:
+        """See :meth:`lora_foundry.training.validation.Validator.check`."""
+        with self._pack.peaks.during("validation"):
+            return self._validator.check(member)
+
     def score(self, members: Sequence[Member]) -> None:
         """Score ``members`` now, note the best, and emit."""
         if not members:

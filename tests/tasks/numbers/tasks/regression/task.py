@@ -52,6 +52,9 @@ class Regression:
         groups, items = {"large": y.abs().sum(1) > 2}, tuple(f"pair-{row // 2}" for row in range(len(x)))
         return FixedRows(inputs={"x": x, "y": y}, per_forward=4, groups=groups, items=items)
 
+    def check_rows(self, member: Any, dtype: torch.dtype) -> None:
+        """None: all of them are judged."""
+
     def drift_rows(self, member: Any, pack: Any, dtype: torch.dtype) -> None:
         """None: nothing is unrelated to numbers."""
 
@@ -63,6 +66,9 @@ class Regression:
 
     def showing(self, pack: Any) -> Regression:  # noqa: ARG002
         return self
+
+    def measured(self) -> Mapping[str, Mapping[str, float]]:
+        return {}
 
     def show(self, members: Sequence[Any]) -> dict[str, list[Shown]]:
         """Words, not a picture."""
