@@ -24,6 +24,7 @@ ORDER = (
     "search",
     "find_lr",
     "intervals",
+    "removal",
     "device",
 )
 NOT_MEASURED = """## On a card

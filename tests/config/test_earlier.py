@@ -69,6 +69,7 @@ def test_options_that_say_what_was_meant_before_have_the_old_digest(stored: dict
         ("data", "captions", "name"),
         ("data", "repeats", "none"),
         ("data", "follow_links", True),
+        ("data", "without", ("a/*",)),
         ("validation", "metrics", ("loss", "cosine")),
     ],
 )

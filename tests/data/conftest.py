@@ -41,6 +41,7 @@ def config(tmp_path: Path) -> MakeConfig:
             "captions": "auto",
             "repeats": "auto",
             "follow_links": False,
+            "without": (),
             "prompts": (),
             "on_bad": "error",
             "cache_dir": str(tmp_path / "cache"),

@@ -18,6 +18,7 @@ COMMANDS = {
     "stop": "end a sweep or one of its jobs cleanly, with a checkpoint",
     "retry": "try failed jobs again",
     "find_lr": "find the learning rate: many rates for a few samples as one pack",
+    "ablate": "find images that do harm: a job again without one group of them at a time",
     "predict": "memory that a training takes, or what fits a card",
     "doctor": "what a training would meet on this machine, and how to mend it",
     "track": "log in MLflow what a sweep could not log while it ran",

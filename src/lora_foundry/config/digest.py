@@ -27,6 +27,7 @@ _LATER: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("data", "follow_links", (False,)),
     ("data", "folds", (None,)),
     ("data", "fold", (None,)),
+    ("data", "without", ((),)),
     ("trainer", "deterministic", (False,)),
     ("trainer", "patience", (None,)),
     ("validation", "metrics", (("loss",),)),

@@ -7,7 +7,7 @@ from typing import Any
 
 FOLDS: Mapping[str, Any] = {"folds": None, "fold": None, "refit": False}
 MEANT: Mapping[str, Mapping[str, Any]] = {
-    "data": {"captions": "auto", "repeats": None, "follow_links": False, "prompts": [], **FOLDS},
+    "data": {"captions": "auto", "repeats": None, "follow_links": False, "without": [], "prompts": [], **FOLDS},
     "lora": {"kind": "lora"},
     "trainer": {"deterministic": False, "patience": None, "keep_best": None, "average": None},
     "validation": {"metrics": ["loss"], "drift_prompts": [], "likeness": None, "check_images": 0},

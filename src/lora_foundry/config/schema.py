@@ -82,6 +82,9 @@ class DataConfig:
             for images without a caption; ``none`` takes it as any name, as does null, which jobs have that began
             before this key was there.
         follow_links: Read linked images, captions and folders that lie outside the data folder.
+        without: Images of ``path`` that are not trained on; held-out ones stay held out. A name from there on, in
+            which ``*`` stands for anything (``holiday/*``), or ``tag:`` and words of a caption. In an epoch others take
+            their places, so that all the rest of a training is as it would be with them.
         prompts: Which held-out captions are drawn where ``sample.prompts`` is empty; empty takes the first.
         on_bad: What to do with bad rows: ``error`` stops, ``skip`` lists them and goes on.
         cache_dir: Folder of the content-addressed cache.
@@ -105,6 +108,7 @@ class DataConfig:
     captions: Annotated[str, FORMATS]
     repeats: Literal["auto", "none"] | None
     follow_links: bool
+    without: tuple[Annotated[str, NonEmpty()], ...]
     prompts: tuple[str, ...]
     on_bad: Literal["error", "skip"]
     cache_dir: PathText

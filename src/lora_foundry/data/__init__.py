@@ -11,6 +11,7 @@ Other rooms use of it:
 - ``cache``: a content-addressed store of tensors, shared by the jobs of a sweep and by later sweeps;
 - ``checks``: everything that can be wrong with a data set, found before a base is loaded and reported at once;
 - ``encoding``: latents and text states of a data set, computed once and kept in the cache;
+- ``grouping``: groups of images, each with what leaves it out;
 - ``images``: one image as it is learned from;
 - ``inventory``: what a data set is made of, file by file, so that a later look tells what changed since;
 - ``kohya``: folders named as kohya's trainers want them;

@@ -21,6 +21,7 @@ from lora_foundry.config.schema import DataConfig
 from lora_foundry.config.unicode import printable
 from lora_foundry.config.warned import Warned
 from lora_foundry.data.decode import UnreadableImageError, background_rgb, inspect_image
+from lora_foundry.data.leaving import is_left_out, unknown_patterns
 from lora_foundry.data.listing import list_data, too_many_folds
 from lora_foundry.data.records import DataError, Findings, Record, Row, prefixed
 from lora_foundry.data.transform import transform_settings
@@ -41,6 +42,7 @@ class CheckedData:
         warnings: What the user is warned of, which stops nothing.
         skipped: Rows left out by ``data.on_bad=skip``, a line each.
         data_hash: sha256 over images, captions and transform of both sets, hexadecimal.
+        gaps: Places that ``data.without`` leaves empty in an epoch of all images, in the order of content.
     """
 
     train: tuple[Record, ...]
@@ -48,19 +50,28 @@ class CheckedData:
     warnings: tuple[Warned, ...]
     skipped: tuple[str, ...]
     data_hash: str
+    gaps: tuple[int, ...] = ()
 
 
-def check_data(data: DataConfig, *, count_tokens: CountTokens | None, max_tokens: int | None) -> CheckedData:
-    """Read, check and split a data set.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadData:
+    """A data set as it was read, before anything is left out of it.
 
-    Args:
-        data: Where it is, and how images are transformed.
-        count_tokens: Tokens of a caption as the base's tokenizer counts them uncut, special tokens included;
-            None leaves the lengths unchecked.
-        max_tokens: Most tokens the text encoder takes; None leaves the lengths unchecked.
+    Attributes:
+        train: Images of ``data.path`` that are not held out, ordered by content.
+        val: Held-out images, ordered by content; ``train`` itself where none is.
+        notes: What the user is warned of.
+        skipped: Rows that could not be used.
+    """
 
-    Returns:
-        The records, captions with ``data.caption_prefix`` in front.
+    train: tuple[Record, ...]
+    val: tuple[Record, ...]
+    notes: tuple[Warned, ...]
+    skipped: tuple[str, ...]
+
+
+def read_data(data: DataConfig) -> ReadData:
+    """Read and split a data set, whatever ``data.without`` says.
 
     Raises:
         DataError: With every problem of both folders and the settings at once.
@@ -79,16 +90,65 @@ def check_data(data: DataConfig, *, count_tokens: CountTokens | None, max_tokens
         train, held_out = _divided(train, data, findings)
     if not train or not held_out:
         raise DataError([_nothing_left(train, data), *findings.bad_rows])
-    leaks = [] if held_out is train else _overlap(train, held_out)
-    notes = [*findings.notes, *leaks, *_equal(train)]
-    notes.extend(_too_long([*train, *held_out], count_tokens, max_tokens))
-    return CheckedData(
-        train=tuple(train),
-        val=tuple(held_out),
-        warnings=tuple(notes),
+    kept = tuple(train)
+    return ReadData(
+        train=kept,
+        val=kept if held_out is train else tuple(held_out),
+        notes=tuple(findings.notes),
         skipped=tuple(printable(line) for line in findings.bad_rows),
-        data_hash=_data_hash(train, held_out, data),
     )
+
+
+def check_data(
+    data: DataConfig, *, count_tokens: CountTokens | None, max_tokens: int | None, read: ReadData | None = None
+) -> CheckedData:
+    """Read, check and split a data set.
+
+    Args:
+        data: Where it is, and how images are transformed.
+        count_tokens: Tokens of a caption as the base's tokenizer counts them uncut, special tokens included;
+            None leaves the lengths unchecked.
+        max_tokens: Most tokens the text encoder takes; None leaves the lengths unchecked.
+        read: What was read of it already, for whatever ``data.without``; None reads it.
+
+    Returns:
+        The records, captions with ``data.caption_prefix`` in front.
+
+    Raises:
+        DataError: With every problem of both folders and the settings at once.
+    """
+    whole = read_data(data) if read is None else read
+    train, gaps = _leave_out(whole, data)
+    leaks = [] if whole.val is whole.train else _overlap(train, whole.val)
+    notes = [*whole.notes, *leaks, *_equal(train)]
+    notes.extend(_too_long([*train, *whole.val], count_tokens, max_tokens))
+    return CheckedData(
+        train=train,
+        val=whole.val,
+        warnings=tuple(notes),
+        skipped=whole.skipped,
+        data_hash=_data_hash(train, whole.val, data, gaps),
+        gaps=gaps,
+    )
+
+
+def _leave_out(whole: ReadData, data: DataConfig) -> tuple[tuple[Record, ...], tuple[int, ...]]:
+    """What is trained on, and the places of an epoch that are empty for the rest.
+
+    Raises:
+        DataError: When a pattern means no image, or all are left out.
+    """
+    own = [*whole.train, *(whole.val if data.val_path is None else ())]
+    if problems := unknown_patterns(data.without, own):
+        raise DataError(problems)
+    out = [is_left_out(record, data.without) for record in whole.train]
+    if all(out):
+        raise DataError(
+            [f"data.without: got {list(data.without)}, which leaves none of {len(out)} images; allowed is one at least"]
+        )
+    places = [gone for gone, record in zip(out, whole.train, strict=True) for _ in range(record.repeats)]
+    kept = tuple(record for gone, record in zip(out, whole.train, strict=True) if not gone)
+    return kept, tuple(place for place, gone in enumerate(places) if gone)
 
 
 def validation_view(data: DataConfig) -> DataConfig:
@@ -218,7 +278,7 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
-def _data_hash(train: Sequence[Record], held_out: Sequence[Record], data: DataConfig) -> str:
+def _data_hash(train: Sequence[Record], held_out: Sequence[Record], data: DataConfig, gaps: Sequence[int]) -> str:
     times = [(record.digest, record.caption, record.repeats) for record in train if record.repeats != 1]
     description = {
         "train": sorted((record.digest, record.caption) for record in train),
@@ -227,5 +287,6 @@ def _data_hash(train: Sequence[Record], held_out: Sequence[Record], data: DataCo
         "flip": data.flip,
         "crops": data.crop_variants if data.crop == "random" else 1,
         **({"repeats": sorted(times)} if times else {}),  # without any, the hash is what it always was
+        **({"gaps": list(gaps)} if gaps else {}),
     }
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()

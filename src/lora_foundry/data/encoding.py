@@ -95,7 +95,7 @@ def encode_data(
     """
     if not records:
         raise ValueError("got no records, allowed is at least one")
-    latents = _encode_images(records, data, images=images, cache=cache, dtype=dtype, log=log)
+    latents = encode_images(records, data, images=images, cache=cache, dtype=dtype, log=log)
     unique = sorted({record.caption for record in records} - {_EMPTY})
     row = {caption: index for index, caption in enumerate([*unique, _EMPTY])}
     return EncodedData(
@@ -139,15 +139,16 @@ def encode_captions(
     return {name: torch.stack([states[text][name] for text in prompts]) for name in names}
 
 
-def _encode_images(
+def encode_images(
     records: Sequence[Record],
     data: DataConfig,
     *,
     images: ImageEncoder,
     cache: TensorCache,
     dtype: torch.dtype,
-    log: Log | None,
+    log: Log | None = None,
 ) -> Tensor:
+    """Latents ``[n_images, n_variants, C, h, w]``; see :func:`encode_data`."""
     wanted = variants(data)
     keys = [
         [image_key(record.digest, data, variant, fingerprint=images.fingerprint, dtype=dtype) for variant in wanted]

@@ -15,6 +15,7 @@ from lora_foundry.config.warned import Warned
 from lora_foundry.data.folder import read_folder
 from lora_foundry.data.heic import NEEDED, SUFFIXES, can_read
 from lora_foundry.data.kohya import repeats_told
+from lora_foundry.data.leaving import unknown_patterns
 from lora_foundry.data.reading import Reading
 from lora_foundry.data.records import Findings, Row
 
@@ -69,6 +70,7 @@ def list_data(data: DataConfig, start: Path | None = None) -> Listed:
     findings, reading = Findings(), Reading.of(data)
     folder = locate(data.path, start)
     train = _readable(read_folder(folder, "data.path", findings, reading), "data.path", findings)
+    findings.faults.extend(unknown_patterns(data.without, train) if train else [])
     findings.notes.extend(repeats_told("data.path", folder.absolute().name, train) if reading.repeats else [])
     if data.folds is not None and len(train) < data.folds:
         findings.faults.append(too_many_folds(data.folds, len(train)))

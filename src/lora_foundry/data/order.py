@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import cycle
 from typing import NamedTuple
 
 import torch
@@ -36,6 +37,9 @@ class SampleOrder:
 
     Ordinal ``o`` is place ``o % n`` of the permutation of epoch ``o // n``, with n the images of an epoch: each
     as often as it repeats. No draw depends on another, so a checkpoint holds the next ordinal and nothing else.
+
+    Images that are left out leave gaps, which others fill, in an order of each epoch's own. All other places have the
+    images that they have without gaps, so two jobs that leave out different images differ in nothing else.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class SampleOrder:
         crops: int = 1,
         caption_dropout: float = 0.0,
         repeats: Sequence[int] | None = None,
+        gaps: Sequence[int] = (),
     ) -> None:
         """Fix the streams.
 
@@ -57,9 +62,10 @@ class SampleOrder:
             crops: Places at which an image is cropped.
             caption_dropout: Probability of an empty caption.
             repeats: How often each image counts in an epoch; None is once each.
+            gaps: Places of an unshuffled epoch, gaps counted, whose images are left out.
 
         Raises:
-            ValueError: When there is no image or no crop, or an image repeats less than once.
+            ValueError: When there is no image or no crop, an image repeats less than once, or a gap lies outside.
         """
         if n_images < 1 or crops < 1:
             raise ValueError(f"got {n_images} images and {crops} crops, allowed is at least 1 of each")
@@ -68,14 +74,23 @@ class SampleOrder:
             raise ValueError(f"got repeats {times} for {n_images} images, allowed is at least 1 for each")
         self.seed = seed
         self.n_images = n_images
-        self._images = [image for image, count in enumerate(times) for _ in range(count)]
+        self._kept = [image for image, count in enumerate(times) for _ in range(count)]
+        self._images = _with_gaps(self._kept, frozenset(gaps))
         self._flip = flip
         self._crops = crops
         self._dropped_below = round(caption_dropout * _KEYS)
-        self._permutations: OrderedDict[int, list[int]] = OrderedDict()
+        self._epochs: OrderedDict[int, list[int]] = OrderedDict()
 
     @classmethod
-    def of(cls, data: DataConfig, *, seed: int, n_images: int, repeats: Sequence[int] | None = None) -> SampleOrder:
+    def of(
+        cls,
+        data: DataConfig,
+        *,
+        seed: int,
+        n_images: int,
+        repeats: Sequence[int] | None = None,
+        gaps: Sequence[int] = (),
+    ) -> SampleOrder:
         """The order of ``n_images`` checked images under ``data``'s settings."""
         return cls(
             seed=seed,
@@ -84,11 +99,12 @@ class SampleOrder:
             crops=data.crop_variants if data.crop == "random" else 1,
             caption_dropout=data.caption_dropout,
             repeats=repeats,
+            gaps=gaps,
         )
 
     @property
     def epoch(self) -> int:
-        """Samples of a pass over the images."""
+        """Samples of a pass over the images, those in place of images that are left out among them."""
         return len(self._images)
 
     def draw(self, ordinal: int) -> Draw:
@@ -104,14 +120,35 @@ class SampleOrder:
         if self._flip:
             variant = variant * 2 + stream_key(self.seed, "flip", ordinal) % 2
         drop = self._dropped_below > 0 and stream_key(self.seed, "caption", ordinal) < self._dropped_below
-        return Draw(self._images[self._permutation(epoch)[place]], variant, drop, epoch)
+        return Draw(self._epoch(epoch)[place], variant, drop, epoch)
 
-    def _permutation(self, epoch: int) -> list[int]:
-        known = self._permutations.get(epoch)
+    def _epoch(self, epoch: int) -> list[int]:
+        """The images of an epoch in their order."""
+        known = self._epochs.get(epoch)
         if known is None:
-            generator = torch.Generator().manual_seed(stream_key(self.seed, "shuffle", epoch))
-            known = torch.randperm(self.epoch, generator=generator).tolist()
-            self._permutations[epoch] = known
-            if len(self._permutations) > _EPOCHS_KEPT:
-                self._permutations.popitem(last=False)
+            shuffled = [self._images[place] for place in self._shuffled("shuffle", epoch, self.epoch)]
+            known = self._filled(shuffled, epoch)
+            self._epochs[epoch] = known
+            if len(self._epochs) > _EPOCHS_KEPT:
+                self._epochs.popitem(last=False)
         return known
+
+    def _filled(self, shuffled: list[int | None], epoch: int) -> list[int]:
+        """With an image in each gap: all others once, or as often as they repeat, before one comes again."""
+        if len(self._kept) == len(shuffled):
+            return [image for image in shuffled if image is not None]
+        others = cycle(self._kept[place] for place in self._shuffled("instead", epoch, len(self._kept)))
+        return [next(others) if image is None else image for image in shuffled]
+
+    def _shuffled(self, purpose: str, epoch: int, count: int) -> list[int]:
+        generator = torch.Generator().manual_seed(stream_key(self.seed, purpose, epoch))
+        order: list[int] = torch.randperm(count, generator=generator).tolist()
+        return order
+
+
+def _with_gaps(kept: Sequence[int], gaps: frozenset[int]) -> list[int | None]:
+    images = iter(kept)
+    places = len(kept) + len(gaps)
+    if gaps and not 0 <= min(gaps) <= max(gaps) < places:
+        raise ValueError(f"got gaps {sorted(gaps)} in {places} places, allowed is 0 to {places - 1}")
+    return [None if place in gaps else next(images) for place in range(places)]

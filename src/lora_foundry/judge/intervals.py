@@ -170,6 +170,24 @@ def needed(losses: Array, found: Comparison) -> int | None:
     return count
 
 
+def differences(one: Array, others: Array) -> tuple[Array, Array]:
+    """By how much ``one`` is above ``others``, and what each image adds to that.
+
+    Args:
+        one: Losses ``[S, n]``, all above 0 in the mean.
+        others: Of K others on the same images, ``[S, K, n]``.
+
+    Returns:
+        Differences of logarithms of means ``[S, K]``, and what images add to them, as the jackknife has it:
+        ``[S, K, n]``. The square sum of those over ``n (n - 1)`` is the variance.
+    """
+    members = np.concatenate([one[:, None], others], axis=1)  # [S, 1 + K, n]
+    means = members.mean(-1, keepdims=True)
+    levels = np.log(means[..., 0])
+    parts = np.stack([_added(own.T).T for own in members / means])
+    return levels[:, :1] - levels[:, 1:], parts[:, :1] - parts[:, 1:]
+
+
 def _interval(difference: float, wide: float) -> Interval:
     """Of a difference of logarithms."""
     percent, low, high = (100 * math.expm1(d) for d in (difference, difference - wide, difference + wide))

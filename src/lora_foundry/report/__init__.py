@@ -4,6 +4,7 @@ Other rooms use of it:
 
 - ``page``: ``report.html``, a whole sweep in one file;
 - ``rates``: the curves of ``src.find_lr``, for a terminal and as a picture;
+- ``removal``: what ``src.ablate`` found, for a terminal and as a picture;
 - ``told``: what a report is told of a sweep.
 """
 

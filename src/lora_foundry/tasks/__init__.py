@@ -2,6 +2,7 @@
 
 Other rooms use of it:
 
+- ``denoising.preparing``: from checked images to what members learn from, and images as a base's encoder sees them;
 - ``denoising.task``: denoising latents, as a task;
 - ``metrics``: what is measured of a member on its fixed rows, a file each;
 - ``opening``: from a base's files to the task that is learned on it;

@@ -134,11 +134,13 @@ class Made:
     Attributes:
         material: What it learns from, as its task has it.
         repeats: How often each of its samples counts in an epoch.
+        gaps: Places of an unshuffled epoch whose samples are left out (:class:`lora_foundry.data.order.SampleOrder`).
         inventory: The data file by file; None for data that is no files.
     """
 
     material: Any
     repeats: Sequence[int]
+    gaps: Sequence[int] = ()
     inventory: Inventory | None = None
 
 

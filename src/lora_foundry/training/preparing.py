@@ -165,7 +165,9 @@ class Encoders:
             patience=lambda encoder, device: _Patient(encoder, self._stop, device, self._relief),
             log=self._log(job.job),
         )
-        order = SampleOrder.of(config.data, seed=config.seed, n_images=len(made.repeats), repeats=made.repeats)
+        order = SampleOrder.of(
+            config.data, seed=config.seed, n_images=len(made.repeats), repeats=made.repeats, gaps=made.gaps
+        )
         steps = total_steps(config, order.epoch)
         if config.trainer.epochs is not None and (text := too_long_a_warmup(config, steps)) is not None:
             warn(self._sink, job.job, "warmup", text)

@@ -5,6 +5,7 @@ imported late, since ``--help`` and a plan whose predictions are kept load no to
 
 Other rooms use of it:
 
+- ``grouping``: groups of a job's training images;
 - ``here``: what this machine would do with jobs, told without a sweep;
 - ``outside``: all that the farm is given;
 - ``preflight``: what other rooms know of a job before it trains;

@@ -17,6 +17,7 @@ LONGEST_NAME = _LONGEST + len("-9999")
 _SHORT = {
     "data.batch_size": "batch",
     "data.resolution": "px",
+    "data.without": "without-",
     "lora.init_from": "from",
     "lora.rank": "rank",
     "lora.target_modules": "",

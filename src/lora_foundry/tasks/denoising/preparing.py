@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lora_foundry.config.paths import locate
 from lora_foundry.config.warned import Warned
-from lora_foundry.data.checks import CheckedData, check_data, validation_view
-from lora_foundry.data.encoding import EncodedData, encode_captions, encode_data
+from lora_foundry.data.cache import TensorCache
+from lora_foundry.data.checks import CheckedData, ReadData, check_data, read_data, validation_view
+from lora_foundry.data.encoding import EncodedData, encode_captions, encode_data, encode_images
 from lora_foundry.data.inventory import Inventory, take_inventory
 from lora_foundry.models.likeness import Likeness
+from lora_foundry.models.opening import open_base
 from lora_foundry.tasks.denoising.material import Material, Prompts
 from lora_foundry.tasks.denoising.prompts import prompt_warnings, prompts_of
 from lora_foundry.tasks.denoising.task import ENCODED_IN
 from lora_foundry.tasks.protocol import Made, Patience
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lora_foundry.config import JobConfig
     from lora_foundry.config.schema import DataConfig
-    from lora_foundry.data.cache import TensorCache
+    from lora_foundry.data.records import Record
     from lora_foundry.models.protocol import BaseFiles, CaptionEncoder, ImageEncoder
 
 _BLANK = torch.zeros(64, 64, 3, dtype=torch.uint8)
@@ -43,14 +49,20 @@ class DenoisingPreparation:
     def __init__(self) -> None:
         self._shared: dict[object, _Shared] = {}
         self._encoders: set[str] = set()  # folders of them that were seen to work
+        self._read: dict[object, ReadData] = {}
 
     def key(self, config: JobConfig) -> object:
         """What decides images and captions, and the base, whose tokenizer looks at the captions."""
         return (data_key(config.data), config.model)
 
     def check(self, config: JobConfig, files: BaseFiles) -> CheckedData:
-        """See :func:`lora_foundry.data.checks.check_data`."""
-        return check_data(config.data, count_tokens=files.count_tokens, max_tokens=files.max_tokens)
+        """See :func:`lora_foundry.data.checks.check_data`; images are read once for jobs that leave out others."""
+        whole = data_key(dataclasses.replace(config.data, without=()))
+        if whole not in self._read:
+            self._read[whole] = read_data(config.data)
+        return check_data(
+            config.data, count_tokens=files.count_tokens, max_tokens=files.max_tokens, read=self._read[whole]
+        )
 
     def warnings(self, config: JobConfig, files: BaseFiles, data: CheckedData) -> list[Warned]:
         """Of the prompts that will be drawn."""
@@ -89,6 +101,7 @@ class DenoisingPreparation:
         return Made(
             material=Material(train=shared.train, validation=shared.validation, prompts=prompts, unrelated=unrelated),
             repeats=[record.repeats for record in shared.train.records],
+            gaps=data.gaps,
             inventory=shared.inventory,
         )
 
@@ -153,9 +166,28 @@ def data_key(data: DataConfig) -> tuple[object, ...]:
         data.captions,
         data.repeats,
         data.follow_links,
+        data.without,
         data.on_bad,
         data.cache_dir,
     )
+
+
+def latents_of(config: JobConfig, records: Sequence[Record]) -> Any:  # noqa: ANN401  # numpy's, which types elsewhere
+    """The images as the base's VAE sees them, unmirrored and cropped in the middle: ``[n_images, C * h * w]``.
+
+    Encoded on the CPU, or taken from the cache, where a training finds them again.
+
+    Raises:
+        lora_foundry.models.protocol.BaseError: When the base is not complete.
+        lora_foundry.data.records.DataError: When an image cannot be encoded.
+    """
+    encoder = open_base(config.model).image_encoder(dtype=ENCODED_IN, device=torch.device("cpu"))
+    cache = TensorCache(Path(config.data.cache_dir))
+    try:
+        latents = encode_images(records, validation_view(config.data), images=encoder, cache=cache, dtype=ENCODED_IN)
+    finally:
+        encoder.close()
+    return latents.flatten(1).numpy()
 
 
 open_preparation = DenoisingPreparation
