@@ -30,7 +30,7 @@ _PROMPT = "ready> "
         ("lora.ra", ["lora.rank="]),
         ("lor", ["lora.", "lora="]),
         ("model=", ["model=sd15", "model=sdxl", "model=tiny-sd"]),
-        ("lora.rank=4 -m sweep=ra", ["sweep=rank", "sweep=rank_batch"]),
+        ("lora.rank=4 -m sweep=ra", ["sweep=rank", "sweep=rank_alpha", "sweep=rank_batch"]),
         ("data.flip=", ["data.flip=false", "data.flip=true"]),
         ("hydra.launcher.pl", ["hydra.launcher.plan_only="]),
         ("hydra.launcher.plan_only=t", ["hydra.launcher.plan_only=true"]),
@@ -131,7 +131,7 @@ def test_a_real_bash_completes_keys_options_and_flags(bash: Bash) -> None:
     bash.type("--mul\t")
     bash.until("--multirun ")
     bash.type("sweep=ran\t\t\t")
-    bash.until(r"rank\s+rank_batch")
+    bash.until(r"rank\s+rank_alpha\s+rank_batch")
 
 
 @pytest.mark.slow

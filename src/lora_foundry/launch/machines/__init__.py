@@ -10,5 +10,6 @@ Other rooms use of it:
 - ``sharing``: the devices of one machine, shared by its sweeps;
 - ``starting``: workers on their way;
 - ``torch_build``: what the installed torch is built for;
+- ``visibility``: what CUDA_VISIBLE_DEVICES and its like leave;
 - ``workers``: how many workers the CPU gets where the user did not say.
 """
