@@ -8,6 +8,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from lora_foundry.launch.points.experiments import said_in_files
+from lora_foundry.launch.points.offline import compose_all
+from lora_foundry.tracking.parameters import chosen
 
 MINE = """# @package _global_
 defaults:
@@ -47,3 +49,11 @@ def test_a_files_own_keys_and_the_groups_that_it_exchanges_are_told(composed: Di
 def test_without_a_file_nothing_is_told(overrides: dict[str, str], composed: DictConfig) -> None:
     assert said_in_files(composed, overrides) == {}
     assert said_in_files(OmegaConf.create({"hydra": {}}), {"experiment": "mine"}) == {}
+
+
+def test_what_an_experiment_of_the_project_sets_is_a_parameter_of_its_runs() -> None:
+    (point,) = compose_all(["experiment=my_style", "lora.rank=5"])
+    assert chosen(point.config, {**point.in_files(), **point.overrides()}) == {
+        **{"experiment": "my_style", "data": "emoji-flat", "scheduler": "constant", "data.name": "my-style"},
+        **{"lora.rank": "5", "lora.alpha": "2.5", "optimizer.lr": "0.002", "trainer.max_steps": "200"},
+    }
