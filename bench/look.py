@@ -1,8 +1,8 @@
 """Open a sweep's report.html in a real browser: light and dark, 1280 and 390 pixels wide.
 
 ``python -m bench.look multirun/<date>/<sweep>/report.html pictures`` writes ``wide-light.png`` and three more into the
-folder, and ends with 1 where the page's script complains. It wants Chromium (``apt-get install chromium``), which the
-tests do without: they read what the page is made of.
+folder, and ends with 1 where the page's script complains. It wants Chromium (``apt-get install chromium``). Tests of a
+report read what the page is made of; :func:`elements` is for pages that others' scripts draw, MLflow's.
 """
 
 from __future__ import annotations

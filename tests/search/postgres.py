@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+from tests.debian import install
+
 _NOBODY = 65534  # the server refuses root
 
 
@@ -64,9 +66,7 @@ class Postgres:
 def _binaries() -> Path:
     """The folder of the newest installed version; Debian's package, where there is none."""
     if not (found := _installed()):
-        install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "postgresql"]
-        for command in (["apt-get", "update", "-q"], install):
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        install("postgresql")
         found = _installed()
     return found[-1]
 
