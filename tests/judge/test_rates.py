@@ -32,11 +32,20 @@ def test_the_lowest_at_the_end_is_taken_where_nothing_near_it_is_unstable() -> N
     ],
 )
 def test_it_backs_off_from_what_became_unstable(broken: RateCurve) -> None:
-    stable = [curve(2.5e-4, 0.95, 0.93), curve(5e-4, 0.93, 0.9), curve(1e-3, 0.9, 0.8)]
+    stable = [curve(5e-4, 0.95, 0.93), curve(1e-3, 0.93, 0.9), curve(1.5e-3, 0.9, 0.8)]
     choice = choose([broken, *stable])
     assert choice is not None
-    assert choice.rate == 5e-4, "a fourth of 2e-3"
+    assert choice.rate == 1e-3, "half of 2e-3"
     assert "0.002 was unstable already" in choice.why
+
+
+def test_of_rates_that_ended_alike_the_highest_is_taken() -> None:
+    """As measured on both styles: at a constant rate higher ones end a little higher, and with cosine lower."""
+    choice = choose([curve(5e-4, 0.6, 0.458), curve(1e-3, 0.5, 0.461), curve(3e-3, 0.5, 0.4765), curve(9e-3, 1.2)])
+    assert choice is not None
+    assert choice.rate == 1e-3, "3e-3 is 4 % above the lowest"
+    assert "0.0005 fell lowest of 4 rates (0.458 of the base's)" in choice.why
+    assert choice.advice is None
 
 
 def test_an_unstable_rate_far_above_changes_nothing() -> None:

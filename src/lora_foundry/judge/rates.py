@@ -1,10 +1,11 @@
 """Which learning rate to use, from a short run of many: the curves of their validation losses in, one rate out.
 
-The rule: of the rates that stay stable, the one whose loss is lowest at the end of the short run; backed off to a
-:data:`MARGIN` below the lowest rate above it that became unstable. Unstable is a rate whose job failed, or whose loss
-ended above the base's own, or rose by more than :data:`RISE` from its lowest. A short run at a constant rate forgives
-rates that a long one does not: what falls steepest lies close below what diverges (Smith 2017, section 3.3, takes the
-rate before the loss becomes ragged for that reason).
+The rule: of the rates that stay stable, the highest whose loss at the end of the short run is within :data:`NEAR` of
+the lowest; backed off to a :data:`MARGIN` below the lowest rate above it that became unstable. Unstable is a rate whose
+job failed, or whose loss ended above the base's own, or rose by more than :data:`RISE` from its lowest. Two things pull
+at a rate that is read from a short run: it is constant, so that a high one ends with noise which a falling schedule
+takes away; and it forgives what a long run does not, since what falls steepest lies close below what diverges (Smith
+2017, section 3.3, takes the rate before the loss becomes ragged). ``bench.find_lr`` holds it against full lengths.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MARGIN = 4.0
+NEAR = 0.03
+"""Share of the lowest loss by which a higher rate's may lie above it."""
+MARGIN = 2.0
 """How far below an unstable rate the one to use lies at least, as a factor."""
 RISE = 0.02
 """Share of its lowest loss by which a stable curve may have risen at its end."""
@@ -73,15 +76,21 @@ def choose(curves: Sequence[RateCurve]) -> RateChoice | None:
     stable = [one for one in rising if one.stable and one.last < 1.0]
     if not stable:
         return None
-    best = min(stable, key=lambda one: one.last)
+    lowest = min(stable, key=lambda one: one.last)
+    best = [one for one in stable if one.last <= lowest.last * (1.0 + NEAR)][-1]
     ceiling = next((one.rate for one in rising if one.rate > best.rate and not one.stable), None)
     bound = math.inf if ceiling is None else ceiling / MARGIN
     rate = max((one.rate for one in stable if one.rate <= bound), default=stable[0].rate)
     rate = min(rate, best.rate)
     why = f"its loss fell lowest of {len(rising)} rates, to {best.last:.3f} of the base's"
+    if best is not lowest:
+        why = (
+            f"{lowest.rate:.2g} fell lowest of {len(rising)} rates ({lowest.last:.3f} of the base's), and of those "
+            f"within {NEAR * 100:g} % of it this is the highest ({best.last:.3f}): a rate that falls loses the noise"
+        )
     if rate < best.rate:
         why = (
-            f"{best.rate:.2g} fell lowest ({best.last:.3f} of the base's), but {ceiling:.2g} was unstable already, "
+            f"{best.rate:.2g} ended at {best.last:.3f} of the base's, but {ceiling:.2g} was unstable already, "
             f"and a long training wants {MARGIN:g} times less than that"
         )
     elif ceiling is not None:
