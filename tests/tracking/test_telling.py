@@ -87,12 +87,16 @@ def test_what_somebody_wrote_stays_and_another_winner_takes_the_mark(make_sweep:
     before = Recorded(sweep)
     before.client.set_tag(before.parent.info.run_id, NOTE, "mine")
     before.client.update_run(before.children[0].info.run_id, name="my favourite")
+    record(sweep, STATES)
     _ended(sweep, [0.2, 0.21, 0.2], [0.3, 0.31, 0.29])
     record(sweep, STATES)
     recorded = Recorded(sweep)
     assert recorded.parent.data.tags[NOTE] == "mine"
     names = {job: run.info.run_name for job, run in recorded.children.items()}
     assert names == {0: "my favourite", 1: "rank=8"}
+    parent = recorded.parent.info.run_id
+    losses = [one.value for one in recorded.client.get_metric_history(parent, "val/loss_rel_best")]
+    assert losses == pytest.approx([0.3, 0.2033], abs=1e-3), "told again where it is another one"
     assert {job: run.data.tags.get("best") for job, run in recorded.children.items()} == {0: "true", 1: None}
     assert recorded.parent.data.tags["best"] == "flat-rank4"
 

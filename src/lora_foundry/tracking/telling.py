@@ -91,15 +91,14 @@ class Telling:
             tags = {"best": verdict.name, "verdict": verdict.sentence}
             if str(verdict.job) in self._track.jobs:
                 tags["best_run"] = self._runs.child(str(verdict.job), 0.0).id
+        there = self._client.get_run(parent).data  # of an earlier end
         params = {}
         if state in _ENDED_WELL:  # they cannot change, and a sweep that was stopped may get more jobs
-            there = self._client.get_run(parent).data.params
-            told = shared([job.params for job in self._track.jobs.values()])
-            params = {key: value for key, value in told.items() if key not in there}
+            params = shared([job.params for job in self._track.jobs.values()])
         self._client.log_batch(
             parent,
-            metrics=_metrics(verdict, best),
-            params=[Param(key, value) for key, value in params.items()],
+            metrics=[one for one in _metrics(verdict, best) if there.metrics.get(one.key) != one.value],
+            params=[Param(key, value) for key, value in params.items() if key not in there.params],
             tags=[RunTag(key, shortened(value)) for key, value in tags.items()],
         )
 
