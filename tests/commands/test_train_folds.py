@@ -49,6 +49,23 @@ def test_a_grid_has_all_folds_of_each_point_and_one_fold_alone_can_be_asked_for(
 
 
 @pytest.mark.slow
+def test_the_job_on_every_image_comes_last_is_kept_and_has_no_number_to_be_compared(
+    command: Command, photos: Path
+) -> None:
+    ran = command(*FOLDED, f"data.path={photos}", "lora.rank=8,4", "data.refit=true", "-m")
+    assert ran.code == 0, ran.err
+    last = ran.results()[6]
+    assert (last["name"], last["overrides"]["lora.rank"]) == ("images-rank4-foldall", "4")
+    verdict = read_verdict(ran.sweep_dir)
+    assert verdict is not None
+    assert verdict.job == 6
+    assert str(verdict.file).endswith("6/adapter/images-rank4-foldall.safetensors")
+    cells = next(line for line in ran.out.splitlines() if "foldall *" in line).split("│")
+    head = next(line for line in ran.out.splitlines() if "of base's" in line).split("┃")
+    assert cells[[one.strip() for one in head].index("of base's")].strip() == ""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -58,6 +75,7 @@ def test_a_grid_has_all_folds_of_each_point_and_one_fold_alone_can_be_asked_for(
         (("data.folds=null", "data.refit=true"), "data.refit: is about data.folds, which is null"),
         (("data.folds=2,3", "-m"), "data.folds: nobody says which fold (data.fold) a job holds out"),
         (("hydra/sweeper=optuna", "lora.rank=4,8", "-m"), "data.folds: nobody says which fold"),
+        (("hydra.launcher.pruner=asha",), "hydra.launcher.pruner: each fold is judged on other images"),
         (("data.refit=true", "hydra.launcher.skip_finished=true"), "data.refit: goes with a sweep of its own"),
     ],
 )

@@ -91,4 +91,6 @@ def test_what_is_wrong_with_its_words_is_told_before_anything_trains(
     monkeypatch.setattr(sys, "argv", ["find_lr.py"])
     assert find_lr.main(["lora.rnak=4", f"hydra.sweep.dir={tmp_path}/s"]) == WRONG_INPUT
     assert "did you mean 'lora.rank'?" in capsys.readouterr().err
+    assert find_lr.main(["data.folds=3", "data.val_path=null", f"hydra.sweep.dir={tmp_path}/s"]) == WRONG_INPUT
+    assert "data.folds: curves of folds are of different images" in capsys.readouterr().err
     assert not (tmp_path / "s").exists()

@@ -57,6 +57,8 @@ def _find(asked: Asked) -> int:
     if problems := [*plain.problems, *problems_of_line(arrange([*asked.words, "-m"]))]:
         raise SweepError(problems)
     config = compose_all(list(asked.words))[0].config
+    if config.data.folds is not None:
+        raise SweepError(["data.folds: curves of folds are of different images; find the rate without, then fold"])
     drive(arrange(asked.line(config)))
     folder = OUTCOME.sweep_dir
     if folder is None:

@@ -102,6 +102,10 @@ class Launching:
                 "data.folds: nobody says which fold (data.fold) a job holds out; folds go with a grid, not with a "
                 "search, and data.folds itself cannot be swept"
             )
+        if self.settings.pruner != "none" and any(point.config.data.folds is not None for point in points):
+            problems.append(
+                "hydra.launcher.pruner: each fold is judged on other images, so none is behind; leave it none"
+            )
         if self.settings.skip_finished and any(point.config.data.refit for point in points):
             problems.append(
                 "data.refit: goes with a sweep of its own; leave hydra.launcher.skip_finished=false, or train the "

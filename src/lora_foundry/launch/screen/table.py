@@ -138,9 +138,10 @@ def _measures(result: JobOutcome) -> tuple[str, str, str, str]:
     told = result.summary
     if told is None:
         return "", "", "", ""
+    judged = not result.on_every_image
     return (
-        "" if told.loss is None else f"{told.loss:.4f}",
-        "" if told.compared is None else f"{told.compared:.3f}",
+        f"{told.loss:.4f}" if judged and told.loss is not None else "",
+        f"{told.compared:.3f}" if judged and told.compared is not None else "",
         "" if told.bytes is None else _size(told.bytes),
         "" if told.seconds is None else f"{told.seconds:.0f}",
     )
