@@ -71,8 +71,8 @@ def is_short(error: BaseException, device: torch.device | None = None) -> bool:
     if not isinstance(error, RuntimeError):
         return False
     if device is None or device.type != "cuda":
-        return _NO_ENGINE in str(error)
-    if _NO_ENGINE in str(error):
+        return _NO_ENGINE in str(error).lower()
+    if _NO_ENGINE in str(error).lower():
         return probe(device) == "short" or not _is_roomy(device)
     return probe(device) == "short"
 
