@@ -77,7 +77,7 @@ def test_the_command_chooses_prints_and_draws(
     monkeypatch.chdir(tmp_path)
     words = ["lora.rank=2,4", "tracking=none", FAKE_WORKER, f"hydra.sweep.dir={tmp_path}/s"]
     monkeypatch.setattr(sys, "argv", ["find_lr.py"])
-    code = find_lr.main(["--rates=3", *words])
+    code = find_lr.main([words[0], "--rates=3", *words[1:]])
     told = capsys.readouterr().out
     assert code in (0, 1), "a fake worker's losses are above the base's"
     assert "lora.rank=2" in told

@@ -28,7 +28,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--groups", type=int, default=8, help="how many at most (default: 8)")
     parser.add_argument("--seeds", type=int, help="of each member (default: 1, and 2 of fewer than four groups)")
     add_root(parser)
-    options = parser.parse_args(words)
+    options = parser.parse_intermixed_args(words)
     from lora_foundry.config.errors import SweepError
     from lora_foundry.config.parse import ConfigError
 

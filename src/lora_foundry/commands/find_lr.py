@@ -25,7 +25,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--low", type=float, help="the lowest (default: a thirtieth of the base's usual rate)")
     parser.add_argument("--high", type=float, help="the highest (default: thirty times the base's usual rate)")
     parser.add_argument("--samples", type=int, default=160, help="that each rate sees (default: 160)")
-    options = parser.parse_args(words)
+    options = parser.parse_intermixed_args(words)
     from lora_foundry.config.errors import SweepError
     from lora_foundry.config.parse import ConfigError
     from lora_foundry.search.rates import Asked

@@ -16,7 +16,7 @@ def main(words: list[str] | None = None) -> int:
     settle()
     parser = argparse.ArgumentParser(prog=command_line("track"), description=__doc__)
     parser.add_argument("sweep_dir", nargs="+", type=home_path, help="a sweep's folder, multirun/<date>/<time>-<id>")
-    folders = parser.parse_args(words).sweep_dir
+    folders = parser.parse_intermixed_args(words).sweep_dir
 
     from lora_foundry.tracking.store import prepare_environment
 
