@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from lora_foundry.launch.records.ledger import sweep_at
 from lora_foundry.training.checkpoint import load_newest
 from lora_foundry.wire.verdict import read_verdict
 from tests.commands.ran import Command
@@ -43,6 +44,8 @@ def test_a_grid_has_all_folds_of_each_point_and_one_fold_alone_can_be_asked_for(
     assert ran.code == 0, ran.err
     points = [(row["overrides"]["lora.rank"], row["overrides"]["data.fold"]) for row in ran.results().values()]
     assert points == [(rank, str(fold)) for rank in ("4", "8") for fold in range(3)]
+    (ran.sweep_dir / "verdict.json").unlink()
+    assert sweep_at(ran.sweep_dir).best is None, "folds are judged on other images each"
     alone = command(*FOLDED, f"data.path={photos}", "data.fold=1", sweep_dir=ran.sweep_dir.parent / "alone")
     assert alone.code == 0, alone.err
     assert list(alone.states()) == ["images-rank8"]

@@ -127,6 +127,12 @@ def test_rows_of_a_drawing(words: tuple[str, ...], rows: int) -> None:
 
 
 @pytest.mark.slow
+def test_a_check_costs_its_rows_once() -> None:
+    plain, checked = besides(job(), 400), besides(job("validation.check_images=5"), 400)
+    assert checked.scoring - plain.scoring == 5 * 8
+
+
+@pytest.mark.slow
 def test_more_rows_are_taken_less_often() -> None:
     many = job("validation.max_images=64", "sample.prompts=[a,b,c,d,e,f,g,h]", "sample.steps=50")
     assert share(many, LONG // 4) < 0.1

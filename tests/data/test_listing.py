@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lora_foundry.config.schema import DataConfig
-from lora_foundry.data.listing import list_data
+from lora_foundry.data.listing import list_data, trained_on
 
 MakeConfig = Callable[..., DataConfig]
 
@@ -40,3 +40,15 @@ def test_listing_imports_neither_torch_nor_pillow() -> None:
     heavy = "('torch', 'PIL', 'numpy', 'mlflow')"
     probe = f"import sys, lora_foundry.data.listing; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_an_epoch_of_a_fold_has_the_images_of_the_others(config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    for name in "abcdefghij":
+        (tmp_path / "train" / f"{name}.png").touch()
+        (tmp_path / "train" / f"{name}.txt").write_text(name)
+    assert trained_on(config(val_path=None, folds=5, fold=1)) == 8
+    assert trained_on(config(val_path=None, folds=5, fold=1, val_fraction=0.0)) == 8
+    assert trained_on(config(val_path=None, folds=5, fold="all")) == 10
+    (line,) = list_data(config(val_path=None, folds=11, fold=0)).refused
+    assert line.startswith("data.folds: got 11, allowed are at most 10 folds")

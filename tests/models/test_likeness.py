@@ -17,6 +17,9 @@ from transformers import (
     Dinov2Model,
 )
 
+from lora_foundry.config import ConfigError
+from lora_foundry.config.compose import compose_job
+from lora_foundry.config.logged import of_validation
 from lora_foundry.models.likeness import Likeness, folder_problems, mean_cosine
 from lora_foundry.models.protocol import BaseError
 from tests.phrases import NO_JSON
@@ -102,3 +105,12 @@ def test_a_model_of_text_and_one_of_no_kind_are_refused_in_a_line(tmp_path: Path
     (folder / "config.json").write_text('{"model_type": "nothing-known"}')
     with pytest.raises(BaseError, match="cannot be used as an image encoder"):
         Likeness(folder, CPU).embed(_pictures(1))
+
+
+@pytest.mark.slow
+def test_an_encoder_needs_something_to_look_at() -> None:
+    with pytest.raises(ConfigError, match=r"validation\.likeness=/x: nothing is drawn with the adapter"):
+        compose_job("validation.likeness=/x", "sample=none")
+    with pytest.raises(ConfigError, match="nothing is drawn with the adapter"):
+        compose_job("validation.likeness=/x", "sample.scales=[0.0]")
+    assert "val/likeness" in of_validation(compose_job("validation.likeness=/x").validation)

@@ -84,6 +84,17 @@ def test_null_exports_nothing_for_its_score_and_marks_the_best_of_what_is_export
     assert _marked(member.folder)["file"] == "steps/x-step000002.safetensors"
 
 
+def test_of_a_job_that_learns_from_every_image_the_last_is_kept(tmp_path: Path) -> None:
+    member = _member(tmp_path, "data.val_path=null", "data.folds=2", "data.fold=all")
+    for step, relative in ((2, 0.5), (4, 0.9)):
+        member.count.step = step
+        assert not is_among_best(member, _score(relative)), "its score says how well it knows its images by heart"
+        file = member.folder / "adapter" / f"x-step{step}.safetensors"
+        keep(member, _score(relative), (file, file.with_suffix(".json")))
+    assert [one.step for one in member.count.kept] == [4]
+    assert _marked(member.folder)["step"] == 4
+
+
 def test_what_a_checkpoint_names_stays_until_none_does(tmp_path: Path) -> None:
     """A kill throws the member back to a checkpoint that knows nothing of the better ones."""
     member = _member(tmp_path)

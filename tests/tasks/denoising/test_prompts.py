@@ -6,6 +6,7 @@ import pytest
 
 from lora_foundry.config import JobConfig
 from lora_foundry.config.compose import compose_job
+from lora_foundry.tasks.denoising.preparing import _unjudged
 from lora_foundry.tasks.denoising.prompts import prompt_warnings, prompts_of
 
 HELD_OUT = ["anna on a bench", "anna by the sea", "anna on a bench", "anna reads", "anna sleeps", "anna at work"]
@@ -68,3 +69,13 @@ def test_written_prompts_over_the_tokenizers_length_are_counted() -> None:
     prefixed = job("data.caption_prefix=sks", "sample.prompts=[a b]", "sample.with_prefix=true")
     assert warned(prefixed, HELD_OUT, most=4)
     assert not warned(prefixed, HELD_OUT, most=5)
+
+
+@pytest.mark.slow
+def test_a_fold_that_holds_out_more_than_it_is_judged_on_is_said() -> None:
+    fold = job("data.folds=5", "data.fold=1")
+    assert _unjudged(fold, 8) == []
+    (said,) = _unjudged(fold, 9)
+    assert "more images than the 8 that it is judged on (validation.max_images)" in said.text
+    assert _unjudged(job("data.folds=5", "data.fold=all"), 45) == []
+    assert _unjudged(job(), 45) == []
