@@ -224,6 +224,7 @@ def test_settings_are_compared_by_folds_image_by_image_and_the_refit_is_kept() -
 def test_a_setting_without_all_folds_or_on_other_rows_is_left_out() -> None:
     jobs = [*_folded("4", 0), *_folded("8", 3)[:2], *_folded("16", 6, rows="other")]
     assert [one.name for one in spreads(jobs)] == ["rank=4"]
+    assert [one.name for one in spreads([*jobs[3:5], *jobs[:3]])] == ["rank=4"], "whichever came first"
     assert verdict_of(_folded("4", 0)[:1]) is None, "one fold says nothing"
     lost = [replace(one, state="FAILED") for one in _folded("4", 0)]
     assert verdict_of(lost) is None
