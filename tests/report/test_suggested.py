@@ -18,7 +18,9 @@ from lora_foundry.launch.records.journal import Journal
 from lora_foundry.launch.records.record import read_sweep
 from lora_foundry.launch.records.search import write_search
 from lora_foundry.wiring.told import told_of
+from tests.phrases import CANNOT_BE_OPENED
 from tests.report.sweeps import Folder
+from tests.search.test_found import a_study
 
 
 def _ranks(path: Path, losses: Sequence[float]) -> Folder:
@@ -128,3 +130,24 @@ def test_a_watched_report_follows_the_sweep_and_stops_with_it(tmp_path: Path, mo
     assert seen == [(5.0, True, True)] * 2
     assert '"every":null' in page.read_text()
     assert ">running<" not in page.read_text()
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_search_whose_study_lies_in_a_database_is_told_of_and_one_that_is_away_is_said(tmp_path: Path) -> None:
+    made = _ranks(tmp_path / "sweep", [0.9, 0.8])
+    write_search(made.path, ["-m", "hydra/sweeper=optuna"])
+    sweeper = made.path / "1" / ".hydra" / "hydra.yaml"
+    sweeper.parent.mkdir(parents=True)
+    (tmp_path / "there").mkdir()
+    place = f"sqlite:///{tmp_path}/there/studies.db"
+    sweeper.write_text(f"hydra: {{sweeper: {{_target_: x, storage: '{place}', study: mine}}}}\n")
+    a_study(tmp_path, [({"optimizer.lr": n / 24}, (n / 24,)) for n in range(24)], storage=place, name="mine")
+    found = told_of(made.path).searched
+    assert found is not None
+    assert (found.trouble, dict(found.importance)) == (None, {"optimizer.lr": 1.0})
+    (tmp_path / "there").rename(tmp_path / "away")
+    gone = told_of(made.path).searched
+    assert gone is not None
+    assert CANNOT_BE_OPENED in str(gone.trouble)
+    assert report.main([str(made.path)]) == 0
+    assert CANNOT_BE_OPENED in (made.path / "report.html").read_text()

@@ -16,6 +16,7 @@ from optuna.trial import TrialState, create_trial
 from lora_foundry.config.errors import SweepError
 from lora_foundry.search.found import FEWEST_TRIALS, found_of, what_decides
 from lora_foundry.search.study import FILE, JOB, SWEEP
+from tests.phrases import CANNOT_BE_OPENED
 
 SPACE = {"optimizer.lr": FloatDistribution(0, 1), "lora.dropout": FloatDistribution(0, 1)}
 
@@ -122,5 +123,5 @@ def test_a_study_in_a_database_is_found_by_what_the_search_began_with(study: str
 
 
 def test_a_database_that_is_away_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SweepError, match="cannot be opened"):
+    with pytest.raises(SweepError, match=CANNOT_BE_OPENED):
         found_of(tmp_path, "s", {"storage": f"sqlite:///{tmp_path}/nowhere/studies.db", "study": None})

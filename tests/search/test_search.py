@@ -14,7 +14,9 @@ from optuna.trial import Trial, TrialState
 from lora_foundry.launch.farm.farm import Farm
 from lora_foundry.launch.farm.launching import Launching
 from lora_foundry.launch.farm.outcome import FAILED, WRONG_INPUT
+from lora_foundry.launch.records.record import read_sweep
 from lora_foundry.search import sweeping
+from lora_foundry.search.found import FEWEST_TRIALS, found_of
 from lora_foundry.search.search import Search, _known, _Open
 from lora_foundry.search.space import Space
 from lora_foundry.search.study import SWEEP
@@ -64,6 +66,20 @@ def test_losers_leave_early_and_keep_their_state_everywhere(searches: Searches) 
         one.params["lora.rank"] for one in pruned
     }
     assert all(one.intermediate_values for one in pruned)
+
+
+def test_what_decides_is_said_at_the_end_and_told_of_the_database_that_the_study_lies_in(
+    searches: Searches, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = f"sqlite:///{tmp_path}/studies.db"
+    words = ["lora.rank=range(1,40)", "seed=range(100,140)"]
+    assert searches.run(words, sampler="random", n_trials=FEWEST_TRIALS + 4, storage=place) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("What decides")]
+    found = found_of(searches.folder, read_sweep(searches.folder).id, {"storage": place, "study": None})
+    assert found is not None
+    assert next(iter(found.importance)) == "lora.rank", "of which alone these workers' losses are"
+    assert f"rank {100 * found.importance['lora.rank']:.0f} %" in line
+    assert len(found.told) == FEWEST_TRIALS + 4
 
 
 def test_a_space_with_few_points_ends_when_all_were_tried(searches: Searches) -> None:
