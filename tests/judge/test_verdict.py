@@ -208,6 +208,17 @@ def test_folds_are_pooled_over_all_images_each_over_the_bases_mean_of_all() -> N
     )
 
 
+def test_what_folds_were_judged_on_is_called_as_the_task_calls_it() -> None:
+    def chats(jobs: list[JobOutcome]) -> list[JobOutcome]:
+        return [replace(one, by_item=replace(one.by_item, called="chats")) for one in jobs if one.by_item]
+
+    alone, several = verdict_of(chats(_folded("4", 0))), verdict_of(chats([*_folded("4", 0, 1.3), *_folded("8", 3)]))
+    assert alone is not None
+    assert several is not None
+    assert "over 5 chats (spread" in alone.sentence
+    assert (alone.of, several.of) == ("chats", "chats")
+
+
 def test_settings_are_compared_by_folds_image_by_image_and_the_refit_is_kept() -> None:
     jobs = [*_folded("4", 0, 1.3), *_folded("8", 3)]
     told = verdict_of(jobs)

@@ -59,9 +59,8 @@ def _with_check(verdict: Verdict, kept: JobOutcome) -> Verdict:
     told = None if kept.summary is None else kept.summary.val_loss_rel_check
     if told is None:
         return verdict
-    return replace(
-        verdict, sentence=f"{verdict.sentence}; on images that it was not chosen by: {told:.3f} of the base's loss"
-    )
+    beyond = f"on {_called(kept)} that it was not chosen by: {told:.3f} of the base's loss"
+    return replace(verdict, sentence=f"{verdict.sentence}; {beyond}")
 
 
 def _of_folds(settings: Sequence[Setting]) -> Verdict | None:
@@ -74,7 +73,7 @@ def _of_folds(settings: Sequence[Setting]) -> Verdict | None:
     kept, how = best.refit or best.jobs[0], f", by {len({one.overrides[FOLD] for one in best.jobs})} folds"
     advice = "" if best.refit else "; data.fold=all trains it on every image"
     if found is not None:
-        told = _told(kept, found, names, "images", needed(losses, found))
+        told = _told(kept, found, names, _called(best.jobs[0]), needed(losses, found))
         return replace(told, sentence=f"{told.sentence}{how}{advice}")
     return Verdict(
         job=kept.job,
@@ -83,7 +82,7 @@ def _of_folds(settings: Sequence[Setting]) -> Verdict | None:
         sentence=f"{in_words(best)}{how}{advice}",
         sure=False,
         count=len(best.by_image),
-        of="images",
+        of=_called(best.jobs[0]),
         against=(),
     )
 
@@ -91,7 +90,8 @@ def _of_folds(settings: Sequence[Setting]) -> Verdict | None:
 def in_words(one: Setting) -> str:
     """What folds say of a setting."""
     named = f"{one.name}: " if one.name else ""
-    return f"{named}{one.mean:.3f} of the base's loss over {len(one.by_image)} images (spread {one.spread:.3f})"
+    counted = f"{len(one.by_image)} {_called(one.jobs[0])}"
+    return f"{named}{one.mean:.3f} of the base's loss over {counted} (spread {one.spread:.3f})"
 
 
 def _called(one: JobOutcome) -> str:
