@@ -184,12 +184,21 @@ class PackPlan:
             number = entry["job"]
             folder = Path(entry["dir"])
             self.jobs[number], self.done[number] = entry, begin(folder, resume=entry["resume"])
+            if not entry["resume"] and (donor := entry.get("donor")) is not None:
+                self.fork(number, donor)
             self.least[number] = self.done[number] + 5
             self.configs[number] = self.training.config_of(folder)
             record(self.training.sweep_dir, folder, self.configs[number], self.training.now())
             self.alive.add(number)
         for number in (entry["job"] for entry in entries):
             self.tell("state", number, state="RUNNING", error=None, summary=None)
+
+    def fork(self, number: int, donor: dict) -> None:
+        """Begin where another is, or left off."""
+        here = self.done.get(donor["job"]) if donor["job"] in self.alive else None
+        step = begin(Path(donor["dir"]), resume=True) if here is None else here
+        self.done[number] = step
+        self.tell("forked", number, lineage={"of": donor["job"], "name": donor["name"], "step": step, "samples": step})
 
     def step(self) -> None:
         self.steps += 1
@@ -206,8 +215,8 @@ class PackPlan:
 
     def progress(self, number: int) -> None:
         step, folder = self.done[number], Path(self.jobs[number]["dir"])
-        rank = self.configs[number].lora.rank  # the less, the better it does, here and at its end
-        values = {"train/loss": 1 / step, "val/loss_rel": 0.8 + rank / 100 + 1 / step}
+        lora = self.configs[number].lora  # the less of either, the better it does, here and at its end
+        values = {"train/loss": 1 / step, "val/loss_rel": 0.8 + lora.rank / 100 + lora.dropout + 1 / step}
         self.tell("metrics", number, step=step, samples=step, values=values)
         self.tell("judged", number, by_item=self.judged(number))
         self.tell(

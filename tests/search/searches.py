@@ -14,10 +14,12 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
 from lora_foundry.config.launcher import Settings
+from lora_foundry.config.search import PBT
 from lora_foundry.launch.farm.launching import Launching
 from lora_foundry.launch.farm.outcome import OK, OUTCOME
 from lora_foundry.launch.farm.outside import Outside
 from lora_foundry.launch.records.reading import read_results
+from lora_foundry.search.evolving import evolve
 from lora_foundry.search.sweeping import search
 from lora_foundry.wire.outcomes import JobOutcome
 from lora_foundry.wiring.pruning import pruning
@@ -64,7 +66,8 @@ class Searches:
             launching = Launching(loader, master, settings, outside)
             self.watching(launching)
             given = {"sampler": "tpe", "n_trials": 6, **options}
-            search(loader, master, _Launcher(launching), given, ["tracking=none", *rest])  # type: ignore[arg-type]
+            begin = evolve if given["sampler"] == PBT else search
+            begin(loader, master, _Launcher(launching), given, ["tracking=none", *rest])  # type: ignore[arg-type]
             launching.end()
         return OUTCOME.exit_code
 

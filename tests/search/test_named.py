@@ -10,8 +10,9 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lora_foundry.config.launcher import Settings
-from lora_foundry.config.search import SearchOptions
+from lora_foundry.config.search import PBT, SearchOptions
 from lora_foundry.launch.points.texts import as_texts
+from lora_foundry.search.mutating import is_mutable
 from lora_foundry.search.space import space_of
 from tests.root import PROJECT_ROOT
 
@@ -40,6 +41,7 @@ def test_a_named_search_is_sound(path: object) -> None:
     options = SearchOptions.of(told["sweeper"])
     options.check()
     Settings.of(told.get("launcher", {})).check()
+    assert options.sampler != PBT or all(map(is_mutable, options.params))
     words = as_texts([f"{key}={value}" for key, value in options.params.items()])
     assert len(space_of(OverridesParser.create().parse_overrides(words), {}).dimensions) == len(options.params)
 

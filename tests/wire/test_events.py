@@ -72,7 +72,8 @@ def test_what_is_no_event_is_passed_over(tmp_path: Path) -> None:
 
 def test_the_kinds_are_the_protocols() -> None:
     tags = {kind.tag for kind in EVENTS.types}
-    assert tags == {"worker", "state", "metrics", "judged", "progress", "tags", "image", "artifact", "memory", "log"}
+    of_training = {"state", "metrics", "judged", "forked", "progress", "memory"}
+    assert tags == {"worker", *of_training, "tags", "image", "artifact", "log"}
 
 
 @pytest.mark.parametrize(

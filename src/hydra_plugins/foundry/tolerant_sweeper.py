@@ -1,4 +1,4 @@
-"""``hydra/sweeper=tolerant`` and ``=optuna``: every point is checked first, and no job ends the others.
+"""``hydra/sweeper=tolerant``, ``=optuna`` and ``=pbt``: every point is checked first, and no job ends the others.
 
 They are one node with one option's difference, so that a named sweep says ``sampler: tpe`` and is a search: Hydra lets
 no file but the primary one choose ``hydra/sweeper``.
@@ -15,7 +15,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from lora_foundry.config.search import SearchOptions
+from lora_foundry.config.search import PBT, SearchOptions
 
 if TYPE_CHECKING:
     from dataclasses import Field
@@ -44,6 +44,7 @@ SweeperConf = make_dataclass(
 _STORE = ConfigStore.instance()
 _STORE.store(group="hydra/sweeper", name="tolerant", node=SweeperConf, provider="lora-foundry")
 _STORE.store(group="hydra/sweeper", name="optuna", node=SweeperConf(sampler="tpe"), provider="lora-foundry")
+_STORE.store(group="hydra/sweeper", name="pbt", node=SweeperConf(sampler=PBT), provider="lora-foundry")
 
 
 class TolerantSweeper(Sweeper):
@@ -75,7 +76,10 @@ class TolerantSweeper(Sweeper):
             from lora_foundry.launch.farm.sweeping import sweep
 
             return sweep(loader, self._config, self._launcher, self._options, arguments)
-        from lora_foundry.search.sweeping import search
+        if self._options["sampler"] == PBT:
+            from lora_foundry.search.evolving import evolve as run
+        else:
+            from lora_foundry.search.sweeping import search as run
 
-        search(loader, self._config, self._launcher, self._options, arguments)
+        run(loader, self._config, self._launcher, self._options, arguments)
         return []

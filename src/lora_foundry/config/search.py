@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from lora_foundry.config.bounds import FORM, Bound, bound_of
@@ -12,6 +12,57 @@ from lora_foundry.config.errors import SweepError
 from lora_foundry.config.parse import nearest
 
 DIRECTIONS = ("minimize", "maximize")
+PBT = "pbt"
+"""The sampler that is none: a population trains, and its worst members begin anew where its best ones are."""
+MUTATIONS = ("factors", "resample")
+_OF_SEARCHES = ("n_trials", "hours", "samples", "n_jobs", "conditions", "enqueue", "warm_start", "storage", "study")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PbtOptions:
+    """How a population trains (``hydra.sweeper.pbt.*``; Jaderberg et al. 2017, arXiv:1711.09846).
+
+    Attributes:
+        population: How many members train together.
+        every: Samples seen between two times at which the worst begin anew; null is each validation.
+        quantile: Share of the members that do, and of those whose place in training they take over.
+        factors: A number is multiplied by one of these, and stays within its space.
+        mutate: Key to ``factors``, or ``resample`` for another value of its space; by itself numbers of an interval
+            take factors, and what is listed another value.
+    """
+
+    population: int = 8
+    every: int | None = None
+    quantile: float = 0.25
+    factors: tuple[float, ...] = (0.8, 1.25)
+    mutate: Mapping[str, str] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, object]:
+        """As a configuration has them."""
+        return {**asdict(self), "factors": [*self.factors], "mutate": dict(self.mutate)}
+
+    @classmethod
+    def of(cls, options: Mapping[str, object]) -> PbtOptions:
+        """From a configuration's plain values.
+
+        Raises:
+            SweepError: With a line for each key that there is not, or value that cannot be.
+        """
+        known = [one.name for one in fields(cls)]
+        problems = [
+            f"hydra.sweeper.pbt.{key}: no such option{nearest(key, known)}; there are {', '.join(known)}"
+            for key in options
+            if key not in known
+        ]
+        given: dict[str, Any] = {key: value for key, value in options.items() if key in known}
+        problems += [
+            f"hydra.sweeper.pbt.{key}: got {value!r}, allowed is {_PBT[key][1]}"
+            for key, value in given.items()
+            if not _PBT[key][0](value)
+        ]
+        if problems:
+            raise SweepError(problems)
+        return cls(**{**given, **({"factors": tuple(given["factors"])} if "factors" in given else {})})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +87,7 @@ class SearchOptions:
         warm_start: A sweep's folder, id or name, whose finished jobs are learned from.
         storage: Where the study is kept, as Optuna writes it; null is ``study.journal`` in the sweep's folder.
         study: The study's name; null is the sweep's id.
+        pbt: How a population trains (``sampler: pbt``), see :class:`PbtOptions`.
     """
 
     params: Mapping[str, object] = field(default_factory=dict)
@@ -53,6 +105,7 @@ class SearchOptions:
     warm_start: str | None = None
     storage: str | None = None
     study: str | None = None
+    pbt: Mapping[str, object] = field(default_factory=lambda: PbtOptions().plain())
 
     @classmethod
     def of(cls, options: Mapping[str, object]) -> SearchOptions:
@@ -91,7 +144,10 @@ class SearchOptions:
         Raises:
             SweepError: With a line for each wrong value.
         """
-        samplers = [*SEARCHERS.names()]
+        if self.sampler == PBT:
+            self._check_population()
+            return
+        samplers = [*SEARCHERS.names(), PBT]
         other = nearest(str(self.sampler), samplers)
         wrong = [
             (self.sampler not in samplers, "sampler", f"one of {', '.join(samplers)}{other}"),
@@ -117,10 +173,29 @@ class SearchOptions:
                 f"hydra.sweeper.direction: got {len(self.direction)} for {len(self.objective)} objectives; "
                 "give one for all, or one for each"
             )
+        if PbtOptions.of(self.pbt) != PbtOptions():
+            problems.append(f"hydra.sweeper.pbt: is a population's; write hydra/sweeper={PBT} to train one")
         if self.n_trials is None and self.hours is None and self.samples is None:
             problems.append(
                 "hydra.sweeper: n_trials, hours and samples are all null, so that the search had no end; give one"
             )
+        if problems:
+            raise SweepError(problems)
+
+    def _check_population(self) -> None:
+        """The options of Optuna's searches say nothing to a population."""
+        default = SearchOptions()
+        given = [name for name in _OF_SEARCHES if getattr(self, name) != getattr(default, name)]
+        problems = [f"hydra.sweeper.{name}: is none of sampler=pbt's; leave it out" for name in given]
+        if len(self.objective) != 1 or len(self.direction) != 1 or set(self.direction).difference(DIRECTIONS):
+            problems.append(
+                f"hydra.sweeper.objective: got {', '.join(self.objective)} ({', '.join(self.direction)}), allowed is "
+                "one metric of a validation, to minimize or to maximize"
+            )
+        try:
+            PbtOptions.of(self.pbt)
+        except SweepError as error:
+            problems += error.problems
         if problems:
             raise SweepError(problems)
 
@@ -162,6 +237,34 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "warm_start": (_is(str), "a sweep's folder, id or name"),
     "storage": (_is(str), "an address such as postgresql+psycopg://user@host/base or sqlite:////path/file.db"),
     "study": (_is(str), "a name"),
+    "pbt": (lambda value: isinstance(value, Mapping), "a mapping of its options"),
+}
+
+
+def _number(value: object, kind: Any = (int, float)) -> bool:  # noqa: ANN401
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+_PBT: dict[str, tuple[Any, str]] = {
+    "population": (lambda value: _number(value, int) and value > 1, "a whole number, at least 2"),
+    "every": (
+        lambda value: value is None or (_number(value, int) and value > 0),
+        "samples, at least 1, or null for each validation",
+    ),
+    "quantile": (lambda value: _number(value) and 0 < value <= 0.5, "a share above 0, at most 0.5"),  # noqa: PLR2004
+    "factors": (
+        lambda value: (
+            isinstance(value, Sequence)
+            and not isinstance(value, str)
+            and len(value) > 0
+            and all(_number(one) and one > 0 for one in value)
+        ),
+        "a list of numbers above 0, such as [0.8,1.25]",
+    ),
+    "mutate": (
+        lambda value: isinstance(value, Mapping) and all(one in MUTATIONS for one in value.values()),
+        f"a mapping of keys to {' or '.join(MUTATIONS)}",
+    ),
 }
 
 
@@ -170,4 +273,4 @@ def _plain(key: str, value: object) -> object:
         if value is None:
             return ()
         return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
-    return {} if value is None and key in ("params", "conditions") else value
+    return {} if value is None and key in ("params", "conditions", "pbt") else value

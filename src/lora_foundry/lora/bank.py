@@ -260,6 +260,20 @@ class AdapterBank:
             place.copy_(tensors[name])
         row.copy_(whole)
 
+    def copy(self, source: str, target: str) -> None:
+        """Give ``target`` the weights and gradients of ``source``, from place to place, in one copy each.
+
+        Raises:
+            ValueError: When they target other layers, or have other ranks.
+        """
+        others = [span.name for span in self.spans if span.rank(source) != span.rank(target)]
+        if others:
+            msg = f"{target!r} cannot take over from {source!r}: other ranks or layers ({', '.join(others[:5])})"
+            raise ValueError(msg)
+        one, other = self.place(source), self.place(target)
+        self.weights[other].copy_(self.weights[one])
+        self.gradients[other].copy_(self.gradients[one])
+
     def copied(self, row: Tensor, member: str) -> dict[str, Tensor]:
         """As :meth:`unpack`, copied to the CPU: all of ``row [P]`` at once."""
         held = row.detach().to("cpu")

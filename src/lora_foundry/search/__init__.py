@@ -2,6 +2,7 @@
 
 Other rooms use of it:
 
+- ``evolving``: a whole population as Hydra asks for it;
 - ``found``: what a search found, read from its study;
 - ``rates``: many learning rates for a few samples as one pack;
 - ``removal``: a job again without one group of its images at a time;

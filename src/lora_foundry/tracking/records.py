@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora_foundry.config.schema import JobConfig
+from lora_foundry.wire.forks import Fork
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +22,7 @@ class JobRecord:
         in_files: What the file of an experiment set that they name; nothing where a job goes on, whose run has it.
         pack: Name of the pack that the job trains in.
         warnings: Tags of its run that say what the user was warned of (:func:`lora_foundry.config.warned.tags_of`).
+        fork: What it begins from; null begins anew.
     """
 
     index: int
@@ -31,3 +33,4 @@ class JobRecord:
     pack: str
     in_files: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
+    fork: Fork | None = None

@@ -148,8 +148,14 @@ def read_part(path: Path) -> Part:
     )
 
 
-def restore(pack: Pack, member: Member, part: Part) -> None:
+def restore(pack: Pack, member: Member, part: Part, *, forked: bool = False) -> None:
     """Set ``member`` to what ``part`` holds.
+
+    Args:
+        pack: That it is in.
+        member: The member.
+        part: Its own, or that of another whose place in training it takes over.
+        forked: Whether it is another's, whose settings may be others.
 
     Raises:
         CheckpointError: When the checkpoint is of another configuration or another base, or its dropout of other draws.
@@ -162,6 +168,8 @@ def restore(pack: Pack, member: Member, part: Part) -> None:
     }
     others = [key for key, digest in now.items() if part.made_with[key] != digest]
     lengths = read_lengths(member.folder)
+    if "config" in others and forked:
+        others.remove("config")
     if "config" in others and part.made_with["config"] in digests_of(member.config, lengths):
         others.remove("config")  # of another length
     if others:

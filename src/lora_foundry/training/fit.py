@@ -26,7 +26,7 @@ from lora_foundry.training.shortage import OutOfMemoryError, is_out_of_memory, l
 from lora_foundry.wire.events import LogEvent, StateEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from lightning.pytorch import Callback
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lora_foundry.training.peaks import Peaks
     from lora_foundry.training.shortage import Relief
     from lora_foundry.training.sink import Sink
+    from lora_foundry.wire.forks import Donor
 
 # Hints that do not apply: the pack owns its optimizers and draws its own data, the frozen base stays in eval
 # mode, the bank's gradients are views on purpose, Lightning's own use of torch, and a cluster's client on the PATH.
@@ -58,6 +59,7 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
     folder: Path,
     stop: Callable[[], bool] = never,
     resume: frozenset[str] = frozenset(),
+    donors: Mapping[str, Donor] | None = None,
     relief: Relief | None = None,
     peaks: Peaks | None = None,
     requests: Requests | None = None,
@@ -73,6 +75,7 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
         folder: Where the pack's manifests go.
         stop: Asked between steps; once true, every member is checkpointed and KILLED.
         resume: Names of the members that continue from their newest checkpoint.
+        donors: Names of members that begin where others are, to those others.
         relief: What a pack turns to when memory runs out; None lets the members fail.
         peaks: What the packs take is noted here.
         requests: What is asked of the pack while it trains; None asks nothing.
@@ -95,7 +98,8 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
             reason = reason_of(error)
         else:
             try:
-                _train_together(pack, sink=sink, folder=folder, resume=resume, requests=requests or Requests())
+                begins = _beginning(pack, resume, donors or {})
+                _train_together(pack, begins, sink=sink, folder=folder, requests=requests or Requests())
             finally:
                 pack.close()
             resume |= {member.name for member in pack.set_aside}
@@ -112,7 +116,14 @@ def train_pack(  # noqa: PLR0913  # what a pack trains with
     return changed
 
 
-def _train_together(pack: Pack, *, sink: Sink, folder: Path, resume: frozenset[str], requests: Requests) -> None:
+def _beginning(pack: Pack, resume: frozenset[str], donors: Mapping[str, Donor]) -> list[Arrival]:
+    return [
+        Arrival(member=one, resume=one.name in resume, donor=None if one.name in resume else donors.get(one.name))
+        for one in pack.members
+    ]
+
+
+def _train_together(pack: Pack, begins: Sequence[Arrival], *, sink: Sink, folder: Path, requests: Requests) -> None:
     validation = Validation(pack, sink)
     exports = Exports(sink, validation)
     checkpoints = Checkpoints(sink, folder)
@@ -125,7 +136,7 @@ def _train_together(pack: Pack, *, sink: Sink, folder: Path, resume: frozenset[s
         pacing=Pacing(sink, requests.least_gain),
     )
     arrivals = Arrivals(sink, requests.arriving, others)
-    arrivals.begin(pack, [Arrival(member=member, resume=member.name in resume) for member in pack.members])
+    arrivals.begin(pack, begins)
     # The order is the story of a step's end: measure, judge, show, export, save, leave, let others in.
     callbacks: list[Callback] = [
         others.pacing,

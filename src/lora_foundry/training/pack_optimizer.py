@@ -117,6 +117,21 @@ class PackOptimizer:
         """Set the member's state to one that :meth:`state` returned."""
         self._of(member).load(member, state)
 
+    def copy(self, source: str, target: str) -> None:
+        """Give ``target`` the state of ``source``, where it lies; both are as before where that cannot be.
+
+        Raises:
+            ValueError: When they have other optimizers.
+        """
+        one, other = self._of(source), self._of(target)
+        if isinstance(one, _Packed) and one is other:
+            one.copy(source, target)
+        elif isinstance(one, _OwnOptimizer) and isinstance(other, _OwnOptimizer) and one.is_like(other):
+            other.copy(one)
+        else:
+            msg = f"{target!r} cannot take over from {source!r}: another optimizer"
+            raise ValueError(msg)
+
     def _of(self, member: str) -> _Packed | _OwnOptimizer:
         if member in self._own:
             return self._own[member]
@@ -158,6 +173,11 @@ class _Packed:
             for key, value in self._optimizer.state[self._rows[member]].items():
                 held = before._optimizer.state[old][key]
                 value.copy_(moved(held) if held.shape == old.shape else held)
+
+    def copy(self, source: str, target: str) -> None:
+        held = self._optimizer.state[self._rows[source]]
+        for key, value in self._optimizer.state[self._rows[target]].items():
+            value.copy_(held[key])
 
     def _row(self, member: str) -> nn.Parameter:
         return nn.Parameter(self._bank.weights[self._bank.place(member)], requires_grad=True)
@@ -207,6 +227,13 @@ class _OwnOptimizer:
     def take_over(self, before: _OwnOptimizer) -> None:
         self._optimizer.load_state_dict(before._optimizer.state_dict())  # the same tensors: they do not depend on rows
         self.scale = before.scale
+
+    def is_like(self, other: _OwnOptimizer) -> bool:
+        return self._choice is other._choice
+
+    def copy(self, source: _OwnOptimizer) -> None:
+        self._optimizer.load_state_dict(deepcopy(source._optimizer.state_dict()))  # else both had the same tensors
+        self.scale = source.scale
 
     def step(self, rate: float) -> None:
         for group in self._optimizer.param_groups:

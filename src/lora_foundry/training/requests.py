@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lora_foundry.training.member import Member
+    from lora_foundry.wire.forks import Donor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,10 +18,12 @@ class Arrival:
     Attributes:
         member: The member.
         resume: Whether it continues from its newest checkpoint.
+        donor: Another one that it begins from where it has no checkpoint of its own; null begins anew.
     """
 
     member: Member
     resume: bool
+    donor: Donor | None = None
 
 
 def _nobody() -> list[Arrival]:

@@ -12,6 +12,7 @@ Other rooms use of it:
 - ``control``: what a person asks of a running sweep;
 - ``events``: the events that a worker appends to its spool, and how they are read while it still writes;
 - ``fields``: what a field of a line may be in JSON, found from its type, and how it is taken from there;
+- ``forks``: jobs that begin where another one is;
 - ``journal``: the journal's lines;
 - ``lines``: JSON lines from frozen types, and back;
 - ``outcomes``: ``results.json``;

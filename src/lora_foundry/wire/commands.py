@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from lora_foundry.wire.lines import Kinds, Line
+from lora_foundry.wire.forks import Donor
+from lora_foundry.wire.lines import Kinds, Line, Loose
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,12 +19,14 @@ class PackedJob:
         dir: Its folder; the configuration lies in ``.hydra/config.yaml`` there.
         name: Its adapter's name.
         resume: Whether it continues from its newest checkpoint.
+        donor: The job that it begins from where it does not; null begins anew.
     """
 
     job: int
     dir: Path
     name: str
     resume: bool
+    donor: Loose[Donor] = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from lora_foundry.wire.by_item import ByItem
+from lora_foundry.wire.forks import Lineage
 from lora_foundry.wire.lines import Kinds, Loose, TimedLine, read_new
 from lora_foundry.wire.states import State
 from lora_foundry.wire.summary import Summary
@@ -205,6 +206,19 @@ class JudgedEvent(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Forked(Event):
+    """A job began where another one was.
+
+    Attributes:
+        lineage: Which other one, and where: its number and name, the optimizer steps and samples that it had done.
+    """
+
+    tag: ClassVar[str] = "forked"
+    job: int
+    lineage: Lineage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ProgressEvent(Event):
     """How far a job is, for the progress bar: at most four a second.
 
@@ -319,7 +333,7 @@ EVENTS: Kinds[Event] = Kinds(
     "kind",
     (
         *WORKER_EVENTS,
-        *(StateEvent, MetricsEvent, JudgedEvent, ProgressEvent, TagsEvent),
+        *(StateEvent, MetricsEvent, JudgedEvent, Forked, ProgressEvent, TagsEvent),
         *(ImageEvent, ArtifactEvent, MemoryEvent, LogEvent),
     ),
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lora_foundry.wire.by_item import ByItem
+from lora_foundry.wire.forks import Lineage
 from lora_foundry.wire.lines import Kinds, Loose, TimedLine
 from lora_foundry.wire.states import State
 from lora_foundry.wire.summary import Summary
@@ -137,6 +138,20 @@ class JudgedLine(JournalLine):
     tag: ClassVar[str] = "judged"
     job: int
     by_item: ByItem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForkedLine(JournalLine):
+    """A job began where another one was.
+
+    Attributes:
+        job: Its number.
+        lineage: Which other one, and where: its number and name, the optimizer steps and samples that it had done.
+    """
+
+    tag: ClassVar[str] = "forked"
+    job: int
+    lineage: Lineage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -275,7 +290,17 @@ class EndedLine(JournalLine):
 JOURNAL: Kinds[JournalLine] = Kinds(
     "event",
     (
-        *(HeadLine, LauncherLine, SweepLine, PackLine, BeganLine, ResumedLine, JobLine, JudgedLine, RestartLine),
-        *(MemoryLine, GainLine, WorkerLine, ExpectsLine, WaitingLine, AskedLine, InterruptedLine, EndedLine),
+        *(HeadLine, LauncherLine, SweepLine, PackLine, BeganLine, ResumedLine, JobLine, JudgedLine, ForkedLine),
+        *(
+            RestartLine,
+            MemoryLine,
+            GainLine,
+            WorkerLine,
+            ExpectsLine,
+            WaitingLine,
+            AskedLine,
+            InterruptedLine,
+            EndedLine,
+        ),
     ),
 )

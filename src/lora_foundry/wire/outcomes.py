@@ -10,6 +10,7 @@ from lora_foundry.config.files import write_json
 from lora_foundry.config.stored import StoredError, is_mapping, read_json
 from lora_foundry.wire.by_item import ByItem
 from lora_foundry.wire.fields import Form, Loose
+from lora_foundry.wire.forks import Lineage
 from lora_foundry.wire.states import State
 from lora_foundry.wire.summary import Summary
 
@@ -32,6 +33,7 @@ class JobOutcome:
         summary: Results of a finished job, else null.
         error: Why a job failed, else null.
         by_item: The validation of a finished job's file, image by image; null where none was told.
+        lineage: Where it began, of one that took over from another.
     """
 
     job: int
@@ -43,6 +45,7 @@ class JobOutcome:
     summary: Summary | None
     error: str | None
     by_item: Loose[ByItem] = None
+    lineage: Loose[Lineage] = None
 
     @property
     def score(self) -> float | None:

@@ -191,8 +191,13 @@ def _job(job: JobState, word: str, keys: Sequence[str]) -> ReportJob:
         step=job.step,
         total=job.total,
         error=job.error,
-        note=None if told is None else told.stopped_early,
+        note="; ".join(_notes(job)) or None,
     )
+
+
+def _notes(job: JobState) -> list[str]:
+    early = job.summary.stopped_early if job.summary is not None and job.state == "FINISHED" else None
+    return [line for line in (None if job.lineage is None else job.lineage.words, early) if line is not None]
 
 
 def _settings(outcomes: Sequence[JobOutcome]) -> tuple[Setting, ...]:

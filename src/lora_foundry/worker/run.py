@@ -193,9 +193,11 @@ class _PackRun:
             here = {job.job for job in command.jobs}
             self._spool.ended -= here  # it may have been given back before
             self._jobs = [*(job for job in self._jobs if job.job not in here), *command.jobs]
-            resume = {job.job for job in command.jobs if job.resume}
-            members = self._members(self._check(list(command.jobs)))
-            arrivals += [Arrival(member=member, resume=member.job in resume) for member in members]
+            told = {job.job: job for job in command.jobs}
+            arrivals += [
+                Arrival(member=member, resume=told[member.job].resume, donor=told[member.job].donor)
+                for member in self._members(self._check(list(command.jobs)))
+            ]
         return arrivals
 
     def _train(self, checked: list[Checked]) -> dict[int, Changes]:
@@ -222,6 +224,7 @@ class _PackRun:
             folder=self._folder,
             stop=commands.stopping,
             resume=frozenset(one.job.name for one in checked if one.job.resume),
+            donors={one.job.name: one.job.donor for one in checked if one.job.donor is not None},
             relief=Ladder(spool, self._asked, self._watch.check),
             peaks=peaks,
             requests=Requests(

@@ -142,6 +142,7 @@ def records_of(points: Sequence[Point], names: Sequence[str], plan: Plan) -> lis
             in_files=point.in_files(),
             pack=plan.pack_of(point.index).name,
             warnings=tags_of(point.warnings),
+            fork=point.fork,
         )
         for point, name in zip(points, names, strict=True)
     ]

@@ -21,6 +21,7 @@ from lora_foundry.wire.appending import is_full
 from lora_foundry.wire.commands import OwnDevice, PackCommand, PackedJob
 from lora_foundry.wire.events import (
     Event,
+    Forked,
     GainFound,
     HandedBack,
     JudgedEvent,
@@ -31,7 +32,8 @@ from lora_foundry.wire.events import (
     Refused,
     StateEvent,
 )
-from lora_foundry.wire.journal import MemoryLine, PackLine, RestartLine
+from lora_foundry.wire.forks import Donor, Fork
+from lora_foundry.wire.journal import ForkedLine, MemoryLine, PackLine, RestartLine
 
 Order = TypeVar("Order", bound=PackCommand)
 
@@ -100,11 +102,24 @@ class Composition:
             device=device,
             least_gain=self._sizes.trial(self._configs(task.pack.jobs)),
             jobs=tuple(
-                PackedJob(job=number, dir=job.record.dir, name=job.record.name, resume=job.resume)
+                PackedJob(
+                    job=number,
+                    dir=job.record.dir,
+                    name=job.record.name,
+                    resume=job.resume,
+                    donor=self._donor(task, job.record.fork),
+                )
                 for number in jobs
                 for job in (self._jobs[number],)
             ),
         )
+
+    def _donor(self, task: Task, fork: Fork | None) -> Donor | None:
+        """The job that a fork is of, which may have ended under an earlier launcher."""
+        if fork is None:
+            return None
+        stored = self._journal.state.jobs[fork.of].stored
+        return Donor(job=fork.of, name=stored.name, dir=task.spool.parents[1] / stored.dir)
 
     def joining(self, task: Task) -> list[int]:
         """Waiting jobs that take places which became free in ``task``'s pack; they are of it from here on."""
@@ -202,6 +217,8 @@ class Composition:
             )
         elif isinstance(event, JudgedEvent):
             self._journal.hear(event)
+        elif isinstance(event, Forked):
+            self._journal.write(ForkedLine(job=event.job, lineage=event.lineage))
         elif isinstance(event, MetricsEvent):
             self._news.measured(event)
         elif isinstance(event, StateEvent):

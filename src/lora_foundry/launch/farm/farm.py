@@ -40,6 +40,7 @@ from lora_foundry.launch.records.folders import refuse_taken
 from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.records.reading import measured
 from lora_foundry.launch.records.resume import Resumed
+from lora_foundry.launch.records.state import JobState
 from lora_foundry.launch.records.stored_jobs import has_checkpoint, read_stored_config
 from lora_foundry.launch.screen.live import PatientConsole, Screen
 from lora_foundry.tracking.records import JobRecord
@@ -180,8 +181,7 @@ class Farm:
         """
         with self._offering:
             if self._closed:
-                msg = "a closed farm takes nothing more"
-                raise RuntimeError(msg)
+                raise RuntimeError("a closed farm takes nothing more")
             refuse_taken(self._folder, points, begun=self._book is not None)
             ground = self.prospects.grounded([one.config for one in points])
             points = on_device(points, ground.precision)
@@ -235,9 +235,9 @@ class Farm:
         return not self._closed
 
     @property
-    def jobs(self) -> list[int]:
-        """Numbers of all jobs of the sweep."""
-        return [] if self._book is None else [*self._book.journal.state.jobs]
+    def jobs(self) -> Mapping[int, JobState]:
+        """All jobs of the sweep as they are, by number."""
+        return {} if self._book is None else self._book.journal.state.jobs
 
     def say(self, line: str) -> None:
         """Tell people something of what was offered."""
@@ -309,8 +309,7 @@ class Farm:
     def outcome(self, job: int) -> JobOutcome:
         """How a job ended, or stands."""
         if self._book is None:
-            msg = "nothing was offered"
-            raise RuntimeError(msg)
+            raise RuntimeError("nothing was offered")
         return self._book.outcome(job)
 
     @contextmanager
@@ -373,8 +372,8 @@ class Farm:
     def _recording(self, book: Book) -> SafeWriter:
         """The one writer to MLflow."""
         if self._writer is None:
-            jobs = [job.record for job in self._jobs.values()]
-            writer = self._writer = SafeWriter(self._folder, jobs, book.record.id, book.record.command)
+            jobs, record = [job.record for job in self._jobs.values()], book.record
+            writer = self._writer = SafeWriter(self._folder, jobs, record.id, record.command)
             self._screen.watch(lambda: writer.problem)
             writer.start()
         return self._writer
@@ -383,8 +382,7 @@ class Farm:
         """Who starts workers, feeds, watches and ends them; made when there is something to train."""
         if self._supervisor is None:
             if self._book is None or self.prospects.ground is None:
-                msg = "nothing was offered"
-                raise RuntimeError(msg)
+                raise RuntimeError("nothing was offered")
             self._supervisor = self._supervising(self._book, self.prospects.ground)
             self._supervisor.add(self._tasks)
             if self._closed:

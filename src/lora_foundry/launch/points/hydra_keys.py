@@ -15,16 +15,16 @@ from lora_foundry.config.called import command_line
 from lora_foundry.config.launcher import Settings
 from lora_foundry.config.parse import nearest
 from lora_foundry.config.paths import expand_home
-from lora_foundry.config.search import SearchOptions
+from lora_foundry.config.search import PbtOptions, SearchOptions
 
-OURS = {"launcher": ("pack",), "sweeper": ("tolerant", "optuna")}
+OURS = {"launcher": ("pack",), "sweeper": ("tolerant", "optuna", "pbt")}
 _PACKAGE = "hydra_plugins.foundry."
 _WHY = {
     "launcher": "jobs train in worker processes, which this launcher alone starts; another would train nothing",
     "sweeper": "it checks every point before anything starts, and hands all of them to one sweep; how many train "
     "together is hydra.launcher.pack_size",
 }
-_OPEN = ("hydra.hydra_logging", "hydra.job_logging")  # any key may stand below
+_OPEN = ("hydra.hydra_logging", "hydra.job_logging", "hydra.sweeper.pbt.mutate")  # any key may stand below
 _GROUPS = ("callbacks", "env", "help", "hydra_help", "hydra_logging", "job_logging", "launcher", "output", "sweeper")
 _SET_HERE = "is set for each job; it cannot be given"
 _WITHOUT_EFFECT: tuple[tuple[str, tuple[object, ...], str], ...] = (
@@ -51,6 +51,7 @@ def hydra_keys() -> list[str]:
     """Every dotted key of Hydra's configuration, those of this launcher and sweeper among them."""
     ours = [f"hydra.launcher.{field.name}" for field in dataclasses.fields(Settings)]
     ours += [f"hydra.sweeper.{field.name}" for field in dataclasses.fields(SearchOptions)]
+    ours += [f"hydra.sweeper.pbt.{field.name}" for field in dataclasses.fields(PbtOptions)]
     return ["hydra", *_keys(HydraConf, "hydra."), *ours]
 
 

@@ -23,6 +23,7 @@ from lora_foundry.launch.points.composing import Composer, PassedOverError
 from lora_foundry.launch.points.experiments import said_in_files
 from lora_foundry.launch.points.hydra_errors import COMPOSING, in_a_line
 from lora_foundry.tracking.environment import settled
+from lora_foundry.wire.forks import Fork
 
 Overrides = Sequence[str]
 
@@ -41,6 +42,7 @@ class Point:
         dir: The job's folder.
         warnings: What the user is warned of before it trains.
         notes: What the user is told of it first.
+        fork: What it begins from; null begins anew.
     """
 
     index: int
@@ -51,6 +53,7 @@ class Point:
     dir: Path
     warnings: tuple[Warned, ...] = ()
     notes: tuple[str, ...] = ()
+    fork: Fork | None = None
 
     @property
     def cfg(self) -> DictConfig:

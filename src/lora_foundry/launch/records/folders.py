@@ -118,6 +118,7 @@ def add_jobs(sweep_dir: Path, record: StoredSweep, jobs: Sequence[JobRecord]) ->
             pack=job.pack,
             config=config_digest(job.config),
             warnings=job.warnings,
+            fork=job.fork,
         )
         for job in jobs
     )

@@ -119,5 +119,7 @@ def columns(sweeps: Sequence[Sweep]) -> Iterator[dict[str, object]]:
                 "ended": job.ended_at,
                 "restarts": job.restarts,
                 "memory_changes": job.memory_changes,
+                "forked_from": None if job.lineage is None else job.lineage.name,
+                "forked_at_samples": None if job.lineage is None else job.lineage.samples,
                 "error": job.error,
             }

@@ -13,6 +13,7 @@ from lora_foundry.config.errors import SweepError, check_format
 from lora_foundry.config.files import write_json
 from lora_foundry.config.stored import StoredError, is_number, read_json
 from lora_foundry.wire.fields import Form, Loose
+from lora_foundry.wire.forks import Fork
 
 SWEEP_FILE = "sweep.json"
 HYDRA_FOLDER = ".hydra"
@@ -34,6 +35,7 @@ class StoredJob:
         pack: Name of the pack that it was planned for.
         config: Digest of its configuration; null in records of earlier versions, as the next.
         warnings: Tags that say what the user was warned of.
+        fork: What it begins from; null begins anew.
     """
 
     job: int
@@ -44,6 +46,7 @@ class StoredJob:
     pack: str
     config: str | None = None
     warnings: Mapping[str, str] | None = None
+    fork: Loose[Fork] = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

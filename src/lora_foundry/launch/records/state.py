@@ -16,11 +16,13 @@ from typing import Any
 from lora_foundry.launch.records.record import StoredJob, StoredSweep
 from lora_foundry.tracking.processes import ProcessMark
 from lora_foundry.wire.by_item import ByItem
-from lora_foundry.wire.events import Event, JudgedEvent, ProgressEvent, StateEvent
+from lora_foundry.wire.events import Event, Forked, JudgedEvent, ProgressEvent, StateEvent
+from lora_foundry.wire.forks import Lineage
 from lora_foundry.wire.journal import (
     BeganLine,
     EndedLine,
     ExpectsLine,
+    ForkedLine,
     GainLine,
     JobLine,
     JournalLine,
@@ -65,6 +67,7 @@ class JobState:
         spool: The file that was made for its events then.
         judged: Its last validation, image by image; null where none was told, as sweeps made earlier have it.
         best_judged: The one of the lowest loss on the same rows.
+        lineage: Where it began, of one that took over from another.
     """
 
     stored: StoredJob
@@ -87,6 +90,7 @@ class JobState:
     spool: str | None = None
     judged: ByItem | None = None
     best_judged: ByItem | None = None
+    lineage: Lineage | None = None
 
     @classmethod
     def of(cls, stored: StoredJob) -> JobState:
@@ -117,6 +121,7 @@ class JobState:
             summary=self.summary,
             error=self.error if self.ended else None,
             by_item=self._of_its_file(),
+            lineage=self.lineage,
         )
 
     def judged_lines(self) -> list[JudgedLine]:
@@ -253,6 +258,11 @@ def _judged(state: SweepState, told: JudgedLine | JudgedEvent) -> None:
             job.best_judged = told.by_item
 
 
+def _forked(state: SweepState, told: ForkedLine | Forked) -> None:
+    for job in state.of_jobs([told.job]):
+        job.lineage = told.lineage
+
+
 def _restart(state: SweepState, line: RestartLine) -> None:
     for job in state.of_jobs(line.jobs):
         job.restarts += 1
@@ -283,5 +293,5 @@ _CHANGES: dict[type, Callable[[SweepState, Any], None]] = {
     **{LauncherLine: _launcher, WorkerLine: _worker, PackLine: _pack, ResumedLine: _resumed, BeganLine: _began},
     **{JobLine: _job, RestartLine: _restart, MemoryLine: _memory, GainLine: _gain, ExpectsLine: _expects},
     **{WaitingLine: _waiting, EndedLine: _ended, StateEvent: _unjournalled, ProgressEvent: _progress},
-    **{JudgedLine: _judged, JudgedEvent: _judged},
+    **{JudgedLine: _judged, JudgedEvent: _judged, ForkedLine: _forked, Forked: _forked},
 }

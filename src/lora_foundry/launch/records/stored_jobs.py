@@ -46,6 +46,7 @@ def read_job(sweep_dir: Path, entry: StoredJob) -> JobRecord:
         overrides=dict(entry.overrides),
         pack=entry.pack,
         warnings=dict(entry.warnings or {}),
+        fork=entry.fork,
     )
 
 

@@ -73,6 +73,8 @@ def _open(sweep: Sweep) -> list[RenderableType]:
     parts += [_Line(Text(f"  {pace}", style="cyan"))] if pace else []
     parts += [_Fitting([_cells(job, sweep.word(job)) for job in sweep.jobs])] if sweep.jobs else []
     parts.extend(Text(f"  waiting: {line}", style="yellow") for line in sweep.waiting)
+    forked = [(job.stored.name, job.lineage) for job in sweep.jobs if job.lineage is not None]
+    parts.extend(Text(f"  {name}: {lineage.words}", style="dim") for name, lineage in forked)
     broken = [job for job in sweep.jobs if job.error and job.state == "FAILED"]
     parts.extend(Text(f"  {job.stored.name}: {job.error}", style="red") for job in broken)
     if sweep.verdict is not None:

@@ -49,7 +49,7 @@ def print_results(
             if row[_FILE]:
                 plain(console, f"  {result.name}: {row[_FILE]}")
     folded = [in_words(one) for one in spreads(results) if one.by_image and one.name]
-    for line in (*before_the_end(results), *_early(results), *_averages(results), *folded):
+    for line in (*before_the_end(results), *_early(results), *_averages(results), *_forks(results), *folded):
         plain(console, line)
     if verdict is not None:
         console.print(Text(f"Best:     {verdict.sentence}", style="green"), soft_wrap=not console.is_terminal)
@@ -77,6 +77,10 @@ def _averages(results: Sequence[JobOutcome]) -> list[str]:
         for result in results
         if (told := result.summary) is not None and told.average_val_loss_rel is not None
     ]
+
+
+def _forks(results: Sequence[JobOutcome]) -> list[str]:
+    return [f"{result.name}: {result.lineage.words}" for result in results if result.lineage is not None]
 
 
 def _last(relative: float | None) -> str:

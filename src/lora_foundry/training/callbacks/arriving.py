@@ -12,12 +12,13 @@ from lora_foundry.config.stored import StoredError
 from lora_foundry.lora.formats.adapter import AdapterError
 from lora_foundry.training.checkpoint import CheckpointError, load_newest, restore
 from lora_foundry.training.continuing import start_from
+from lora_foundry.training.forking import fork
 from lora_foundry.training.keeping import settle
 from lora_foundry.training.made_with import note_start
 from lora_foundry.training.probing import reason_of
 from lora_foundry.training.shortage import is_out_of_memory, let_go
 from lora_foundry.training.sink import warn
-from lora_foundry.wire.events import LogEvent, Refused, StateEvent
+from lora_foundry.wire.events import Forked, LogEvent, Refused, StateEvent, TagsEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from lora_foundry.training.pack import Pack
     from lora_foundry.training.requests import Arrival
     from lora_foundry.training.sink import Sink
+    from lora_foundry.wire.forks import Donor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,11 +73,14 @@ class Arrivals(Callback):
             self._take_in(pack, arrivals)
 
     def begin(self, pack: Pack, arrivals: Sequence[Arrival]) -> None:
-        """Load what they continue from and say that they run; those that cannot are FAILED, their mates go on."""
-        for arrival in arrivals:
+        """Load what they continue from and say that they run; those that cannot are FAILED, their mates go on.
+
+        Forks come after those that they may be of, which have lower numbers.
+        """
+        for arrival in sorted(arrivals, key=lambda one: (one.donor is not None, one.member.job)):
             member = arrival.member
             remove_torn(member.folder)
-            self._prepare(pack, member, resume=arrival.resume)
+            self._prepare(pack, arrival)
             if member.state == "active":
                 self._sink.emit(StateEvent(job=member.job, state="RUNNING"))
             if member.done and member.state == "active":  # resumed after its last step: only its files are made again
@@ -109,9 +114,10 @@ class Arrivals(Callback):
     def _refuse(self, members: Sequence[Member], reason: str) -> None:
         self._sink.emit(Refused(jobs=tuple(member.job for member in members), reason=reason))
 
-    def _prepare(self, pack: Pack, member: Member, *, resume: bool) -> None:
+    def _prepare(self, pack: Pack, arrival: Arrival) -> None:
+        member = arrival.member
         try:
-            if resume:
+            if arrival.resume:
                 part, path, complaints = load_newest(member.folder / "checkpoints")
                 for complaint in complaints:
                     self._sink.emit(LogEvent(job=member.job, level="warning", message=f"passed over: {complaint}"))
@@ -119,6 +125,8 @@ class Arrivals(Callback):
                 self._sink.emit(
                     LogEvent(job=member.job, level="info", message=f"{member.name} continues from {path.name}")
                 )
+            elif arrival.donor is not None:
+                self._fork(pack, member, arrival.donor)
             elif member.config.lora.init_from is not None:
                 for line in start_from(pack, member):
                     warn(self._sink, member.job, "init-from-rank", line)
@@ -131,3 +139,14 @@ class Arrivals(Callback):
         except OSError as error:
             message = f"{member.name}: what it trains with was not recorded ({error})"
             self._sink.emit(LogEvent(job=member.job, level="warning", message=message))
+
+    def _fork(self, pack: Pack, member: Member, donor: Donor) -> None:
+        lineage = fork(pack, member, donor)
+        self._sink.emit(Forked(job=member.job, lineage=lineage))
+        self._sink.emit(LogEvent(job=member.job, level="info", message=f"{member.name} {lineage.words}"))
+        values: dict[str, object] = {
+            "forked_from": lineage.name,
+            "forked_from_job": lineage.of,
+            "forked_at_samples": lineage.samples,
+        }
+        self._sink.emit(TagsEvent(job=member.job, values=values))
