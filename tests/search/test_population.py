@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lora_foundry.config.errors import SweepError
 from lora_foundry.config.search import PbtOptions, SearchOptions
+from lora_foundry.launch.farm.farm import Farm
 from lora_foundry.launch.farm.outcome import WRONG_INPUT
 from lora_foundry.launch.records.record import read_sweep
 from lora_foundry.search.mutating import Mutation
@@ -55,6 +56,7 @@ def test_the_worst_give_their_places_to_forks_of_the_best_in_the_pack_under_way(
     commands = [json.loads(line) for line in (searches.folder / "commands.jsonl").read_text().splitlines()]
     assert [len(one["jobs"]) for one in commands if one["cmd"] in ("pack", "join")] == [4, 1, 1, 1]
     assert len(searches.engine.started) == 1, "one worker, warm"
+    assert [job.config is None for job in jobs] == [job.fork is not None for job in jobs], "no command finds a fork"
 
 
 @pytest.mark.slow
@@ -107,6 +109,32 @@ def test_a_population_whose_launcher_was_killed_goes_on(searches: Searches, monk
     states = [one.state for one in searches.outcomes()]
     assert states.count("FINISHED") == 4
     assert states.count("PRUNED") == len(after) - 4
+
+
+@pytest.mark.slow
+def test_a_fork_that_was_offered_when_the_launcher_was_killed_begins_in_its_donors_pack(
+    searches: Searches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise _KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Farm, "prune", killed)
+        with pytest.raises(_KilledError):
+            evolve(searches)
+    (fork,) = [job for job in read_sweep(searches.folder).jobs if job.fork is not None]
+    assert evolve(searches) == 0
+    states = {one.job: one.state for one in searches.outcomes()}
+    assert states[fork.fork.instead_of] == "PRUNED"
+    commands = [json.loads(line) for line in (searches.folder / "commands.jsonl").read_text().splitlines()]
+    again = [one["jobs"] for one in commands if one["cmd"] == "pack"][-1]
+    assert fork.job in [one["job"] for one in again], "with those that are left"
+    assert len(again) == 4
+    (own,) = [one for one in again if one["job"] == fork.job]
+    assert own["donor"]["job"] == fork.fork.of
+    assert states[fork.job] == "FINISHED" or any(
+        job.fork is not None and job.fork.instead_of == fork.job for job in read_sweep(searches.folder).jobs
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,10 @@ DIRECTIONS = ("minimize", "maximize")
 PBT = "pbt"
 """The sampler that is none: a population trains, and its worst members begin anew where its best ones are."""
 MUTATIONS = ("factors", "resample")
-_OF_SEARCHES = ("n_trials", "hours", "samples", "n_jobs", "conditions", "enqueue", "warm_start", "storage", "study")
+_OF_SEARCHES = (
+    *("n_trials", "hours", "samples", "n_jobs", "constraints", "conditions", "enqueue"),
+    *("warm_start", "storage", "study"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -139,9 +139,7 @@ def _begin(launching: Launching, population: Population, space: Space, asked: Se
     words = [space.words(one) for one in space.probes()]
     launching.check(words, 0)
     probes = [launching.point(one, place) for place, one in enumerate(words)]
-    problems = unknown(
-        "hydra.sweeper.objective", asked.objective[0], of_validation(probes[0].config.validation.metrics)
-    )
+    problems = unknown("hydra.sweeper.objective", asked.objective[0], of_validation(probes[0].config.validation))
     if problems:
         raise SweepError(problems)
     farm = launching.opened(population)

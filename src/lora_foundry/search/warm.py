@@ -50,7 +50,8 @@ def learned(what: str | None, space: Space, config: JobConfig, objective: Sequen
         raise SweepError([f"{where}: {error}"]) from error
     found = []
     for outcome in read_results(folder):
-        stored = read_stored_config(outcome.dir) if outcome.score is not None else None
+        alone = outcome.score is not None and outcome.lineage is None  # a fork is not what its settings make
+        stored = read_stored_config(outcome.dir) if alone else None
         values = None if stored is None else _values(space, stored, config)
         if values is not None and outcome.score is not None:
             found.append(completed(space, values, [outcome.score]))

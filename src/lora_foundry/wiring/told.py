@@ -213,8 +213,11 @@ def _only(jobs: Sequence[JobState]) -> JobState | None:
 
 
 def _alone(sweep: Sweep, job: JobState) -> bool:
-    """Whether a job's own words train it: those of a search that is a named sweep would begin the search anew."""
-    return not (is_search(sweep.dir) and _NAMES_A_SWEEP in job.stored.overrides)
+    """Whether a job's own words train it: those of a search that is a named sweep would begin the search anew.
+
+    And a fork was trained with other settings before it.
+    """
+    return job.stored.fork is None and not (is_search(sweep.dir) and _NAMES_A_SWEEP in job.stored.overrides)
 
 
 def _commands(sweep: Sweep, best: JobState | None) -> Iterable[Command]:

@@ -45,7 +45,7 @@ from lora_foundry.launch.records.stored_jobs import has_checkpoint, read_stored_
 from lora_foundry.launch.screen.live import PatientConsole, Screen
 from lora_foundry.tracking.records import JobRecord
 from lora_foundry.wire.events import MetricsEvent
-from lora_foundry.wire.journal import EndedLine, ResumedLine, WaitingLine
+from lora_foundry.wire.journal import EndedLine, PackLine, ResumedLine, WaitingLine
 from lora_foundry.wire.outcomes import JobOutcome
 
 _TICK_S = 0.02  # a pack that has ended leaves its slot idle for one of these
@@ -140,6 +140,8 @@ class Farm:
             for job in jobs:
                 book.journal.write(ResumedLine(job=job, spool=spool.name))
             rows = rows_of(farm._jobs[job].record.config for job in jobs)
+            if any(book.journal.state.jobs[job].pack != name for job in jobs):
+                book.journal.write(PackLine(pack=name, jobs=jobs, rows=rows))
             farm._tasks.append(Task(pack=PackPlan(name=name, jobs=jobs, rows=rows), spool=spool))
         said, ground = Said(notes=[*resumed.notes]), farm.prospects.ground
         if ground is not None:

@@ -116,7 +116,7 @@ def add_jobs(sweep_dir: Path, record: StoredSweep, jobs: Sequence[JobRecord]) ->
             rank=job.config.lora.rank,
             overrides=job.overrides,
             pack=job.pack,
-            config=config_digest(job.config),
+            config=None if job.fork is not None else config_digest(job.config),  # alone it trains another adapter
             warnings=job.warnings,
             fork=job.fork,
         )

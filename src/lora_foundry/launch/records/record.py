@@ -33,7 +33,8 @@ class StoredJob:
         rank: The adapter's rank.
         overrides: What the command line set, key to value.
         pack: Name of the pack that it was planned for.
-        config: Digest of its configuration; null in records of earlier versions, as the next.
+        config: Digest of its configuration; null in records of earlier versions, as the next, and of what another
+            command for the same would not train: one that was made longer, or a fork.
         warnings: Tags that say what the user was warned of.
         fork: What it begins from; null begins anew.
     """

@@ -17,7 +17,7 @@ from lora_foundry.launch.records.leftover import Ready
 from lora_foundry.launch.records.lengthening import Rate, length_problems, new_length, told_length
 from lora_foundry.launch.records.reading import read_state
 from lora_foundry.launch.records.record import HYDRA_FOLDER, SWEEP_FILE, StoredJob, StoredSweep, is_sweep, read_sweep
-from lora_foundry.launch.records.state import SweepState
+from lora_foundry.launch.records.state import JobState, SweepState
 from lora_foundry.launch.records.stored_jobs import (
     CONFIG,
     DamagedJobError,
@@ -194,7 +194,7 @@ def find_unfinished(
         packs=_last_packs(state, left),
         cwd=sweep.start(),
         notes=(
-            *(_going_on(results[number]) for number in left),
+            *(_going_on(results[number], state.jobs[number]) for number in left),
             *_skipped({n: one for n, one in results.items() if n not in left and n not in out}, unchanged),
         ),
         refused=told,
@@ -239,8 +239,10 @@ def _edited_config(job_dir: Path) -> JobConfig | None:
     return read_stored_config(job_dir) if touched else None
 
 
-def _going_on(result: JobOutcome) -> str:
+def _going_on(result: JobOutcome, job: JobState) -> str:
     how = "from its last checkpoint" if has_checkpoint(result.dir) else "from the beginning: it has no checkpoint"
+    if job.stored.fork is not None and not has_checkpoint(result.dir):
+        how = f"from where job {job.stored.fork.of} is then, of which it is a fork without a checkpoint"
     return f"{result.name} ({result.state}) goes on {how}"
 
 
@@ -259,9 +261,16 @@ def _skipped(results: Mapping[int, JobOutcome], unchanged: Unchanged) -> list[st
 
 
 def _last_packs(state: SweepState, left: Sequence[int]) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """The packs that the jobs were last in."""
-    names = dict.fromkeys(state.jobs[number].pack for number in left)
-    return tuple((name, tuple(number for number in left if state.jobs[number].pack == name)) for name in names)
+    """The packs that the jobs were last in; of a fork that never began that of the job that it is of."""
+    packs = {number: _pack_of(state.jobs[number], state) for number in left}
+    return tuple(
+        (name, tuple(number for number in left if packs[number] == name)) for name in dict.fromkeys(packs.values())
+    )
+
+
+def _pack_of(job: JobState, state: SweepState) -> str:
+    fork = job.stored.fork
+    return job.pack if fork is None or job.lineage is not None else _pack_of(state.jobs[fork.of], state)
 
 
 def _locate(folder: str) -> tuple[Path, Path, StoredSweep]:
