@@ -12,7 +12,7 @@ import pytest
 from lora_foundry.judge.verdict import verdict_of
 from lora_foundry.tracking import SweepWriter
 from lora_foundry.tracking.notes import AXIS, NOTE
-from lora_foundry.tracking.views import tag_of
+from lora_foundry.tracking.views import address_of_view, tag_of
 from lora_foundry.wire.outcomes import write_outcomes
 from lora_foundry.wire.verdict import Verdict, write_verdict
 from tests.judge.outcomes import outcome
@@ -44,8 +44,9 @@ def test_an_ended_sweep_names_its_winner_wherever_somebody_looks(make_sweep: Mak
     (sweep.dir / "report.html").write_text("<p>all of it</p>")
     (sweep.dir / "comparison.png").write_bytes(b"png")
     found = _ended(sweep, [0.6, 0.61, 0.6], [0.3, 0.31, 0.29])
-    record(sweep, STATES)
+    writer = record(sweep, STATES)
     recorded = Recorded(sweep)
+    assert writer.view == address_of_view(recorded.parent.info.experiment_id, sweep.id)
     parent, winner, loser = recorded.parent, recorded.children[1], recorded.children[0]
 
     assert (winner.info.run_name, loser.info.run_name) == ("rank=8 (best)", "rank=4")

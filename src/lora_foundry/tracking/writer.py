@@ -66,6 +66,15 @@ class SweepWriter:
         self._last_progress = time.monotonic()
 
     @property
+    def view(self) -> str | None:
+        """Where the page of MLflow's that compares the jobs is, behind the address of its server; null of one job."""
+        if self._ingest is None or self._track is None or len(self._track.jobs) < 2:
+            return None
+        from lora_foundry.tracking.views import address_of_view
+
+        return address_of_view(self._ingest.runs.store.experiment_id, self._track.sweep)
+
+    @property
     def problem(self) -> str | None:
         """One line for the user while something is not recorded; null when all is well."""
         return self._trouble

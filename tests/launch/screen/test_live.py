@@ -17,7 +17,7 @@ from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.records.state import SweepState, fold
 from lora_foundry.launch.screen import live as screen_module
 from lora_foundry.launch.screen.live import PatientConsole, Screen
-from lora_foundry.launch.screen.table import print_results, ui_command
+from lora_foundry.launch.screen.table import print_results, ui_address, ui_command
 from lora_foundry.wire.events import ProgressEvent
 from lora_foundry.wire.journal import JobLine
 from lora_foundry.wire.outcomes import JobOutcome
@@ -272,3 +272,6 @@ def test_the_command_for_the_ui_fits_the_store(monkeypatch: pytest.MonkeyPatch, 
     assert ui_command(own) == f"make -C {PROJECT_ROOT} ui"
     monkeypatch.chdir(PROJECT_ROOT)
     assert ui_command(own) == "make ui"
+    assert ui_address(own) == ui_address(tracking("postgresql://h/runs", "mlruns")) == "http://127.0.0.1:5000"
+    assert ui_address(tracking("https://me:secret@h:5000/mlflow/", "mlruns")) == "https://h:5000/mlflow"
+    assert ui_address(tracking("databricks", "mlruns")) is None

@@ -15,7 +15,7 @@ from lora_foundry.launch.machines.engine import WORKER_LOST
 from lora_foundry.launch.points.names import show_value, told_shortly
 from lora_foundry.launch.records.live_jobs import LiveJob
 from lora_foundry.launch.screen.live import Screen
-from lora_foundry.launch.screen.table import near, plain, print_results, ui_command
+from lora_foundry.launch.screen.table import near, plain, print_results, ui_address, ui_command
 from lora_foundry.wire.outcomes import JobOutcome, write_outcomes
 from lora_foundry.wire.verdict import write_verdict
 
@@ -86,6 +86,9 @@ class Ending:
             elif self._writer.active:
                 tracking = next(iter(self._jobs.values())).record.config.tracking
                 plain(console, f"MLflow:   {ui_command(tracking)}")
+                view, address = self._writer.view, ui_address(tracking)
+                if view is not None and address is not None:
+                    plain(console, f"View:     {address}/{view}")
             self._say_unfinished()
         except OSError:
             return  # the reader of our output has gone; everything said stands in results.json

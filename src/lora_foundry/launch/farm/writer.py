@@ -38,6 +38,11 @@ class SafeWriter:
         """Why runs are not recorded as they should be, or null."""
         return self._writer.problem if self._writer is not None else self._refused
 
+    @property
+    def view(self) -> str | None:
+        """Where the page that compares the runs is, behind the address of MLflow's server; null where there is none."""
+        return self._writer.view if self._writer is not None else None
+
     def add(self, jobs: Sequence[JobRecord]) -> None:
         """More jobs came."""
         if self._writer is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -13,11 +14,12 @@ from rich.text import Text
 from lora_foundry.config.paths import SHIPPED
 from lora_foundry.config.quoting import shell
 from lora_foundry.config.schema import TrackingConfig
-from lora_foundry.tracking.addresses import DATABASES, default_store, scheme_of, shown, store_of
+from lora_foundry.tracking.addresses import DATABASES, SERVERS, default_store, scheme_of, shown, store_of
 from lora_foundry.wire.outcomes import JobOutcome
 
 _SHOWN_ALREADY = ("lora.rank", "name", "resume")
 _FILE = "file"
+_OWN_UI = "http://127.0.0.1:5000"
 
 
 def print_results(
@@ -98,6 +100,19 @@ def ui_command(tracking: TrackingConfig) -> str:
     if uri == default_store():
         return "make ui" if Path.cwd() == SHIPPED else shell(["make", "-C", SHIPPED, "ui"])
     return shell(["mlflow", "ui", "--backend-store-uri", uri]) if scheme_of(uri) in DATABASES else shown(uri)
+
+
+def ui_address(tracking: TrackingConfig) -> str | None:
+    """Where MLflow's UI answers, without a name or a password in it; null where that cannot be known.
+
+    Of a database it is where :func:`ui_command` opens it.
+    """
+    uri, _ = store_of(tracking)
+    if scheme_of(uri) in DATABASES:
+        return _OWN_UI
+    parts = urlsplit(uri)
+    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+    return bare.rstrip("/") if scheme_of(uri) in SERVERS else None
 
 
 def near(path: Path) -> str:
