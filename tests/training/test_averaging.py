@@ -60,7 +60,7 @@ def test_the_mean_is_the_best_of_its_rank_and_what_was_trained_stays_as_it_was(t
 @pytest.mark.slow
 def test_the_mean_is_scored_named_and_may_be_the_best(tmp_path: Path) -> None:
     """At this rate the adapter swings about where its mean is."""
-    trained = train([Spec("x", (*WORDS, "trainer.average=4", "trainer.max_steps=9", "optimizer.lr=1.0"))], tmp_path)
+    trained = train([Spec("x", (*WORDS, "trainer.average=4", "trainer.max_steps=9", "optimizer.lr=0.5"))], tmp_path)
     end = next(e for e in trained.events if isinstance(e, StateEvent) and e.state == "FINISHED").summary
     assert end is not None
     told = [e for e in trained.events if isinstance(e, MetricsEvent) and "val/loss_rel_average" in e.values]

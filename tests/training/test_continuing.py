@@ -26,9 +26,11 @@ from lora_foundry.wire.events import StateEvent, TagsEvent
 from tests.phrases import NO_ADAPTER_FILE
 from tests.training.world import Spec, make_denoiser, make_member, make_task, train
 
+PRESET = "lora.target_modules=attention-mlp"
+
 
 def make_pack(root: Path, *overrides: str, name: str = "x") -> Pack:
-    spec = Spec(name, ("trainer.precision=32-true", *overrides))
+    spec = Spec(name, ("trainer.precision=32-true", PRESET, *overrides))
     pack = Pack(make_task(torch.float32), [make_member(spec, root)])
     draw = torch.Generator().manual_seed(1)
     for value in pack.bank.unpack(pack.bank.weights[0], name).values():
@@ -132,7 +134,7 @@ def test_a_smaller_rank_begins_as_near_as_it_can_and_says_how_near(file: Path, t
 
 @pytest.mark.slow
 def test_a_smaller_rank_is_warned_of_on_the_run(file: Path, tmp_path: Path) -> None:
-    trained = train([Spec("x", (f"lora.init_from={file}", "lora.rank=2"))], tmp_path / "two")
+    trained = train([Spec("x", (PRESET, f"lora.init_from={file}", "lora.rank=2"))], tmp_path / "two")
     tags = [e.values for e in trained.events if isinstance(e, TagsEvent)]
     assert any("brought down to lora.rank=2" in values.get("warning.init-from-rank", "") for values in tags)
     assert trained.states(0)[-1] == "FINISHED"
@@ -158,7 +160,7 @@ def with_magnitudes(content: dict[str, torch.Tensor]) -> None:
     ("fault", "says"),
     [
         (poison, "NaN or infinity in 1 of its tensors"),
-        (still, "alpha is 0 in 40 of its layers"),
+        (still, "alpha is 0 in 30 of its layers"),
         (with_magnitudes, "it is DoRA"),
     ],
 )
@@ -166,7 +168,7 @@ def test_what_cannot_be_gone_on_from_is_refused_before_the_base_is_loaded(
     fault: Any, says: str, file: Path, tmp_path: Path
 ) -> None:
     path = changed(file, fault)
-    lora = Spec("x", (f"lora.init_from={path}",)).config().lora
+    lora = Spec("x", (PRESET, f"lora.init_from={path}")).config().lora
     with pytest.raises(StartError, match=says):
         check_start(lora, tmp_path, Files())  # type: ignore[arg-type]  # all that is asked of it
 
@@ -174,7 +176,7 @@ def test_what_cannot_be_gone_on_from_is_refused_before_the_base_is_loaded(
 @pytest.mark.slow
 def test_an_embedding_in_the_file_is_told_and_the_rest_is_used(file: Path, tmp_path: Path) -> None:
     path = changed(file, lambda content: content.update({"bundle_emb.tok.string_to_param.*": torch.ones(2, 4)}))
-    lora = Spec("x", (f"lora.init_from={path}",)).config().lora
+    lora = Spec("x", (PRESET, f"lora.init_from={path}")).config().lora
     (line,) = check_start(lora, tmp_path, Files())  # type: ignore[arg-type]
     assert "its embedding (bundle_emb.tok.string_to_param.*) is not used" in line
 
@@ -186,7 +188,7 @@ def test_another_rank_is_refused_where_the_rank_is_only_the_default(
 ) -> None:
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "overrides.yaml").write_text(json.dumps(words))
-    lora = Spec("x", (f"lora.init_from={file}", "lora.rank=8")).config().lora
+    lora = Spec("x", (PRESET, f"lora.init_from={file}", "lora.rank=8")).config().lora
     if refused:
         with pytest.raises(StartError, match=r"has rank 4, lora\.rank=8 is only the default; give lora\.rank=4"):
             check_start(lora, tmp_path, Files())  # type: ignore[arg-type]

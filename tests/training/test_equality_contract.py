@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,31 +21,38 @@ from tests.training.world import Spec, Trained, distance, make_denoiser, train, 
 LIMIT = 1e-9
 
 PLAIN = Spec("plain")
-DIFFERENCES = {
-    "rank": Spec("other", ("lora.rank=7",)),
-    "alpha": Spec("other", ("lora.alpha=2x",)),
-    "rslora": Spec("other", ("lora.use_rslora=true", "lora.rank=6")),
-    "dropout": Spec("other", ("lora.dropout=0.3",)),
-    "learning rate": Spec("other", ("optimizer.lr=0.0007",)),
-    "optimizer settings": Spec("other", ("optimizer.betas=[0.8,0.95]", "optimizer.weight_decay=0.3")),
-    "batch size": Spec("other", ("data.batch_size=3",)),
-    "accumulation": Spec("other", ("trainer.accumulate=3",)),
-    "target modules": Spec("other", ("lora.target_modules=[to_q,to_v]",)),
-    "convolutions": Spec("other", ("lora.target_modules=all", "lora.rank=3")),
-    "seed": Spec("other", ("seed=77",)),
-    "schedule": Spec("other", ("scheduler=linear", "scheduler.min_lr_ratio=0.1")),
-    "length": Spec("other", ("trainer.max_steps=5",)),
-    "longer": Spec("other", ("trainer.max_steps=13",)),
-    "epochs": Spec("other", ("trainer.max_steps=null", "trainer.epochs=2.5")),
-    "samples": Spec("other", n_images=5),
-    "objective": Spec("other", ("objective=min-snr", "objective.noise_offset=0.1")),
-    "initialisation": Spec("other", ("lora.init=gaussian",)),
-    "clipping": Spec("other", ("trainer.max_grad_norm=0.001",)),
-    "caption dropout": Spec("other", ("data.caption_dropout=0.9",)),
-    "adafactor": Spec("other", ("optimizer=adafactor",)),
-    "prodigy": Spec("other", ("optimizer=prodigy",)),
-    "tens of steps": Spec("other", ("trainer.max_steps=40", "lora.dropout=0.1", "trainer.accumulate=2")),
+_WORDS: dict[str, tuple[str, ...]] = {
+    "rank": ("lora.rank=7",),
+    "alpha": ("lora.alpha=2x",),
+    "rslora": ("lora.use_rslora=true", "lora.rank=6"),
+    "dropout": ("lora.dropout=0.3",),
+    "learning rate": ("optimizer.lr=0.0007",),
+    "optimizer settings": ("optimizer.betas=[0.8,0.95]", "optimizer.weight_decay=0.3"),
+    "batch size": ("data.batch_size=3",),
+    "accumulation": ("trainer.accumulate=3",),
+    "target modules": ("lora.target_modules=[to_q,to_v]",),
+    "convolutions": ("lora.target_modules=all", "lora.rank=3"),
+    "seed": ("seed=77",),
+    "schedule": ("scheduler=linear", "scheduler.min_lr_ratio=0.1"),
+    "length": ("trainer.max_steps=5",),
+    "longer": ("trainer.max_steps=13",),
+    "epochs": ("trainer.max_steps=null", "trainer.epochs=2.5"),
+    "samples": (),
+    "objective": ("objective=min-snr", "objective.noise_offset=0.1"),
+    "initialisation": ("lora.init=gaussian",),
+    "clipping": ("trainer.max_grad_norm=0.001",),
+    "caption dropout": ("data.caption_dropout=0.9",),
+    "adafactor": ("optimizer=adafactor",),
+    "prodigy": ("optimizer=prodigy",),
+    "tens of steps": ("trainer.max_steps=20", "lora.dropout=0.1", "trainer.accumulate=2"),
 }
+DIFFERENCES = {
+    name: Spec(f"other-{name.replace(' ', '-')}", words, n_images=5 if name == "samples" else 6)
+    for name, words in _WORDS.items()
+}
+_MATES = 6
+GROUPS = [list(DIFFERENCES.values())[first : first + _MATES] for first in range(0, len(DIFFERENCES), _MATES)]
+"""Who trains together, beside one that is as plain as can be."""
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +63,14 @@ def plain() -> Trained:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DIFFERENCES)
-def test_a_packed_member_equals_its_solo_run(name: str, plain: Trained, tmp_path: Path) -> None:
+def test_a_packed_member_equals_its_solo_run(name: str, plain: Trained) -> None:
     other = DIFFERENCES[name]
-    packed = train([PLAIN, other], tmp_path / "packed")
+    mates = next(group for group in GROUPS if other in group)
+    packed = undisturbed(PLAIN, *mates)
     for spec, solo in ((PLAIN, plain), (other, undisturbed(other))):
         assert solo.parts[spec.name].count.step == packed.parts[spec.name].count.step > 0
         assert distance(packed.weights(spec.name), solo.weights(spec.name)) < LIMIT
-    assert packed.states(0)[-1] == packed.states(1)[-1] == "FINISHED"
+    assert packed.states(0)[-1] == packed.states(1 + mates.index(other))[-1] == "FINISHED"
 
 
 @pytest.mark.slow
@@ -152,34 +162,38 @@ def test_a_base_that_served_a_pack_serves_the_next_as_if_new(plain: Trained, tmp
     assert distance(second.weights("plain"), plain.weights("plain")) < LIMIT
 
 
+def _digest(folder: Path) -> str:
+    """Of all bits of two adapters."""
+    trained = train([Spec("a", ("lora.dropout=0.2",)), Spec("b", ("lora.target_modules=all", "seed=2"))], folder)
+    digest = hashlib.sha256()
+    for name in ("a", "b"):
+        for key, value in sorted(trained.weights(name).items()):
+            digest.update(key.encode() + value.numpy().tobytes())
+    return digest.hexdigest()
+
+
 _HASHED = """
 import sys
 from pathlib import Path
-from tests.training.world import Spec, train
-trained = train([Spec("a", ("lora.dropout=0.2",)), Spec("b", ("lora.target_modules=all", "seed=2"))], Path(sys.argv[1]))
-import hashlib
-digest = hashlib.sha256()
-for name in ("a", "b"):
-    for key, value in sorted(trained.weights(name).items()):
-        digest.update(key.encode() + value.numpy().tobytes())
-print("digest", digest.hexdigest())
+from tests.training.test_equality_contract import _digest
+print("digest", hash("LoRA"), _digest(Path(sys.argv[1])))
 """
 
 
 @pytest.mark.slow
 def test_pythonhashseed_changes_no_bit(tmp_path: Path) -> None:
-    digests = set()
-    for seed in ("1", "4242"):
-        done = subprocess.run(
-            [sys.executable, "-c", _HASHED, str(tmp_path / seed)],
-            env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
-            cwd=Path(__file__).parents[2],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        digests.add(done.stdout.split("digest ")[1].strip())
-    assert len(digests) == 1
+    """Here it is as it was set for the tests, or drawn."""
+    done = subprocess.run(
+        [sys.executable, "-c", _HASHED, str(tmp_path / "there")],
+        env={"PYTHONHASHSEED": "4242", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    hashed, digest = done.stdout.split("digest ")[1].split()
+    assert int(hashed) != hash("LoRA"), "the seeds differ"
+    assert digest == _digest(tmp_path / "here")
 
 
 @st.composite
@@ -193,7 +207,7 @@ def _packs(draw: st.DrawFn) -> list[Spec]:
             f"lora.target_modules={draw(st.sampled_from(['attention', 'all-linear', 'all', '[to_k]']))}",
             f"data.batch_size={draw(st.integers(1, 3))}",
             f"trainer.accumulate={draw(st.integers(1, 2))}",
-            f"trainer.max_steps={draw(st.integers(3, 6))}",
+            f"trainer.max_steps={draw(st.integers(3, 4))}",
             f"optimizer.lr={draw(st.sampled_from([1e-3, 3e-4]))}",
             f"seed={draw(st.integers(0, 5))}",
         ]
@@ -202,7 +216,7 @@ def _packs(draw: st.DrawFn) -> list[Spec]:
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(specs=_packs(), chosen=st.integers(0, 3))
 def test_any_member_of_any_pack_equals_its_solo_run(
     specs: list[Spec], chosen: int, tmp_path_factory: pytest.TempPathFactory

@@ -100,18 +100,20 @@ def _plain_loss(denoiser, batch: PackBatch) -> torch.Tensor:  # noqa: ANN001
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["32-true", "bf16-true", "16-mixed"])
-def test_packing_moves_the_final_loss_less_than_a_tenth_of_what_a_seed_does(precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("precision", "steps"), [("32-true", 24), ("bf16-true", 24), ("16-mixed", 12)])
+def test_packing_moves_the_final_loss_less_than_a_tenth_of_what_a_seed_does(
+    precision: str, steps: int, tmp_path: Path
+) -> None:
     """The third depth: in the precision people use, judged by the number people read."""
 
     def specs() -> list[Spec]:
         options = (
             f"trainer.precision={precision}",
-            "trainer.max_steps=40",
+            f"trainer.max_steps={steps}",
             "optimizer.lr=0.01",
             "validation.timesteps=8",
         )
-        return [Spec(f"s{seed}", (*options, f"seed={seed}")) for seed in range(5)]
+        return [Spec(f"s{seed}", (*options, f"seed={seed}")) for seed in range(4)]
 
     def final(trained) -> dict[str, float]:  # noqa: ANN001
         ended = [e for e in trained.events if isinstance(e, StateEvent) and e.state == "FINISHED"]

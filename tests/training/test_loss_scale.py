@@ -126,8 +126,8 @@ def test_scales_leave_no_trace_in_the_adapters(tmp_path: Path, monkeypatch: pyte
 def test_a_member_that_overflows_ends_as_it_would_alone_and_so_do_its_mates(tmp_path: Path) -> None:
     """The contract's first depth: in 64-bit, with a sample in it that is always too large."""
     image = SampleOrder(seed=0, n_images=6).draw(3).image
-    sick = Spec("sick", ("data.batch_size=1", "data.flip=false", "trainer.max_steps=30"), poisoned=image)
-    longer = ("seed=3", "trainer.accumulate=2", "lora.dropout=0.2", "trainer.max_steps=20")
+    sick = Spec("sick", ("data.batch_size=1", "data.flip=false", "trainer.max_steps=12"), poisoned=image)
+    longer = ("seed=3", "trainer.accumulate=2", "lora.dropout=0.2", "trainer.max_steps=9")
     specs = [sick, Spec("mate", longer), Spec("late", ("optimizer=adafactor", *THREE), poisoned=image)]
     packed = train(specs, tmp_path / "packed")
     assert [packed.states(job)[-1] for job in range(3)] == ["FINISHED"] * 3
@@ -137,8 +137,8 @@ def test_a_member_that_overflows_ends_as_it_would_alone_and_so_do_its_mates(tmp_
             ours, alone = packed.parts[spec.name].count, solo.parts[spec.name].count
             assert getattr(ours, field) == getattr(alone, field), (spec.name, field)
         assert distance(packed.weights(spec.name), solo.weights(spec.name)) < 1e-9
-    assert packed.parts["sick"].count.skipped == 5, "an epoch of six, five times"
-    assert packed.parts["sick"].count.step == 30
+    assert packed.parts["sick"].count.skipped == 2, "an epoch of six, twice"
+    assert packed.parts["sick"].count.step == 12
     assert packed.parts["mate"].count.skipped == 0
     assert packed.parts["late"].count.skipped > 1
 

@@ -46,7 +46,7 @@ class FailsOnce:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("rows", [1, 3, 4])  # of 7
 def test_the_rows_of_a_forward_change_nothing(rows: int, tmp_path: Path) -> None:
     asked = undisturbed(*MIXED)
 
@@ -61,10 +61,10 @@ def test_the_rows_of_a_forward_change_nothing(rows: int, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call", [3, 60, 333, 600])
+@pytest.mark.parametrize("call", [3, 30, 180, 320])  # of 490
 def test_a_step_that_fails_anywhere_is_taken_back_and_taken_again(call: int, tmp_path: Path) -> None:
     asked = undisturbed(*MIXED)
-    relief = FailsOnce(call, call + 200)
+    relief = FailsOnce(call, call + 110)
     again = train(MIXED, tmp_path / "again", relief=relief)
     assert len(relief.reasons) == 2
     for spec in MIXED:
@@ -78,7 +78,7 @@ def test_members_set_aside_train_to_the_same_end(tmp_path: Path) -> None:
     def measure(pack: Pack) -> None:
         pack.set_members_aside(pack.active[1:])
 
-    eased = train(MIXED, tmp_path / "eased", relief=FailsOnce(500, measure=measure))
+    eased = train(MIXED, tmp_path / "eased", relief=FailsOnce(250, measure=measure))
     for job, spec in enumerate(MIXED):
         assert distance(eased.weights(spec.name), asked.weights(spec.name)) < 1e-9
         assert eased.states(job)[-1] == "FINISHED"
@@ -91,7 +91,7 @@ def test_checkpointing_may_begin_in_the_middle(tmp_path: Path) -> None:
     def measure(pack: Pack) -> None:
         pack.checkpointing = True
 
-    eased = train(MIXED, tmp_path / "eased", relief=FailsOnce(400, measure=measure))
+    eased = train(MIXED, tmp_path / "eased", relief=FailsOnce(200, measure=measure))
     for spec in MIXED:
         assert distance(eased.weights(spec.name), asked.weights(spec.name)) < 1e-9
 
@@ -102,7 +102,7 @@ def test_without_relief_the_members_fail_and_say_why(tmp_path: Path) -> None:
         def give_way(self, pack: Pack, reason: str) -> None:
             raise OutOfMemoryError(f"nothing left to change in {len(pack.active)}: {reason}")
 
-    trained = train(MIXED[:2], tmp_path, relief=NoWay(200))
+    trained = train(MIXED[:2], tmp_path, relief=NoWay(100))
     ends = [e for e in trained.events if isinstance(e, StateEvent) and e.state == "FAILED"]
     assert [e.job for e in ends] == [0, 1]
     assert "can't allocate memory" in ends[0].error

@@ -1,4 +1,4 @@
-"""Whole updates against an oracle that shares no code: loss, gradient, clipping, rate and weights of ten steps in fp64.
+"""Whole updates against an oracle that shares no code: loss, gradient, clipping, rate and weights of six steps in fp64.
 
 The oracle's clipping divides by the norm plus 1e-6 (torch), which is all that may differ: rounding alone stays below
 1e-11 of an update.
@@ -19,9 +19,9 @@ from lora_foundry.training.pack_step import run_step
 from tests.training.oracle import Oracle, Taken, reference_rates
 from tests.training.world import Spec, make_member, make_task
 
-STEPS = 10
+STEPS = 6
 LIMIT = 1e-9  # of loss, gradient norm and gradient; ten times that of the update, which divides by small numbers
-TEN = (f"trainer.max_steps={STEPS}", "trainer.max_grad_norm=null")
+SHORT = (f"trainer.max_steps={STEPS}", "trainer.max_grad_norm=null")
 SOLO: dict[str, tuple[str, ...]] = {
     "plain": (),
     "cosine to a floor": ("scheduler.min_lr_ratio=0.1",),
@@ -42,9 +42,9 @@ SOLO: dict[str, tuple[str, ...]] = {
     "prodigy": ("optimizer=prodigy", "optimizer.weight_decay=0.1", "optimizer.betas=[0.8,0.95]"),
 }
 TRIPLE = (
-    Spec("a", (*TEN, "lora.rank=4", "lora.dropout=0.2", "trainer.accumulate=2")),
-    Spec("b", (*TEN, "lora.rank=7", "lora.target_modules=[to_q,to_v]", "data.batch_size=3", "seed=4"), n_images=5),
-    Spec("c", (*TEN, "optimizer=prodigy", "lora.rank=1", "scheduler=linear", "lora.use_rslora=true")),
+    Spec("a", (*SHORT, "lora.rank=4", "lora.dropout=0.2", "trainer.accumulate=2")),
+    Spec("b", (*SHORT, "lora.rank=7", "lora.target_modules=[to_q,to_v]", "data.batch_size=3", "seed=4"), n_images=5),
+    Spec("c", (*SHORT, "optimizer=prodigy", "lora.rank=1", "scheduler=linear", "lora.use_rslora=true")),
 )
 
 
@@ -112,26 +112,26 @@ def _hold(specs: tuple[Spec, ...], root: Path, predicts: str = "v_prediction", *
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SOLO)
 def test_a_solo_members_updates(name: str, tmp_path: Path) -> None:
-    _hold((Spec("a", (*TEN, *SOLO[name])),), tmp_path)
+    _hold((Spec("a", (*SHORT, *SOLO[name])),), tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("predicts", ["epsilon", "v_prediction"])
 def test_updates_under_either_prediction_with_min_snr_and_without(predicts: str, tmp_path: Path) -> None:
-    _hold((Spec("a", TEN),), tmp_path, predicts)
-    weighted = Spec("b", (*TEN, "objective=min-snr", "objective.snr_gamma=3"))
+    _hold((Spec("a", SHORT),), tmp_path, predicts)
+    weighted = Spec("b", (*SHORT, "objective=min-snr", "objective.snr_gamma=3"))
     _hold((weighted,), tmp_path, predicts, limit=1e-6)  # diffusers' ratios are of fp32 roots
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "adafactor", "prodigy"])
 def test_clipping_is_torchs(optimizer: str, tmp_path: Path) -> None:
-    _hold((Spec("a", (*TEN, f"optimizer={optimizer}", "trainer.max_grad_norm=0.01")),), tmp_path)
+    _hold((Spec("a", (*SHORT, f"optimizer={optimizer}", "trainer.max_grad_norm=0.01")),), tmp_path)
 
 
 @pytest.mark.slow
 def test_a_gradient_below_the_limit_is_left_alone(tmp_path: Path) -> None:
-    _hold((Spec("a", (*TEN, "trainer.max_grad_norm=1000")),), tmp_path)
+    _hold((Spec("a", (*SHORT, "trainer.max_grad_norm=1000")),), tmp_path)
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ QUICK = (
     "data.batch_size=2",
     "data.flip=true",
     "lora.rank=4",
-    "lora.target_modules=attention-mlp",
+    "lora.target_modules=[to_q,to_v,ff.net.2]",
 )
 
 
@@ -64,6 +64,7 @@ def _unet() -> UNet2DConditionModel:
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         layers_per_block=1,
+        mid_block_type=None,
         cross_attention_dim=WIDTH,
         attention_head_dim=2,
         norm_num_groups=8,
