@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -18,9 +19,7 @@ from lora_foundry.training.pack import Pack
 from lora_foundry.training.pack_step import run_step
 from lora_foundry.training.precision import DTYPES, computing
 
-_STEPS = 3
 _SHAPES = ((0, Shape(batch=1, rank=4)), (1, Shape(batch=2, rank=8)), (2, Shape(batch=4, rank=16)), (3, Shape(batch=1)))
-_FEW_SHAPES = _SHAPES[:2]  # a CPU takes fp16 slowly
 _COARSE: tuple[Precision, ...] = ("32-true", "16-mixed", "bf16-mixed")
 _EXACT = 1e-9  # of whole trajectories in 64 bit: rounding is far below, a wrong computation far above
 # Diffusers embeds timesteps in 32 bits whatever the base has, and a card's sine is up to 6e-5 from its host's.
@@ -32,16 +31,29 @@ _REPEATS = "trainer.deterministic=true"
 _CHECKPOINTING = "trainer.gradient_checkpointing=true"
 
 Adapters = dict[str, Tensor]
-Shapes = tuple[tuple[int, Shape], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extent:
+    """How much is trained: steps, members by number, and which layers of the base."""
+
+    steps: int
+    shapes: tuple[tuple[int, Shape], ...]
+    targets: str
+
+
+_FULL = Extent(steps=3, shapes=_SHAPES, targets="all-blocks")
+_SMALL = Extent(steps=1, shapes=_SHAPES[:2], targets="[to_q,ff.net.2,conv1]")  # of each kind of layer
 
 
 def correctness(stage: Stage) -> None:
     """Trajectories of four members that differ, compared as whole adapters."""
-    steps = 1 if stage.small else _STEPS
-    table = stage.table(f"Correctness on the embedded base, {steps} steps", "what", "relative distance", "wanted")
+    extent = _SMALL if stage.small else _FULL
+    table = stage.table(
+        f"Correctness on the embedded base, {extent.steps} steps", "what", "relative distance", "wanted"
+    )
     cpu, card = torch.device("cpu"), stage.device
-    shapes = _FEW_SHAPES if stage.small else _SHAPES
-    train, alone = partial(trained, steps=steps, shapes=shapes), partial(_alone, steps=steps, shapes=shapes)
+    train, alone = partial(trained, extent=extent), partial(_alone, extent=extent)
     packed = train(card, "64-true")
 
     def compare(what: str, one: Adapters, other: Adapters, limit: float | None) -> None:
@@ -74,20 +86,19 @@ def trained(
     device: torch.device,
     precision: Precision,
     *overrides: str,
-    steps: int,
+    extent: Extent,
     rows: int | None = None,
-    shapes: Shapes,
 ) -> Adapters:
     """Each member's adapter after some steps, as one vector."""
     base = open_base(compose_job().model).load_denoiser(dtype=DTYPES[precision].base, device=device)
     if _CHECKPOINTING in overrides:
         base.set_gradient_checkpointing(enabled=True)
     data = random_data(base)
-    asked = (f"trainer.precision={precision}", "optimizer.lr=1e-3", *overrides)
-    pack = Pack(Denoising(base), [make_member(number, shape, data, *asked) for number, shape in shapes])
+    asked = (f"trainer.precision={precision}", "optimizer.lr=1e-3", f"lora.target_modules={extent.targets}", *overrides)
+    pack = Pack(Denoising(base), [make_member(number, shape, data, *asked) for number, shape in extent.shapes])
     pack.rows = rows
     with computing(pack.members[0].config.trainer, device):
-        for _ in range(steps):
+        for _ in range(extent.steps):
             failed = run_step(pack).failed
             if failed:
                 raise RuntimeError(failed[0].error)
@@ -112,8 +123,8 @@ def apart(one: Adapters, other: Adapters) -> float:
     return max(float((one[name] - other[name]).norm() / other[name].norm()) for name in one)
 
 
-def _alone(device: torch.device, precision: Precision, *overrides: str, steps: int, shapes: Shapes) -> Adapters:
+def _alone(device: torch.device, precision: Precision, *overrides: str, extent: Extent) -> Adapters:
     found: Adapters = {}
-    for shape in shapes:
-        found |= trained(device, precision, *overrides, steps=steps, shapes=(shape,))
+    for shape in extent.shapes:
+        found |= trained(device, precision, *overrides, extent=replace(extent, shapes=(shape,)))
     return found

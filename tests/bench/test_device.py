@@ -11,10 +11,12 @@ import torch
 
 from bench import measure, render
 from bench.device import __main__ as device
+from bench.device import launching, processes
 from bench.device.correctness import apart
 from bench.device.stage import Stage
 from bench.device.timing import Measured
 from bench.measure import Result
+from tests import nursery
 
 
 @pytest.fixture
@@ -81,8 +83,10 @@ def test_the_page_says_not_measured_until_there_are_figures() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # two minutes on a quiet core
+@pytest.mark.timeout(900)  # a minute on a quiet core
 def test_every_section_runs_small_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for starts in (launching, processes):
+        monkeypatch.setattr(starts, "subprocess", nursery.SUBPROCESS)
     monkeypatch.setattr(measure, "RESULTS", tmp_path)
     monkeypatch.setattr(measure, "PROJECT_ROOT", tmp_path)
     monkeypatch.setattr("sys.argv", ["device", "--cpu"])

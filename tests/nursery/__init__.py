@@ -28,6 +28,7 @@ from tests.root import PROJECT_ROOT
 
 _START_S = 120.0
 _FOLDER, _OWNER = "LORA_FOUNDRY_TESTS_FOLDER", "LORA_FOUNDRY_TESTS_OWNER"  # of a run of tests, for all its processes
+_QUIET = ["-W", "ignore"]
 _SAME_FOR_ALL = ("PYTHONUNBUFFERED", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUTF8")
 MESSAGE = 1 << 17  # bytes; an environment is some thousands
 
@@ -96,7 +97,7 @@ def _begun(kind: str) -> socket.socket:
 
 
 def _kind(words: list[str]) -> str:
-    return "worker" if {"lora_foundry.worker", "src.predict"}.intersection(words) else "launcher"
+    return "worker" if {"lora_foundry.worker", "src.predict", "bench.device.child"}.intersection(words) else "launcher"
 
 
 def _module(args: Any, env: Any) -> list[str] | None:
@@ -104,7 +105,7 @@ def _module(args: Any, env: Any) -> list[str] | None:
     if _OWNER not in os.environ or isinstance(args, str | bytes) or list(args[:1]) != [sys.executable]:
         return None
     words = [os.fspath(word) for word in args[1:]]
-    words = words[1:] if words[:1] == ["-P"] else words
+    words = words[1:] if words[:1] == ["-P"] else words[2:] if words[:2] == _QUIET else words
     if tuple(args[:2]) == FAKE_WORKER:
         words = ["-m", "tests.launch.fake_worker", *words[1:]]
     if not _is_as_here(os.environ if env is None else env):
@@ -139,6 +140,7 @@ class Popen(subprocess.Popen[Any]):
         asked = {
             "words": words,
             "safe_path": "-P" in args[1:2],
+            "quiet": list(args[1:3]) == _QUIET,
             "cwd": os.fspath(cwd) if cwd is not None else str(Path.cwd()),
             "env": dict(os.environ if env is None else env),
             "new_session": bool(new_session),

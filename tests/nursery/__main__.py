@@ -13,6 +13,7 @@ import selectors
 import signal
 import socket
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -162,6 +163,8 @@ def _run(asked: dict[str, Any]) -> None:
     sys.path[:] = [*first, *path, *(word for word in sys.path[1:] if word not in path), str(PROJECT_ROOT)]
     if "torch" in sys.modules:
         _of_its_own_threads(asked["env"])
+    if asked["quiet"]:
+        warnings.simplefilter("ignore")
     module, *words = asked["words"]
     sys.argv = [module, *words]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
