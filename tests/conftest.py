@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import nursery, traced
+from tests import nursery, remembered, traced
 from tests.added import added
 
 __all__ = ["added"]
@@ -28,6 +28,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "true"
 os.environ["MPLBACKEND"] = "Agg"
 
+remembered.remember()
 _NUMBERS = itertools.count()
 
 settings.register_profile(
