@@ -59,6 +59,7 @@ QUICK = (
     "scheduler.warmup_steps=1",
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
+    "lora.target_modules=[to_q,ff.net.2,conv1]",  # of each kind, soon injected
 )
 
 
