@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from lora_foundry.launch.records.journal import read_journal
 from lora_foundry.training.checkpoint import load_newest
 from lora_foundry.wire.events import TagsEvent, read_events
 from lora_foundry.wire.journal import MemoryLine
+from tests import nursery
 from tests.commands.ran import Command
 from tests.phrases import NOT_STARTED
 from tests.root import PROJECT_ROOT
@@ -31,7 +31,7 @@ ASKED = (
 
 def _sweep(folder: Path, cache: Path, *words: str) -> Path:
     where = (f"hydra.sweep.dir={folder}", f"data.cache_dir={cache}")
-    done = subprocess.run(
+    done = nursery.run(
         [sys.executable, "-m", "src.train", *ASKED, *words, *where, "-m"],
         cwd=PROJECT_ROOT,
         capture_output=True,
@@ -65,7 +65,7 @@ def test_equals_the_unlimited_sweep(tmp_path: Path) -> None:
 
 
 def test_a_sweep_that_fits_nowhere_is_refused_with_what_would_fit(command: Command, tmp_path: Path) -> None:
-    asked = ("lora.rank=4", "memory.limit_gib=0.3", f"data.cache_dir={tmp_path}/cache")
+    asked = ("lora.rank=4", "lora.target_modules=[to_q]", "memory.limit_gib=0.3", f"data.cache_dir={tmp_path}/cache")
     for words in ((), ("hydra.launcher.plan_only=true",)):
         ran = command(*asked, *words, "-m")
         assert ran.code == 2

@@ -1,4 +1,6 @@
-"""Trains a pack twice in this process: freely, then where allocations really fail. Prints what happened as JSON.
+"""Trains a pack in this process: freely, then where allocations really fail, once a share of what it took freely.
+
+Prints what happened as JSON, a line a share.
 
 The limit is one of the kernel's on the process's address space, so that torch's own allocator is what fails. It has
 to be a process of its own: one cannot be sure to raise such a limit again, and it counts threads and imports too.
@@ -10,6 +12,7 @@ import json
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,7 +22,7 @@ from lora_foundry.training.peaks import Peaks
 from lora_foundry.training.shortage import let_go
 from lora_foundry.training.sink import ListSink
 from lora_foundry.wire.events import MemoryEvent
-from tests.training.world import DTYPES, Spec, distance, make_denoiser, train
+from tests.training.world import DTYPES, Spec, Trained, distance, make_denoiser, train
 
 STEPS = "trainer.max_steps=3"
 # A forward of all 288 rows keeps about 300 MiB; adapters and states of 64-bit numbers are far smaller.
@@ -44,30 +47,32 @@ def address_space() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
+def eased(share: float, folder: Path, grown: int, asked: Trained) -> dict[str, Any]:
+    """What happens with ``share`` of the bytes that the free training took."""
+    reasons.clear()
+    sink = ListSink(folder)
+    relief = Reasons(sink, {job: spec.config() for job, spec in enumerate(SPECS)}, lambda: None)
+    denoiser = make_denoiser(DTYPES["64-true"].base)
+    let_go(torch.device("cpu"))
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + int(share * grown), resource.RLIM_INFINITY))
+    trained = train(SPECS, folder, relief=relief, denoiser=denoiser)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    return {
+        "grown": grown,
+        "reasons": list(reasons),
+        "rungs": [event.rung for event in sink.events if isinstance(event, MemoryEvent) and event.job == 1],
+        "states": [trained.states(job)[-1] for job in range(len(SPECS))],
+        "apart": max(distance(trained.weights(spec.name), asked.weights(spec.name)) for spec in SPECS),
+    }
+
+
+reasons: list[str] = []
 torch.set_num_threads(1)
-root, share = Path(sys.argv[1]), float(sys.argv[2])
+root, shares = Path(sys.argv[1]), [float(word) for word in sys.argv[2:]]
 train(SPECS[2:], root / "warm-up")
 let_go(torch.device("cpu"))
 peaks = Peaks(torch.device("cpu"))
-asked = train(SPECS, root / "asked", peaks=peaks)
-grown = (peaks.of("step") or 0) - peaks.beside
-let_go(torch.device("cpu"))
-
-reasons: list[str] = []
-sink = ListSink(root)
-relief = Reasons(sink, {job: spec.config() for job, spec in enumerate(SPECS)}, lambda: None)
-denoiser = make_denoiser(DTYPES["64-true"].base)
-resource.setrlimit(resource.RLIMIT_AS, (address_space() + int(share * grown), resource.RLIM_INFINITY))
-eased = train(SPECS, root / "eased", relief=relief, denoiser=denoiser)
-resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-print(
-    json.dumps(
-        {
-            "grown": grown,
-            "reasons": reasons,
-            "rungs": [event.rung for event in sink.events if isinstance(event, MemoryEvent) and event.job == 1],
-            "states": [eased.states(job)[-1] for job in range(len(SPECS))],
-            "apart": max(distance(eased.weights(spec.name), asked.weights(spec.name)) for spec in SPECS),
-        }
-    )
-)
+whole = train(SPECS, root / "asked", peaks=peaks)
+taken = (peaks.of("step") or 0) - peaks.beside
+for share in shares:
+    print(json.dumps(eased(share, root / f"{share}", taken, whole)))

@@ -50,7 +50,9 @@ def test_a_pack_of_eight_is_predicted_to_cost_less_than_eight_steps(traces: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_a_straight_line_through_two_traces_meets_a_third(tmp_path: Path, dropout: float) -> None:
-    config = compose_job(f"data.cache_dir={tmp_path}", f"lora.dropout={dropout}")
+    config = compose_job(
+        f"data.cache_dir={tmp_path}", f"lora.dropout={dropout}", "lora.target_modules=[to_q,ff.net.2,conv1]"
+    )
     curve = curve_of(config)
     third = trace_step(open_sizes(config.model), config, [6]).steps[6]
     assert curve.flops_fixed + 6 * curve.flops_row == third.flops
@@ -59,8 +61,9 @@ def test_a_straight_line_through_two_traces_meets_a_third(tmp_path: Path, dropou
 
 @pytest.mark.slow
 def test_checkpointing_computes_more(tmp_path: Path) -> None:
-    plain = curve_of(compose_job(f"data.cache_dir={tmp_path}"))
-    again = curve_of(compose_job(f"data.cache_dir={tmp_path}", "trainer.gradient_checkpointing=true"))
+    words = (f"data.cache_dir={tmp_path}", "lora.target_modules=attention")
+    plain = curve_of(compose_job(*words))
+    again = curve_of(compose_job(*words, "trainer.gradient_checkpointing=true"))
     assert 1.3 * plain.flops_row < again.flops_row < 1.5 * plain.flops_row  # a forward pass in two and a bit
     assert again.ops > 1.1 * plain.ops
 

@@ -58,13 +58,12 @@ def _really(config: JobConfig, members: int) -> int:
 @pytest.mark.parametrize(
     ("members", "overrides"),
     [
-        (1, ("data.batch_size=1", "lora.rank=8")),
         (1, ("data.batch_size=5", "lora.rank=4", "lora.target_modules=attention")),
         (4, ("data.batch_size=2", "lora.rank=16")),
         (3, ("data.batch_size=1", "trainer.precision=bf16-mixed", "lora.dropout=0.1")),
         (6, ("data.batch_size=1", "trainer.precision=bf16-mixed", "lora.rank=64", "lora.target_modules=attention")),
         (2, ("data.batch_size=2", "trainer.gradient_checkpointing=true")),
-        (1, ("data.batch_size=3", "data.resolution=128", "lora.alpha=0.5x")),
+        (1, ("data.batch_size=2", "data.resolution=128", "lora.alpha=0.5x", "lora.target_modules=[to_q,conv1]")),
     ],
 )
 def test_predicted_bytes_are_those_of_a_real_step(members: int, overrides: tuple[str, ...], cache: Path) -> None:
@@ -130,7 +129,7 @@ def test_what_does_not_decide_it_is_not(traces: Path) -> None:
 
 @pytest.mark.slow
 def test_a_damaged_trace_is_taken_anew(tmp_path: Path) -> None:
-    config = compose_job(f"data.cache_dir={tmp_path}")
+    config = compose_job(f"data.cache_dir={tmp_path}", "lora.target_modules=[to_q]")
     good = curve_of(config)
     path = prediction._path(config, open_sizes(config.model))
     path.write_text("{ torn")
