@@ -78,6 +78,7 @@ FAULTS: dict[str, Fault] = {
     "worker-frozen": Fault(
         title="SIGSTOP of a worker",
         story=process.worker_frozen,
+        many=partial(process.worker_frozen, stall_s=15),
         seen="after `stall_s` the worker is ended and its pack goes on",
     ),
     "interrupted-twice": Fault(

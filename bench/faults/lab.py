@@ -15,12 +15,12 @@ class Lab:
 
     Args:
         root: An empty folder.
-        popen: Starts launchers, as :class:`subprocess.Popen` does.
+        popen: Starts launchers and servers, as :class:`subprocess.Popen` does.
     """
 
     def __init__(self, root: Path, popen: type[subprocess.Popen[Any]] = subprocess.Popen) -> None:
         self.root = root
-        self._popen = popen
+        self.popen = popen
         self.tracking = root / "mlruns"
         self.cache = root / "cache"
         self.database = self.tracking / "mlflow.db"
@@ -32,7 +32,7 @@ class Lab:
         folder = self.root / "sweeps" / f"{len(self._made):03d}-{name}"
         folder.parent.mkdir(exist_ok=True)
         places = [f"tracking.root={self.tracking}", f"data.cache_dir={cache or self.cache}"]
-        made = RealSweep(folder, recipe, [*places, *words], self._popen)
+        made = RealSweep(folder, recipe, [*places, *words], self.popen)
         self._made.append(made)
         return made
 

@@ -83,16 +83,16 @@ def _gone_before_the_resume(orphans: list[int]) -> None:
     ensure(not left, f"the resume began beside the orphans {left}")
 
 
-def worker_frozen(lab: Lab, draw: Random) -> Verdict:
+def worker_frozen(lab: Lab, draw: Random, stall_s: int = 5) -> Verdict:
     """The worker stands still; it is ended and its pack goes on."""
-    sweep = lab.sweep(PAIR, "worker-frozen", _MANY, "hydra.launcher.stall_s=15").start()
+    sweep = lab.sweep(PAIR, "worker-frozen", _MANY, f"hydra.launcher.stall_s={stall_s}").start()
     do.wait_for_training(sweep)
     do.pause(sweep, draw.uniform(0.0, 1.0))
     pid = do.freeze_worker(sweep)
     sweep.ends(0)
     stalled = [line.pid for line in sweep.journal(WorkerLine) if line.state == "stalled"]
     ensure(pid in stalled, f"worker {pid} stood still, the journal has {stalled}")
-    ensure("did nothing for 15 s" in sweep.said(), "the user was not told")
+    ensure(f"did nothing for {stall_s} s" in sweep.said(), "the user was not told")
     return check(sweep, lab.reference(PAIR), lab.database)
 
 

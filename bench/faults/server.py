@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 START_S = 90.0
 
@@ -18,8 +19,16 @@ START_S = 90.0
 class Server:
     """MLflow's own server in a process group of its own."""
 
-    def __init__(self, folder: Path, database: Path | None = None, *, address: str | None = None) -> None:
-        """Find a free port; nothing runs yet. The store is a database, or has an address."""
+    def __init__(
+        self,
+        folder: Path,
+        database: Path | None = None,
+        *,
+        address: str | None = None,
+        popen: type[subprocess.Popen[Any]] = subprocess.Popen,
+    ) -> None:
+        """Find a free port; nothing runs yet. The store is a database, or has an address; ``popen`` starts it."""
+        self._popen = popen
         self._folder, self._address = folder, address or f"sqlite:///{database}"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -32,7 +41,7 @@ class Server:
         words = ["--backend-store-uri", self._address, "--artifacts-destination", str(self._folder)]
         words += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = self._popen(
                 [sys.executable, "-m", "mlflow", "server", *words],
                 stdout=log,
                 stderr=log,

@@ -20,7 +20,7 @@ from bench.faults.sweeps import PAIR, until
 _LATER = "python -m src.track"  # logs the rest
 
 
-def database_locked(lab: Lab, draw: Random, seconds: float = 8.0) -> Verdict:
+def database_locked(lab: Lab, draw: Random, seconds: float = 3.0) -> Verdict:
     """Another process holds the database's lock in the middle of a sweep."""
     reference = lab.reference(PAIR)
     sweep = lab.sweep(PAIR, "database-locked").start()
@@ -39,7 +39,7 @@ def server_gone(lab: Lab, draw: Random, seconds: float = 4.0) -> Verdict:
     with closing(sqlite3.connect(lab.database)) as store:
         store.execute("pragma wal_checkpoint(truncate)")
     shutil.copy(lab.database, folder / "mlflow.db")
-    server = Server(folder, folder / "mlflow.db")
+    server = Server(folder, folder / "mlflow.db", popen=lab.popen)
     server.start()
     try:
         sweep = lab.sweep(PAIR, "server-gone", f"tracking.uri={server.uri}", "tracking.experiment=far").start()
