@@ -17,6 +17,7 @@ from lora_foundry.config.schema import TrackingConfig
 from lora_foundry.launch.screen.table import ui_command
 from lora_foundry.tracking import SweepWriter, TrackingError
 from lora_foundry.tracking.addresses import address_of, database_of, shown, store_of
+from tests import nursery
 from tests.phrases import NO_HOST
 from tests.tracking.fake_sweep import COMMAND, Recorded, Sweep
 from tests.tracking.places import place
@@ -96,7 +97,10 @@ def test_no_password_is_shown() -> None:
     assert shown("http://h:5000") == "http://h:5000"
 
 
-@pytest.fixture(params=["what?x=1", "ml %20é?#z"])
+ODD = ["what?x=1", "ml %20é?#z"]
+
+
+@pytest.fixture(params=ODD)
 def odd(request: pytest.FixtureRequest, tmp_path: Path, fresh_database: Path) -> Path:
     """A folder whose name an address may not hold, with an empty database in it."""
     root = tmp_path / "odd" / str(request.param)
@@ -140,13 +144,14 @@ def served(odd: Path, tmp_path: Path) -> Iterator[Server]:
     words = shlex.split(ui_command(_tracking(None, str(odd))))
     assert words[:3] == ["mlflow", "ui", "--backend-store-uri"]
     (tmp_path / "files").mkdir()
-    server = Server(tmp_path / "files", address=words[3])
+    server = Server(tmp_path / "files", address=words[3], popen=nursery.Popen)
     server.start()
     yield server
     server.stop()
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("odd", ODD[1:], indirect=True)
 def test_the_ui_that_is_printed_opens_there_and_shows_runs_and_files(
     make_sweep: MakeSweep, odd: Path, served: Server
 ) -> None:

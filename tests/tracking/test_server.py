@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from bench.faults.server import START_S, Server
 from lora_foundry.commands import track
 from lora_foundry.tracking import SweepWriter
+from tests import nursery
 from tests.tracking.fake_sweep import COMMAND, Recorded, Sweep
 from tests.tracking.places import place
 
@@ -26,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path) -> It
     folder = tmp_path_factory.mktemp("server")
     database = folder / "mlflow.db"
     database.write_bytes(fresh_database.read_bytes())
-    server = Server(folder, database)
+    server = Server(folder, database, popen=nursery.Popen)
     yield server
     server.stop()
 
