@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,20 +53,29 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "other shape": _of_other_shape,
     "a folder": _folder,
 }
-FILES = (
-    "sweep.json",
-    "journal.jsonl",
-    "spool/pack-0.jsonl",
-    "results.json",
-    "tracking.json",
-    "data/inventory.json",
-    "1/.hydra/config.yaml",
-    "1/.hydra/hydra.yaml",
-    "1/.hydra/overrides.yaml",
-    "1/made_with.json",
-    "1/memory.json",
-    "1/checkpoints/step-00000003.safetensors",
-)
+
+
+def _one_piece(torn: str) -> tuple[str, ...]:
+    """Of a file that is read in one piece: empty, zeros, cut and slip are the same to its reader."""
+    return "missing", "a folder", "binary", "other shape", torn
+
+
+FILES: dict[str, tuple[str, ...]] = {
+    "sweep.json": tuple(DAMAGES),
+    "journal.jsonl": tuple(DAMAGES),
+    "spool/pack-0.jsonl": tuple(DAMAGES),
+    "1/.hydra/config.yaml": tuple(DAMAGES),
+    "results.json": _one_piece("empty"),
+    "tracking.json": _one_piece("zeros"),
+    "data/inventory.json": _one_piece("cut"),
+    "1/made_with.json": _one_piece("slip"),
+    "1/memory.json": _one_piece("zeros"),
+    "1/.hydra/hydra.yaml": _one_piece("cut"),
+    "1/.hydra/overrides.yaml": _one_piece("slip"),
+    "1/checkpoints/step-00000003.safetensors": ("missing", "a folder", "empty"),  # its content is the worker's to read
+}
+"""With the ways in which each is damaged: every one where they lead to different ends."""
+CASES = [(file, damage) for file, damages in FILES.items() for damage in damages]
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +123,7 @@ def _states(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[int, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(("file", "damage"), CASES)
 def test_no_command_ends_in_a_traceback_and_the_other_jobs_go_on(
     file: str, damage: str, sweep: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,14 +201,18 @@ def _altered(value: object) -> Iterator[object]:
 
 
 @pytest.mark.parametrize("file", ["sweep.json", "journal.jsonl", "spool/pack-0.jsonl", "1/made_with.json"])
-def test_any_value_may_be_of_another_kind(file: str, sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_value_may_be_of_another_kind(
+    file: str, sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file of valid JSON in which one value is not what was written: status and resume's own look survive it.
 
-    Of lines of one form the first is altered.
+    Of lines of one form the first is altered. The jobs' configurations stay as they are, and are read once.
     """
     from lora_foundry.config.errors import SweepError
+    from lora_foundry.launch.records import stored_jobs
     from lora_foundry.launch.records.resume import find_unfinished
 
+    monkeypatch.setattr(stored_jobs, "_read_yaml", cache(stored_jobs._read_yaml))
     path = sweep / file
     lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
     forms = {_form(json.loads(line)): place for place, line in reversed(list(enumerate(lines)))}

@@ -40,39 +40,47 @@ def base(tmp_path: Path) -> Path:
     return Path(shutil.copytree(PROJECT_ROOT / "assets" / "tiny-sd", tmp_path / "base"))
 
 
-@pytest.mark.parametrize("plan", [(), ("hydra.launcher.plan_only=true",)], ids=["sweep", "plan"])
+_FOUND: list[tuple[tuple[str, ...], str]] = [
+    (("data.path=nope",), "data.path: nope is missing, allowed is a folder of captioned images"),
+    (("data.val_path=nope",), "data.val_path: nope is missing"),
+    (("data.path=README.md",), "README.md is a file"),
+    (("data.cache_dir=README.md/x",), "data.cache_dir: .*README.md is a file"),
+    (("model.path=nope",), "model.path: got 'nope', where there is nothing"),
+    (
+        ("model.path=conf",),
+        "model.path: .*conf is not a Stable Diffusion .*unet/config.json: missing; .*safetensors",
+    ),
+    (("model.path=README.md",), r"model.path: got 'README.md', a \.md file"),
+    (("model.path=assets/tiny-sd/unet/diffusion_pytorch_model.safetensors",), "model.config=null"),
+    (("model.stride=24", "data.resolution=48"), "model.stride: got 24, allowed is a multiple of 16"),
+    (("lora.init_from=nope.safetensors",), "lora.init_from: .*nope.safetensors"),
+    (("lora.init_from=README.md",), "lora.init_from: .*README.md"),
+    (("lora.target_modules=[to_x]",), "to_x"),
+    (("tracking.uri=http://", "tracking=mlflow"), "tracking.uri: got 'http://'"),
+    (("tracking.uri=foo:bar", "tracking=mlflow"), "tracking.uri: got 'foo:bar'"),
+    ((f"hydra.sweep.subdir={LONG}",), "hydra.sweep.subdir: .*has 300 bytes, this disk allows 255"),
+    ((f"tracking.root=/tmp/{LONG}", "tracking=mlflow"), "tracking.root: .*has 300 bytes"),
+    ((f"data.path=/tmp/{LONG}",), "nnn: cannot be read .File name too long"),
+    ((f"model.path=/tmp/{LONG}",), "nnn: cannot be read .File name too long"),
+    ((f"lora.init_from=/tmp/{LONG}",), "lora.init_from: .*File name too long"),
+    ((f"export.copy_to=/tmp/{LONG}",), "export.copy_to: .*has 300 bytes"),
+    (("export.copy_to=nope",), "export.copy_to: got 'nope', where there is nothing"),
+    ((f"data.cache_dir=/tmp/{LONG}",), "data.cache_dir: .*has 300 bytes"),
+]
+_WHOEVER_ASKS = [
+    case
+    for at, case in enumerate(_FOUND)
+    if case[0][0].split("=")[0] not in {one[0][0].split("=")[0] for one in _FOUND[:at]}
+]
+"""The first of each key: a plan looks at all that a sweep does."""
+
+
 @pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (("data.path=nope",), "data.path: nope is missing, allowed is a folder of captioned images"),
-        (("data.val_path=nope",), "data.val_path: nope is missing"),
-        (("data.path=README.md",), "README.md is a file"),
-        (("data.cache_dir=README.md/x",), "data.cache_dir: .*README.md is a file"),
-        (("model.path=nope",), "model.path: got 'nope', where there is nothing"),
-        (
-            ("model.path=conf",),
-            "model.path: .*conf is not a Stable Diffusion .*unet/config.json: missing; .*safetensors",
-        ),
-        (("model.path=README.md",), r"model.path: got 'README.md', a \.md file"),
-        (("model.path=assets/tiny-sd/unet/diffusion_pytorch_model.safetensors",), "model.config=null"),
-        (("model.stride=24", "data.resolution=48"), "model.stride: got 24, allowed is a multiple of 16"),
-        (("lora.init_from=nope.safetensors",), "lora.init_from: .*nope.safetensors"),
-        (("lora.init_from=README.md",), "lora.init_from: .*README.md"),
-        (("lora.target_modules=[to_x]",), "to_x"),
-        (("tracking.uri=http://", "tracking=mlflow"), "tracking.uri: got 'http://'"),
-        (("tracking.uri=foo:bar", "tracking=mlflow"), "tracking.uri: got 'foo:bar'"),
-        ((f"hydra.sweep.subdir={LONG}",), "hydra.sweep.subdir: .*has 300 bytes, this disk allows 255"),
-        ((f"tracking.root=/tmp/{LONG}", "tracking=mlflow"), "tracking.root: .*has 300 bytes"),
-        ((f"data.path=/tmp/{LONG}",), "nnn: cannot be read .File name too long"),
-        ((f"model.path=/tmp/{LONG}",), "nnn: cannot be read .File name too long"),
-        ((f"lora.init_from=/tmp/{LONG}",), "lora.init_from: .*File name too long"),
-        ((f"export.copy_to=/tmp/{LONG}",), "export.copy_to: .*has 300 bytes"),
-        (("export.copy_to=nope",), "export.copy_to: got 'nope', where there is nothing"),
-        ((f"data.cache_dir=/tmp/{LONG}",), "data.cache_dir: .*has 300 bytes"),
-    ],
+    ("words", "told", "plan"),
+    [*((*case, ()) for case in _FOUND), *((*case, ("hydra.launcher.plan_only=true",)) for case in _WHOEVER_ASKS)],
 )
 def test_it_is_one_line_and_nothing_is_made(
-    command: Command, words: tuple[str, ...], plan: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
+    command: Command, words: tuple[str, ...], told: str, plan: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(PROJECT_ROOT)
     (line,) = _refused(command(*words, *plan))

@@ -23,9 +23,11 @@ DATA = ("data=folder", "data.name=photos", "data.resolution=64")
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, traces: Path) -> Path:
     """Where sweeps land without ``hydra.sweep.dir``."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "foundry").symlink_to(traces)
     return tmp_path / "multirun"
 
 
