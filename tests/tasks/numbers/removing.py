@@ -60,8 +60,12 @@ def ablated(
                         total_steps=steps,
                     )
                 )
-        sink = ListSink(root)
-        train_pack(Bases(CPU).load(config), members, sink=sink, folder=root / "pack")
+        sink, threads = ListSink(root), torch.get_num_threads()
+        torch.set_num_threads(1)  # of numbers this small two would wait for each other most of the time
+        try:
+            train_pack(Bases(CPU).load(config), members, sink=sink, folder=root / "pack")
+        finally:
+            torch.set_num_threads(threads)
     last = {event.job: event.by_item.relative for event in sink.events if isinstance(event, JudgedEvent)}
     return np.array([last[member.job] for member in members]).reshape(seeds, 1 + GROUPS, -1)
 
