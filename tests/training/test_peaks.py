@@ -121,7 +121,7 @@ def test_whatever_a_pack_does_has_a_peak_of_its_own(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(showing, "give_back", spied("give_back", showing.give_back))
     show = spied("show", lambda members: {member.name: [] for member in members})
     monkeypatch.setattr(Denoising, "shows", lambda *_: True)
-    monkeypatch.setattr(Denoising, "showing", lambda *_: SimpleNamespace(show=show))
+    monkeypatch.setattr(Denoising, "showing", lambda *_: SimpleNamespace(show=show, measured=dict))
     train([Spec("one", ("trainer.max_steps=3",))], tmp_path, peaks=peaks)
     assert seen == {
         "run_step": {"step"},
