@@ -69,5 +69,5 @@ def test_what_cannot_be_its_length_is_refused_with_the_steps_that_it_took(comman
     ran = command(f"resume={job_dir}", "trainer.max_steps=200", sweep_dir=None)
     assert ran.code == 2
     assert NO_CHECKPOINT in ran.err
-    assert "python -m src.train seed=0 tracking=none trainer.max_steps=200" in ran.err
+    assert "python -m src.train seed=0 trainer.max_steps=200" in ran.err
     assert not (job_dir / "length.json").exists()

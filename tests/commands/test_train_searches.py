@@ -59,7 +59,7 @@ def test_a_grid_ends_losers_early(command: Command) -> None:
         (["hydra.launcher.pruner=asah"], "hydra.launcher.pruner: got 'asah', allowed is one of"),
         (["hydra.launcher.pruner=patience"], "hydra.launcher.prune_patience: pruner=patience needs it"),
         (["hydra.sweeper.n_trials=3"], "hydra.sweeper.n_trials: is a search's; write hydra/sweeper=optuna"),
-        (["hydra/sweeper=optnua"], "hydra/sweeper: got optnua, allowed is tolerant or optuna"),
+        (["hydra/sweeper=optnua"], "hydra/sweeper: got optnua, allowed is tolerant, optuna or pbt"),
         (["hydra/sweeper=optuna", "hydra.sweeper.n_trails=3"], "did you mean 'hydra.sweeper.n_trials'?"),
         (["hydra/sweeper=optuna", "optimizer.lr=interval(a,b)"], "optimizer.lr=interval(a,b)"),
     ],

@@ -197,7 +197,7 @@ def test_a_wrong_line_is_told_in_lines_and_makes_nothing(
         ("hydra/lancher=pack", "hydra/lancher: no such group; did you mean 'hydra/launcher'?"),
         ("lora={rnk:8}", "lora.rnk: no such key; did you mean 'lora.rank'?"),
         ("hydra/launcher=basic", "hydra/launcher: got basic, allowed is pack: jobs train in worker processes"),
-        ("hydra/sweeper=basic", "hydra/sweeper: got basic, allowed is tolerant or optuna: it checks every point"),
+        ("hydra/sweeper=basic", "hydra/sweeper: got basic, allowed is tolerant, optuna or pbt: it checks every point"),
         ("hydra.job.chdir=true", "hydra.job.chdir: jobs train in the folder that the command is given in"),
         ("hydra.output_subdir=x", "hydra.output_subdir: resuming looks for a job's configuration in .hydra"),
         ("optimizer.options.d_coef=2", "optimizer.options.d_coef: no such key here; it is an option of prodigy"),

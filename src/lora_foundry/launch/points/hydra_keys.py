@@ -94,7 +94,7 @@ def composed_problems(config: DictConfig) -> list[str]:
         target = str(node.get("_target_")) if isinstance(node, DictConfig) else "null"
         if not target.startswith(_PACKAGE):
             chosen = config.hydra.runtime.choices.get(f"hydra/{group}", target)
-            problems.append(f"hydra/{group}: got {chosen} ({target}), allowed is {' or '.join(options)}: {_WHY[group]}")
+            problems.append(f"hydra/{group}: got {chosen} ({target}), allowed is {_either(options)}: {_WHY[group]}")
         elif group == "launcher":
             keys = [f"hydra.launcher.{key}" for key in node if key != "_target_"]
             problems += [line for key in keys if (line := _key_problem(key, None))]
@@ -152,11 +152,15 @@ def _is_below(key: str, top: str) -> bool:
     return key == top or key.startswith(f"{top}.")
 
 
+def _either(names: Sequence[str]) -> str:
+    return " or ".join([*filter(None, [", ".join(names[:-1])]), names[-1]])
+
+
 def _group_problem(group: str, value: object, own: Mapping[str, Sequence[str]]) -> str | None:
     if group not in _GROUPS:
         return f"hydra/{group}: no such group{nearest(f'hydra/{group}', [f'hydra/{name}' for name in _GROUPS])}"
     if group == "callbacks":
         return _key_problem("hydra.callbacks", value)
     if group in OURS and value not in OURS[group] and value not in own.get(f"hydra/{group}", ()):
-        return f"hydra/{group}: got {value}, allowed is {' or '.join(OURS[group])}: {_WHY[group]}"
+        return f"hydra/{group}: got {value}, allowed is {_either(OURS[group])}: {_WHY[group]}"
     return None
