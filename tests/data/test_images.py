@@ -236,6 +236,7 @@ def test_a_crop_is_a_square_of_the_short_side_inside_the_image(
         name="x", path="x", val_path=None, val_fraction=0.1, batch_size=1, resolution=8, crop=crop, crop_variants=64,
         flip=False, background="white", caption_dropout=0, caption_prefix="", captions="auto",
         repeats="auto", follow_links=False, prompts=(), on_bad="error", cache_dir="x",
+        folds=None, fold=None, refit=False, without=(),
     )  # fmt: skip
     left, top, right, bottom = crop_box(size, data, place, hashlib.sha256(str(salt).encode()).hexdigest())
     assert left >= 0
