@@ -64,12 +64,13 @@ def test_a_scale_moves_as_torchs_own_does() -> None:
         scaler.step(optimizer)
         scaler.update()
         (note_overflow if overflows else note_good)(ours)
-        assert ours.loss_scale == scaler.get_scale()
+        assert (ours.loss_scale, ours.good_steps) == (scaler.get_scale(), scaler._get_growth_tracker())
     assert (ours.skipped, ours.loss_scale) == (4, INITIAL / 16 * 2**2)
 
 
 @pytest.mark.parametrize(
-    ("scale", "skipped", "hopeless"), [(INITIAL, 0, False), (2.0, 9, False), (1.0, 9, True), (INITIAL, 39, True)]
+    ("scale", "skipped", "hopeless"),
+    [(INITIAL, 0, False), (2.0, 9, False), (1.0, 9, True), (INITIAL, 38, False), (INITIAL, 39, True)],
 )
 def test_fp16_is_given_up_when_nothing_is_left_to_halve_or_no_step_to_take(
     scale: float, skipped: int, hopeless: bool
