@@ -300,7 +300,7 @@ def test_a_driver_that_hangs_is_told_and_not_waited_for(machine: Machine, monkey
 
 
 def test_whatever_else_goes_wrong_in_asking_the_driver_is_told_as_its_problem(machine: Machine) -> None:
-    machine(Card(bus=1, uuid=A), files=("nvidia0",), says=_says(problem="no GPU"))
+    machine(Card(bus=1, uuid=A))  # and no file of a driver, as on WSL2
     del sys.modules["pynvml"].nvmlDeviceGetUUID  # type: ignore[attr-defined]  # of a fake
     assert "failed: AttributeError: module 'pynvml' has no attribute 'nvmlDeviceGetUUID'" in _refused()
 

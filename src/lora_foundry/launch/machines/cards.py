@@ -61,6 +61,8 @@ def cards_of(build: TorchBuild | None, driver: Driver, says: Callable[[], TorchS
         return _as_driver_shows(build, driver, says)
     if build is None or hides_all(build):
         return Seen()
+    if driver.broken:
+        return Seen(problem=driver.problem)
     if driver.lost:
         return Seen(problem=f"the driver says of {'; '.join(driver.lost)}")
     files = driver_files(build)

@@ -88,6 +88,7 @@ class Driver(Line):
         cards: Every card that answers and that somebody may compute on, in the order of the PCI bus.
         lost: A line for each other: fallen off the bus, not this user's, cut up into nothing.
         problem: Why nothing could be asked, in its words; null where something was.
+        broken: Whether that is no answer of a driver but a fault in asking, which says nothing of what cards there are.
     """
 
     tag: ClassVar[str] = "driver"
@@ -96,6 +97,7 @@ class Driver(Line):
     cards: tuple[Gpu, ...] = ()
     lost: tuple[str, ...] = ()
     problem: str | None = None
+    broken: bool = False
 
 
 DRIVERS: Kinds[Driver] = Kinds("kind", (Driver,))
@@ -140,7 +142,8 @@ def _ask() -> Driver:
     except pynvml.NVMLError as error:
         return Driver(problem=str(error))
     except Exception as error:  # noqa: BLE001  # of a library of that name that is another's, or half of one
-        return Driver(problem=f"pynvml ({getattr(pynvml, '__file__', None)}) failed: {type(error).__name__}: {error}")
+        told = f"pynvml ({getattr(pynvml, '__file__', None)}) failed: {type(error).__name__}: {error}"
+        return Driver(problem=told, broken=True)
     finally:
         pynvml.nvmlShutdown()
 
